@@ -1,0 +1,1 @@
+//! Home of the runnable services; see the `[[example]]`s of this package.

@@ -1,0 +1,225 @@
+//! The only file that reads a clock. Everything else takes `now` as an argument.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::Timestamp;
+
+/// A source of [`Timestamp`]s for a host that wants one behind an interface.
+///
+/// The library itself never calls it: each decision takes `now`.
+pub trait Clock: Send + Sync {
+    /// The current instant. It never goes backwards on one clock.
+    fn now(&self) -> Timestamp;
+}
+
+impl<C: Clock + ?Sized> Clock for &C {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}
+
+/// The system's time, made safe to decide with: it never steps back.
+///
+/// Time is the monotonic clock plus an anchor in wall time. At most every 16 ms a
+/// reading compares the two and moves the anchor by at most 1 ms, so a wall clock
+/// that was set back is approached smoothly instead of being followed at once. A
+/// wall clock more than one second ahead (a machine that was suspended, or whose
+/// clock was wrong at the start) is followed at once, because a key that has
+/// expired meanwhile must be refused.
+///
+/// ```
+/// use keyward::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let earlier = clock.now();
+/// assert!(clock.now() >= earlier);
+/// ```
+#[derive(Debug)]
+pub struct SystemClock {
+    /// The monotonic instant from which `anchor_nanos` counts.
+    started: Instant,
+    /// Wall time at `started` in nanoseconds since the epoch, as corrected so far.
+    anchor_nanos: AtomicI64,
+    /// The monotonic nanoseconds at which the wall clock is consulted next.
+    next_sync: AtomicU64,
+    /// The latest millisecond that was handed out.
+    latest: AtomicU64,
+}
+
+const SYNC_EVERY: u64 = 16_000_000;
+const SLEW: i64 = 1_000_000;
+const STEP_AHEAD: i64 = 1_000_000_000;
+
+impl SystemClock {
+    /// A clock anchored at the system's present wall time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            anchor_nanos: AtomicI64::new(wall_nanos(SystemTime::now())),
+            next_sync: AtomicU64::new(SYNC_EVERY),
+            latest: AtomicU64::new(0),
+        }
+    }
+
+    /// The reading for a monotonic clock at `elapsed` nanoseconds; `wall` is asked
+    /// only when a comparison is due.
+    fn read(&self, elapsed: u64, wall: impl FnOnce() -> i64) -> Timestamp {
+        let due = self.next_sync.load(Ordering::Relaxed);
+        // One thread wins the exchange, so the anchor has one writer at a time.
+        if elapsed >= due
+            && self
+                .next_sync
+                .compare_exchange(
+                    due,
+                    elapsed.saturating_add(SYNC_EVERY),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+        {
+            let anchor = self.anchor_nanos.load(Ordering::Relaxed);
+            let ahead = wall().saturating_sub(anchor.saturating_add_unsigned(elapsed));
+            let correction = if ahead > STEP_AHEAD { ahead } else { ahead.clamp(-SLEW, SLEW) };
+            self.anchor_nanos.store(anchor.saturating_add(correction), Ordering::Relaxed);
+        }
+        let nanos = self.anchor_nanos.load(Ordering::Relaxed).saturating_add_unsigned(elapsed);
+        let millis = (nanos.max(0) / 1_000_000) as u64;
+        // The line is written at most once a millisecond, so readers share it without contention.
+        let latest = self.latest.load(Ordering::Relaxed);
+        if millis > latest {
+            let latest = self.latest.fetch_max(millis, Ordering::Relaxed);
+            return Timestamp::from_unix_millis(latest.max(millis));
+        }
+        Timestamp::from_unix_millis(latest)
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
+    fn now(&self) -> Timestamp {
+        let elapsed = self.started.elapsed();
+        let elapsed = elapsed
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(u64::from(elapsed.subsec_nanos()));
+        self.read(elapsed, || wall_nanos(SystemTime::now()))
+    }
+}
+
+/// A clock that a test sets by hand. It may be set back, to show what a host
+/// without [`SystemClock`] would see.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::{Clock, ManualClock, Timestamp};
+///
+/// let clock = ManualClock::new(Timestamp::from_unix_secs(1_000));
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), Timestamp::from_unix_secs(1_060));
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub const fn new(now: Timestamp) -> Self {
+        Self(AtomicU64::new(now.as_unix_millis()))
+    }
+
+    /// Moves the clock to `now`, forwards or backwards.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.as_unix_millis(), Ordering::SeqCst);
+    }
+
+    /// Moves the clock forwards, saturating at [`Timestamp::MAX`].
+    pub fn advance(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let mut now = self.0.load(Ordering::SeqCst);
+        while let Err(changed) = self.0.compare_exchange(
+            now,
+            now.saturating_add(millis),
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        ) {
+            now = changed;
+        }
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Nanoseconds since the epoch; a wall clock before 1970 reads as 1970.
+fn wall_nanos(wall: SystemTime) -> i64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn clock_at(wall_nanos: i64) -> SystemClock {
+        let clock = SystemClock::new();
+        clock.anchor_nanos.store(wall_nanos, Ordering::Relaxed);
+        clock
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_is_approached_without_stepping_back() {
+        let clock = clock_at(3_600 * SECOND as i64);
+        let mut before = Timestamp::ZERO;
+        let mut frozen = 0;
+        // The wall clock is set back by one second; ours closes the gap in under a minute.
+        for step in 1..=6_000_u64 {
+            let elapsed = step * 10_000_000;
+            let now = clock.read(elapsed, || (3_599 * SECOND + elapsed) as i64);
+            assert!(now >= before, "stepped back at {elapsed}");
+            frozen += u32::from(now == before);
+            before = now;
+        }
+        assert_eq!(before.as_unix_millis(), (3_599 + 60) * 1_000);
+        assert_eq!(frozen, 0, "a gap of a second never stops the clock for 10 ms");
+    }
+
+    #[test]
+    fn a_wall_clock_far_ahead_is_followed_at_once() {
+        let clock = clock_at(0);
+        let wall = 86_400 * SECOND as i64;
+        assert_eq!(clock.read(SYNC_EVERY, || wall).as_unix_millis(), 86_400_000);
+    }
+
+    #[test]
+    fn the_wall_clock_is_asked_only_when_due() {
+        let clock = clock_at(0);
+        for elapsed in [0, 1, SYNC_EVERY - 1] {
+            clock.read(elapsed, || panic!("asked at {elapsed}"));
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_before_the_epoch_reads_as_the_epoch() {
+        assert_eq!(wall_nanos(UNIX_EPOCH - Duration::from_secs(1)), 0);
+    }
+}

@@ -1,0 +1,217 @@
+//! One time type for everything: whole milliseconds since the Unix epoch.
+
+use std::{fmt, ops::Add, str::FromStr, time::Duration};
+
+use thiserror::Error;
+use time::{
+    OffsetDateTime, UtcOffset,
+    format_description::well_known::{Rfc3339, iso8601},
+};
+
+/// An instant in whole milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Every value lies between [`Timestamp::ZERO`] and [`Timestamp::MAX`] (the last
+/// millisecond of the year 9999), so each one has an [RFC 3339] form. Arithmetic
+/// saturates at both ends and never panics.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::Timestamp;
+///
+/// let now: Timestamp = "2026-01-02T03:04:05.678Z".parse()?;
+/// assert_eq!(now.as_unix_millis(), 1_767_323_045_678);
+/// assert_eq!((now + Duration::from_secs(60)).to_string(), "2026-01-02T03:05:05.678Z");
+/// # Ok::<(), keyward::TimestampError>(())
+/// ```
+///
+/// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const ZERO: Self = Self(0);
+    /// 9999-12-31T23:59:59.999Z, the latest instant that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The instant `millis` milliseconds after the epoch; later than
+    /// [`Timestamp::MAX`] counts as [`Timestamp::MAX`].
+    pub const fn from_unix_millis(millis: u64) -> Self {
+        if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
+    }
+
+    /// The instant `secs` seconds after the epoch, saturating likewise.
+    pub const fn from_unix_secs(secs: u64) -> Self {
+        Self::from_unix_millis(secs.saturating_mul(1_000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn as_unix_secs(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// Whole seconds since the epoch, rounded up: the form of `X-RateLimit-Reset`,
+    /// which must not name a second in which the limit still holds.
+    pub const fn as_unix_secs_ceil(self) -> u64 {
+        self.0.div_ceil(1_000)
+    }
+
+    /// `self + duration`, with a fraction of a millisecond cut off, saturating at
+    /// [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        let millis = duration.as_millis();
+        if millis > Self::MAX.0 as u128 {
+            return Self::MAX;
+        }
+        Self::from_unix_millis(self.0.saturating_add(millis as u64))
+    }
+
+    /// `self - duration`, with a fraction of a millisecond cut off, saturating at
+    /// [`Timestamp::ZERO`].
+    #[must_use]
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        let millis = duration.as_millis();
+        if millis > self.0 as u128 {
+            return Self::ZERO;
+        }
+        Self(self.0 - millis as u64)
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// [`Timestamp::saturating_add`].
+    fn add(self, duration: Duration) -> Self {
+        self.saturating_add(duration)
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FORMAT: iso8601::Iso8601<
+            {
+                iso8601::Config::DEFAULT
+                    .set_time_precision(iso8601::TimePrecision::Second {
+                        decimal_digits: std::num::NonZeroU8::new(3),
+                    })
+                    .encode()
+            },
+        > = iso8601::Iso8601;
+        let text = OffsetDateTime::from(*self).format(&FORMAT).map_err(|_| fmt::Error)?;
+        f.pad(&text)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads RFC 3339 with any offset; a fraction of a millisecond is cut off.
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError::Syntax)?.try_into()
+    }
+}
+
+impl From<Timestamp> for OffsetDateTime {
+    fn from(timestamp: Timestamp) -> Self {
+        // `MAX` is the last instant that `OffsetDateTime` holds, so the addition cannot overflow.
+        OffsetDateTime::UNIX_EPOCH
+            .checked_add(time::Duration::milliseconds(timestamp.0 as i64))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl TryFrom<OffsetDateTime> for Timestamp {
+    type Error = TimestampError;
+
+    /// Cuts off a fraction of a millisecond; refuses instants before 1970 and after 9999.
+    fn try_from(instant: OffsetDateTime) -> Result<Self, TimestampError> {
+        let millis = instant.to_offset(UtcOffset::UTC).unix_timestamp_nanos().div_euclid(1_000_000);
+        u64::try_from(millis)
+            .ok()
+            .filter(|&millis| millis <= Self::MAX.0)
+            .map(Self)
+            .ok_or(TimestampError::OutOfRange)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize_from_str(deserializer)
+    }
+}
+
+/// Why a text or an instant is not a [`Timestamp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TimestampError {
+    /// The text is not an RFC 3339 date and time.
+    #[error("not an RFC 3339 date and time")]
+    Syntax,
+    /// The instant lies before 1970 or after 9999.
+    #[error("the instant is outside the years 1970 to 9999")]
+    OutOfRange,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips_at_both_ends() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1, "1970-01-01T00:00:00.001Z"),
+            (1_700_000_000_999, "2023-11-14T22:13:20.999Z"),
+            (Timestamp::MAX.0, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp(millis).to_string(), text);
+            assert_eq!(text.parse(), Ok(Timestamp(millis)));
+        }
+    }
+
+    #[test]
+    fn offsets_and_fractions_are_read() {
+        assert_eq!("1970-01-01T01:00:00.0019+01:00".parse(), Ok(Timestamp(1)));
+        for bad in ["", "1970-01-01", "1970-01-01T00:00:00", "now", "1970-13-01T00:00:00Z"] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(TimestampError::Syntax), "{bad}");
+        }
+        assert_eq!(
+            "1969-12-31T23:59:59.999Z".parse::<Timestamp>(),
+            Err(TimestampError::OutOfRange)
+        );
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        assert_eq!(Timestamp::MAX + Duration::from_millis(1), Timestamp::MAX);
+        assert_eq!(Timestamp::ZERO + Duration::MAX, Timestamp::MAX);
+        assert_eq!(Timestamp::ZERO.saturating_sub(century), Timestamp::ZERO);
+        assert_eq!(Timestamp::ZERO.saturating_since(Timestamp::MAX), Duration::ZERO);
+        assert_eq!(Timestamp::from_unix_millis(u64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::from_unix_secs(u64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp(1_001).as_unix_secs_ceil(), 2);
+        assert_eq!(Timestamp(2_000).as_unix_secs_ceil(), 2);
+    }
+}

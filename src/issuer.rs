@@ -1,0 +1,420 @@
+//! Issuing and managing keys over a store.
+
+use std::sync::Arc;
+
+use rand::TryCryptoRng;
+use thiserror::Error;
+
+use crate::{
+    CatalogError, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRecord,
+    KeyRegistry, Kind, Listing, MintError, OwnerId, Page, PlaintextKey, ReplaceError, ScopeCatalog,
+    ScopeSet, Secret, Timestamp, TransitionError, Verified,
+};
+
+/// Issues, rotates and revokes keys in a [`KeyRegistry`].
+///
+/// Each change is one compare-and-swap: of several at the same time one wins, and the
+/// others get [`IssuerError::Conflict`] and may look again. Revoking looks again by itself.
+///
+/// ```
+/// use keyward::{Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Timestamp};
+/// use rand::rngs::SysRng;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # pollster::block_on(async {
+/// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+/// let issuer = Issuer::new(MemoryStore::new(), INGEST, KeyHasher::sha256());
+/// let now = Timestamp::from_unix_secs(1_700_000_000);
+///
+/// let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
+/// let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
+/// println!("shown once: {}", issued.key.expose());
+///
+/// let rotated = issuer.rotate(issued.record.id(), Grace::DAY, &mut SysRng, now).await?;
+/// assert_eq!(rotated.record.id(), issued.record.id());
+/// issuer.revoke(issued.record.id(), now).await?;
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Issuer<R> {
+    registry: R,
+    rules: Arc<Rules>,
+    within: Option<OwnerId>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    formats: KeyFormats,
+    hasher: KeyHasher,
+    catalog: ScopeCatalog,
+}
+
+/// A key that was just minted: what is kept of it, and the plaintext to show once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// The record as it was stored.
+    pub record: KeyRecord,
+    /// The key. It is nowhere else.
+    pub key: PlaintextKey,
+}
+
+/// How often a revocation looks again after losing to another change.
+const REVOKE_ATTEMPTS: usize = 64;
+
+impl<R: KeyRegistry> Issuer<R> {
+    /// An issuer of keys of these formats for a service without scopes.
+    pub fn new(registry: R, formats: impl Into<KeyFormats>, hasher: KeyHasher) -> Self {
+        Self::with_catalog(registry, formats, hasher, ScopeCatalog::empty())
+    }
+
+    /// An issuer of keys whose scopes this catalogue rules.
+    pub fn with_catalog(
+        registry: R,
+        formats: impl Into<KeyFormats>,
+        hasher: KeyHasher,
+        catalog: ScopeCatalog,
+    ) -> Self {
+        let rules = Rules { formats: formats.into(), hasher, catalog };
+        Self { registry, rules: Arc::new(rules), within: None }
+    }
+
+    /// This issuer confined to one owner's keys: every other key does not exist for it.
+    ///
+    /// For routes such as `DELETE /projects/{id}/keys/{key}`, where the caller is entitled
+    /// to the project but names the key freely.
+    #[must_use]
+    pub fn within(&self, owner: OwnerId) -> Issuer<&R> {
+        Issuer { registry: &self.registry, rules: Arc::clone(&self.rules), within: Some(owner) }
+    }
+
+    /// The store.
+    pub const fn registry(&self) -> &R {
+        &self.registry
+    }
+
+    /// Mints a key of `kind`. Scopes that the draft leaves open are the kind's defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`] for a legacy kind or a generator
+    /// that failed, [`IssuerError::Catalog`] for scopes that the kind cannot hold,
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner,
+    /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::Store`].
+    pub async fn issue<G: TryCryptoRng + ?Sized>(
+        &self,
+        kind: Kind,
+        draft: KeyDraft,
+        rng: &mut G,
+        now: Timestamp,
+    ) -> Result<Issued, IssuerError<R::Error>> {
+        let format = self.rules.formats.get(kind).ok_or(IssuerError::UnknownKind)?;
+        let draft = self.admitted(kind, draft)?;
+        let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
+        let key = format.mint(rng)?;
+        let secret = Secret::of(&key, &self.rules.hasher, now);
+        let record = KeyRecord::issue(id, draft, secret, now)?;
+        self.registry.insert(record.clone()).await?;
+        Ok(Issued { record, key })
+    }
+
+    /// Takes over a key that was minted elsewhere and is known by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::UnknownKind`], [`IssuerError::Catalog`], [`IssuerError::ForeignOwner`],
+    /// [`IssuerError::Transition`], [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
+    pub async fn import<G: TryCryptoRng + ?Sized>(
+        &self,
+        draft: KeyDraft,
+        secret: Secret,
+        rng: &mut G,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        self.rules.formats.get(secret.kind).ok_or(IssuerError::UnknownKind)?;
+        let draft = self.admitted(secret.kind, draft)?;
+        let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
+        let record = KeyRecord::import(id, draft, secret, now)?;
+        self.registry.insert(record.clone()).await?;
+        Ok(record)
+    }
+
+    /// Mints a new secret for a key. The old one works on until `grace` has passed or the
+    /// key expires. A key of a legacy kind becomes one of its successor's.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`] for a key that cannot rotate
+    /// now, [`IssuerError::Conflict`] if somebody else changed the key meanwhile,
+    /// [`IssuerError::Catalog`] if the successor kind cannot hold the key's scopes,
+    /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`], [`IssuerError::Store`].
+    pub async fn rotate<G: TryCryptoRng + ?Sized>(
+        &self,
+        id: KeyId,
+        grace: Grace,
+        rng: &mut G,
+        now: Timestamp,
+    ) -> Result<Issued, IssuerError<R::Error>> {
+        let (record, key, secret) = self.next_secret(id, rng, now).await?;
+        let record = record.rotate(secret, grace, now)?;
+        self.registry.replace(record.clone()).await?;
+        Ok(Issued { record, key })
+    }
+
+    /// Mints a new secret for a key whose old one leaked: it and those in their grace are
+    /// refused from the next decision on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::rotate`].
+    pub async fn rotate_now<G: TryCryptoRng + ?Sized>(
+        &self,
+        id: KeyId,
+        rng: &mut G,
+        now: Timestamp,
+    ) -> Result<Issued, IssuerError<R::Error>> {
+        let (record, key, secret) = self.next_secret(id, rng, now).await?;
+        let record = record.rotate_now(secret, now)?;
+        self.registry.replace(record.clone()).await?;
+        Ok(Issued { record, key })
+    }
+
+    /// Revokes a key for ever, with all its secrets, whatever else happens to it
+    /// meanwhile. Revoking a revoked key does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Store`], and [`IssuerError::Conflict`] only
+    /// if the key was changed under its hands dozens of times in a row.
+    pub async fn revoke(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        for _ in 0..REVOKE_ATTEMPTS {
+            let record = self.get(id).await?;
+            if let crate::KeyState::Revoked { .. } = record.state() {
+                return Ok(Arc::unwrap_or_clone(record));
+            }
+            match self.change(&record, KeyRecord::revoke, now).await {
+                Err(IssuerError::Conflict) => {}
+                result => return result,
+            }
+        }
+        Err(IssuerError::Conflict)
+    }
+
+    /// Refuses a key until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`], [`IssuerError::Conflict`],
+    /// [`IssuerError::Store`].
+    pub async fn suspend(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let record = self.get(id).await?;
+        self.change(&record, KeyRecord::suspend, now).await
+    }
+
+    /// Puts a suspended key in use again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn resume(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let record = self.get(id).await?;
+        self.change(&record, KeyRecord::resume, now).await
+    }
+
+    /// Gives a key another expiry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn expire_at(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let record = self.get(id).await?;
+        self.change(&record, |record, now| record.expire_at(at, now), now).await
+    }
+
+    /// Saves the effect of [`Verified::rehash`], if there is one. The answer is whether
+    /// the record was changed; losing to another change is no error, for the next request
+    /// with the key yields the same effect.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::Store`], [`IssuerError::DuplicateSecret`], and
+    /// [`IssuerError::NotFound`] if this issuer is confined to another owner.
+    pub async fn rehash(&self, verified: &Verified) -> Result<bool, IssuerError<R::Error>> {
+        let Some(rehash) = verified.rehash() else { return Ok(false) };
+        self.check_owner(verified.record())?;
+        let record = verified.record().rehash(&rehash.old, rehash.new)?;
+        match self.registry.replace(record).await {
+            Ok(()) => Ok(true),
+            Err(ReplaceError::Conflict | ReplaceError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The record with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], also for the key of another owner than the one this
+    /// issuer is confined to; [`IssuerError::Store`].
+    pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, IssuerError<R::Error>> {
+        let record = self.registry.get(id).await.map_err(IssuerError::Store)?;
+        let record = record.ok_or(IssuerError::NotFound)?;
+        self.check_owner(&record)?;
+        Ok(record)
+    }
+
+    /// The keys of one owner, oldest first, a page at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner;
+    /// [`IssuerError::Store`].
+    pub async fn list(
+        &self,
+        owner: &OwnerId,
+        page: Page,
+    ) -> Result<Listing, IssuerError<R::Error>> {
+        if self.within.as_ref().is_some_and(|within| within != owner) {
+            return Err(IssuerError::ForeignOwner);
+        }
+        self.registry.list(owner, page).await.map_err(IssuerError::Store)
+    }
+
+    /// The draft with its scopes settled, if it may be issued here.
+    fn admitted(&self, kind: Kind, draft: KeyDraft) -> Result<KeyDraft, IssuerError<R::Error>> {
+        if self.within.as_ref().is_some_and(|within| *within != draft.owner) {
+            return Err(IssuerError::ForeignOwner);
+        }
+        let scopes: ScopeSet = match draft.scopes {
+            Some(ref scopes) => scopes.clone(),
+            None => self.rules.catalog.grant(kind, None)?,
+        };
+        self.rules.catalog.check(kind, &scopes)?;
+        Ok(draft.with_scopes(scopes))
+    }
+
+    /// The record to rotate, and the key that it gets.
+    async fn next_secret<G: TryCryptoRng + ?Sized>(
+        &self,
+        id: KeyId,
+        rng: &mut G,
+        now: Timestamp,
+    ) -> Result<(Arc<KeyRecord>, PlaintextKey, Secret), IssuerError<R::Error>> {
+        let record = self.get(id).await?;
+        let format = self.rules.formats.minting(record.kind()).ok_or(IssuerError::UnknownKind)?;
+        if format.kind() != record.kind() {
+            self.rules.catalog.check(format.kind(), record.scopes())?;
+        }
+        let key = format.mint(rng)?;
+        let secret = Secret::of(&key, &self.rules.hasher, now);
+        Ok((record, key, secret))
+    }
+
+    async fn change(
+        &self,
+        record: &KeyRecord,
+        transition: impl FnOnce(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let next = transition(record, now)?;
+        self.registry.replace(next.clone()).await?;
+        Ok(next)
+    }
+
+    fn check_owner(&self, record: &KeyRecord) -> Result<(), IssuerError<R::Error>> {
+        match &self.within {
+            Some(within) if within != record.owner() => Err(IssuerError::NotFound),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an [`Issuer`] did not do what it was asked. Nothing has changed, unless the store
+/// failed and cannot say.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IssuerError<E> {
+    /// No accepted format has this kind.
+    #[error("unknown kind of key")]
+    UnknownKind,
+    /// No key was minted.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// The scopes are not in the catalogue or above the kind's ceiling.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The key cannot change so.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// There is no such key, or it is not this issuer's to see.
+    #[error("there is no such key")]
+    NotFound,
+    /// The issuer is confined to another owner.
+    #[error("the owner is not this issuer's")]
+    ForeignOwner,
+    /// Somebody else changed the key at the same time, and won.
+    #[error("the key was changed by somebody else")]
+    Conflict,
+    /// A key with this id exists already, which a working generator never brings about.
+    #[error("a key with this id exists")]
+    DuplicateId,
+    /// A key with this secret exists already.
+    #[error("a key with this secret exists")]
+    DuplicateSecret,
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(#[source] E),
+}
+
+impl<E> IssuerError<E> {
+    /// The HTTP status for an administrator: 404, 409 or 422 where the request is at
+    /// fault, 503 where the store or the generator is.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::UnknownKind | Self::Catalog(_) | Self::Mint(MintError::Legacy { .. }) => 422,
+            Self::Transition(error) => error.status(),
+            Self::NotFound => 404,
+            Self::ForeignOwner => 403,
+            Self::Conflict | Self::DuplicateSecret => 409,
+            Self::Mint(MintError::Rng(_)) | Self::DuplicateId | Self::Store(_) => 503,
+        }
+    }
+}
+
+impl<E> From<InsertError<E>> for IssuerError<E> {
+    fn from(error: InsertError<E>) -> Self {
+        match error {
+            InsertError::DuplicateId => Self::DuplicateId,
+            InsertError::DuplicateSecret => Self::DuplicateSecret,
+            InsertError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl<E> From<ReplaceError<E>> for IssuerError<E> {
+    fn from(error: ReplaceError<E>) -> Self {
+        match error {
+            ReplaceError::NotFound => Self::NotFound,
+            ReplaceError::Conflict => Self::Conflict,
+            ReplaceError::DuplicateSecret => Self::DuplicateSecret,
+            ReplaceError::Store(error) => Self::Store(error),
+        }
+    }
+}

@@ -1,0 +1,690 @@
+//! The shape of keys, one kind at a time and many together.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{Kind, KindError, PresentedKey};
+
+/// How keys of one kind are written: a prefix, a random body of fixed length, and
+/// perhaps a checksum.
+///
+/// ```
+/// use keyward::KeyFormat;
+///
+/// const INGEST: KeyFormat = KeyFormat::hex("lqt_"); // lqt_ and 64 hexadecimal characters
+/// const TOKEN: KeyFormat = KeyFormat::base62("ghp_", 30).with_checksum();
+/// assert_eq!(INGEST.token_len(), 68);
+/// assert_eq!(TOKEN.token_len(), 40);
+///
+/// let configured = KeyFormat::try_hex("acme_live_")?;
+/// assert_eq!(configured.kind().as_str(), "acme_live_");
+/// # Ok::<(), keyward::FormatError>(())
+/// ```
+///
+/// In serde: `{"prefix":"lqt_","body":"hex","length":32}`, where `length` counts bytes
+/// for `hex` (default 32) and characters for `base62` (required), with optional
+/// `checksum` (default false), `hint` (default 8) and `successor` (makes the kind legacy).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "FormatData", into = "FormatData"))]
+pub struct KeyFormat {
+    kind: Kind,
+    body: Body,
+    checksum: bool,
+    hint_len: u8,
+    successor: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Body {
+    /// So many bytes, each as two lower-case hexadecimal characters.
+    Hex { bytes: u8 },
+    /// So many characters of `0-9A-Za-z`.
+    Base62 { chars: u8 },
+}
+
+impl KeyFormat {
+    /// The fewest bytes of a hex body: 128 bits.
+    pub const MIN_HEX_BYTES: usize = 16;
+    /// The most bytes of a hex body.
+    pub const MAX_HEX_BYTES: usize = 64;
+    /// The fewest characters of a base62 body: 130 bits.
+    pub const MIN_BASE62_CHARS: usize = 22;
+    /// The most characters of a base62 body.
+    pub const MAX_BASE62_CHARS: usize = 64;
+    /// The most characters of the body that a hint shows.
+    pub const MAX_HINT: usize = 12;
+    /// The characters of a checksum.
+    pub const CHECKSUM_CHARS: usize = 6;
+
+    /// A literal prefix and 32 random bytes as 64 hexadecimal characters.
+    ///
+    /// # Panics
+    ///
+    /// If the literal is not a valid prefix, which in a `const` fails the build; see
+    /// [`KeyFormat::try_hex`].
+    pub const fn hex(prefix: &'static str) -> Self {
+        Self::built(Self::try_hex(prefix))
+    }
+
+    /// A literal prefix and `bytes` random bytes as hexadecimal characters.
+    ///
+    /// # Panics
+    ///
+    /// As [`KeyFormat::hex`]; see [`KeyFormat::try_hex_bytes`].
+    pub const fn hex_bytes(prefix: &'static str, bytes: usize) -> Self {
+        Self::built(Self::try_hex_bytes(prefix, bytes))
+    }
+
+    /// A literal prefix and `chars` random characters of `0-9A-Za-z`.
+    ///
+    /// # Panics
+    ///
+    /// As [`KeyFormat::hex`]; see [`KeyFormat::try_base62`].
+    pub const fn base62(prefix: &'static str, chars: usize) -> Self {
+        Self::built(Self::try_base62(prefix, chars))
+    }
+
+    /// A configured prefix and 32 random bytes as 64 hexadecimal characters.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Prefix`].
+    pub const fn try_hex(prefix: &str) -> Result<Self, FormatError> {
+        Self::try_hex_bytes(prefix, 32)
+    }
+
+    /// A configured prefix and `bytes` random bytes as hexadecimal characters.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Prefix`], or [`FormatError::HexLength`] unless `bytes` lies between
+    /// [`KeyFormat::MIN_HEX_BYTES`] and [`KeyFormat::MAX_HEX_BYTES`].
+    pub const fn try_hex_bytes(prefix: &str, bytes: usize) -> Result<Self, FormatError> {
+        if bytes < Self::MIN_HEX_BYTES || bytes > Self::MAX_HEX_BYTES {
+            return Err(FormatError::HexLength);
+        }
+        Self::with_body(prefix, Body::Hex { bytes: bytes as u8 })
+    }
+
+    /// A configured prefix and `chars` random characters of `0-9A-Za-z`.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Prefix`], or [`FormatError::Base62Length`] unless `chars` lies between
+    /// [`KeyFormat::MIN_BASE62_CHARS`] and [`KeyFormat::MAX_BASE62_CHARS`].
+    pub const fn try_base62(prefix: &str, chars: usize) -> Result<Self, FormatError> {
+        if chars < Self::MIN_BASE62_CHARS || chars > Self::MAX_BASE62_CHARS {
+            return Err(FormatError::Base62Length);
+        }
+        Self::with_body(prefix, Body::Base62 { chars: chars as u8 })
+    }
+
+    /// The format with six more characters at the end: the CRC-32 (IEEE) of the
+    /// body's text in base62 `0-9A-Za-z`, padded with zeros on the left. GitHub's
+    /// tokens have it, so that a scanner can tell a key from a look-alike offline.
+    #[must_use]
+    pub const fn with_checksum(mut self) -> Self {
+        self.checksum = true;
+        self
+    }
+
+    /// The format with hints that show `chars` characters of the body (8 unless told).
+    ///
+    /// # Panics
+    ///
+    /// If `chars` is above [`KeyFormat::MAX_HINT`]; see [`KeyFormat::try_with_hint`].
+    #[must_use]
+    pub const fn with_hint(self, chars: usize) -> Self {
+        Self::built(self.try_with_hint(chars))
+    }
+
+    /// The format with hints that show `chars` characters of the body.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::HintLength`] if `chars` is above [`KeyFormat::MAX_HINT`].
+    pub const fn try_with_hint(mut self, chars: usize) -> Result<Self, FormatError> {
+        if chars > Self::MAX_HINT {
+            return Err(FormatError::HintLength);
+        }
+        self.hint_len = chars as u8;
+        Ok(self)
+    }
+
+    /// The format of a legacy kind: its keys are still accepted, none is minted, and
+    /// rotating one mints a key of the kind `successor`.
+    #[must_use]
+    pub const fn legacy(mut self, successor: Kind) -> Self {
+        self.successor = Some(successor);
+        self
+    }
+
+    /// The kind of key: its prefix.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// For a legacy kind the one that its keys become when they rotate.
+    pub const fn successor(&self) -> Option<Kind> {
+        self.successor
+    }
+
+    /// The length of a whole key in bytes, which are all ASCII.
+    pub fn token_len(&self) -> usize {
+        self.kind.as_bytes().len() + self.body_len() + self.checksum_len()
+    }
+
+    pub(crate) const fn body(&self) -> Body {
+        self.body
+    }
+
+    pub(crate) const fn has_checksum(&self) -> bool {
+        self.checksum
+    }
+
+    pub(crate) const fn hint_len(&self) -> usize {
+        self.hint_len as usize
+    }
+
+    pub(crate) const fn body_len(&self) -> usize {
+        match self.body {
+            Body::Hex { bytes } => bytes as usize * 2,
+            Body::Base62 { chars } => chars as usize,
+        }
+    }
+
+    const fn checksum_len(&self) -> usize {
+        if self.checksum { Self::CHECKSUM_CHARS } else { 0 }
+    }
+
+    const fn with_body(prefix: &str, body: Body) -> Result<Self, FormatError> {
+        match Kind::new(prefix) {
+            Ok(kind) => Ok(Self { kind, body, checksum: false, hint_len: 8, successor: None }),
+            Err(error) => Err(FormatError::Prefix(error)),
+        }
+    }
+
+    const fn built(format: Result<Self, FormatError>) -> Self {
+        match format {
+            Ok(format) => format,
+            Err(FormatError::Prefix(_)) => {
+                panic!("a prefix has 1 to 23 characters of [A-Za-z0-9_-]")
+            }
+            Err(FormatError::HexLength) => panic!("a hex body has 16 to 64 bytes"),
+            Err(FormatError::Base62Length) => panic!("a base62 body has 22 to 64 characters"),
+            Err(FormatError::HintLength) => panic!("a hint shows at most 12 characters"),
+        }
+    }
+
+    /// Whether the character at `position` behind the prefix could be `byte`.
+    fn admits(&self, position: usize, byte: u8) -> bool {
+        if position < self.body_len() {
+            match self.body {
+                Body::Hex { .. } => is_lower_hex(byte),
+                Body::Base62 { .. } => byte.is_ascii_alphanumeric(),
+            }
+        } else {
+            position < self.body_len() + self.checksum_len() && byte.is_ascii_alphanumeric()
+        }
+    }
+}
+
+impl fmt::Debug for KeyFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyFormat({} + ", self.kind)?;
+        match self.body {
+            Body::Hex { bytes } => write!(f, "{} hex", u32::from(bytes) * 2)?,
+            Body::Base62 { chars } => write!(f, "{chars} base62")?,
+        }
+        if self.checksum {
+            f.write_str(" + crc32")?;
+        }
+        if let Some(successor) = self.successor {
+            write!(f, ", legacy, becomes {successor}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Why a [`KeyFormat`] was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The prefix is not valid.
+    #[error(transparent)]
+    Prefix(#[from] KindError),
+    /// The hex body is too short to be safe or too long to be handy.
+    #[error("a hex body has {} to {} bytes", KeyFormat::MIN_HEX_BYTES, KeyFormat::MAX_HEX_BYTES)]
+    HexLength,
+    /// The base62 body is too short to be safe or too long to be handy.
+    #[error(
+        "a base62 body has {} to {} characters",
+        KeyFormat::MIN_BASE62_CHARS,
+        KeyFormat::MAX_BASE62_CHARS
+    )]
+    Base62Length,
+    /// The hint would show too much.
+    #[error("a hint shows at most {} characters of the body", KeyFormat::MAX_HINT)]
+    HintLength,
+}
+
+/// The kinds of key that a service accepts, told apart by the longest matching prefix.
+///
+/// ```
+/// use keyward::{KeyFormat, KeyFormats, Kind, ParseError};
+///
+/// let formats = KeyFormats::new([
+///     KeyFormat::hex("luc_pk_"),
+///     KeyFormat::hex("luc_api_"),
+///     KeyFormat::hex("luc_mcp_").legacy(Kind::from_static("luc_api_")),
+/// ])?;
+/// let token = format!("luc_pk_{}", "0123456789abcdef".repeat(4));
+/// assert_eq!(formats.parse(&token)?.kind(), Kind::from_static("luc_pk_"));
+/// assert_eq!(formats.parse("luc_xy_").unwrap_err(), ParseError::UnknownPrefix);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Vec<KeyFormat>", into = "Vec<KeyFormat>"))]
+pub struct KeyFormats {
+    /// By descending length of the prefix, so that the first match is the longest.
+    formats: Box<[KeyFormat]>,
+}
+
+impl KeyFormats {
+    /// The most kinds that a service can accept.
+    pub const MAX: usize = 32;
+
+    /// The given kinds together.
+    ///
+    /// # Errors
+    ///
+    /// If there are none or too many, if two share a prefix, if a key of one kind
+    /// could begin with the prefix of another, or if a legacy kind's successor is
+    /// missing or itself legacy.
+    pub fn new(formats: impl IntoIterator<Item = KeyFormat>) -> Result<Self, FormatsError> {
+        let mut formats: Vec<KeyFormat> = formats.into_iter().take(Self::MAX + 1).collect();
+        if formats.is_empty() {
+            return Err(FormatsError::Empty);
+        }
+        if formats.len() > Self::MAX {
+            return Err(FormatsError::TooMany);
+        }
+        formats.sort_by_key(|format| std::cmp::Reverse(format.kind.as_bytes().len()));
+        let mut rest = formats.as_slice();
+        while let Some((longer, shorter)) = rest.split_first() {
+            for shorter in shorter {
+                refuse_ambiguous(longer, shorter)?;
+            }
+            rest = shorter;
+        }
+        for format in &formats {
+            let Some(successor) = format.successor else { continue };
+            match formats.iter().find(|other| other.kind == successor) {
+                None => return Err(FormatsError::UnknownSuccessor { kind: format.kind }),
+                Some(other) if other.successor.is_some() => {
+                    return Err(FormatsError::LegacySuccessor { kind: format.kind });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Self { formats: formats.into() })
+    }
+
+    /// Reads a presented token, strictly to the byte: no trimming, no case folding.
+    ///
+    /// It allocates nothing and takes the same few steps for any length of garbage.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token, without anything of the token.
+    pub fn parse<'t, T>(&self, token: &'t T) -> Result<PresentedKey<'t>, ParseError>
+    where
+        T: AsRef<[u8]> + ?Sized,
+    {
+        let token = token.as_ref();
+        for format in &self.formats {
+            if let Some(rest) = token.strip_prefix(format.kind.as_bytes()) {
+                return PresentedKey::read(format, token, rest);
+            }
+        }
+        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
+    }
+
+    /// The format of `kind`, if it is one of these.
+    pub fn get(&self, kind: Kind) -> Option<&KeyFormat> {
+        self.formats.iter().find(|format| format.kind == kind)
+    }
+
+    /// The format that a new secret for a key of `kind` has: its own, or for a legacy
+    /// kind its successor's.
+    pub fn minting(&self, kind: Kind) -> Option<&KeyFormat> {
+        let format = self.get(kind)?;
+        match format.successor {
+            None => Some(format),
+            Some(successor) => self.get(successor),
+        }
+    }
+
+    /// The formats, longest prefix first.
+    pub fn iter(&self) -> std::slice::Iter<'_, KeyFormat> {
+        self.formats.iter()
+    }
+}
+
+impl<'f> IntoIterator for &'f KeyFormats {
+    type Item = &'f KeyFormat;
+    type IntoIter = std::slice::Iter<'f, KeyFormat>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<KeyFormat> for KeyFormats {
+    /// A service with a single kind. A legacy format loses its successor here, as there
+    /// is no other kind to mint: it becomes an ordinary one.
+    fn from(format: KeyFormat) -> Self {
+        Self { formats: Box::new([KeyFormat { successor: None, ..format }]) }
+    }
+}
+
+impl TryFrom<Vec<KeyFormat>> for KeyFormats {
+    type Error = FormatsError;
+
+    fn try_from(formats: Vec<KeyFormat>) -> Result<Self, FormatsError> {
+        Self::new(formats)
+    }
+}
+
+impl From<KeyFormats> for Vec<KeyFormat> {
+    fn from(formats: KeyFormats) -> Self {
+        formats.formats.into_vec()
+    }
+}
+
+/// Why several formats cannot be accepted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FormatsError {
+    /// No format was given.
+    #[error("a service accepts at least one kind of key")]
+    Empty,
+    /// More than [`KeyFormats::MAX`] formats were given.
+    #[error("a service accepts at most {} kinds of key", KeyFormats::MAX)]
+    TooMany,
+    /// Two formats have the same prefix.
+    #[error("two formats have the prefix {kind}")]
+    Duplicate {
+        /// The prefix.
+        kind: Kind,
+    },
+    /// A key of one kind could begin with the prefix of the other.
+    #[error("a key of kind {shorter} could begin with {longer}")]
+    Ambiguous {
+        /// The kind with the shorter prefix.
+        shorter: Kind,
+        /// The kind with the longer prefix.
+        longer: Kind,
+    },
+    /// The successor of a legacy kind is not among the formats.
+    #[error("the successor of the legacy kind {kind} is not accepted")]
+    UnknownSuccessor {
+        /// The legacy kind.
+        kind: Kind,
+    },
+    /// The successor of a legacy kind is itself legacy.
+    #[error("the successor of the legacy kind {kind} is legacy too")]
+    LegacySuccessor {
+        /// The legacy kind.
+        kind: Kind,
+    },
+}
+
+/// What is wrong with a presented token. It holds nothing of the token.
+///
+/// All of these are answered alike: 401, as for an unknown key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// The token is empty.
+    #[error("the key is empty")]
+    Empty,
+    /// The token begins with no known prefix.
+    #[error("the key begins with no known prefix")]
+    UnknownPrefix,
+    /// The token is shorter than keys of its kind.
+    #[error("the key has {found} bytes, not {expected}")]
+    TooShort {
+        /// The length of keys of this kind in bytes.
+        expected: usize,
+        /// The length of the token in bytes.
+        found: usize,
+    },
+    /// The token is longer than keys of its kind.
+    #[error("the key has {found} bytes, not {expected}")]
+    TooLong {
+        /// The length of keys of this kind in bytes.
+        expected: usize,
+        /// The length of the token in bytes.
+        found: usize,
+    },
+    /// The token holds a character that its format does not, such as an upper-case
+    /// letter in a hex body.
+    #[error("the key holds a character at byte {position} that its format does not")]
+    Character {
+        /// Where it stands, in bytes from 0.
+        position: usize,
+    },
+    /// The checksum does not fit the body: a typing error, or no key at all.
+    #[error("the key's checksum is wrong")]
+    Checksum,
+}
+
+impl ParseError {
+    /// The HTTP status to answer with: 401 (RFC 9110 §15.5.2).
+    pub const fn status(&self) -> u16 {
+        401
+    }
+}
+
+/// Decodes lower-case hexadecimal text that fills `bytes` exactly.
+pub(crate) fn decode_lower_hex(text: &[u8], bytes: &mut [u8]) -> bool {
+    // Digits and lower-case letters have bit 5 set, upper-case letters do not. The other
+    // characters with the bit set are refused by the decoder.
+    let lower = text.iter().fold(0x20, |all, byte| all & byte) == 0x20;
+    lower && text.len() == bytes.len() * 2 && const_hex::decode_to_slice(text, bytes).is_ok()
+}
+
+pub(crate) const fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+/// The CRC-32 of the body's text as GitHub writes it: six base62 digits.
+pub(crate) fn checksum(body: &[u8]) -> [u8; KeyFormat::CHECKSUM_CHARS] {
+    let mut rest = crc32fast::hash(body);
+    let mut text = [b'0'; KeyFormat::CHECKSUM_CHARS];
+    for digit in text.iter_mut().rev() {
+        *digit = base62_digit((rest % 62) as u8);
+        rest /= 62;
+    }
+    text
+}
+
+/// The base62 digit `0-9A-Za-z` of a value below 62.
+///
+/// Arithmetic in place of a table: no memory access depends on a secret.
+pub(crate) const fn base62_digit(value: u8) -> u8 {
+    // 'A' follows '9' after a gap of 7, 'a' follows 'Z' after a gap of 6.
+    let above_digits = (value > 9) as u8;
+    let above_upper = (value > 35) as u8;
+    b'0' + value + above_digits * 7 + above_upper * 6
+}
+
+fn refuse_ambiguous(longer: &KeyFormat, shorter: &KeyFormat) -> Result<(), FormatsError> {
+    let Some(rest) = longer.kind.as_bytes().strip_prefix(shorter.kind.as_bytes()) else {
+        return Ok(());
+    };
+    if rest.is_empty() {
+        return Err(FormatsError::Duplicate { kind: longer.kind });
+    }
+    // Such a key would be read as the longer kind, so the shorter kind must be unable to mint it.
+    if rest.iter().enumerate().all(|(position, byte)| shorter.admits(position, *byte)) {
+        return Err(FormatsError::Ambiguous { shorter: shorter.kind, longer: longer.kind });
+    }
+    Ok(())
+}
+
+/// A format's form in serde.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FormatData {
+    prefix: Kind,
+    #[serde(default)]
+    body: BodyData,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
+    #[serde(default)]
+    checksum: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    successor: Option<Kind>,
+}
+
+#[cfg(feature = "serde")]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BodyData {
+    #[default]
+    Hex,
+    Base62,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<FormatData> for KeyFormat {
+    type Error = FormatError;
+
+    fn try_from(data: FormatData) -> Result<Self, FormatError> {
+        let mut format = match data.body {
+            BodyData::Hex => Self::try_hex_bytes(data.prefix.as_str(), data.length.unwrap_or(32))?,
+            // Without a length the error names the lengths that are allowed.
+            BodyData::Base62 => {
+                Self::try_base62(data.prefix.as_str(), data.length.unwrap_or_default())?
+            }
+        };
+        if let Some(hint) = data.hint {
+            format = format.try_with_hint(hint)?;
+        }
+        Ok(Self { checksum: data.checksum, successor: data.successor, ..format })
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<KeyFormat> for FormatData {
+    fn from(format: KeyFormat) -> Self {
+        let (body, length) = match format.body {
+            Body::Hex { bytes } => (BodyData::Hex, bytes),
+            Body::Base62 { chars } => (BodyData::Base62, chars),
+        };
+        Self {
+            prefix: format.kind,
+            body,
+            length: Some(length.into()),
+            checksum: format.checksum,
+            hint: Some(format.hint_len.into()),
+            successor: format.successor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_github_s() {
+        for (body, expected) in [
+            ("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ", "0mLq17"),
+            ("qkJaB6MffYVzZXWqmcoF49yrUxP3wf", "0LsakP"),
+        ] {
+            assert_eq!(checksum(body.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn base62_digits_are_in_order() {
+        let digits: Vec<u8> = (0..62).map(base62_digit).collect();
+        assert_eq!(digits, b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+    }
+
+    #[test]
+    fn lower_hex_is_exact_for_every_byte() {
+        for byte in 0..=u8::MAX {
+            let mut out = [0; 1];
+            assert_eq!(decode_lower_hex(&[b'0', byte], &mut out), is_lower_hex(byte), "{byte:#x}");
+            assert_eq!(decode_lower_hex(&[byte, b'0'], &mut out), is_lower_hex(byte), "{byte:#x}");
+        }
+        assert!(!decode_lower_hex(b"0x00", &mut [0; 2]));
+        assert!(!decode_lower_hex(b"0x00", &mut [0; 1]));
+        assert!(!decode_lower_hex(b"000", &mut [0; 1]));
+    }
+
+    #[test]
+    fn bad_formats_are_refused() {
+        assert!(matches!(KeyFormat::try_hex(""), Err(FormatError::Prefix(_))));
+        assert!(matches!(KeyFormat::try_hex("a b"), Err(FormatError::Prefix(_))));
+        for bytes in [0, 15, 65, 256 + 32, usize::MAX] {
+            assert_eq!(KeyFormat::try_hex_bytes("k_", bytes), Err(FormatError::HexLength));
+        }
+        for chars in [0, 21, 65, 256 + 30, usize::MAX] {
+            assert_eq!(KeyFormat::try_base62("k_", chars), Err(FormatError::Base62Length));
+        }
+        assert_eq!(KeyFormat::hex("k_").try_with_hint(13), Err(FormatError::HintLength));
+    }
+
+    #[test]
+    fn ambiguous_sets_are_refused() {
+        let hex = |prefix: &str| KeyFormat::try_hex(prefix).unwrap();
+        let base62 = |prefix: &str| KeyFormat::try_base62(prefix, 30).unwrap();
+        assert_eq!(KeyFormats::new([]), Err(FormatsError::Empty));
+        assert_eq!(
+            KeyFormats::new((0..33).map(|n| hex(&format!("k{n}_")))),
+            Err(FormatsError::TooMany)
+        );
+        for (a, b, fits) in [
+            (hex("k_"), hex("k_"), false),
+            (hex("k_"), base62("k_"), false),
+            (hex("k_"), hex("k_ab"), false), // k_ab… is a key of kind k_
+            (hex("k_"), hex("k_pk_"), true), // p is no hex digit
+            (base62("k_"), hex("k_pk"), false),
+            (base62("k_"), hex("k_pk_"), true), // _ is no base62 digit
+            (hex("luc_"), hex("luc_A"), true),  // hex is lower-case
+            (hex("luc_pk_"), hex("luc_api_"), true),
+        ] {
+            assert_eq!(KeyFormats::new([a, b]).is_ok(), fits, "{a:?} {b:?}");
+            assert_eq!(KeyFormats::new([b, a]).is_ok(), fits, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
+    fn successors_exist_and_are_not_legacy() {
+        let [old, new] = [Kind::from_static("old_"), Kind::from_static("new_")];
+        let legacy = KeyFormat::hex("old_").legacy(new);
+        assert_eq!(KeyFormats::new([legacy]), Err(FormatsError::UnknownSuccessor { kind: old }));
+        assert_eq!(
+            KeyFormats::new([legacy, KeyFormat::hex("new_").legacy(old)]),
+            Err(FormatsError::LegacySuccessor { kind: old })
+        );
+        assert_eq!(
+            KeyFormats::new([KeyFormat::hex("own_").legacy(Kind::from_static("own_"))]),
+            Err(FormatsError::LegacySuccessor { kind: Kind::from_static("own_") })
+        );
+        let formats = KeyFormats::new([legacy, KeyFormat::hex("new_")]).unwrap();
+        assert_eq!(formats.minting(old).unwrap().kind(), new);
+        assert_eq!(formats.minting(new).unwrap().kind(), new);
+    }
+}

@@ -1,0 +1,379 @@
+//! What is kept of a secret: a digest that says how it was made.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+use thiserror::Error;
+
+use crate::{PlaintextKey, PresentedKey, key::format::decode_lower_hex};
+
+/// How a stored digest was made from a key.
+///
+/// Keys are 128 to 512 random bits, so a fast hash is enough: nobody can try them
+/// out, which is the only thing a slow hash such as Argon2 makes harder. A slow hash
+/// on every request would cost tens of milliseconds and protect nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HashScheme {
+    /// SHA-256 over the prefix and the decoded secret (of a base62 body its text).
+    ///
+    /// The default: `lqt_` and 32 bytes fill one SHA-256 block, so it takes half the
+    /// time of hashing the text. Written `sha256-secret:…`.
+    Sha256Secret,
+    /// SHA-256 over the whole token as text, which existing tables hold: the output of
+    /// `printf %s "$KEY" | sha256sum`. Written `sha256:…`.
+    Sha256Token,
+    /// HMAC-SHA256 (RFC 2104) over the same bytes as [`HashScheme::Sha256Secret`], under
+    /// a pepper that the database does not hold, so that a leaked row cannot be checked
+    /// against a guess and a forged row proves nothing. Written `hmac-sha256.3:…`.
+    HmacSha256 {
+        /// Which pepper of the [`KeyHasher`] was used.
+        pepper: u16,
+    },
+}
+
+/// The digest of a secret, together with the scheme that made it.
+///
+/// Its text is what a database keeps: `sha256-secret:` and 64 lower-case hexadecimal
+/// characters, for example. Comparison takes the same time wherever two digests
+/// differ. `Debug` shows the scheme alone.
+///
+/// ```
+/// use keyward::{HashScheme, KeyHash};
+///
+/// let hash = KeyHash::new(HashScheme::Sha256Token, [0xab; 32]);
+/// assert_eq!(hash.to_string(), format!("sha256:{}", "ab".repeat(32)));
+/// assert_eq!(hash.to_string().parse(), Ok(hash));
+/// # Ok::<(), keyward::KeyHashError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct KeyHash {
+    scheme: HashScheme,
+    digest: [u8; 32],
+}
+
+impl KeyHash {
+    /// The hash with this scheme and digest, for instance from an existing table.
+    pub const fn new(scheme: HashScheme, digest: [u8; 32]) -> Self {
+        Self { scheme, digest }
+    }
+
+    /// How the digest was made.
+    pub const fn scheme(&self) -> HashScheme {
+        self.scheme
+    }
+
+    /// The digest's 32 bytes.
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+impl ConstantTimeEq for KeyHash {
+    /// Compares digests as four words, which costs a fraction of comparing bytes. The
+    /// schemes are public and compared as such.
+    #[inline]
+    fn ct_eq(&self, other: &Self) -> Choice {
+        let [a, b] = [&self.digest, &other.digest].map(|digest| {
+            let (words, _) = digest.as_chunks::<8>();
+            [0, 1, 2, 3].map(|at| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word)))
+        });
+        let [a0, a1, a2, a3] = a;
+        let [b0, b1, b2, b3] = b;
+        let differing = (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3);
+        differing.ct_eq(&0) & Choice::from(u8::from(self.scheme == other.scheme))
+    }
+}
+
+/// In constant time, by [`ConstantTimeEq`].
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for KeyHash {}
+
+impl std::hash::Hash for KeyHash {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.scheme.hash(state);
+        self.digest.hash(state);
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = const_hex::encode(self.digest);
+        match self.scheme {
+            HashScheme::Sha256Secret => write!(f, "{SHA256_SECRET}:{digest}"),
+            HashScheme::Sha256Token => write!(f, "{SHA256_TOKEN}:{digest}"),
+            HashScheme::HmacSha256 { pepper } => write!(f, "{HMAC_SHA256}.{pepper}:{digest}"),
+        }
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyHash({:?}, …)", self.scheme)
+    }
+}
+
+impl FromStr for KeyHash {
+    type Err = KeyHashError;
+
+    /// Reads the form that `Display` writes, and no other.
+    fn from_str(text: &str) -> Result<Self, KeyHashError> {
+        let (scheme, digest_text) = text.split_once(':').ok_or(KeyHashError::Scheme)?;
+        let scheme = match scheme {
+            SHA256_SECRET => HashScheme::Sha256Secret,
+            SHA256_TOKEN => HashScheme::Sha256Token,
+            other => {
+                let version = other
+                    .strip_prefix(HMAC_SHA256)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    .ok_or(KeyHashError::Scheme)?;
+                let pepper: u16 = version.parse().map_err(|_| KeyHashError::Scheme)?;
+                // One text a hash: no sign and no leading zero.
+                if pepper.to_string() != version {
+                    return Err(KeyHashError::Scheme);
+                }
+                HashScheme::HmacSha256 { pepper }
+            }
+        };
+        let mut digest = [0; 32];
+        if !decode_lower_hex(digest_text.as_bytes(), &mut digest) {
+            return Err(KeyHashError::Digest);
+        }
+        Ok(Self { scheme, digest })
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for KeyHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for KeyHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize_from_str(deserializer)
+    }
+}
+
+/// Why a text is not a [`KeyHash`]. The text is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyHashError {
+    /// The text does not begin with a known scheme and a colon.
+    #[error("not a known hash scheme")]
+    Scheme,
+    /// The digest is not 64 lower-case hexadecimal characters.
+    #[error("a digest has 64 lower-case hexadecimal characters")]
+    Digest,
+}
+
+/// Hashes keys: with one current scheme for new secrets, and with older ones that are
+/// still accepted.
+///
+/// A key that is verified under an older scheme yields a rehash, see
+/// [`Verified::rehash`](crate::Verified::rehash), so a table moves to the current one
+/// as its keys are used. Clones share the peppers, and `Debug` shows none.
+///
+/// ```
+/// use keyward::{HashScheme, KeyHasher};
+///
+/// // New keys under pepper 2; keys under pepper 1 and an imported table still work.
+/// let hasher = KeyHasher::hmac_sha256(2, b"a pepper of at least 32 bytes, v2")?
+///     .accept_pepper(1, b"a pepper of at least 32 bytes, v1")?
+///     .accept(HashScheme::Sha256Token)?;
+/// assert_eq!(hasher.current(), HashScheme::HmacSha256 { pepper: 2 });
+/// # Ok::<(), keyward::KeyHasherError>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyHasher {
+    current: HashScheme,
+    /// Older schemes, at most `MAX_SCHEMES - 1`.
+    accepted: Vec<HashScheme>,
+    peppers: Arc<[Pepper]>,
+}
+
+/// An HMAC state that has absorbed its pepper, so that a request does not do it again.
+#[derive(Clone)]
+struct Pepper {
+    version: u16,
+    mac: Hmac<Sha256>,
+}
+
+impl KeyHasher {
+    /// The most schemes together, the current one included: as many candidates are
+    /// looked up with one query.
+    pub const MAX_SCHEMES: usize = 4;
+    /// The fewest bytes of a pepper.
+    pub const MIN_PEPPER_BYTES: usize = 32;
+
+    /// New secrets under [`HashScheme::Sha256Secret`], and no older scheme.
+    pub fn sha256() -> Self {
+        Self { current: HashScheme::Sha256Secret, accepted: Vec::new(), peppers: Arc::new([]) }
+    }
+
+    /// New secrets under [`HashScheme::HmacSha256`] with this pepper, and no older scheme.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyHasherError::ShortPepper`] for a pepper of fewer than 32 bytes.
+    pub fn hmac_sha256(version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+        Ok(Self {
+            current: HashScheme::HmacSha256 { pepper: version },
+            accepted: Vec::new(),
+            peppers: Arc::new([Pepper::new(version, pepper)?]),
+        })
+    }
+
+    /// The hasher accepting secrets under this older scheme too.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyHasherError::Duplicate`] if it is accepted already,
+    /// [`KeyHasherError::TooMany`] beyond [`KeyHasher::MAX_SCHEMES`], and
+    /// [`KeyHasherError::UnknownPepper`] for an HMAC whose pepper is not here.
+    pub fn accept(mut self, scheme: HashScheme) -> Result<Self, KeyHasherError> {
+        if scheme == self.current || self.accepted.contains(&scheme) {
+            return Err(KeyHasherError::Duplicate);
+        }
+        if self.accepted.len() + 1 >= Self::MAX_SCHEMES {
+            return Err(KeyHasherError::TooMany);
+        }
+        if let HashScheme::HmacSha256 { pepper } = scheme {
+            self.pepper(pepper).ok_or(KeyHasherError::UnknownPepper { version: pepper })?;
+        }
+        self.accepted.push(scheme);
+        Ok(self)
+    }
+
+    /// The hasher accepting secrets under an older pepper too.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyHasher::hmac_sha256`] and [`KeyHasher::accept`].
+    pub fn accept_pepper(mut self, version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+        if self.pepper(version).is_some() {
+            return Err(KeyHasherError::Duplicate);
+        }
+        let added = Pepper::new(version, pepper)?;
+        self.peppers = self.peppers.iter().cloned().chain([added]).collect();
+        self.accept(HashScheme::HmacSha256 { pepper: version })
+    }
+
+    /// The scheme for new secrets.
+    pub const fn current(&self) -> HashScheme {
+        self.current
+    }
+
+    /// The hash to keep of a freshly minted key, under the current scheme.
+    pub fn hash(&self, key: &PlaintextKey) -> KeyHash {
+        match key.present() {
+            Ok(presented) => self.under(self.current, &presented),
+            // What a format mints, it reads; a digest of nothing would match nobody anyway.
+            Err(_) => KeyHash::new(self.current, [0; 32]),
+        }
+    }
+
+    /// The hashes under which a presented key can be stored, current scheme first.
+    pub(crate) fn candidates(&self, key: &PresentedKey<'_>) -> Candidates {
+        let current = self.under(self.current, key);
+        let mut hashes = [current; Self::MAX_SCHEMES];
+        let mut len = 1;
+        for (slot, scheme) in hashes.iter_mut().skip(1).zip(&self.accepted) {
+            *slot = self.under(*scheme, key);
+            len += 1;
+        }
+        Candidates { hashes, len }
+    }
+
+    fn under(&self, scheme: HashScheme, key: &PresentedKey<'_>) -> KeyHash {
+        let digest = match scheme {
+            HashScheme::Sha256Secret => Sha256::digest(key.message()).into(),
+            HashScheme::Sha256Token => Sha256::digest(key.token()).into(),
+            HashScheme::HmacSha256 { pepper } => match self.pepper(pepper) {
+                Some(pepper) => {
+                    pepper.mac.clone().chain_update(key.message()).finalize().into_bytes().into()
+                }
+                // Only schemes whose pepper is here are ever accepted.
+                None => [0; 32],
+            },
+        };
+        KeyHash { scheme, digest }
+    }
+
+    fn pepper(&self, version: u16) -> Option<&Pepper> {
+        self.peppers.iter().find(|pepper| pepper.version == version)
+    }
+}
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHasher")
+            .field("current", &self.current)
+            .field("accepted", &self.accepted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pepper {
+    fn new(version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+        if pepper.len() < KeyHasher::MIN_PEPPER_BYTES {
+            return Err(KeyHasherError::ShortPepper);
+        }
+        let mac = Hmac::new_from_slice(pepper).map_err(|_| KeyHasherError::ShortPepper)?;
+        Ok(Self { version, mac })
+    }
+}
+
+/// The one to four hashes of a presented key.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidates {
+    /// The first `len` are in use.
+    hashes: [KeyHash; KeyHasher::MAX_SCHEMES],
+    len: u8,
+}
+
+impl Candidates {
+    pub(crate) fn as_slice(&self) -> &[KeyHash] {
+        self.hashes.get(..usize::from(self.len)).unwrap_or(&self.hashes)
+    }
+
+    /// The hash under the current scheme.
+    pub(crate) fn current(&self) -> &KeyHash {
+        let [current, ..] = &self.hashes;
+        current
+    }
+}
+
+/// Why a [`KeyHasher`] was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyHasherError {
+    /// The pepper is shorter than [`KeyHasher::MIN_PEPPER_BYTES`].
+    #[error("a pepper has at least {} bytes", KeyHasher::MIN_PEPPER_BYTES)]
+    ShortPepper,
+    /// No pepper of this version was given.
+    #[error("there is no pepper of version {version}")]
+    UnknownPepper {
+        /// The version asked for.
+        version: u16,
+    },
+    /// The scheme or pepper is there already.
+    #[error("the hash scheme is accepted already")]
+    Duplicate,
+    /// More than [`KeyHasher::MAX_SCHEMES`] schemes.
+    #[error("at most {} hash schemes are accepted together", KeyHasher::MAX_SCHEMES)]
+    TooMany,
+}
+
+const SHA256_SECRET: &str = "sha256-secret";
+const SHA256_TOKEN: &str = "sha256";
+const HMAC_SHA256: &str = "hmac-sha256";

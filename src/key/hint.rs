@@ -1,0 +1,44 @@
+//! What of a key may be shown after it was minted.
+
+use thiserror::Error;
+
+use crate::text::{Text, text_noun};
+
+/// The start of a key that a listing shows so that its owner can tell keys apart,
+/// such as `lqt_7a4f9e2b`.
+///
+/// It is for people. Nothing is ever looked up or proved by it.
+///
+/// 1 to [`Hint::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, plus `.` and `*` for the hints
+/// of existing tables. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hint(Text);
+
+impl Hint {
+    /// The most bytes a hint can have: the longest prefix and 12 characters of the
+    /// body, and some for the decoration of existing tables.
+    pub const MAX_LEN: usize = 40;
+
+    const fn check(text: &str) -> Result<(), HintError> {
+        let bytes = text.as_bytes();
+        if bytes.is_empty() || bytes.len() > Self::MAX_LEN {
+            return Err(HintError);
+        }
+        let mut position = 0;
+        while position < bytes.len() {
+            if !matches!(bytes[position], b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*')
+            {
+                return Err(HintError);
+            }
+            position += 1;
+        }
+        Ok(())
+    }
+}
+
+text_noun!(Hint, HintError);
+
+/// The text is not a [`Hint`]. It is not repeated, for it might be a whole key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a hint has 1 to {} characters of [A-Za-z0-9_.*-]", Hint::MAX_LEN)]
+pub struct HintError;

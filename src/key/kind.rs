@@ -1,0 +1,152 @@
+//! Kinds of keys, told apart by their prefix.
+
+use std::{fmt, hash::Hash, str::FromStr};
+
+use thiserror::Error;
+
+/// A kind of key: its prefix, such as `luc_pk_`.
+///
+/// 1 to [`Kind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, held inline: 24 bytes, `Copy`.
+///
+/// ```
+/// use keyward::Kind;
+///
+/// const PUBLIC: Kind = Kind::from_static("luc_pk_");
+/// assert_eq!(Kind::new("luc_pk_")?, PUBLIC);
+/// assert_eq!(PUBLIC.as_str(), "luc_pk_");
+/// # Ok::<(), keyward::KindError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// ASCII, padded with zeros.
+    bytes: [u8; Self::MAX_LEN],
+    len: u8,
+}
+
+impl Kind {
+    /// The most bytes a prefix can have.
+    pub const MAX_LEN: usize = 23;
+
+    /// The kind with the prefix `literal`, usable in a `const`.
+    ///
+    /// # Panics
+    ///
+    /// If the literal is not valid, which in a `const` fails the build. For prefixes
+    /// known only at run time use [`Kind::new`].
+    pub const fn from_static(literal: &'static str) -> Self {
+        match Self::new(literal) {
+            Ok(kind) => kind,
+            Err(_) => panic!("a prefix has 1 to 23 characters of [A-Za-z0-9_-]"),
+        }
+    }
+
+    /// The kind with this prefix.
+    ///
+    /// # Errors
+    ///
+    /// If the prefix is empty, too long, or holds another character.
+    pub const fn new(prefix: &str) -> Result<Self, KindError> {
+        let prefix = prefix.as_bytes();
+        if prefix.is_empty() {
+            return Err(KindError::Empty);
+        }
+        if prefix.len() > Self::MAX_LEN {
+            return Err(KindError::TooLong);
+        }
+        let mut bytes = [0; Self::MAX_LEN];
+        let mut position = 0;
+        while position < prefix.len() {
+            let byte = prefix[position];
+            if !(byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+                return Err(KindError::Character { position });
+            }
+            bytes[position] = byte;
+            position += 1;
+        }
+        Ok(Self { bytes, len: prefix.len() as u8 })
+    }
+
+    /// The prefix.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The prefix's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
+    }
+}
+
+impl FromStr for Kind {
+    type Err = KindError;
+
+    fn from_str(prefix: &str) -> Result<Self, KindError> {
+        Self::new(prefix)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({self})")
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Kind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize_from_str(deserializer)
+    }
+}
+
+/// Why a text is not the prefix of a [`Kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KindError {
+    /// The prefix is empty.
+    #[error("the prefix is empty")]
+    Empty,
+    /// The prefix is longer than [`Kind::MAX_LEN`].
+    #[error("the prefix is longer than {} characters", Kind::MAX_LEN)]
+    TooLong,
+    /// The prefix holds a character other than `[A-Za-z0-9_-]`.
+    #[error("the prefix holds a character at byte {position} that is not one of [A-Za-z0-9_-]")]
+    Character {
+        /// Where it stands, in bytes from 0.
+        position: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_short_and_plain() {
+        for good in ["a", "lqt_", "luc_pk_", "sk-live-", "X0_-", "aaaaaaaaaaaaaaaaaaaaaaa"] {
+            assert_eq!(Kind::new(good).unwrap().as_str(), good);
+        }
+        for (bad, error) in [
+            ("", KindError::Empty),
+            ("aaaaaaaaaaaaaaaaaaaaaaaa", KindError::TooLong),
+            ("lqt ", KindError::Character { position: 3 }),
+            ("lqt.", KindError::Character { position: 3 }),
+            ("ｌqt_", KindError::Character { position: 0 }),
+            ("l\0", KindError::Character { position: 1 }),
+        ] {
+            assert_eq!(Kind::new(bad), Err(error), "{bad:?}");
+        }
+    }
+}

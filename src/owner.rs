@@ -1,0 +1,96 @@
+//! Who a key belongs to, and the tier that the owner pays for.
+
+use crate::{
+    NameError, Quotas,
+    name::check_name,
+    text::{Text, text_noun},
+};
+
+/// The project or organization that a key belongs to.
+///
+/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 without control characters. Clones share
+/// the text.
+///
+/// ```
+/// use keyward::OwnerId;
+///
+/// let owner = OwnerId::new("proj_abc123")?;
+/// assert_eq!(owner.as_str(), "proj_abc123");
+/// assert!(OwnerId::new("").is_err());
+/// # Ok::<(), keyward::NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(Text);
+
+impl OwnerId {
+    /// The most bytes an owner's id can have.
+    pub const MAX_LEN: usize = 128;
+
+    const fn check(text: &str) -> Result<(), NameError> {
+        check_name(text, Self::MAX_LEN)
+    }
+}
+
+text_noun!(OwnerId, NameError);
+
+/// What an owner subscribes to, in the host's own words: `standard`, `enterprise`.
+///
+/// 1 to [`Tier::MAX_LEN`] bytes of UTF-8 without control characters. The library
+/// knows no order between tiers; a route lists those it admits.
+///
+/// ```
+/// use keyward::Tier;
+///
+/// const ENTERPRISE: Tier = Tier::from_static("enterprise");
+/// assert_eq!(Tier::new("enterprise"), Ok(ENTERPRISE));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tier(Text);
+
+impl Tier {
+    /// The most bytes a tier's name can have.
+    pub const MAX_LEN: usize = 64;
+
+    const fn check(text: &str) -> Result<(), NameError> {
+        check_name(text, Self::MAX_LEN)
+    }
+}
+
+text_noun!(Tier, NameError);
+
+/// An owner as a store joins it to each record it finds.
+///
+/// The tier stands here and not in the key's record, so that a downgrade reaches
+/// every key of the owner with the next request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Owner {
+    /// The owner's id.
+    pub id: OwnerId,
+    /// The owner's tier; an owner without one passes no tier gate.
+    pub tier: Option<Tier>,
+    /// Quotas for the owner's keys that have none of their own.
+    pub quotas: Option<Quotas>,
+}
+
+impl Owner {
+    /// An owner without a tier and without quotas.
+    pub const fn new(id: OwnerId) -> Self {
+        Self { id, tier: None, quotas: None }
+    }
+
+    /// The owner on `tier`.
+    #[must_use]
+    pub fn with_tier(mut self, tier: Tier) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
+    /// The owner with `quotas` for the keys that have none of their own.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = Some(quotas);
+        self
+    }
+}

@@ -1,0 +1,332 @@
+//! From a presented key to a caller: hash, compare, judge, authorize.
+
+use std::sync::Arc;
+
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+use thiserror::Error;
+
+use crate::{
+    Access, Forbidden, Found, HashScheme, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus,
+    Kind, Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier,
+    Timestamp,
+};
+
+/// Decides whether a presented key is genuine and in force.
+///
+/// Two pure steps around the host's query: [`Verifier::lookup`] hashes, the host finds,
+/// [`Verifier::verify`] decides. Proof comes before state: while the secret is not proved
+/// all failures look alike, and only then is the record asked whether it is revoked,
+/// expired or suspended.
+///
+/// ```
+/// use keyward::{Access, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord};
+/// use keyward::{MemoryStore, Secret, Timestamp, Verifier};
+///
+/// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+/// let formats = KeyFormats::from(INGEST);
+/// let hasher = KeyHasher::sha256();
+/// let verifier = Verifier::new(hasher.clone());
+/// let store = MemoryStore::new();
+/// let now = Timestamp::from_unix_secs(1_700_000_000);
+///
+/// let key = INGEST.mint_with_system_rng()?;
+/// let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
+/// let secret = Secret::of(&key, &hasher, now);
+/// store.insert_sync(KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now)?)?;
+///
+/// let presented = formats.parse(key.expose())?;
+/// let lookup = verifier.lookup(&presented);
+/// let found = store.find_sync(&lookup);
+/// let verified = verifier.verify(lookup, found, now)?;
+/// let caller = verified.authorize(&Access::any_key())?;
+/// assert_eq!(caller.owner_id().as_str(), "proj_abc123");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    hasher: KeyHasher,
+    catalog: Option<ScopeCatalog>,
+}
+
+impl Verifier {
+    /// A verifier of keys that this hasher hashed.
+    pub const fn new(hasher: KeyHasher) -> Self {
+        Self { hasher, catalog: None }
+    }
+
+    /// The verifier holding every key to the ceiling of its kind, whatever its record
+    /// says: a scope that the catalogue does not allow the kind counts as not there.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: ScopeCatalog) -> Self {
+        self.catalog = Some(catalog);
+        self
+    }
+
+    /// Hashes a presented key, once for each accepted scheme.
+    #[inline]
+    pub fn lookup(&self, presented: &PresentedKey<'_>) -> Lookup {
+        Lookup::new(presented.kind(), self.hasher.candidates(presented))
+    }
+
+    /// Decides by what the store found.
+    ///
+    /// # Errors
+    ///
+    /// See [`VerifyError`]; in none of these cases may the request pass.
+    pub fn verify(
+        &self,
+        lookup: Lookup,
+        found: Option<Found>,
+        now: Timestamp,
+    ) -> Result<Verified, VerifyError> {
+        let Some(found) = found else {
+            // The comparison that a found record would have had, so that its absence costs as much.
+            let _no_match = position(&lookup, std::iter::once(&DUMMY));
+            return Err(VerifyError::Unknown);
+        };
+        let record = &*found.record;
+        let (secret, valid_until) = match position(&lookup, record.hashes()) {
+            0 => return Err(VerifyError::Mismatch),
+            1 => (record.current(), None),
+            older => match record.retiring().get(usize::from(older) - 2) {
+                Some(retiring) => (&retiring.secret, Some(retiring.valid_until)),
+                None => return Err(VerifyError::Mismatch),
+            },
+        };
+        if secret.kind != lookup.kind() {
+            return Err(VerifyError::WrongKind);
+        }
+        // The secret is proved; from here on the reasons differ.
+        if found.owner.id != *record.owner() {
+            return Err(VerifyError::WrongOwner);
+        }
+        if record.is_ahead_of(now) {
+            return Err(VerifyError::ClockBehind);
+        }
+        match record.status(now) {
+            KeyStatus::Active => {}
+            KeyStatus::Suspended => return Err(VerifyError::Suspended),
+            KeyStatus::Expired => return Err(VerifyError::Expired),
+            KeyStatus::Revoked => return Err(VerifyError::Revoked),
+        }
+        if valid_until.is_some_and(|deadline| deadline <= now) {
+            return Err(VerifyError::PastGrace);
+        }
+        let scopes = self.held_to_ceiling(secret.kind, record.scopes());
+        let rehash = self.rehash(secret, &lookup);
+        Ok(Verified { kind: secret.kind, valid_until, scopes, rehash, found })
+    }
+
+    /// The scopes that remain where the record has some that its kind cannot hold.
+    fn held_to_ceiling(&self, kind: Kind, scopes: &ScopeSet) -> Option<ScopeSet> {
+        let catalog = self.catalog.as_ref()?;
+        if scopes.iter().all(|scope| catalog.permits(kind, scope)) {
+            return None;
+        }
+        Some(scopes.intersection(&catalog.ceiling(kind)))
+    }
+
+    fn rehash(&self, secret: &Secret, lookup: &Lookup) -> Option<Box<Rehash>> {
+        if secret.hash.scheme() == self.hasher.current() {
+            return None;
+        }
+        Some(Box::new(Rehash { old: secret.hash, new: *lookup.current() }))
+    }
+}
+
+/// A genuine key in force, and whom it stands for. Not yet a caller: a route's
+/// requirements are checked by [`Verified::authorize`].
+///
+/// Owned and `'static`, so it fits in request extensions. Clones share the record.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    found: Found,
+    kind: Kind,
+    valid_until: Option<Timestamp>,
+    /// In place of the record's, where it has more than its kind can hold.
+    scopes: Option<ScopeSet>,
+    rehash: Option<Box<Rehash>>,
+}
+
+/// The secret that matched is stored under an older scheme: what to replace, and by what.
+///
+/// [`KeyRecord::rehash`] and [`Issuer::rehash`](crate::Issuer::rehash) do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rehash {
+    /// The stored hash.
+    pub old: KeyHash,
+    /// The hash of the same secret under the current scheme.
+    pub new: KeyHash,
+}
+
+/// Which of a key's secrets was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MatchedSecret {
+    /// The one of the last rotation.
+    Current,
+    /// An earlier one in its grace.
+    Retiring {
+        /// The instant from which it is refused.
+        valid_until: Timestamp,
+    },
+}
+
+impl Verified {
+    /// Checks what a route requires.
+    ///
+    /// # Errors
+    ///
+    /// [`Forbidden`], to be answered with 403.
+    pub fn authorize(self, access: &Access) -> Result<Caller, Forbidden> {
+        access.check(self.kind, self.scopes(), self.owner())?;
+        Ok(Caller(self))
+    }
+
+    /// The key's identity, on which limits, usage and audit hang.
+    pub fn key_id(&self) -> KeyId {
+        self.found.record.id()
+    }
+
+    /// The kind of the key that was presented. In grace it can be a legacy kind.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What people call the key.
+    pub fn name(&self) -> &KeyName {
+        self.found.record.name()
+    }
+
+    /// Whom the key belongs to, with tier and quotas.
+    pub fn owner(&self) -> &Owner {
+        &self.found.owner
+    }
+
+    /// The id of whom the key belongs to. It comes from the record alone.
+    pub fn owner_id(&self) -> &OwnerId {
+        &self.found.owner.id
+    }
+
+    /// The owner's tier.
+    pub fn tier(&self) -> Option<&Tier> {
+        self.found.owner.tier.as_ref()
+    }
+
+    /// What the key may do.
+    pub fn scopes(&self) -> &ScopeSet {
+        self.scopes.as_ref().unwrap_or_else(|| self.found.record.scopes())
+    }
+
+    /// The quotas of the key: its own, else its owner's; with `None` the route's apply.
+    pub fn quotas(&self) -> Option<&Quotas> {
+        self.found.record.quotas().or(self.found.owner.quotas.as_ref())
+    }
+
+    /// Which secret was presented, and if it is retiring, until when it works.
+    pub fn matched(&self) -> MatchedSecret {
+        match self.valid_until {
+            None => MatchedSecret::Current,
+            Some(valid_until) => MatchedSecret::Retiring { valid_until },
+        }
+    }
+
+    /// What to save so that an older hash scheme can be given up; `None` if the secret is
+    /// under the current one.
+    pub fn rehash(&self) -> Option<&Rehash> {
+        self.rehash.as_deref()
+    }
+
+    /// The key's record as the store found it.
+    pub fn record(&self) -> &Arc<KeyRecord> {
+        &self.found.record
+    }
+}
+
+/// A [`Verified`] key that meets what its route requires. There is no other way to get
+/// one than [`Verified::authorize`].
+///
+/// ```compile_fail
+/// fn caller(verified: keyward::Verified) -> keyward::Caller {
+///     keyward::Caller(verified) // no caller without a check
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Caller(Verified);
+
+impl std::ops::Deref for Caller {
+    type Target = Verified;
+
+    fn deref(&self) -> &Verified {
+        &self.0
+    }
+}
+
+/// Why a key is refused.
+///
+/// This is the precise reason, for the host's log. A client is told no more than that
+/// its key is invalid: see [`VerifyError::status`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The store knows no such key.
+    #[error("no key has this secret")]
+    Unknown,
+    /// The store returned a record that holds none of the hashes: its secret was rotated
+    /// out between the query and the answer, or the store is wrong.
+    #[error("the record found does not hold this secret")]
+    Mismatch,
+    /// The secret was minted as another kind than it is presented.
+    #[error("the secret belongs to a key of another kind")]
+    WrongKind,
+    /// The key is revoked.
+    #[error("the key is revoked")]
+    Revoked,
+    /// The key is expired.
+    #[error("the key is expired")]
+    Expired,
+    /// The key is suspended.
+    #[error("the key is suspended")]
+    Suspended,
+    /// The secret was rotated out and its grace is over.
+    #[error("the secret was rotated out and its grace is over")]
+    PastGrace,
+    /// The store joined somebody else's owner to the record.
+    #[error("the store joined another owner to the key")]
+    WrongOwner,
+    /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation: the
+    /// host's clock is wrong, and neither expiry nor grace can be judged.
+    #[error("the clock is behind the key's creation")]
+    ClockBehind,
+}
+
+impl VerifyError {
+    /// The HTTP status to answer with: 401 (RFC 9110 §15.5.2) where the key is at fault,
+    /// 503 where the host's store or clock is.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::WrongOwner | Self::ClockBehind => 503,
+            _ => 401,
+        }
+    }
+}
+
+/// A digest that belongs to no key.
+static DUMMY: KeyHash = KeyHash::new(HashScheme::Sha256Secret, [0x5A; 32]);
+
+/// The place from 1 of the hash that equals one of the candidates, or 0.
+///
+/// All are compared, each in constant time, and nothing branches before the end: what is
+/// secret here is the stored digest. The bytes of the presented key are public to whoever
+/// sends it, and the digest of what it sends cannot be steered.
+#[inline]
+fn position<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u8 {
+    let mut position = 0_u8;
+    for (place, hash) in (1_u8..).zip(hashes) {
+        for candidate in lookup.hashes() {
+            position.conditional_assign(&place, candidate.ct_eq(hash));
+        }
+    }
+    position
+}

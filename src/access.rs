@@ -86,6 +86,7 @@ impl Access {
     /// # Errors
     ///
     /// The first requirement that does not hold, in the order kind, scope, owner, tier.
+    #[inline]
     pub fn check(&self, kind: Kind, scopes: &ScopeSet, owner: &Owner) -> Result<(), Forbidden> {
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
             return Err(Forbidden::Kind { found: kind });

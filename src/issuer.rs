@@ -6,9 +6,9 @@ use rand::TryCryptoRng;
 use thiserror::Error;
 
 use crate::{
-    CatalogError, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRecord,
-    KeyRegistry, Kind, Listing, MintError, OwnerId, Page, PlaintextKey, ReplaceError, ScopeCatalog,
-    ScopeSet, Secret, Timestamp, TransitionError, Verified,
+    CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRecord,
+    KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page, PlaintextKey, ReplaceError,
+    ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -155,8 +155,8 @@ impl<R: KeyRegistry> Issuer<R> {
         rng: &mut G,
         now: Timestamp,
     ) -> Result<Issued, IssuerError<R::Error>> {
-        let (record, key, secret) = self.next_secret(id, rng, now).await?;
-        let record = record.rotate(secret, grace, now)?;
+        let (found, key, secret) = self.next_secret(id, rng, now).await?;
+        let record = found.record().rotate(secret, grace, now)?;
         self.registry.replace(record.clone()).await?;
         Ok(Issued { record, key })
     }
@@ -173,8 +173,8 @@ impl<R: KeyRegistry> Issuer<R> {
         rng: &mut G,
         now: Timestamp,
     ) -> Result<Issued, IssuerError<R::Error>> {
-        let (record, key, secret) = self.next_secret(id, rng, now).await?;
-        let record = record.rotate_now(secret, now)?;
+        let (found, key, secret) = self.next_secret(id, rng, now).await?;
+        let record = found.record().rotate_now(secret, now)?;
         self.registry.replace(record.clone()).await?;
         Ok(Issued { record, key })
     }
@@ -192,11 +192,11 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         for _ in 0..REVOKE_ATTEMPTS {
-            let record = self.get(id).await?;
-            if let crate::KeyState::Revoked { .. } = record.state() {
-                return Ok(Arc::unwrap_or_clone(record));
+            let found = self.get(id).await?;
+            if let KeyState::Revoked { .. } = found.record().state() {
+                return Ok(found.record().clone());
             }
-            match self.change(&record, KeyRecord::revoke, now).await {
+            match self.change(&found, KeyRecord::revoke, now).await {
                 Err(IssuerError::Conflict) => {}
                 result => return result,
             }
@@ -215,8 +215,8 @@ impl<R: KeyRegistry> Issuer<R> {
         id: KeyId,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        let record = self.get(id).await?;
-        self.change(&record, KeyRecord::suspend, now).await
+        let found = self.get(id).await?;
+        self.change(&found, KeyRecord::suspend, now).await
     }
 
     /// Puts a suspended key in use again.
@@ -229,8 +229,8 @@ impl<R: KeyRegistry> Issuer<R> {
         id: KeyId,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        let record = self.get(id).await?;
-        self.change(&record, KeyRecord::resume, now).await
+        let found = self.get(id).await?;
+        self.change(&found, KeyRecord::resume, now).await
     }
 
     /// Gives a key another expiry.
@@ -244,8 +244,8 @@ impl<R: KeyRegistry> Issuer<R> {
         at: Timestamp,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        let record = self.get(id).await?;
-        self.change(&record, |record, now| record.expire_at(at, now), now).await
+        let found = self.get(id).await?;
+        self.change(&found, |record, now| record.expire_at(at, now), now).await
     }
 
     /// Saves the effect of [`Verified::rehash`], if there is one. The answer is whether
@@ -267,17 +267,17 @@ impl<R: KeyRegistry> Issuer<R> {
         }
     }
 
-    /// The record with this id.
+    /// The key with this id.
     ///
     /// # Errors
     ///
     /// [`IssuerError::NotFound`], also for the key of another owner than the one this
     /// issuer is confined to; [`IssuerError::Store`].
-    pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, IssuerError<R::Error>> {
-        let record = self.registry.get(id).await.map_err(IssuerError::Store)?;
-        let record = record.ok_or(IssuerError::NotFound)?;
-        self.check_owner(&record)?;
-        Ok(record)
+    pub async fn get(&self, id: KeyId) -> Result<Found, IssuerError<R::Error>> {
+        let found = self.registry.get(id).await.map_err(IssuerError::Store)?;
+        let found = found.ok_or(IssuerError::NotFound)?;
+        self.check_owner(found.record())?;
+        Ok(found)
     }
 
     /// The keys of one owner, oldest first, a page at a time.
@@ -316,24 +316,25 @@ impl<R: KeyRegistry> Issuer<R> {
         id: KeyId,
         rng: &mut G,
         now: Timestamp,
-    ) -> Result<(Arc<KeyRecord>, PlaintextKey, Secret), IssuerError<R::Error>> {
-        let record = self.get(id).await?;
+    ) -> Result<(Found, PlaintextKey, Secret), IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let record = found.record();
         let format = self.rules.formats.minting(record.kind()).ok_or(IssuerError::UnknownKind)?;
         if format.kind() != record.kind() {
             self.rules.catalog.check(format.kind(), record.scopes())?;
         }
         let key = format.mint(rng)?;
         let secret = Secret::of(&key, &self.rules.hasher, now);
-        Ok((record, key, secret))
+        Ok((found, key, secret))
     }
 
     async fn change(
         &self,
-        record: &KeyRecord,
+        found: &Found,
         transition: impl FnOnce(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        let next = transition(record, now)?;
+        let next = transition(found.record(), now)?;
         self.registry.replace(next.clone()).await?;
         Ok(next)
     }

@@ -41,8 +41,8 @@ pub use owner::{Owner, OwnerId, Tier};
 pub use quota::{Quota, QuotaError, Quotas};
 pub use scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet};
 pub use store::{
-    Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, KeyRegistry, KeyStore,
-    Listing, Page, ReplaceError, StoreError, StoreFuture,
+    Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, JoinError, KeyRegistry,
+    KeyStore, Listing, Page, ReplaceError, StoreError, StoreFuture,
 };
 pub use timestamp::{Timestamp, TimestampError};
 pub use verify::{Caller, MatchedSecret, Rehash, Verified, Verifier, VerifyError};

@@ -1,6 +1,6 @@
 //! What a store is asked for.
 
-use std::fmt;
+use std::{fmt, slice};
 
 use crate::{KeyHash, Kind, key::hash::Candidates};
 
@@ -26,18 +26,48 @@ impl Lookup {
     }
 
     /// The hashes to look for, the one under the current scheme first; never empty.
-    pub fn hashes(&self) -> &[KeyHash] {
-        self.candidates.as_slice()
+    pub fn hashes(&self) -> impl ExactSizeIterator<Item = &KeyHash> + Clone {
+        Hashes { current: Some(&self.candidates.current), older: self.candidates.older.iter() }
+    }
+
+    /// The hashes under older schemes.
+    pub(crate) fn older(&self) -> &[KeyHash] {
+        &self.candidates.older
     }
 
     /// The hash under the hasher's current scheme.
     pub(crate) fn current(&self) -> &KeyHash {
-        self.candidates.current()
+        &self.candidates.current
     }
 }
 
 impl fmt::Debug for Lookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookup").field("kind", &self.kind).field("hashes", &self.hashes()).finish()
+        f.debug_struct("Lookup")
+            .field("kind", &self.kind)
+            .field("hashes", &self.hashes().collect::<Vec<_>>())
+            .finish()
     }
 }
+
+/// One hash, then the rest, with a length: `Chain` has none.
+#[derive(Clone)]
+struct Hashes<'l> {
+    current: Option<&'l KeyHash>,
+    older: slice::Iter<'l, KeyHash>,
+}
+
+impl<'l> Iterator for Hashes<'l> {
+    type Item = &'l KeyHash;
+
+    fn next(&mut self) -> Option<&'l KeyHash> {
+        self.current.take().or_else(|| self.older.next())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = usize::from(self.current.is_some()) + self.older.len();
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Hashes<'_> {}

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use hashbrown::{HashTable, hash_table::Entry as TableEntry};
+use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::{
@@ -52,16 +52,35 @@ const SHARDS: usize = 64;
 #[repr(align(128))]
 struct Shard(RwLock<HashTable<Indexed>>);
 
-/// One secret's hash and what it leads to.
+/// Where one secret's hash leads: 16 bytes, so that the table of a large store stays in
+/// the processor's caches and only the record itself is fetched from memory.
 #[derive(Debug)]
 struct Indexed {
-    hash: KeyHash,
+    /// The word of the digest by which the table is ordered; the record has the rest.
+    word: u64,
     found: Found,
+}
+
+impl Indexed {
+    /// Whether it is this hash that leads here.
+    ///
+    /// A table branches on what it holds by its nature. That is safe, because nobody can
+    /// steer the bytes of the digest of what they send; the proof is the verifier's.
+    #[inline]
+    fn is(&self, word: u64, hash: &KeyHash) -> bool {
+        let same =
+            |held: &KeyHash| held.digest() == hash.digest() && held.scheme() == hash.scheme();
+        let record = self.found.record();
+        self.word == word
+            && self.found.is_held()
+            && (same(&record.current().hash)
+                || record.retiring().iter().any(|retiring| same(&retiring.secret.hash)))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Index {
-    keys: HashMap<KeyId, Arc<KeyRecord>>,
+    keys: HashMap<KeyId, Found>,
     order: BTreeSet<Cursor>,
     owners: HashMap<OwnerId, OwnerEntry>,
 }
@@ -95,11 +114,12 @@ impl MemoryStore {
     }
 
     /// [`KeyStore::find`] without a future.
+    #[inline]
     pub fn find_sync(&self, lookup: &Lookup) -> Option<Found> {
         let before = self.moves.load(Ordering::Acquire);
         let found = self.find_once(lookup);
         // With one candidate there is one shard, and nothing can pass by unseen.
-        if found.is_some() || lookup.hashes().len() == 1 {
+        if found.is_some() || lookup.older().is_empty() {
             return found;
         }
         if self.moves.load(Ordering::Acquire) == before {
@@ -120,13 +140,11 @@ impl MemoryStore {
         if index.keys.contains_key(&record.id()) {
             return Err(InsertError::DuplicateId);
         }
-        let record = Arc::new(record);
-        let owner = index.owner_of(&record);
-        let found = Found { record: Arc::clone(&record), owner };
-        if !self.swap(None, found) {
+        let found = index.joined(record);
+        if !self.swap(None, &found) {
             return Err(InsertError::DuplicateSecret);
         }
-        index.add(record);
+        index.add(found);
         Ok(())
     }
 
@@ -137,23 +155,21 @@ impl MemoryStore {
     /// As [`KeyRegistry::replace`].
     pub fn replace_sync(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
         let mut index = self.index.write();
-        let stored = index.keys.get(&record.id()).ok_or(ReplaceError::NotFound)?;
-        if stored.revision().checked_add(1) != Some(record.revision()) {
+        let stored = index.keys.get(&record.id()).cloned().ok_or(ReplaceError::NotFound)?;
+        if stored.record().revision().checked_add(1) != Some(record.revision()) {
             return Err(ReplaceError::Conflict);
         }
-        let stored = Arc::clone(stored);
-        let record = Arc::new(record);
-        let owner = index.owner_of(&record);
-        if !self.swap(Some(&stored), Found { record: Arc::clone(&record), owner }) {
+        let found = index.joined(record);
+        if !self.swap(Some(&stored), &found) {
             return Err(ReplaceError::DuplicateSecret);
         }
-        index.remove(&stored);
-        index.add(record);
+        index.remove(stored.record());
+        index.add(found);
         Ok(())
     }
 
     /// [`KeyRegistry::get`] without a future.
-    pub fn get_sync(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
+    pub fn get_sync(&self, id: KeyId) -> Option<Found> {
         self.index.read().keys.get(&id).cloned()
     }
 
@@ -190,65 +206,63 @@ impl MemoryStore {
         });
         entry.owner = Arc::clone(&owner);
         entry.put = true;
-        let order = entry.order.iter().map(|cursor| cursor.id).collect::<Vec<_>>();
-        for record in order.iter().filter_map(|id| index.keys.get(id)) {
-            let found = Found { record: Arc::clone(record), owner: Arc::clone(&owner) };
+        let ids = entry.order.iter().map(|cursor| cursor.id).collect::<Vec<_>>();
+        for id in ids {
+            let Some(stored) = index.keys.get_mut(&id) else { continue };
+            let found = Found::new(stored.record().clone(), Arc::clone(&owner));
             // The hashes stay the same, so none can be a stranger's.
-            let _swapped = self.swap(Some(record), found);
+            let _swapped = self.swap(Some(stored), &found);
+            *stored = found;
         }
     }
 
+    #[inline]
     fn find_once(&self, lookup: &Lookup) -> Option<Found> {
-        lookup.hashes().iter().find_map(|hash| {
-            let (at, slot) = place(hash);
-            let shard = self.shards.get(at)?.0.read();
-            shard.find(slot, |indexed| indexed.hash == *hash).map(|indexed| indexed.found.clone())
-        })
+        self.find_hash(lookup.current())
+            .or_else(|| lookup.older().iter().find_map(|hash| self.find_hash(hash)))
+    }
+
+    #[inline]
+    fn find_hash(&self, hash: &KeyHash) -> Option<Found> {
+        let (at, word) = place(hash);
+        let shard = self.shards.get(at)?.0.read();
+        shard.find(word, |indexed| indexed.is(word, hash)).map(|indexed| indexed.found.clone())
     }
 
     /// Makes the secrets of `old` lead nowhere and those of `new` to it, at one moment
     /// for all readers. Where a secret of `new` belongs to another record, nothing
     /// changes and the answer is `false`. The index is locked by the caller.
-    fn swap(&self, old: Option<&KeyRecord>, new: Found) -> bool {
-        let old_hashes = old.into_iter().flat_map(KeyRecord::hashes);
+    fn swap(&self, old: Option<&Found>, new: &Found) -> bool {
+        let old_hashes = || old.into_iter().flat_map(|old| old.record().hashes());
         let touched: BTreeSet<usize> =
-            old_hashes.chain(new.record.hashes()).map(|hash| place(hash).0).collect();
+            old_hashes().chain(new.record().hashes()).map(|hash| place(hash).0).collect();
         // All touched shards are held at once; the index's lock keeps other writers away,
         // and readers hold one shard at a time, so this cannot deadlock.
         let mut tables: BTreeMap<usize, RwLockWriteGuard<'_, HashTable<Indexed>>> = touched
             .into_iter()
             .filter_map(|at| self.shards.get(at).map(|shard| (at, shard.0.write())))
             .collect();
-        let strangers = new.record.hashes().any(|hash| {
-            let (at, slot) = place(hash);
-            tables
-                .get(&at)
-                .and_then(|table| table.find(slot, |indexed| indexed.hash == *hash))
-                .is_some_and(|indexed| old.is_none_or(|old| old.id() != indexed.found.record.id()))
+        let strangers = new.record().hashes().any(|hash| {
+            let (at, word) = place(hash);
+            let there = tables.get(&at).and_then(|table| table.find(word, |it| it.is(word, hash)));
+            there.is_some_and(|there| {
+                old.is_none_or(|old| old.record().id() != there.found.record().id())
+            })
         });
         if strangers {
             return false;
         }
-        for hash in old.into_iter().flat_map(KeyRecord::hashes) {
-            let (at, slot) = place(hash);
-            if let Some(Ok(entry)) = tables
-                .get_mut(&at)
-                .map(|table| table.find_entry(slot, |indexed| indexed.hash == *hash))
-            {
+        for hash in old_hashes() {
+            let (at, word) = place(hash);
+            let Some(table) = tables.get_mut(&at) else { continue };
+            if let Ok(entry) = table.find_entry(word, |it| it.is(word, hash)) {
                 entry.remove();
             }
         }
-        for hash in new.record.hashes() {
-            let (at, slot) = place(hash);
+        for hash in new.record().hashes() {
+            let (at, word) = place(hash);
             let Some(table) = tables.get_mut(&at) else { continue };
-            let entry = table.entry(
-                slot,
-                |indexed| indexed.hash == *hash,
-                |indexed| place(&indexed.hash).1,
-            );
-            if let TableEntry::Vacant(vacant) = entry {
-                vacant.insert(Indexed { hash: *hash, found: new.clone() });
-            }
+            table.insert_unique(word, Indexed { word, found: new.clone() }, |it| it.word);
         }
         self.moves.fetch_add(1, Ordering::Release);
         true
@@ -256,24 +270,28 @@ impl MemoryStore {
 }
 
 impl Index {
-    /// The owner of a record, as put or as it stands for one never put.
-    fn owner_of(&self, record: &KeyRecord) -> Arc<Owner> {
-        match self.owners.get(record.owner()) {
+    /// A record with its owner as put, or as it stands for one never put.
+    fn joined(&self, record: KeyRecord) -> Found {
+        let owner = match self.owners.get(record.owner()) {
             Some(entry) => Arc::clone(&entry.owner),
             None => Arc::new(Owner::new(record.owner().clone())),
-        }
+        };
+        Found::new(record, owner)
     }
 
-    fn add(&mut self, record: Arc<KeyRecord>) {
-        let cursor = Cursor::of(&record);
-        let owner = self.owner_of(&record);
+    fn add(&mut self, found: Found) {
+        let cursor = Cursor::of(found.record());
         self.owners
-            .entry(record.owner().clone())
-            .or_insert_with(|| OwnerEntry { owner, put: false, order: BTreeSet::new() })
+            .entry(found.record().owner().clone())
+            .or_insert_with(|| OwnerEntry {
+                owner: Arc::clone(found.owner()),
+                put: false,
+                order: BTreeSet::new(),
+            })
             .order
             .insert(cursor);
         self.order.insert(cursor);
-        self.keys.insert(record.id(), record);
+        self.keys.insert(cursor.id, found);
     }
 
     fn remove(&mut self, record: &KeyRecord) {
@@ -282,17 +300,17 @@ impl Index {
             entry.order.remove(&cursor);
         }
         self.order.remove(&cursor);
-        self.keys.remove(&record.id());
+        self.keys.remove(&cursor.id);
     }
 
     fn page(&self, order: &BTreeSet<Cursor>, page: Page) -> Listing {
         let start = page.cursor().map_or(Bound::Unbounded, Bound::Excluded);
-        let records = order
+        let keys = order
             .range((start, Bound::Unbounded))
             .filter_map(|cursor| self.keys.get(&cursor.id).cloned())
             .take(page.size() + 1)
             .collect();
-        Listing::from_one_more(records, page)
+        Listing::from_one_more(keys, page)
     }
 }
 
@@ -319,7 +337,7 @@ impl KeyRegistry for MemoryStore {
         self.replace_sync(record)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, Infallible> {
+    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
         Ok(self.get_sync(id))
     }
 
@@ -347,6 +365,8 @@ impl KeyRegistry for MemoryStore {
 /// stored, so its own bits serve: the table uses the low and the seven highest bits of
 /// the first word, the shard is chosen by the second.
 fn place(hash: &KeyHash) -> (usize, u64) {
-    let [word, shard, ..] = hash.digest().as_chunks::<8>().0 else { return (0, 0) };
-    (usize::from(shard[0]) % SHARDS, u64::from_le_bytes(*word))
+    match hash.digest().as_chunks::<8>().0 {
+        [word, [shard, ..], ..] => (usize::from(*shard) % SHARDS, u64::from_le_bytes(*word)),
+        _ => (0, 0),
+    }
 }

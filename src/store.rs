@@ -26,7 +26,7 @@ use crate::{KeyId, KeyRecord, Lookup, Owner, OwnerId, Timestamp};
 ///
 ///     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Self::Error> {
 ///         // SELECT … FROM secrets JOIN keys … JOIN owners … WHERE secrets.hash IN (…)
-///         let _hashes: Vec<String> = lookup.hashes().iter().map(ToString::to_string).collect();
+///         let _hashes: Vec<String> = lookup.hashes().map(ToString::to_string).collect();
 ///         Ok(None)
 ///     }
 /// }
@@ -77,20 +77,17 @@ pub trait KeyRegistry: KeyStore {
         record: KeyRecord,
     ) -> impl Future<Output = Result<(), ReplaceError<Self::Error>>> + Send;
 
-    /// The record with this id.
-    fn get(
-        &self,
-        id: KeyId,
-    ) -> impl Future<Output = Result<Option<Arc<KeyRecord>>, Self::Error>> + Send;
+    /// The key with this id, joined with its owner.
+    fn get(&self, id: KeyId) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send;
 
-    /// The records of one owner in the order of [`Cursor`], a page at a time.
+    /// The keys of one owner in the order of [`Cursor`], a page at a time.
     fn list(
         &self,
         owner: &OwnerId,
         page: Page,
     ) -> impl Future<Output = Result<Listing, Self::Error>> + Send;
 
-    /// The records of all owners in the order of [`Cursor`], a page at a time.
+    /// The keys of all owners in the order of [`Cursor`], a page at a time.
     fn list_all(&self, page: Page) -> impl Future<Output = Result<Listing, Self::Error>> + Send;
 
     /// The owner with this id, if one was put.
@@ -105,14 +102,67 @@ pub trait KeyRegistry: KeyStore {
     fn put_owner(&self, owner: Owner) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// What a store finds: a key's record and its owner. Clones share both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The record.
-    pub record: Arc<KeyRecord>,
-    /// The record's owner as of now.
-    pub owner: Arc<Owner>,
+/// What a store finds: a key's record, joined with its owner. Clones share both.
+///
+/// One allocation holds the record, so that a request touches as little memory as it can.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Found(Arc<Joined>);
+
+#[derive(PartialEq, Eq)]
+#[repr(C)]
+struct Joined {
+    owner: Arc<Owner>,
+    record: KeyRecord,
 }
+
+impl Found {
+    /// A record and its owner as of now.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if this is not the record's owner. A store answers with an error of its
+    /// own then, for its tables contradict each other.
+    pub fn join(record: KeyRecord, owner: Arc<Owner>) -> Result<Self, JoinError> {
+        if owner.id != *record.owner() {
+            return Err(JoinError);
+        }
+        Ok(Self::new(record, owner))
+    }
+
+    /// A record and its owner, which the caller has looked up by the record's own word.
+    pub(crate) fn new(record: KeyRecord, owner: Arc<Owner>) -> Self {
+        Self(Arc::new(Joined { record, owner }))
+    }
+
+    /// The record.
+    #[inline]
+    pub fn record(&self) -> &KeyRecord {
+        &self.0.record
+    }
+
+    /// Whether this is shared, which every held one is. Asked before cloning, so that the
+    /// memory of the count is fetched together with the record's and not after it.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 0
+    }
+
+    /// The record's owner as of when the store was asked.
+    pub fn owner(&self) -> &Arc<Owner> {
+        &self.0.owner
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found").field("record", self.record()).field("owner", self.owner()).finish()
+    }
+}
+
+/// The record belongs to another owner than it was to be joined with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the record belongs to another owner")]
+pub struct JoinError;
 
 /// Why a record was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -254,8 +304,8 @@ impl Page {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// The records, oldest first.
-    pub records: Vec<Arc<KeyRecord>>,
+    /// The keys, oldest first, each with its owner.
+    pub keys: Vec<Found>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<Cursor>,
 }
@@ -263,11 +313,11 @@ pub struct Listing {
 impl Listing {
     /// The page that a query for one record more than `page` asks for has returned: the
     /// record too many shows that there is a next page.
-    pub fn from_one_more(mut records: Vec<Arc<KeyRecord>>, page: Page) -> Self {
-        let more = records.len() > page.size();
-        records.truncate(page.size());
-        let next = records.last().filter(|_| more).map(|record| Cursor::of(record));
-        Self { records, next }
+    pub fn from_one_more(mut keys: Vec<Found>, page: Page) -> Self {
+        let more = keys.len() > page.size();
+        keys.truncate(page.size());
+        let next = keys.last().filter(|_| more).map(|found| Cursor::of(found.record()));
+        Self { keys, next }
     }
 }
 
@@ -303,7 +353,7 @@ macro_rules! through_pointer {
             fn get(
                 &self,
                 id: KeyId,
-            ) -> impl Future<Output = Result<Option<Arc<KeyRecord>>, Self::Error>> + Send {
+            ) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send {
                 (**self).get(id)
             }
 
@@ -436,7 +486,7 @@ pub trait DynKeyRegistry: DynKeyStore {
     ) -> StoreFuture<'_, Result<(), ReplaceError<StoreError>>>;
 
     /// [`KeyRegistry::get`] as a boxed future.
-    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Arc<KeyRecord>>, StoreError>>;
+    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>>;
 
     /// [`KeyRegistry::list`] as a boxed future.
     fn list_boxed<'a>(
@@ -477,7 +527,7 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         })
     }
 
-    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Arc<KeyRecord>>, StoreError>> {
+    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>> {
         StoreFuture::new(async move { self.get(id).await.map_err(StoreError::new) })
     }
 
@@ -522,7 +572,7 @@ impl KeyRegistry for dyn DynKeyRegistry {
         self.replace_boxed(record).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+    async fn get(&self, id: KeyId) -> Result<Option<Found>, StoreError> {
         self.get_boxed(id).await
     }
 

@@ -1,7 +1,5 @@
 //! From a presented key to a caller: hash, compare, judge, authorize.
 
-use std::sync::Arc;
-
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
@@ -37,7 +35,7 @@ use crate::{
 /// let presented = formats.parse(key.expose())?;
 /// let lookup = verifier.lookup(&presented);
 /// let found = store.find_sync(&lookup);
-/// let verified = verifier.verify(lookup, found, now)?;
+/// let verified = verifier.verify(&lookup, found, now)?;
 /// let caller = verified.authorize(&Access::any_key())?;
 /// assert_eq!(caller.owner_id().as_str(), "proj_abc123");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -73,19 +71,20 @@ impl Verifier {
     /// # Errors
     ///
     /// See [`VerifyError`]; in none of these cases may the request pass.
+    #[inline]
     pub fn verify(
         &self,
-        lookup: Lookup,
+        lookup: &Lookup,
         found: Option<Found>,
         now: Timestamp,
     ) -> Result<Verified, VerifyError> {
         let Some(found) = found else {
             // The comparison that a found record would have had, so that its absence costs as much.
-            let _no_match = position(&lookup, std::iter::once(&DUMMY));
+            let _no_match = position(lookup, std::iter::once(&DUMMY));
             return Err(VerifyError::Unknown);
         };
-        let record = &*found.record;
-        let (secret, valid_until) = match position(&lookup, record.hashes()) {
+        let record = found.record();
+        let (secret, valid_until) = match position(lookup, record.hashes()) {
             0 => return Err(VerifyError::Mismatch),
             1 => (record.current(), None),
             older => match record.retiring().get(usize::from(older) - 2) {
@@ -97,9 +96,6 @@ impl Verifier {
             return Err(VerifyError::WrongKind);
         }
         // The secret is proved; from here on the reasons differ.
-        if found.owner.id != *record.owner() {
-            return Err(VerifyError::WrongOwner);
-        }
         if record.is_ahead_of(now) {
             return Err(VerifyError::ClockBehind);
         }
@@ -113,11 +109,12 @@ impl Verifier {
             return Err(VerifyError::PastGrace);
         }
         let scopes = self.held_to_ceiling(secret.kind, record.scopes());
-        let rehash = self.rehash(secret, &lookup);
+        let rehash = self.rehash(secret, lookup);
         Ok(Verified { kind: secret.kind, valid_until, scopes, rehash, found })
     }
 
     /// The scopes that remain where the record has some that its kind cannot hold.
+    #[inline]
     fn held_to_ceiling(&self, kind: Kind, scopes: &ScopeSet) -> Option<ScopeSet> {
         let catalog = self.catalog.as_ref()?;
         if scopes.iter().all(|scope| catalog.permits(kind, scope)) {
@@ -126,6 +123,7 @@ impl Verifier {
         Some(scopes.intersection(&catalog.ceiling(kind)))
     }
 
+    #[inline]
     fn rehash(&self, secret: &Secret, lookup: &Lookup) -> Option<Box<Rehash>> {
         if secret.hash.scheme() == self.hasher.current() {
             return None;
@@ -179,6 +177,7 @@ impl Verified {
     /// # Errors
     ///
     /// [`Forbidden`], to be answered with 403.
+    #[inline]
     pub fn authorize(self, access: &Access) -> Result<Caller, Forbidden> {
         access.check(self.kind, self.scopes(), self.owner())?;
         Ok(Caller(self))
@@ -186,7 +185,7 @@ impl Verified {
 
     /// The key's identity, on which limits, usage and audit hang.
     pub fn key_id(&self) -> KeyId {
-        self.found.record.id()
+        self.found.record().id()
     }
 
     /// The kind of the key that was presented. In grace it can be a legacy kind.
@@ -196,32 +195,32 @@ impl Verified {
 
     /// What people call the key.
     pub fn name(&self) -> &KeyName {
-        self.found.record.name()
+        self.found.record().name()
     }
 
     /// Whom the key belongs to, with tier and quotas.
     pub fn owner(&self) -> &Owner {
-        &self.found.owner
+        self.found.owner()
     }
 
     /// The id of whom the key belongs to. It comes from the record alone.
     pub fn owner_id(&self) -> &OwnerId {
-        &self.found.owner.id
+        &self.found.owner().id
     }
 
     /// The owner's tier.
     pub fn tier(&self) -> Option<&Tier> {
-        self.found.owner.tier.as_ref()
+        self.found.owner().tier.as_ref()
     }
 
     /// What the key may do.
     pub fn scopes(&self) -> &ScopeSet {
-        self.scopes.as_ref().unwrap_or_else(|| self.found.record.scopes())
+        self.scopes.as_ref().unwrap_or_else(|| self.found.record().scopes())
     }
 
     /// The quotas of the key: its own, else its owner's; with `None` the route's apply.
     pub fn quotas(&self) -> Option<&Quotas> {
-        self.found.record.quotas().or(self.found.owner.quotas.as_ref())
+        self.found.record().quotas().or(self.found.owner().quotas.as_ref())
     }
 
     /// Which secret was presented, and if it is retiring, until when it works.
@@ -239,8 +238,8 @@ impl Verified {
     }
 
     /// The key's record as the store found it.
-    pub fn record(&self) -> &Arc<KeyRecord> {
-        &self.found.record
+    pub fn record(&self) -> &KeyRecord {
+        self.found.record()
     }
 }
 
@@ -292,9 +291,6 @@ pub enum VerifyError {
     /// The secret was rotated out and its grace is over.
     #[error("the secret was rotated out and its grace is over")]
     PastGrace,
-    /// The store joined somebody else's owner to the record.
-    #[error("the store joined another owner to the key")]
-    WrongOwner,
     /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation: the
     /// host's clock is wrong, and neither expiry nor grace can be judged.
     #[error("the clock is behind the key's creation")]
@@ -303,10 +299,10 @@ pub enum VerifyError {
 
 impl VerifyError {
     /// The HTTP status to answer with: 401 (RFC 9110 §15.5.2) where the key is at fault,
-    /// 503 where the host's store or clock is.
+    /// 503 where the host's clock is.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::WrongOwner | Self::ClockBehind => 503,
+            Self::ClockBehind => 503,
             _ => 401,
         }
     }
@@ -324,8 +320,9 @@ static DUMMY: KeyHash = KeyHash::new(HashScheme::Sha256Secret, [0x5A; 32]);
 fn position<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u8 {
     let mut position = 0_u8;
     for (place, hash) in (1_u8..).zip(hashes) {
-        for candidate in lookup.hashes() {
-            position.conditional_assign(&place, candidate.ct_eq(hash));
+        position.conditional_assign(&place, lookup.current().ct_eq(hash));
+        for older in lookup.older() {
+            position.conditional_assign(&place, older.ct_eq(hash));
         }
     }
     position

@@ -1,13 +1,16 @@
 //! What is kept of a secret: a digest that says how it was made.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, slice, str::FromStr, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::{PlaintextKey, PresentedKey, key::format::decode_lower_hex};
+use crate::{
+    PlaintextKey, PresentedKey,
+    key::{format::decode_lower_hex, presented::Message},
+};
 
 /// How a stored digest was made from a key.
 ///
@@ -76,14 +79,21 @@ impl ConstantTimeEq for KeyHash {
     /// schemes are public and compared as such.
     #[inline]
     fn ct_eq(&self, other: &Self) -> Choice {
-        let [a, b] = [&self.digest, &other.digest].map(|digest| {
-            let (words, _) = digest.as_chunks::<8>();
-            [0, 1, 2, 3].map(|at| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word)))
-        });
-        let [a0, a1, a2, a3] = a;
-        let [b0, b1, b2, b3] = b;
+        if self.scheme != other.scheme {
+            return Choice::from(0);
+        }
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (words(&self.digest), words(&other.digest));
         let differing = (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3);
-        differing.ct_eq(&0) & Choice::from(u8::from(self.scheme == other.scheme))
+        differing.ct_eq(&0)
+    }
+}
+
+/// A digest as four words.
+#[inline]
+fn words(digest: &[u8; 32]) -> [u64; 4] {
+    match digest.as_chunks::<8>().0 {
+        [a, b, c, d] => [*a, *b, *c, *d].map(u64::from_ne_bytes),
+        _ => [0; 4],
     }
 }
 
@@ -283,24 +293,26 @@ impl KeyHasher {
     }
 
     /// The hashes under which a presented key can be stored, current scheme first.
+    #[inline]
     pub(crate) fn candidates(&self, key: &PresentedKey<'_>) -> Candidates {
         let current = self.under(self.current, key);
-        let mut hashes = [current; Self::MAX_SCHEMES];
-        let mut len = 1;
-        for (slot, scheme) in hashes.iter_mut().skip(1).zip(&self.accepted) {
-            *slot = self.under(*scheme, key);
-            len += 1;
-        }
-        Candidates { hashes, len }
+        let older = match self.accepted.as_slice() {
+            [] => Vec::new(),
+            schemes => schemes.iter().map(|scheme| self.under(*scheme, key)).collect(),
+        };
+        Candidates { current, older }
     }
 
+    #[inline]
     fn under(&self, scheme: HashScheme, key: &PresentedKey<'_>) -> KeyHash {
         let digest = match scheme {
-            HashScheme::Sha256Secret => Sha256::digest(key.message()).into(),
+            HashScheme::Sha256Secret => sha256(key.message()),
             HashScheme::Sha256Token => Sha256::digest(key.token()).into(),
             HashScheme::HmacSha256 { pepper } => match self.pepper(pepper) {
                 Some(pepper) => {
-                    pepper.mac.clone().chain_update(key.message()).finalize().into_bytes().into()
+                    let Message { bytes, len } = key.message();
+                    let message = bytes.get(..len).unwrap_or_default();
+                    pepper.mac.clone().chain_update(message).finalize().into_bytes().into()
                 }
                 // Only schemes whose pepper is here are ever accepted.
                 None => [0; 32],
@@ -334,23 +346,12 @@ impl Pepper {
 }
 
 /// The one to four hashes of a presented key.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Candidates {
-    /// The first `len` are in use.
-    hashes: [KeyHash; KeyHasher::MAX_SCHEMES],
-    len: u8,
-}
-
-impl Candidates {
-    pub(crate) fn as_slice(&self) -> &[KeyHash] {
-        self.hashes.get(..usize::from(self.len)).unwrap_or(&self.hashes)
-    }
-
     /// The hash under the current scheme.
-    pub(crate) fn current(&self) -> &KeyHash {
-        let [current, ..] = &self.hashes;
-        current
-    }
+    pub(crate) current: KeyHash,
+    /// Those under older schemes. Where none is accepted nothing is allocated.
+    pub(crate) older: Vec<KeyHash>,
 }
 
 /// Why a [`KeyHasher`] was refused.
@@ -374,6 +375,62 @@ pub enum KeyHasherError {
     TooMany,
 }
 
+/// SHA-256 of a message of up to 119 bytes.
+///
+/// The message is padded where it stands (FIPS 180-4 §5.1.1) and compressed, which saves
+/// the buffering of the streaming interface. Nothing else is done differently, as a test
+/// shows for every length.
+#[inline]
+fn sha256(Message { mut bytes, len }: Message) -> [u8; 32] {
+    /// FIPS 180-4 §5.3.3.
+    const INITIAL: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+    // Behind the message: a one bit, zeros, and at the end of the block its length in bits.
+    if let Some(first) = bytes.get_mut(len) {
+        *first = 0x80;
+    }
+    let one_block = len <= 55;
+    let end = if one_block { 56..64 } else { 120..128 };
+    if let Some(length) = bytes.get_mut(end) {
+        length.copy_from_slice(&(len as u64 * 8).to_be_bytes());
+    }
+    let mut state = INITIAL;
+    match bytes.as_chunks().0 {
+        [block, _] if one_block => compress256(&mut state, slice::from_ref(block)),
+        blocks => compress256(&mut state, blocks),
+    }
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
+}
+
 const SHA256_SECRET: &str = "sha256-secret";
 const SHA256_TOKEN: &str = "sha256";
 const HMAC_SHA256: &str = "hmac-sha256";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_hashed_as_the_streaming_interface_does() {
+        for len in 0..=119 {
+            let mut bytes = [0; 128];
+            for (at, byte) in bytes[..len].iter_mut().enumerate() {
+                *byte = at as u8 ^ 0xA5;
+            }
+            let expected: [u8; 32] = Sha256::digest(&bytes[..len]).into();
+            assert_eq!(sha256(Message { bytes, len }), expected, "{len} bytes");
+        }
+    }
+}

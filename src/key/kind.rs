@@ -17,10 +17,11 @@ use thiserror::Error;
 /// # Ok::<(), keyward::KindError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(align(8))]
 pub struct Kind {
-    /// ASCII, padded with zeros.
-    bytes: [u8; Self::MAX_LEN],
-    len: u8,
+    /// The prefix in ASCII, zeros behind it, and its length in the last byte: three whole
+    /// words, which are copied and compared as such.
+    bytes: [u8; Self::MAX_LEN + 1],
 }
 
 impl Kind {
@@ -53,7 +54,7 @@ impl Kind {
         if prefix.len() > Self::MAX_LEN {
             return Err(KindError::TooLong);
         }
-        let mut bytes = [0; Self::MAX_LEN];
+        let mut bytes = [0; Self::MAX_LEN + 1];
         let mut position = 0;
         while position < prefix.len() {
             let byte = prefix[position];
@@ -63,7 +64,8 @@ impl Kind {
             bytes[position] = byte;
             position += 1;
         }
-        Ok(Self { bytes, len: prefix.len() as u8 })
+        bytes[Self::MAX_LEN] = prefix.len() as u8;
+        Ok(Self { bytes })
     }
 
     /// The prefix.
@@ -71,9 +73,30 @@ impl Kind {
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
+    /// The prefix at the start of two zeroed SHA-256 blocks, and its length.
+    #[inline]
+    pub(crate) fn padded(&self) -> ([u8; 128], usize) {
+        let mut blocks = [0; 128];
+        // A fixed length, so that no call is made for it; the length byte is cleared again.
+        if let Some(start) = blocks.first_chunk_mut() {
+            *start = self.bytes;
+        }
+        if let Some(last) = blocks.get_mut(Self::MAX_LEN) {
+            *last = 0;
+        }
+        (blocks, self.len())
+    }
+
     /// The prefix's bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
+        self.bytes.get(..self.len()).unwrap_or_default()
+    }
+
+    #[inline]
+    const fn len(&self) -> usize {
+        let [.., len] = self.bytes;
+        len as usize
     }
 }
 

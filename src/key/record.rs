@@ -94,29 +94,32 @@ impl KeyDraft {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
+// What decides about a request stands first and together, on two or three cache lines: a
+// service with many keys waits for memory longer than for anything but the hash.
+#[repr(C)]
 pub struct KeyRecordParts {
-    /// The key's identity.
-    pub id: KeyId,
-    /// Whom it belongs to.
-    pub owner: OwnerId,
-    /// What people call it.
-    pub name: KeyName,
-    /// What it may do.
-    pub scopes: ScopeSet,
-    /// Its own quotas.
-    pub quotas: Option<Quotas>,
     /// When it was issued.
     pub created_at: Timestamp,
     /// The instant from which it is refused.
     pub expires_at: Option<Timestamp>,
     /// Whether it is in use, suspended or revoked.
     pub state: KeyState,
-    /// The secret of the last rotation.
-    pub current: Secret,
     /// Earlier secrets in their grace, oldest first.
     pub retiring: Vec<RetiringSecret>,
+    /// The secret of the last rotation.
+    pub current: Secret,
+    /// What it may do.
+    pub scopes: ScopeSet,
+    /// The key's identity.
+    pub id: KeyId,
     /// Counts the changes, from 1.
     pub revision: u64,
+    /// Its own quotas.
+    pub quotas: Option<Quotas>,
+    /// Whom it belongs to.
+    pub owner: OwnerId,
+    /// What people call it.
+    pub name: KeyName,
 }
 
 impl KeyRecordParts {

@@ -7,6 +7,8 @@ use crate::{Hint, KeyHash, KeyHasher, Kind, PlaintextKey, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
+// Declared in the order of use, for the same reason as the record's parts.
+#[repr(C)]
 pub struct Secret {
     /// The hash that a presented key must match.
     pub hash: KeyHash,

@@ -14,6 +14,9 @@ mod owner;
 mod quota;
 mod scope;
 mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod text;
 mod timestamp;
 mod verify;

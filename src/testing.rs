@@ -1,0 +1,562 @@
+//! The conformance suite for authors of stores (feature `testing`).
+//!
+//! [`conformance_tests!`](crate::conformance_tests) makes a `#[test]` of each check; the
+//! checks are also plain functions. Each takes what makes a fresh, empty store and what
+//! runs its futures, and panics where the store breaks a promise of
+//! [`KeyStore`](crate::KeyStore) or [`KeyRegistry`](crate::KeyRegistry).
+//!
+//! ```
+//! # mod suite {
+//! keyward::conformance_tests!(keyward::testing::Inline, keyward::MemoryStore::new());
+//! # }
+//! ```
+
+use std::{collections::BTreeSet, future::Future, sync::Barrier, thread, time::Duration};
+
+use rand::{SeedableRng, TryRng, rngs::StdRng};
+
+use crate::{
+    Grace, HashScheme, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId,
+    KeyRecord, KeyRecordParts, KeyRegistry, KeyState, Lookup, Owner, OwnerId, Page, PlaintextKey,
+    Quota, Quotas, ReplaceError, ScopeSet, Secret, Tier, Timestamp, Verifier,
+};
+
+/// Runs the futures of a store.
+///
+/// A store that needs a runtime implements this for it; the checks call it from several
+/// threads at once.
+///
+/// ```
+/// use keyward::testing::BlockOn;
+///
+/// struct OnMyRuntime; // holding, say, a tokio::runtime::Runtime
+///
+/// impl BlockOn for OnMyRuntime {
+///     fn block_on<F: Future>(&self, future: F) -> F::Output {
+///         // self.0.block_on(future)
+/// #       keyward::testing::Inline.block_on(future)
+///     }
+/// }
+/// ```
+pub trait BlockOn: Sync {
+    /// Runs a future to its end on the calling thread.
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+}
+
+/// Runs futures on the calling thread, for stores that need no runtime.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline;
+
+impl BlockOn for Inline {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        pollster::block_on(future)
+    }
+}
+
+/// Makes a module's worth of `#[test]`s, one for each check of [`testing`](crate::testing).
+///
+/// The first expression is a [`BlockOn`], the second makes a fresh, empty store; it is
+/// evaluated once for each check.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($executor:expr, $store:expr) => {
+        $crate::conformance_tests!(
+            @each $executor, $store,
+            insert_then_find,
+            insert_never_replaces,
+            insert_refuses_duplicate_secrets,
+            replace_needs_the_next_revision,
+            replace_refuses_duplicate_secrets,
+            every_field_survives,
+            retiring_secrets_are_found,
+            dropped_secrets_are_not_found,
+            several_candidates_are_looked_up,
+            schemes_are_told_apart,
+            revoked_keys_are_still_found,
+            owners_are_joined,
+            listings_are_paged,
+            concurrent_replaces_have_one_winner,
+            concurrent_inserts_have_one_winner,
+        );
+    };
+    (@each $executor:expr, $store:expr, $($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            $crate::testing::$check(&$executor, &$store);
+        }
+    )*};
+}
+
+/// What was inserted is found by its hash, got by its id, and nothing else is.
+pub fn insert_then_find(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(1);
+        let (record, key) = world.issue("owner");
+        let (_, stranger) = world.issue("owner");
+        assert!(store.find(&world.lookup(&key)).await.unwrap().is_none(), "an empty store finds");
+        assert!(store.get(record.id()).await.unwrap().is_none(), "an empty store gets");
+        store.insert(record.clone()).await.unwrap();
+        let found = store.find(&world.lookup(&key)).await.unwrap();
+        assert_eq!(found.expect("inserted, not found").record(), &record);
+        let got = store.get(record.id()).await.unwrap();
+        assert_eq!(got.expect("inserted, not got").record(), &record);
+        assert!(store.find(&world.lookup(&stranger)).await.unwrap().is_none());
+    });
+}
+
+/// Inserting an existing id is refused and changes nothing.
+pub fn insert_never_replaces(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(2);
+        let (record, key) = world.issue("owner");
+        store.insert(record.clone()).await.unwrap();
+        let (other, other_key) = world.issue("thief");
+        let mut parts = other.into_parts();
+        parts.id = record.id();
+        let forged = parts.build().unwrap();
+        let refused = store.insert(forged).await;
+        assert!(matches!(refused, Err(InsertError::DuplicateId)), "insert replaced: {refused:?}");
+        let again = store.insert(record.clone()).await;
+        assert!(
+            matches!(again, Err(InsertError::DuplicateId | InsertError::DuplicateSecret)),
+            "inserting twice: {again:?}"
+        );
+        assert_eq!(store.get(record.id()).await.unwrap().unwrap().record(), &record);
+        assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &record);
+        assert!(store.find(&world.lookup(&other_key)).await.unwrap().is_none());
+    });
+}
+
+/// Inserting a hash that another record has, current or retiring, is refused and changes
+/// nothing.
+pub fn insert_refuses_duplicate_secrets(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(3);
+        let (first, first_key) = world.issue("owner");
+        let (rotated, _) = world.rotate(&first);
+        store.insert(first).await.unwrap();
+        store.replace(rotated.clone()).await.unwrap();
+        for taken in rotated.hashes() {
+            let (other, other_key) = world.issue("thief");
+            let (mut as_current, mut as_retiring) =
+                (other.clone().into_parts(), other.into_parts());
+            as_current.current.hash = *taken;
+            as_retiring = world.rotate(&as_retiring.build().unwrap()).0.into_parts();
+            for retiring in &mut as_retiring.retiring {
+                retiring.secret.hash = *taken;
+            }
+            for parts in [as_current, as_retiring] {
+                let id = parts.id;
+                let refused = store.insert(parts.build().unwrap()).await;
+                assert!(matches!(refused, Err(InsertError::DuplicateSecret)), "{refused:?}");
+                assert!(store.get(id).await.unwrap().is_none(), "refused, yet half there");
+            }
+            assert!(store.find(&world.lookup(&other_key)).await.unwrap().is_none());
+        }
+        let found = store.find(&world.lookup(&first_key)).await.unwrap().unwrap();
+        assert_eq!(found.record(), &rotated);
+    });
+}
+
+/// Replacing takes exactly the next revision of an existing id.
+pub fn replace_needs_the_next_revision(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(4);
+        let (first, _) = world.issue("owner");
+        let missing = store.replace(world.rotate(&first).0).await;
+        assert!(matches!(missing, Err(ReplaceError::NotFound)), "{missing:?}");
+        store.insert(first.clone()).await.unwrap();
+        let (second, _) = world.rotate(&first);
+        let third = second.revoke(world.now).unwrap();
+        for (record, name) in [(&first, "the same revision"), (&third, "a revision too far")] {
+            let refused = store.replace(record.clone()).await;
+            assert!(matches!(refused, Err(ReplaceError::Conflict)), "{name}: {refused:?}");
+            assert_eq!(store.get(first.id()).await.unwrap().unwrap().record(), &first);
+        }
+        store.replace(second.clone()).await.unwrap();
+        let stale = store.replace(first.revoke(world.now).unwrap()).await;
+        assert!(matches!(stale, Err(ReplaceError::Conflict)), "a stale change won: {stale:?}");
+        assert_eq!(store.get(first.id()).await.unwrap().unwrap().record(), &second);
+        store.replace(third.clone()).await.unwrap();
+        assert_eq!(store.get(first.id()).await.unwrap().unwrap().record(), &third);
+    });
+}
+
+/// Replacing with a hash that another record has is refused and changes nothing.
+pub fn replace_refuses_duplicate_secrets(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(5);
+        let (victim, victim_key) = world.issue("victim");
+        let (thief, thief_key) = world.issue("thief");
+        store.insert(victim.clone()).await.unwrap();
+        store.insert(thief.clone()).await.unwrap();
+        let stolen = Secret::new(victim.current().hash, victim.kind(), world.now);
+        let refused = store.replace(thief.rotate(stolen, Grace::DAY, world.now).unwrap()).await;
+        assert!(matches!(refused, Err(ReplaceError::DuplicateSecret)), "{refused:?}");
+        for (record, key) in [(&victim, &victim_key), (&thief, &thief_key)] {
+            assert_eq!(store.get(record.id()).await.unwrap().unwrap().record(), record);
+            let found = store.find(&world.lookup(key)).await.unwrap().unwrap();
+            assert_eq!(found.record(), record);
+        }
+    });
+}
+
+/// A record with every optional field set comes back as it was, through every way to it.
+pub fn every_field_survives(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(6);
+        for (suspended, owner) in [(false, "Ärzte 'ohne' \"Grenzen\" \\ 😀 %_"), (true, "owner")]
+        {
+            let (record, key) = world.issue(owner);
+            let (record, _) = world.rotate(&record);
+            let (record, _) = world.rotate(&record);
+            let mut parts = record.into_parts();
+            parts.name = "it's; DROP TABLE \"keys\" -- 😀".parse().unwrap();
+            parts.scopes =
+                "read:lucent write:issues !#$%&'()*+,-./:;<=>?@[]^_`{|}~".parse().unwrap();
+            parts.quotas = Some(quotas());
+            parts.expires_at = Some(Timestamp::MAX);
+            parts.revision = 1;
+            if suspended {
+                parts.state = KeyState::Suspended { since: world.now };
+                parts.current.hint = None;
+                parts.current.hash = KeyHash::new(
+                    HashScheme::HmacSha256 { pepper: u16::MAX },
+                    *parts.current.hash.digest(),
+                );
+            }
+            let record = parts.build().unwrap();
+            store.insert(record.clone()).await.unwrap();
+            assert_eq!(store.get(record.id()).await.unwrap().unwrap().record(), &record);
+            assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &record);
+            let listing = store.list(record.owner(), Page::first(10)).await.unwrap();
+            assert_eq!(listing.keys.iter().map(|it| it.record()).collect::<Vec<_>>(), [&record]);
+        }
+    });
+}
+
+/// After a rotation the old secret and the new one both lead to the rotated record.
+pub fn retiring_secrets_are_found(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(7);
+        let (mut record, key) = world.issue("owner");
+        store.insert(record.clone()).await.unwrap();
+        let mut keys = vec![key];
+        for _ in 0..KeyRecord::MAX_RETIRING {
+            let (rotated, key) = world.rotate(&record);
+            store.replace(rotated.clone()).await.unwrap();
+            record = rotated;
+            keys.push(key);
+            for key in &keys {
+                let found = store.find(&world.lookup(key)).await.unwrap();
+                assert_eq!(found.expect("a live secret is not found").record(), &record);
+            }
+        }
+    });
+}
+
+/// A secret that the record no longer holds is not found, and may be used by another.
+pub fn dropped_secrets_are_not_found(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(8);
+        let (record, old) = world.issue("owner");
+        let (rotated, older) = world.rotate(&record);
+        store.insert(record.clone()).await.unwrap();
+        store.replace(rotated.clone()).await.unwrap();
+        let (secret, new) = world.secret();
+        store.replace(rotated.rotate_now(secret, world.now).unwrap()).await.unwrap();
+        for (key, there) in [(&old, false), (&older, false), (&new, true)] {
+            assert_eq!(store.find(&world.lookup(key)).await.unwrap().is_some(), there);
+        }
+        let (other, _) = world.issue("owner");
+        let mut parts = other.into_parts();
+        parts.current.hash = record.current().hash;
+        store.insert(parts.build().unwrap()).await.expect("a dropped hash is free again");
+    });
+}
+
+/// A record under an older scheme is found by the lookup that holds several hashes.
+pub fn several_candidates_are_looked_up(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(9);
+        world.hasher = World::old_hasher();
+        let (record, key) = world.issue("owner");
+        store.insert(record.clone()).await.unwrap();
+        world.hasher = World::new_hasher();
+        let lookup = world.lookup(&key);
+        assert_eq!(lookup.hashes().len(), 2);
+        let found = store.find(&lookup).await.unwrap().expect("older scheme not found");
+        assert_eq!(found.record(), &record);
+        let verified = Verifier::new(world.hasher.clone()).verify(&lookup, Some(found), world.now);
+        let rehash = *verified.unwrap().rehash().expect("an older scheme asks for a rehash");
+        let rehashed = record.rehash(&rehash.old, rehash.new).unwrap();
+        store.replace(rehashed.clone()).await.unwrap();
+        assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &rehashed);
+        world.hasher = World::old_hasher();
+        assert!(store.find(&world.lookup(&key)).await.unwrap().is_none(), "the old hash is gone");
+    });
+}
+
+/// The same digest under another scheme or pepper is another hash.
+pub fn schemes_are_told_apart(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(10);
+        let schemes = [
+            HashScheme::Sha256Token,
+            HashScheme::HmacSha256 { pepper: 0 },
+            HashScheme::HmacSha256 { pepper: 1 },
+        ];
+        let (record, key) = world.issue("owner");
+        let digest = *record.current().hash.digest();
+        for scheme in schemes {
+            let mut parts = world.issue("owner").0.into_parts();
+            parts.current.hash = KeyHash::new(scheme, digest);
+            store.insert(parts.build().unwrap()).await.expect("another scheme is another hash");
+            assert!(store.find(&world.lookup(&key)).await.unwrap().is_none(), "{scheme:?}");
+        }
+        store.insert(record.clone()).await.unwrap();
+        assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &record);
+    });
+}
+
+/// Whether a key is still good is not the store's question: it finds what it holds.
+pub fn revoked_keys_are_still_found(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(11);
+        let (record, key) = world.issue("owner");
+        store.insert(record.clone()).await.unwrap();
+        let revoked = record.revoke(world.now).unwrap();
+        store.replace(revoked.clone()).await.unwrap();
+        assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &revoked);
+        assert_eq!(store.get(record.id()).await.unwrap().unwrap().record(), &revoked);
+    });
+}
+
+/// A key is found with its owner as of now; one whose owner was never put, with a bare one.
+pub fn owners_are_joined(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(12);
+        let (first, first_key) = world.issue("owner");
+        let (second, second_key) = world.issue("owner");
+        let (other, other_key) = world.issue("other");
+        let bare = Owner::new(first.owner().clone());
+        store.insert(first.clone()).await.unwrap();
+        let found = store.find(&world.lookup(&first_key)).await.unwrap().unwrap();
+        assert_eq!(**found.owner(), bare, "an owner that was never put");
+        assert!(store.owner(&bare.id).await.unwrap().is_none(), "it was never put");
+        for record in [second, other] {
+            store.insert(record).await.unwrap();
+        }
+        for tier in ["enterprise", "standard"] {
+            let owner = bare.clone().with_tier(Tier::new(tier).unwrap()).with_quotas(quotas());
+            store.put_owner(owner.clone()).await.unwrap();
+            assert_eq!(*store.owner(&owner.id).await.unwrap().unwrap(), owner);
+            for key in [&first_key, &second_key] {
+                let found = store.find(&world.lookup(key)).await.unwrap().unwrap();
+                assert_eq!(**found.owner(), owner, "the owner as of now");
+            }
+            assert_eq!(**store.get(first.id()).await.unwrap().unwrap().owner(), owner);
+            let other = store.find(&world.lookup(&other_key)).await.unwrap().unwrap();
+            assert_eq!(other.owner().tier, None, "another owner's tier changed");
+        }
+        let early = Owner::new(OwnerId::new("early").unwrap()).with_quotas(quotas());
+        store.put_owner(early.clone()).await.unwrap();
+        let (record, key) = world.issue("early");
+        store.insert(record).await.unwrap();
+        let found = store.find(&world.lookup(&key)).await.unwrap().unwrap();
+        assert_eq!(**found.owner(), early, "an owner put before its first key");
+    });
+}
+
+/// Listings hold each key once, oldest first, in pages; another owner's keys are not there.
+pub fn listings_are_paged(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(13);
+        let owner = OwnerId::new("owner").unwrap();
+        let empty = store.list(&owner, Page::first(10)).await.unwrap();
+        assert!(empty.keys.is_empty() && empty.next.is_none());
+        let (mut own, mut all) = (BTreeSet::new(), BTreeSet::new());
+        for n in 0..23 {
+            // Some are created in the same millisecond, and not in the order of their ids.
+            world.now = Timestamp::from_unix_millis(1_700_000_000_000 + n / 4);
+            let (record, _) = world.issue(if n % 3 == 0 { "other" } else { "owner" });
+            let place = (record.created_at(), record.id());
+            all.insert(place);
+            if record.owner() == &owner {
+                own.insert(place);
+            }
+            store.insert(record).await.unwrap();
+        }
+        for size in [1, 2, 5, 22, 23, 24, Page::MAX_SIZE] {
+            for (expected, of_owner) in [(&own, true), (&all, false)] {
+                let (mut page, mut seen) = (Page::first(size), Vec::new());
+                loop {
+                    let listing = if of_owner {
+                        store.list(&owner, page).await.unwrap()
+                    } else {
+                        store.list_all(page).await.unwrap()
+                    };
+                    assert!(listing.keys.len() <= page.size(), "a page larger than asked for");
+                    let keys = listing.keys.iter().map(|it| it.record());
+                    seen.extend(keys.map(|record| (record.created_at(), record.id())));
+                    assert!(seen.len() <= expected.len(), "a listing repeats keys");
+                    let Some(next) = listing.next else { break };
+                    assert_eq!(
+                        listing.keys.len(),
+                        page.size(),
+                        "a short page that is not the last"
+                    );
+                    page = page.after(next);
+                }
+                assert_eq!(seen, expected.iter().copied().collect::<Vec<_>>(), "pages of {size}");
+            }
+        }
+    });
+}
+
+/// Of several changes of one revision at the same time exactly one wins, and the store
+/// holds the winner's.
+pub fn concurrent_replaces_have_one_winner(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 25;
+    let mut world = World::new(14);
+    let (mut record, _) = world.issue("owner");
+    executor.block_on(store.insert(record.clone())).unwrap();
+    for round in 0..ROUNDS {
+        let barrier = Barrier::new(THREADS);
+        let changes: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (secret, key) = world.secret();
+                (record.rotate_now(secret, world.now).unwrap(), key)
+            })
+            .collect();
+        let won: Vec<bool> = thread::scope(|scope| {
+            let running: Vec<_> = changes
+                .iter()
+                .map(|(change, _)| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        match executor.block_on(store.replace(change.clone())) {
+                            Ok(()) => true,
+                            Err(ReplaceError::Conflict) => false,
+                            Err(error) => panic!("neither won nor lost: {error:?}"),
+                        }
+                    })
+                })
+                .collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(won.iter().filter(|won| **won).count(), 1, "winners of round {round}: {won:?}");
+        for ((change, key), won) in changes.iter().zip(won) {
+            let found = executor.block_on(store.find(&world.lookup(key))).unwrap();
+            assert_eq!(
+                found.is_some(),
+                won,
+                "round {round}: a loser's secret, or not the winner's"
+            );
+            if won {
+                record = change.clone();
+            }
+        }
+        let got = executor.block_on(store.get(record.id())).unwrap().unwrap();
+        assert_eq!(got.record(), &record);
+    }
+}
+
+/// Of several inserts of one id, or of one secret, at the same time exactly one wins.
+pub fn concurrent_inserts_have_one_winner(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    const THREADS: usize = 4;
+    let mut world = World::new(15);
+    for same_id in [true, false] {
+        for round in 0..10 {
+            let (first, _) = world.issue("owner");
+            let records: Vec<KeyRecord> = (0..THREADS)
+                .map(|_| {
+                    let mut parts: KeyRecordParts = world.issue("owner").0.into_parts();
+                    if same_id {
+                        parts.id = first.id();
+                    } else {
+                        parts.current.hash = first.current().hash;
+                    }
+                    parts.build().unwrap()
+                })
+                .collect();
+            let barrier = Barrier::new(THREADS);
+            let winners = thread::scope(|scope| {
+                let running: Vec<_> = records
+                    .iter()
+                    .map(|record| {
+                        let barrier = &barrier;
+                        scope.spawn(move || {
+                            barrier.wait();
+                            match executor.block_on(store.insert(record.clone())) {
+                                Ok(()) => 1,
+                                Err(InsertError::DuplicateId | InsertError::DuplicateSecret) => 0,
+                                Err(error) => panic!("neither won nor lost: {error:?}"),
+                            }
+                        })
+                    })
+                    .collect();
+                running.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>()
+            });
+            assert_eq!(winners, 1, "winners of round {round}");
+        }
+    }
+}
+
+/// Mints and issues, the same on every run.
+struct World {
+    rng: StdRng,
+    hasher: KeyHasher,
+    now: Timestamp,
+}
+
+const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+
+impl World {
+    fn new(seed: u8) -> Self {
+        Self {
+            rng: StdRng::from_seed([seed; 32]),
+            hasher: KeyHasher::sha256(),
+            now: Timestamp::from_unix_millis(1_700_000_000_123),
+        }
+    }
+
+    fn old_hasher() -> KeyHasher {
+        KeyHasher::hmac_sha256(1, &[1; 32]).unwrap()
+    }
+
+    fn new_hasher() -> KeyHasher {
+        KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap()
+    }
+
+    fn secret(&mut self) -> (Secret, PlaintextKey) {
+        let key = FORMAT.mint(&mut self.rng).unwrap();
+        (Secret::of(&key, &self.hasher, self.now), key)
+    }
+
+    fn issue(&mut self, owner: &str) -> (KeyRecord, PlaintextKey) {
+        let (secret, key) = self.secret();
+        let mut id = [0; 16];
+        let Ok(()) = self.rng.try_fill_bytes(&mut id);
+        let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap())
+            .with_scopes(ScopeSet::empty());
+        (KeyRecord::issue(KeyId::from_bytes(id), draft, secret, self.now).unwrap(), key)
+    }
+
+    fn rotate(&mut self, record: &KeyRecord) -> (KeyRecord, PlaintextKey) {
+        let (secret, key) = self.secret();
+        (record.rotate(secret, Grace::DAY, self.now).unwrap(), key)
+    }
+
+    fn lookup(&self, key: &PlaintextKey) -> Lookup {
+        let formats = KeyFormats::from(FORMAT);
+        Verifier::new(self.hasher.clone()).lookup(&formats.parse(key.expose()).unwrap())
+    }
+}
+
+fn quotas() -> Quotas {
+    let quota = |limit, secs| Quota::new(limit, Duration::from_secs(secs)).unwrap();
+    Quotas::new(&[quota(100, 60), quota(5_000, 86_400), quota(u32::MAX, 366 * 86_400)]).unwrap()
+}

@@ -1,0 +1,17 @@
+//! The stores of this crate pass the suite that every store's author can run.
+
+mod memory {
+    keyward::conformance_tests!(keyward::testing::Inline, keyward::MemoryStore::new());
+}
+
+mod chosen_at_run_time {
+    use std::sync::Arc;
+
+    use keyward::{DynKeyRegistry, MemoryStore};
+
+    fn chosen() -> Arc<dyn DynKeyRegistry> {
+        Arc::new(MemoryStore::new())
+    }
+
+    keyward::conformance_tests!(keyward::testing::Inline, chosen());
+}

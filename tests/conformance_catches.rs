@@ -59,13 +59,13 @@ impl KeyStore for Broken {
 
 impl KeyRegistry for Broken {
     async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        if self.0 == Fault::InsertReplaces {
-            if let Some(old) = self.1.get_sync(record.id()) {
-                let mut parts = record.into_parts();
-                parts.revision = old.record().revision() + 1;
-                self.1.replace_sync(parts.build().unwrap()).unwrap();
-                return Ok(());
-            }
+        if self.0 == Fault::InsertReplaces
+            && let Some(old) = self.1.get_sync(record.id())
+        {
+            let mut parts = record.into_parts();
+            parts.revision = old.record().revision() + 1;
+            self.1.replace_sync(parts.build().unwrap()).unwrap();
+            return Ok(());
         }
         self.1.insert_sync(record)
     }
@@ -97,11 +97,10 @@ impl KeyRegistry for Broken {
 
     async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
         let mut listing = self.1.list_all_sync(page);
-        if self.0 == Fault::RepeatsTheLastOfAPage {
-            if let Some(last) = listing.keys.len().checked_sub(2) {
-                listing.next =
-                    listing.next.map(|_| keyward::Cursor::of(listing.keys[last].record()));
-            }
+        if self.0 == Fault::RepeatsTheLastOfAPage
+            && let Some(last) = listing.keys.len().checked_sub(2)
+        {
+            listing.next = listing.next.map(|_| keyward::Cursor::of(listing.keys[last].record()));
         }
         Ok(listing)
     }

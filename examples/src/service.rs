@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// How long open connections may take to finish once the service was told to end.
-const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -463,7 +463,7 @@ impl<S: KeyStore> DynKeyStore for S {
     }
 }
 
-impl KeyStore for dyn DynKeyStore {
+impl KeyStore for dyn DynKeyStore + '_ {
     type Error = StoreError;
 
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, StoreError> {
@@ -555,7 +555,7 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
     }
 }
 
-impl KeyStore for dyn DynKeyRegistry {
+impl KeyStore for dyn DynKeyRegistry + '_ {
     type Error = StoreError;
 
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, StoreError> {
@@ -563,7 +563,7 @@ impl KeyStore for dyn DynKeyRegistry {
     }
 }
 
-impl KeyRegistry for dyn DynKeyRegistry {
+impl KeyRegistry for dyn DynKeyRegistry + '_ {
     async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<StoreError>> {
         self.insert_boxed(record).await
     }
@@ -590,5 +590,26 @@ impl KeyRegistry for dyn DynKeyRegistry {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), StoreError> {
         self.put_owner_boxed(owner).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Issuer, KeyFormat, KeyHasher, MemoryStore};
+
+    #[test]
+    fn a_confined_issuer_over_a_boxed_store_works_where_futures_must_be_send() {
+        let store: Arc<dyn DynKeyRegistry> = Arc::new(MemoryStore::new());
+        let issuer = Issuer::new(store, KeyFormat::hex("lqt_"), KeyHasher::sha256());
+        fn spawn<F: Future<Output = usize> + Send>(future: F) -> usize {
+            pollster::block_on(future)
+        }
+        let owner = OwnerId::from_static("proj_abc123");
+        let listed = spawn(async move {
+            let confined = issuer.within(owner.clone());
+            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.records.len())
+        });
+        assert_eq!(listed, 0);
     }
 }

@@ -1,0 +1,118 @@
+//! What the service is made of, and which request goes where.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware::from_fn,
+    routing::{delete, get, post},
+};
+use keyward::{
+    Clock, DynKeyRegistry, Grace, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyName,
+    OwnerId, PlaintextKey, Verifier,
+};
+use keyward_examples::log_requests;
+use rand::rngs::SysRng;
+
+use crate::{
+    errors::Failure,
+    events::{self, EventLog},
+    ingest, keys,
+    sessions::{self, Accounts, OrganizationId, Sessions},
+};
+
+/// `lqt_` and 64 hexadecimal characters.
+pub(crate) const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+
+const EMAIL: &str = "dev@lumiqtrace.example";
+const PROJECT: OwnerId = OwnerId::from_static("proj_abc123");
+/// A second project of the same organization, to show that its keys are not the first's.
+const SISTER_PROJECT: OwnerId = OwnerId::from_static("proj_def456");
+const FOREIGN_PROJECT: OwnerId = OwnerId::from_static("proj_xyz789");
+const ORGANIZATION: OrganizationId = OrganizationId("org_lumiq");
+const FOREIGN_ORGANIZATION: OrganizationId = OrganizationId("org_other");
+
+/// Everything that the handlers share.
+pub(crate) struct App {
+    pub(crate) formats: KeyFormats,
+    pub(crate) verifier: Verifier,
+    /// Boxed, so that a test can put in a store that fails.
+    pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
+    pub(crate) grace: Grace,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) accounts: Accounts,
+    pub(crate) sessions: Sessions,
+    pub(crate) events: EventLog,
+}
+
+/// The credentials that the service shows once, at its start.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    pub(crate) ingest_key: PlaintextKey,
+    pub(crate) email: &'static str,
+    pub(crate) password: sessions::Password,
+    pub(crate) project: OwnerId,
+    pub(crate) foreign_project: OwnerId,
+}
+
+impl App {
+    /// A service with one user, three projects and one key.
+    pub(crate) async fn with_demo(
+        registry: Arc<dyn DynKeyRegistry>,
+        clock: Arc<dyn Clock>,
+        grace: Grace,
+        session: Duration,
+    ) -> Result<(Self, Demo), Box<dyn std::error::Error>> {
+        let password = sessions::Password::random()?;
+        let mut accounts = Accounts::default();
+        accounts.add_user("user_1", EMAIL, &password, ORGANIZATION);
+        accounts.add_project(PROJECT, ORGANIZATION);
+        accounts.add_project(SISTER_PROJECT, ORGANIZATION);
+        accounts.add_project(FOREIGN_PROJECT, FOREIGN_ORGANIZATION);
+        let hasher = KeyHasher::sha256();
+        let app = Self {
+            formats: KeyFormats::from(INGEST),
+            verifier: Verifier::new(hasher.clone()),
+            issuer: Issuer::new(registry, INGEST, hasher),
+            grace,
+            clock,
+            accounts,
+            sessions: Sessions::with_random_secret(session)?,
+            events: EventLog::default(),
+        };
+        let draft = KeyDraft::new(PROJECT, KeyName::from_static("demo ingest"));
+        let issued = app.issuer.issue(INGEST.kind(), draft, &mut SysRng, app.clock.now()).await?;
+        let demo = Demo {
+            ingest_key: issued.key,
+            email: EMAIL,
+            password,
+            project: PROJECT,
+            foreign_project: FOREIGN_PROJECT,
+        };
+        Ok((app, demo))
+    }
+
+    /// A session as a login with the shown credentials would open it.
+    pub(crate) fn demo_session(&self, demo: &Demo) -> Result<String, Failure> {
+        let login = sessions::Login::new(demo.email, &demo.password);
+        sessions::open(self, &login)
+    }
+}
+
+/// The routes. What is not here is answered in JSON too.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/ingest", post(ingest::ingest))
+        .route("/v1/auth/login", post(sessions::login))
+        .route("/v1/events", get(events::list))
+        .route("/v1/projects/{id}/keys", get(keys::list).post(keys::create))
+        .route("/v1/projects/{id}/keys/{key}", delete(keys::revoke))
+        .route("/v1/projects/{id}/keys/{key}/rotate", post(keys::rotate))
+        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "No such route"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        })
+        .layer(from_fn(log_requests))
+        .with_state(app)
+}

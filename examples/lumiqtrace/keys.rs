@@ -1,0 +1,170 @@
+//! `/v1/projects/{id}/keys`: a session manages the keys of its organization's projects.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderName, StatusCode, header::CACHE_CONTROL},
+};
+use keyward::{
+    Hint, Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRecord, KeyState, OwnerId, Page,
+    Timestamp,
+};
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{App, INGEST},
+    errors::{Failure, read},
+    sessions::Session,
+};
+
+/// The keys in use, oldest first. A revoked key is deleted as far as people are
+/// concerned: it is not listed.
+pub(crate) async fn list(
+    session: Session,
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, Failure> {
+    let project = session.project(&app, &path.map_err(unreadable)?)?;
+    let now = app.clock.now();
+    let issuer = app.issuer.within(project.clone());
+    let mut rows = Vec::new();
+    let mut page = Page::first(Page::MAX_SIZE);
+    loop {
+        let listing = issuer.list(&project, page).await?;
+        let listed = listing.records.iter().filter(|record| !is_revoked(record));
+        rows.extend(listed.map(|record| json!(Row::of(record, now))));
+        match listing.next {
+            Some(cursor) => page = page.after(cursor),
+            None => return Ok(Json(json!({ "keys": rows }))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct NewKey {
+    name: String,
+}
+
+/// Mints a key for the project in the path; whatever else the body says is not read.
+pub(crate) async fn create(
+    session: Session,
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<Minted, Failure> {
+    let project = session.project(&app, &path.map_err(unreadable)?)?;
+    let name = key_name(&read(body).await?)?;
+    let now = app.clock.now();
+    let issuer = app.issuer.within(project.clone());
+    let draft = KeyDraft::new(project, name);
+    let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
+    Ok(minted(StatusCode::CREATED, &issued, None, now))
+}
+
+/// Mints a new secret for a key. Rotating more often than its graces allow is a 409, for
+/// a promised grace is never cut short.
+pub(crate) async fn rotate(
+    session: Session,
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Minted, Failure> {
+    let Path((project, id)) = path.map_err(unreadable)?;
+    let project = session.project(&app, &project)?;
+    let now = app.clock.now();
+    let issuer = app.issuer.within(project);
+    let issued = issuer.rotate(key_id(&id)?, app.grace, &mut SysRng, now).await?;
+    let previous = issued.record.retiring().last().map(|retiring| retiring.valid_until);
+    Ok(minted(StatusCode::OK, &issued, previous, now))
+}
+
+/// Revokes a key with all its secrets. Doing it again changes nothing and is a 204 too.
+pub(crate) async fn revoke(
+    session: Session,
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<StatusCode, Failure> {
+    let Path((project, id)) = path.map_err(unreadable)?;
+    let project = session.project(&app, &project)?;
+    app.issuer.within(project).revoke(key_id(&id)?, app.clock.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What of a key is listed.
+#[derive(Serialize)]
+struct Row<'r> {
+    id: KeyId,
+    name: &'r KeyName,
+    project_id: &'r OwnerId,
+    prefix: Option<&'r Hint>,
+    created_at: Timestamp,
+    rotation_due: bool,
+}
+
+impl<'r> Row<'r> {
+    fn of(record: &'r KeyRecord, now: Timestamp) -> Self {
+        Self {
+            id: record.id(),
+            name: record.name(),
+            project_id: record.owner(),
+            prefix: record.hint(),
+            created_at: record.created_at(),
+            rotation_due: record.is_rotation_due(now),
+        }
+    }
+}
+
+/// A row and, this once, the key: nobody may keep the answer for later.
+pub(crate) type Minted = (StatusCode, [(HeaderName, &'static str); 1], Json<Value>);
+
+fn minted(
+    status: StatusCode,
+    issued: &Issued,
+    previous_valid_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Minted {
+    #[derive(Serialize)]
+    struct Answer<'r> {
+        #[serde(flatten)]
+        row: Row<'r>,
+        key: &'r str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        previous_valid_until: Option<Timestamp>,
+    }
+
+    let row = Row::of(&issued.record, now);
+    let answer = Answer { row, key: issued.key.expose(), previous_valid_until };
+    (status, [(CACHE_CONTROL, "no-store")], Json(json!(answer)))
+}
+
+fn is_revoked(record: &KeyRecord) -> bool {
+    matches!(record.state(), KeyState::Revoked { .. })
+}
+
+/// An id that cannot be one is as unknown as one that is not there.
+fn key_id(text: &str) -> Result<KeyId, Failure> {
+    text.parse().map_err(|_| IssuerError::NotFound.into())
+}
+
+fn key_name(body: &[u8]) -> Result<KeyName, Failure> {
+    let NewKey { name } = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            unprocessable(r#"The body must be an object with a string "name""#)
+        } else {
+            Failure::bad_request("The body is not JSON")
+        }
+    })?;
+    KeyName::new(&name).map_err(|error| unprocessable(error.to_string()))
+}
+
+fn unprocessable(message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+}
+
+fn unreadable(_: PathRejection) -> Failure {
+    Failure::bad_request("The path is not UTF-8")
+}

@@ -1,0 +1,109 @@
+//! LumiqTrace: project-scoped ingest keys beside dashboard sessions.
+//!
+//! `cargo run --example lumiqtrace` prints credentials and commands to paste; with `--json`
+//! it prints them as one line for a program. Everything is in memory.
+//!
+//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long a
+//! dashboard session lasts, one hour unless told).
+#![forbid(unsafe_code)]
+
+mod app;
+mod errors;
+mod events;
+mod ingest;
+mod keys;
+mod ndjson;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use keyward::{MemoryStore, SystemClock};
+use keyward_examples::{Arguments, Service, SettingError, Settings, seconds};
+use serde_json::json;
+
+use crate::app::{App, Demo, router};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
+const USAGE: &str = "usage: lumiqtrace [--json]";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(arguments) = Arguments::from_env() else {
+        return complain(&USAGE, 2);
+    };
+    let (settings, session) = match settings() {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, 2),
+    };
+    match run(arguments, settings, session).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error, 1),
+    }
+}
+
+fn settings() -> Result<(Settings, Duration), SettingError> {
+    Ok((Settings::from_env()?, seconds("SESSION_SECONDS", HOUR, LONGEST_SESSION)?))
+}
+
+async fn run(
+    arguments: Arguments,
+    settings: Settings,
+    session: Duration,
+) -> Result<(), Box<dyn Error>> {
+    let registry = Arc::new(MemoryStore::new());
+    let clock = Arc::new(SystemClock::new());
+    let (app, demo) = App::with_demo(registry, clock, settings.grace, session).await?;
+    let service = Service::bind(settings.address).await?;
+    match arguments {
+        Arguments::Json => service.announce_json(&json!({
+            "listening": service.url(),
+            "ingest_key": demo.ingest_key.expose(),
+            "email": demo.email,
+            "password": demo.password.expose(),
+            "project_id": demo.project.as_str(),
+            "foreign_project_id": demo.foreign_project.as_str(),
+        }))?,
+        _ => service.announce(&banner(&service.url(), &demo, &app.demo_session(&demo)?))?,
+    }
+    // The plaintext ends here; the service itself keeps hashes only.
+    drop(demo);
+    service.serve(router(Arc::new(app))).await?;
+    Ok(())
+}
+
+fn banner(url: &str, demo: &Demo, session: &str) -> String {
+    let Demo { email, password, project, foreign_project, ingest_key } = demo;
+    let (ingest_key, password) = (ingest_key.expose(), password.expose());
+    format!(
+        r#"LumiqTrace listens on {url}
+
+  ingest key       {ingest_key}
+  project          {project}
+  email            {email}
+  password         {password}
+  foreign project  {foreign_project}
+
+Send an event, and read it back with a session of one login:
+
+curl -i {url}/v1/ingest -H 'x-api-key: {ingest_key}' -H 'content-type: application/x-ndjson' -d '{{"event_id":"e1","trace_id":"t1","span_id":"s1","timestamp":"2026-01-02T03:04:05Z"}}'
+curl -i '{url}/v1/events?projectId={project}' -H 'authorization: Bearer {session}'
+
+Log in for another session: POST /v1/auth/login with {{"email","password"}}. Ctrl-c ends it.
+"#
+    )
+}
+
+/// Says on stderr why the service ends.
+fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    let _unread = writeln!(io::stderr(), "lumiqtrace: {reason}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,254 @@
+//! People: `POST /v1/auth/login`, and the sessions that it opens.
+
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{FromRequestParts, State},
+    http::{HeaderName, StatusCode, header::CACHE_CONTROL, request::Parts},
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use keyward::{OwnerId, Timestamp};
+use keyward_examples::{Challenge, Conflict, bearer_token};
+use rand::{
+    TryRng,
+    rngs::{SysError, SysRng},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    app::App,
+    errors::{Failure, read},
+};
+
+/// Without credentials a challenge names no error (RFC 6750 §3.1).
+const CHALLENGE: Challenge = Challenge::bearer(r#"Bearer realm="lumiqtrace""#);
+const INVALID_TOKEN: Challenge =
+    Challenge::bearer(r#"Bearer realm="lumiqtrace", error="invalid_token""#);
+const INVALID_REQUEST: Challenge =
+    Challenge::bearer(r#"Bearer realm="lumiqtrace", error="invalid_request""#);
+
+/// Opens a session. Whatever is wrong with a login, the answer is the same: a body that
+/// is no login, an unknown email, a wrong password.
+pub(crate) async fn login(
+    State(app): State<Arc<App>>,
+    body: Body,
+) -> Result<([(HeaderName, &'static str); 1], Json<Value>), Failure> {
+    let body = read(body).await?;
+    let login = serde_json::from_slice(&body)
+        .map_err(|_| unauthenticated(CHALLENGE, "the body is no login"))?;
+    let token = open(&app, &login)?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "token": token }))))
+}
+
+/// The token of a new session for whoever can log in so.
+pub(crate) fn open(app: &App, login: &Login<'_>) -> Result<String, Failure> {
+    let user = app
+        .accounts
+        .user(login)
+        .ok_or_else(|| unauthenticated(CHALLENGE, "unknown email or wrong password"))?;
+    app.sessions.open(user, app.clock.now()).map_err(|error| Failure::unavailable(&error))
+}
+
+/// An email and a password.
+#[derive(Deserialize)]
+pub(crate) struct Login<'a> {
+    #[serde(borrow)]
+    email: Cow<'a, str>,
+    #[serde(borrow)]
+    password: Cow<'a, str>,
+}
+
+impl<'a> Login<'a> {
+    pub(crate) fn new(email: &'a str, password: &'a Password) -> Self {
+        Self { email: email.into(), password: password.0.as_str().into() }
+    }
+}
+
+/// A logged-in user. A handler that takes one is not reached without.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    organization: OrganizationId,
+}
+
+impl Session {
+    /// The project with this id, if the user's organization owns it. One that does not
+    /// exist is refused like a foreign one, so that nobody learns which ids are taken.
+    pub(crate) fn project(&self, app: &App, id: &str) -> Result<OwnerId, Failure> {
+        let project = OwnerId::new(id).ok();
+        project
+            .filter(|id| app.accounts.projects.get(id) == Some(&self.organization))
+            .ok_or_else(|| Failure::new(StatusCode::FORBIDDEN, "Not a member of this organization"))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Session {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let token = bearer_token(&parts.headers)
+            .map_err(|Conflict| {
+                Failure::bad_request("Authorization was sent twice with different values")
+                    .with_challenge(INVALID_REQUEST)
+            })?
+            .ok_or_else(|| unauthenticated(CHALLENGE, "no bearer token was sent"))?;
+        let user = app
+            .sessions
+            .user_id(token, app.clock.now())
+            .and_then(|id| app.accounts.users.values().find(|user| user.id == id))
+            .ok_or_else(|| unauthenticated(INVALID_TOKEN, "not the token of a session"))?;
+        Ok(Self { organization: user.organization })
+    }
+}
+
+fn unauthenticated(challenge: Challenge, note: &'static str) -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "Not authenticated")
+        .with_challenge(challenge)
+        .with_note(note)
+}
+
+/// An organization: who belongs to it may manage its projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrganizationId(pub(crate) &'static str);
+
+/// The users by email, and the organization of each project.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    users: HashMap<&'static str, User>,
+    projects: HashMap<OwnerId, OrganizationId>,
+}
+
+#[derive(Debug)]
+struct User {
+    id: &'static str,
+    password: PasswordHash,
+    organization: OrganizationId,
+}
+
+impl Accounts {
+    pub(crate) fn add_user(
+        &mut self,
+        id: &'static str,
+        email: &'static str,
+        password: &Password,
+        organization: OrganizationId,
+    ) {
+        let password = PasswordHash::of(&password.0);
+        self.users.insert(email, User { id, password, organization });
+    }
+
+    pub(crate) fn add_project(&mut self, id: OwnerId, organization: OrganizationId) {
+        self.projects.insert(id, organization);
+    }
+
+    fn user(&self, login: &Login<'_>) -> Option<&User> {
+        let user = self.users.get(&*login.email);
+        // An unknown email costs as much as a wrong password.
+        let stored = user.map_or(&PasswordHash::NOBODYS, |user| &user.password);
+        let matches = stored.matches(&login.password);
+        user.filter(|_| matches)
+    }
+}
+
+/// A password that was drawn at the start and is shown once.
+pub(crate) struct Password(String);
+
+impl Password {
+    /// 128 random bits.
+    pub(crate) fn random() -> Result<Self, SysError> {
+        let mut bytes = [0; 16];
+        SysRng.try_fill_bytes(&mut bytes)?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
+    }
+
+    /// The password's text, to be shown once.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// What is kept of a password. A fast hash is enough because [`Password::random`] makes
+/// them: where people choose passwords, use Argon2.
+struct PasswordHash([u8; 32]);
+
+impl PasswordHash {
+    const NOBODYS: Self = Self([0; 32]);
+
+    fn of(password: &str) -> Self {
+        Self(Sha256::digest(password).into())
+    }
+
+    fn matches(&self, password: &str) -> bool {
+        self.0.ct_eq(&Self::of(password).0).into()
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+/// Signs and reads session tokens: JWTs under HS256, with a secret of this process.
+pub(crate) struct Sessions {
+    signing: EncodingKey,
+    reading: DecodingKey,
+    validation: Validation,
+    lifetime: Duration,
+}
+
+/// What a session token says. Membership is not in it, but looked up each time, so that
+/// leaving an organization takes effect at once.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    iat: u64,
+    exp: u64,
+}
+
+impl Sessions {
+    pub(crate) fn with_random_secret(lifetime: Duration) -> Result<Self, SysError> {
+        let mut secret = [0; 32];
+        SysRng.try_fill_bytes(&mut secret)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        // `exp` is judged below by the service's own clock, to the second and without the
+        // minute of leeway that the crate grants.
+        validation.validate_exp = false;
+        Ok(Self {
+            signing: EncodingKey::from_secret(&secret),
+            reading: DecodingKey::from_secret(&secret),
+            validation,
+            lifetime,
+        })
+    }
+
+    fn open(&self, user: &User, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
+        let issued = now.as_unix_secs();
+        let exp = issued.saturating_add(self.lifetime.as_secs());
+        let claims = Claims { sub: user.id.to_owned(), iat: issued, exp };
+        encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+    }
+
+    /// The id of the user whose session this is, if it is one that we opened and `now` is
+    /// before its end (RFC 7519 §4.1.4).
+    fn user_id(&self, token: &[u8], now: Timestamp) -> Option<String> {
+        let claims = decode::<Claims>(token, &self.reading, &self.validation).ok()?.claims;
+        (now < Timestamp::from_unix_secs(claims.exp)).then_some(claims.sub)
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("lifetime", &self.lifetime).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! What a client cannot bring about from outside: a store that is down or lies, and time.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode, header::WWW_AUTHENTICATE},
+};
+use keyward::{
+    Clock, Found, Grace, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
+    ManualClock, MemoryStore, Owner, OwnerId, Page, ReplaceError, Timestamp,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{
+    HOUR,
+    app::{App, Demo, router},
+};
+
+const EVENT: &str = r#"{"event_id":"e","trace_id":"t","span_id":"s","timestamp":1}"#;
+const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+const KEYS: &str = "/v1/projects/proj_abc123/keys";
+
+#[tokio::test]
+async fn a_store_that_is_down_lets_nobody_through_and_blames_no_key() {
+    let service = Service::start().await;
+    let session = service.login().await;
+    let (_, listed) = service.as_user(Method::GET, KEYS, &session, "").await;
+    let key = format!("{KEYS}/{}", listed["keys"][0]["id"].as_str().unwrap());
+
+    service.store.down.store(true, Ordering::SeqCst);
+    let answer = service.ingest(service.demo.ingest_key.expose()).await;
+    assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, json!({"error": "Service unavailable"})));
+    // What no store is needed for is refused as ever.
+    assert_eq!(service.ingest("lqt_").await.0, StatusCode::UNAUTHORIZED);
+    for (method, path, body) in [
+        (Method::GET, KEYS, ""),
+        (Method::POST, KEYS, r#"{"name":"n"}"#),
+        (Method::POST, &format!("{key}/rotate"), ""),
+        (Method::DELETE, &key, ""),
+    ] {
+        let (status, body) = service.as_user(method, path, &session, body).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(body, json!({"error": "Service unavailable"}));
+    }
+
+    service.store.down.store(false, Ordering::SeqCst);
+    assert_eq!(service.as_user(Method::GET, KEYS, &session, "").await.1, listed);
+    let events = "/v1/events?projectId=proj_abc123";
+    let (_, stored) = service.as_user(Method::GET, events, &session, "").await;
+    assert_eq!(stored, json!({"events": []}));
+    assert_eq!(service.ingest(service.demo.ingest_key.expose()).await.0, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_store_that_lies_lets_nobody_through() {
+    let service = Service::start().await;
+    let key = service.demo.ingest_key.expose();
+    let own = service.store.found(key);
+    let unknown = format!("lqt_{}", "0".repeat(64));
+
+    *service.store.answer() = Some(own.clone());
+    assert_eq!(service.ingest(&unknown).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(service.ingest(key).await.0, StatusCode::ACCEPTED);
+
+    let foreign = Arc::new(Owner::new(service.demo.foreign_project.clone()));
+    *service.store.answer() = Some(Found { owner: foreign, ..own });
+    assert_eq!(service.ingest(key).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn the_old_key_works_until_just_before_its_deadline() {
+    let service = Service::start().await;
+    let session = service.login().await;
+    let (_, listed) = service.as_user(Method::GET, KEYS, &session, "").await;
+    let rotate = format!("{KEYS}/{}/rotate", listed["keys"][0]["id"].as_str().unwrap());
+    let (_, rotated) = service.as_user(Method::POST, &rotate, &session, "").await;
+    let deadline: Timestamp = rotated["previous_valid_until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(deadline, START + Grace::DAY.duration());
+
+    let old = service.demo.ingest_key.expose();
+    let new = rotated["key"].as_str().unwrap();
+    let ms = Duration::from_millis(1);
+    for (now, expected) in [
+        (deadline.saturating_sub(ms), StatusCode::ACCEPTED),
+        (deadline, StatusCode::UNAUTHORIZED),
+        (deadline + ms, StatusCode::UNAUTHORIZED),
+    ] {
+        service.clock.set(now);
+        assert_eq!(service.ingest(old).await.0, expected, "{now}");
+        assert_eq!(service.ingest(new).await.0, StatusCode::ACCEPTED, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_after_its_hour_to_the_millisecond() {
+    let service = Service::start().await;
+    let session = service.login().await;
+    let ms = Duration::from_millis(1);
+    for (now, expected) in [
+        ((START + HOUR).saturating_sub(ms), StatusCode::OK),
+        (START + HOUR, StatusCode::UNAUTHORIZED),
+    ] {
+        service.clock.set(now);
+        assert_eq!(service.as_user(Method::GET, KEYS, &session, "").await.0, expected, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn rotation_is_due_after_90_days_and_settled_by_rotating() {
+    let service = Service::start().await;
+    let day = Duration::from_secs(86_400);
+    for (after, due) in [(90 * day - Duration::from_millis(1), false), (90 * day, true)] {
+        service.clock.set(START + after);
+        let session = service.login().await;
+        let (_, listed) = service.as_user(Method::GET, KEYS, &session, "").await;
+        assert_eq!(listed["keys"][0]["rotation_due"], json!(due), "{after:?}");
+        if due {
+            let rotate = format!("{KEYS}/{}/rotate", listed["keys"][0]["id"].as_str().unwrap());
+            let (_, rotated) = service.as_user(Method::POST, &rotate, &session, "").await;
+            assert_eq!(rotated["rotation_due"], json!(false));
+            assert_eq!(rotated["created_at"], listed["keys"][0]["created_at"]);
+        }
+    }
+}
+
+/// The service without a socket, over a store and a clock that the test controls.
+struct Service {
+    router: Router,
+    demo: Demo,
+    store: Arc<Switchable>,
+    clock: Arc<ManualClock>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let store = Arc::new(Switchable::default());
+        let clock = Arc::new(ManualClock::new(START));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let (app, demo) = App::with_demo(store.clone(), shared, Grace::DAY, HOUR).await.unwrap();
+        Self { router: router(Arc::new(app)), demo, store, clock }
+    }
+
+    async fn login(&self) -> String {
+        let login = json!({"email": self.demo.email, "password": self.demo.password.expose()});
+        let request = Request::post("/v1/auth/login").body(login.to_string().into()).unwrap();
+        let (status, body) = self.send(request).await;
+        assert_eq!(status, StatusCode::OK);
+        body["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn ingest(&self, key: &str) -> (StatusCode, Value) {
+        let request = Request::post("/v1/ingest").header("x-api-key", key);
+        self.send(request.body(EVENT.into()).unwrap()).await
+    }
+
+    async fn as_user(
+        &self,
+        method: Method,
+        path: &str,
+        session: &str,
+        body: &str,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {session}"));
+        self.send(request.body(body.to_owned().into()).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
+        assert_eq!(challenged, status == StatusCode::UNAUTHORIZED);
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+}
+
+/// A store in memory that can be made to fail, or to find what it is told to.
+#[derive(Default)]
+struct Switchable {
+    inner: MemoryStore,
+    down: AtomicBool,
+    answer: Mutex<Option<Found>>,
+}
+
+impl Switchable {
+    fn answer(&self) -> MutexGuard<'_, Option<Found>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self, key: &str) -> Found {
+        let verifier = keyward::Verifier::new(keyward::KeyHasher::sha256());
+        let formats = keyward::KeyFormats::from(crate::app::INGEST);
+        let lookup = verifier.lookup(&formats.parse(key).unwrap());
+        self.inner.find_sync(&lookup).unwrap()
+    }
+
+    fn up(&self) -> io::Result<&MemoryStore> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(&self.inner)
+    }
+}
+
+impl KeyStore for Switchable {
+    type Error = io::Error;
+
+    async fn find(&self, lookup: &Lookup) -> io::Result<Option<Found>> {
+        let found = self.up()?.find_sync(lookup);
+        Ok(self.answer().clone().or(found))
+    }
+}
+
+impl KeyRegistry for Switchable {
+    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<io::Error>> {
+        let store = self.up().map_err(InsertError::Store)?;
+        store.insert_sync(record).map_err(|error| error.map_store(|never| match never {}))
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<io::Error>> {
+        let store = self.up().map_err(ReplaceError::Store)?;
+        store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))
+    }
+
+    async fn get(&self, id: KeyId) -> io::Result<Option<Arc<KeyRecord>>> {
+        Ok(self.up()?.get_sync(id))
+    }
+
+    async fn list(&self, owner: &OwnerId, page: Page) -> io::Result<Listing> {
+        Ok(self.up()?.list_sync(owner, page))
+    }
+
+    async fn list_all(&self, page: Page) -> io::Result<Listing> {
+        Ok(self.up()?.list_all_sync(page))
+    }
+
+    async fn owner(&self, id: &OwnerId) -> io::Result<Option<Arc<Owner>>> {
+        Ok(self.up()?.owner_sync(id))
+    }
+
+    async fn put_owner(&self, owner: Owner) -> io::Result<()> {
+        self.up()?.put_owner_sync(owner);
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! From the command line to a clean end.
+
+use std::{
+    env,
+    io::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use axum::Router;
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
+};
+
+/// How long open connections may take to finish once the service was told to end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arguments {
+    /// A banner for a person.
+    Banner,
+    /// `--json`: one line of JSON for a program.
+    Json,
+}
+
+impl Arguments {
+    /// Reads the command line; `None` if it is none of ours.
+    pub fn from_env() -> Option<Self> {
+        let mut arguments = env::args_os().skip(1);
+        match (arguments.next(), arguments.next()) {
+            (None, _) => Some(Self::Banner),
+            (Some(argument), None) if argument == "--json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// A service that listens already and is about to serve.
+#[derive(Debug)]
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Service {
+    /// Listens at `address`, and from here on for ctrl-c and SIGTERM too, so that neither
+    /// ends the process uncleanly once it has announced itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, such as an address in use.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Where it listens, as a URL without a path.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Prints the one line of JSON that a program waits for.
+    ///
+    /// # Errors
+    ///
+    /// If stdout is closed.
+    pub fn announce_json(&self, line: &Value) -> io::Result<()> {
+        print_flushed(&format!("{line}\n"))
+    }
+
+    /// Prints the banner for a person.
+    ///
+    /// # Errors
+    ///
+    /// If stdout is closed.
+    pub fn announce(&self, banner: &str) -> io::Result<()> {
+        print_flushed(banner)
+    }
+
+    /// Serves until ctrl-c or SIGTERM; requests that are being answered get a moment to
+    /// finish.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    pub async fn serve(self, router: Router) -> io::Result<()> {
+        let Self { listener, interrupt, terminate, .. } = self;
+        let (told, farewell) = oneshot::channel();
+        let stop = async move {
+            either(interrupt, terminate).await;
+            let _unheard = told.send(());
+        };
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
+        tokio::pin!(serving);
+        tokio::select! {
+            result = &mut serving => return result,
+            _ = farewell => {}
+        }
+        // A client that never finishes its request must not keep the process alive.
+        timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn either(mut interrupt: Signal, mut terminate: Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn print_flushed(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

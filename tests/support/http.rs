@@ -1,0 +1,145 @@
+//! A client of HTTP/1.1 that sends what it is told to the byte: headers twice, odd bytes,
+//! a body cut short.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// Long enough for a machine that is busy building something else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    head: Vec<u8>,
+    body: Option<Vec<u8>>,
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        Self { head: head.into_bytes(), body: None }
+    }
+
+    pub(crate) fn get(target: &str) -> Self {
+        Self::new("GET", target)
+    }
+
+    pub(crate) fn post(target: &str) -> Self {
+        Self::new("POST", target)
+    }
+
+    /// Adds a header line. Doing it twice sends two lines.
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.head.extend(name.as_bytes());
+        self.head.extend(b": ");
+        self.head.extend(value.as_ref());
+        self.head.extend(b"\r\n");
+        self
+    }
+
+    pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = Some(body.as_ref().to_vec());
+        self
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("Content-Type", "application/json").body(body.to_string())
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let Self { mut head, body } = self;
+        if let Some(body) = &body {
+            head.extend(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        head.extend(b"\r\n");
+        head.extend(body.unwrap_or_default());
+        head
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// All values of a header, in their order.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The body as JSON, said to be so.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.headers("content-type"), ["application/json"], "{self:?}");
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+pub(crate) fn send(address: SocketAddr, request: Request) -> Response {
+    let without_body = request.head.starts_with(b"HEAD ");
+    read_response(connect_and_write(address, &request.bytes()), without_body)
+}
+
+/// Sends the bytes and no more, then waits for an answer.
+pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> Response {
+    read_response(connect_and_write(address, bytes), false)
+}
+
+pub(crate) fn connect_and_write(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("the service listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    // A service may refuse, answer and close before it has read everything.
+    let _refused_early = stream.write_all(bytes);
+    stream
+}
+
+/// Reads one answer to its announced end.
+fn read_response(mut stream: TcpStream, without_body: bool) -> Response {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(response) = parse(&bytes, without_body) {
+            return response;
+        }
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).unwrap_or_else(|error| {
+            panic!("{error} after {:?}", String::from_utf8_lossy(&bytes));
+        });
+        assert!(count > 0, "the answer ended early: {:?}", String::from_utf8_lossy(&bytes));
+        bytes.extend(&buffer[..count]);
+    }
+}
+
+fn parse(bytes: &[u8], without_body: bool) -> Option<Response> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(bytes).expect("HTTP") else {
+        return None;
+    };
+    let headers: Vec<(String, String)> = response
+        .headers
+        .iter()
+        .map(|header| {
+            let value = str::from_utf8(header.value).expect("headers are ASCII");
+            (header.name.to_owned(), value.to_owned())
+        })
+        .collect();
+    let mut response =
+        Response { status: response.code.expect("a status"), headers, body: Vec::new() };
+    assert!(response.headers("transfer-encoding").is_empty(), "short answers have a length");
+    let length = match response.headers("content-length")[..] {
+        _ if without_body => 0,
+        [] => 0,
+        [length] => length.parse().expect("a length"),
+        _ => panic!("two lengths: {response:?}"),
+    };
+    response.body = bytes.get(head..head + length)?.to_vec();
+    Some(response)
+}

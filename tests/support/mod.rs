@@ -1,0 +1,14 @@
+//! What the contract tests share: they drive the runnable services over real sockets, as
+//! a client would that knows nothing of Rust.
+#![allow(dead_code, reason = "each contract test uses a part of it")]
+
+pub(crate) mod http;
+pub(crate) mod service;
+
+use std::time::Duration;
+
+/// Lets real time pass, for the few promises that only a running service can show.
+#[expect(clippy::disallowed_methods, reason = "the service under test has a clock of its own")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

@@ -194,6 +194,7 @@ struct Pool {
     lookups: Vec<Lookup>,
     verifier: Verifier,
     owner: Arc<Owner>,
+    scopes: ScopeSet,
 }
 
 /// The most secrets that one sequence can mint.
@@ -214,7 +215,8 @@ impl Pool {
             verifier.lookup(&formats.parse(key.expose()).unwrap())
         };
         let lookups = (0..POOL).map(|_| lookup()).collect();
-        Self { lookups, verifier, owner: Arc::new(Owner::new(OWNER)) }
+        let scopes = ScopeSet::new([Scope::from_static("write:issues")]).unwrap();
+        Self { lookups, verifier, owner: Arc::new(Owner::new(OWNER)), scopes }
     }
 
     fn secret(&self, secret: usize, now: u64) -> Secret {
@@ -223,17 +225,19 @@ impl Pool {
     }
 
     fn draft(&self) -> KeyDraft {
-        KeyDraft::new(OWNER, NAME)
-            .with_scopes(ScopeSet::new([Scope::from_static("write:issues")]).unwrap())
-            .with_quotas(QUOTA.into())
+        KeyDraft::new(OWNER, NAME).with_scopes(self.scopes.clone()).with_quotas(QUOTA.into())
+    }
+
+    fn digest(&self, secret: usize) -> &[u8; 32] {
+        self.lookups[secret].hashes()[0].digest()
     }
 
     /// What a store would find: a record that holds the hash.
     fn find(&self, record: &Arc<KeyRecord>, secret: usize) -> Option<Found> {
-        let hash = self.lookups[secret].hashes()[0];
+        let digest = self.digest(secret);
         record
             .hashes()
-            .any(|held| held.digest() == hash.digest())
+            .any(|held| held.digest() == digest)
             .then(|| Found { record: Arc::clone(record), owner: Arc::clone(&self.owner) })
     }
 }
@@ -293,6 +297,12 @@ enum Operation {
     Advance,
     Jump,
     StepBack,
+}
+
+impl Operation {
+    fn is_of_the_clock(self) -> bool {
+        matches!(self, Self::Advance | Self::Jump | Self::StepBack)
+    }
 }
 
 /// A key's life so far: the subject beside the model.
@@ -463,20 +473,26 @@ impl<'p> Life<'p> {
                     self.check_answer(secret, now)?;
                 }
             }
-            if let Some(expiry) = expiry(&self.log) {
-                for now in expiry - 1..=expiry + 1 {
-                    self.check_answer(secret, now)?;
-                }
+        }
+        if let Some(expiry) = expiry(&self.log) {
+            let current = secrets(&self.log).next_back().unwrap_or_default();
+            for now in expiry - 1..=expiry + 1 {
+                self.check_answer(current, now)?;
             }
         }
         Ok(())
     }
 
-    /// What the record says of itself, against the model.
+    fn check_status(&self) -> Checked {
+        let (found, expected) = (self.record.status(at(self.now)), status(&self.log, self.now));
+        ensure!(found == expected, "{found:?}, not {expected:?}");
+        Ok(())
+    }
+
+    /// What the record says of itself at any time, against the model.
     fn check_record(&self) -> Checked {
-        let (record, log, now) = (&self.record, &self.log, self.now);
+        let (record, log) = (&self.record, &self.log);
         ensure!(record.revision() == log.len() as u64, "revision {}", record.revision());
-        ensure!(record.status(at(now)) == status(log, now), "{:?}", record.status(at(now)));
         let state = match (revoked_since(log), suspended_since(log)) {
             (Some(since), _) => KeyState::Revoked { since: at(since) },
             (None, Some(since)) => KeyState::Suspended { since: at(since) },
@@ -486,15 +502,18 @@ impl<'p> Life<'p> {
         ensure!(record.expires_at() == expiry(log).map(at), "{:?}", record.expires_at());
         ensure!(record.created_at() == at(born(log)), "{:?}", record.created_at());
         let current = secrets(log).next_back().unwrap_or_default();
-        let hash = |secret: usize| self.pool.lookups[secret].hashes()[0];
-        ensure!(record.current().hash == hash(current), "{current} is not current");
+        let digest = |secret: usize| self.pool.digest(secret);
+        ensure!(record.current().hash.digest() == digest(current), "{current} is not current");
         let mut retiring = record.retiring().iter();
         for secret in secrets(log) {
             if let Fate::Until(deadline) = fate(log, secret) {
                 let Some(next) = retiring.next() else {
                     return Err(format!("secret {secret} is gone"));
                 };
-                ensure!(next.secret.hash == hash(secret), "{secret} is not next to retire");
+                ensure!(
+                    next.secret.hash.digest() == digest(secret),
+                    "{secret} is not next to retire"
+                );
                 ensure!(
                     next.valid_until == at(deadline),
                     "secret {secret} until {:?}, not {deadline}",
@@ -527,7 +546,10 @@ fn live(
     for _ in 0..length {
         let operation = mix.draw(&mut rng);
         let result = life.step(operation, &mut rng).and_then(|()| {
-            life.check_record()?;
+            life.check_status()?;
+            if !operation.is_of_the_clock() {
+                life.check_record()?;
+            }
             let secret = rng.random_range(0..life.minted);
             let edge = life.edge(&mut rng);
             life.check_answer(secret, if rng.random_bool(0.5) { life.now } else { edge })
@@ -586,12 +608,11 @@ const DYING: Mix = Mix { revoke: 14, rotate_now: 10, suspend: 8, resume: 12, ..R
 fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut promised: Vec<(usize, Timestamp)> = Vec::new();
     let quotas = QUOTA.into();
-    let scopes = pool.draft().scopes.unwrap_or_default();
     live(pool, library, &ROTATING, seed, |life, operation| {
         let record = &life.record;
         ensure!(record.id() == ID, "another id");
         ensure!(*record.owner() == OWNER && *record.name() == NAME, "another owner or name");
-        ensure!(*record.scopes() == scopes, "other scopes");
+        ensure!(*record.scopes() == pool.scopes, "other scopes");
         ensure!(record.quotas() == Some(&quotas), "other quotas");
         ensure!(record.retiring().len() <= KeyRecord::MAX_RETIRING, "too many are retiring");
         if matches!(operation, Some(Operation::RotateNow | Operation::Expire)) {
@@ -610,8 +631,9 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
             }
         }
         promised.clear();
-        for (secret, lookup) in life.pool.lookups.iter().enumerate().take(life.minted) {
-            let held = record.retiring().iter().find(|held| held.secret.hash == lookup.hashes()[0]);
+        for secret in 0..life.minted {
+            let digest = life.pool.digest(secret);
+            let held = record.retiring().iter().find(|held| held.secret.hash.digest() == digest);
             if let Some(held) = held.filter(|held| at(life.now) < held.valid_until) {
                 promised.push((secret, held.valid_until));
             }
@@ -624,10 +646,16 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
 /// the secret is refused, whatever is done afterwards.
 fn invariant_4(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut deadlines = [None::<Timestamp>; POOL];
-    live(pool, library, &AT_THE_EDGE, seed, |life, _| {
+    let mut revision = 0;
+    live(pool, library, &AT_THE_EDGE, seed, |life, operation| {
+        if life.record.revision() == revision && operation.is_some() {
+            return Ok(()); // what is asked here depends on the record alone
+        }
+        revision = life.record.revision();
         for (secret, deadline) in deadlines.iter_mut().enumerate().take(life.minted) {
-            let hash = &life.pool.lookups[secret].hashes()[0];
-            let held = life.record.retiring().iter().find(|held| held.secret.hash == *hash);
+            let digest = life.pool.digest(secret);
+            let held =
+                life.record.retiring().iter().find(|held| held.secret.hash.digest() == digest);
             if let Some(held) = held {
                 ensure!(
                     deadline.is_none_or(|deadline| held.valid_until <= deadline),
@@ -657,7 +685,7 @@ fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
         if revoked {
             ensure!(matches!(life.record.state(), KeyState::Revoked { .. }), "revoked no more");
             for secret in 0..life.minted {
-                for now in [life.now - 1, life.now, life.now + 1, START, START + 400 * DAY] {
+                for now in [life.now, START, START + 400 * DAY] {
                     ensure!(life.verify(secret, now).is_err(), "secret {secret} works at {now}");
                 }
             }

@@ -571,6 +571,7 @@ fn for_all_sequences(run: impl Fn(u64) -> Checked) {
         Some(seed) => (seed, 1),
         None => (0, number("KEYWARD_SEQUENCES").unwrap_or(1_000_000)),
     };
+    assert!(sequences > 0, "no sequence shows nothing");
     if let Some((seed, failure)) = first_failure(first, sequences, run) {
         panic!("KEYWARD_SEED={seed} replays this: {failure}");
     }

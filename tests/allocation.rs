@@ -1,0 +1,104 @@
+//! Parsing allocates nothing, whatever is parsed. A binary of its own, for its allocator.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    hint::black_box,
+};
+
+use keyward::{KeyFormat, KeyFormats, Kind, ParseError};
+use rand::{SeedableRng, rngs::StdRng};
+
+/// Counts the allocations of each thread, so that tests beside each other do not meet.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches a
+// thread-local cell that is built at compile time and needs no allocation itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ended = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _ended = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1);
+    assert_eq!(allocations(|| drop(black_box("text".to_owned()))), 1);
+    assert_eq!(allocations(|| assert_eq!(black_box(1), 1)), 0);
+}
+
+#[test]
+fn parsing_never_allocates() {
+    let hex = KeyFormat::hex("lqt_");
+    let github = KeyFormat::base62("ghp_", 30).with_checksum();
+    let largest = KeyFormat::try_hex_bytes(&"k".repeat(23), 64).unwrap();
+    let legacy = KeyFormat::hex("old_").legacy(Kind::from_static("lqt_"));
+    let formats = KeyFormats::new([hex, github, largest, legacy]).unwrap();
+    let mut rng = StdRng::seed_from_u64(3);
+
+    for format in [hex, github, largest] {
+        let key = format.mint(&mut rng).unwrap();
+        let count = allocations(|| {
+            let presented = black_box(formats.parse(key.expose()));
+            assert!(presented.is_ok_and(|presented| presented.kind() == format.kind()));
+        });
+        assert_eq!(count, 0, "a key of {format:?}");
+    }
+
+    let body = "0123456789abcdef".repeat(4);
+    for (what, token, expected) in [
+        ("empty", Vec::new(), ParseError::Empty),
+        ("1 MiB of a", vec![b'a'; 1 << 20], ParseError::UnknownPrefix),
+        ("1 MiB of 0xFF", vec![0xFF; 1 << 20], ParseError::UnknownPrefix),
+        ("the prefix and 1 MiB", [b"lqt_", vec![b'a'; 1 << 20].as_slice()].concat(), {
+            ParseError::TooLong { expected: 68, found: (1 << 20) + 4 }
+        }),
+        ("the prefix alone", b"lqt_".to_vec(), ParseError::TooShort { expected: 68, found: 4 }),
+        ("upper-case", format!("lqt_{}", body.to_uppercase()).into(), {
+            ParseError::Character { position: 14 }
+        }),
+        ("not hex", format!("lqt_{}~", &body[..63]).into(), ParseError::Character { position: 67 }),
+        (
+            "not UTF-8",
+            [b"lqt_".as_slice(), &[0xFF; 64]].concat(),
+            ParseError::Character { position: 4 },
+        ),
+        (
+            "not base62",
+            format!("ghp_{}", "_".repeat(36)).into(),
+            ParseError::Character { position: 4 },
+        ),
+        ("wrong checksum", format!("ghp_{}", "a".repeat(36)).into(), ParseError::Checksum),
+    ] {
+        let count = allocations(|| {
+            assert_eq!(black_box(formats.parse(&token)).err(), Some(expected));
+        });
+        assert_eq!(count, 0, "{what}");
+    }
+}

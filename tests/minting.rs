@@ -1,0 +1,350 @@
+//! How keys are made: from the generator alone, without bias, and findable by scanners.
+
+use std::{collections::HashSet, convert::Infallible, fmt};
+
+use keyward::{KeyFormat, KeyFormats, KeyId, Kind, MintError, PlaintextKey, ScannerRule};
+use rand::{Rng, SeedableRng, TryCryptoRng, TryRng, rngs::StdRng};
+use rand_chacha::ChaCha20Rng;
+use regex::Regex;
+
+const LQT: KeyFormat = KeyFormat::hex("lqt_");
+const GITHUB: KeyFormat = KeyFormat::base62("ghp_", 30).with_checksum();
+const BASE62: KeyFormat = KeyFormat::base62("k-", 64);
+const SHORT: KeyFormat = KeyFormat::hex_bytes("luc_pk_", 16);
+
+fn rng(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}
+
+#[test]
+fn the_generator_alone_decides_the_key() {
+    for format in [LQT, GITHUB, BASE62, SHORT] {
+        let mint = |seed| format.mint(&mut rng(seed)).unwrap();
+        assert_eq!(mint(1).expose(), mint(1).expose());
+        assert_ne!(mint(1).expose(), mint(2).expose());
+        let chacha = format.mint(&mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        assert_ne!(chacha.expose(), mint(1).expose());
+    }
+    // A hex body is the generator's next bytes, in order.
+    let mut bytes = [0; 32];
+    rng(5).fill_bytes(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(LQT.mint(&mut rng(5)).unwrap().expose(), format!("lqt_{text}"));
+}
+
+#[test]
+fn a_key_has_its_format_s_shape_kind_and_hint() {
+    for (format, prefix, len) in
+        [(LQT, "lqt_", 68), (GITHUB, "ghp_", 40), (BASE62, "k-", 66), (SHORT, "luc_pk_", 39)]
+    {
+        for hint in [0, 1, 8, 12] {
+            let format = format.with_hint(hint);
+            let key = format.mint(&mut rng(3)).unwrap();
+            assert_eq!(key.expose().len(), len);
+            assert_eq!(key.kind().as_str(), prefix);
+            assert_eq!(key.hint().as_str(), &key.expose()[..prefix.len() + hint]);
+            assert!(KeyFormats::from(format).parse(key.expose()).is_ok());
+        }
+    }
+}
+
+#[test]
+fn keys_are_unique() {
+    for format in [LQT, GITHUB, SHORT] {
+        let mut rng = rng(4);
+        let keys: HashSet<String> =
+            (0..20_000).map(|_| format.mint(&mut rng).unwrap().expose().to_owned()).collect();
+        assert_eq!(keys.len(), 20_000, "{format:?}");
+    }
+    let system: HashSet<String> =
+        (0..1_000).map(|_| LQT.mint_with_system_rng().unwrap().expose().to_owned()).collect();
+    assert_eq!(system.len(), 1_000);
+}
+
+// ---------------------------------------------------------------------------------------
+// Bias.
+
+/// How far the characters of `texts` are from being equally frequent at every position:
+/// for each position a chi-square statistic, of which the largest counts, and one of all
+/// positions together.
+fn chi_squares(alphabet: &str, texts: &[String]) -> (f64, f64) {
+    let statistic = |counts: &[u32]| {
+        let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+        counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum::<f64>()
+    };
+    let mut index = [usize::MAX; 256];
+    for (at, digit) in alphabet.bytes().enumerate() {
+        index[usize::from(digit)] = at;
+    }
+    let len = texts[0].len();
+    let mut all = vec![0; alphabet.len()];
+    let mut worst = 0_f64;
+    for position in 0..len {
+        let mut counts = vec![0; alphabet.len()];
+        for text in texts {
+            counts[index[usize::from(text.as_bytes()[position])]] += 1;
+        }
+        for (sum, count) in all.iter_mut().zip(&counts) {
+            *sum += count;
+        }
+        worst = worst.max(statistic(&counts));
+    }
+    (statistic(&all), worst)
+}
+
+const HEX_DIGITS: &str = "0123456789abcdef";
+const BASE62_DIGITS: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const SAMPLES: usize = 20_000;
+
+/// The 0.99999 quantile of chi-square with `freedom` degrees of freedom (Wilson and
+/// Hilferty), so that a fixed seed would have to be very unlucky.
+fn bound(freedom: f64) -> f64 {
+    let z = 4.265;
+    freedom * (1.0 - 2.0 / (9.0 * freedom) + z * (2.0 / (9.0 * freedom)).sqrt()).powi(3)
+}
+
+fn is_uniform(alphabet: &str, texts: &[String]) -> bool {
+    let (all, worst) = chi_squares(alphabet, texts);
+    let bound = bound(alphabet.len() as f64 - 1.0);
+    all < bound && worst < bound
+}
+
+fn bodies(format: KeyFormat, seed: u64) -> Vec<String> {
+    let mut rng = rng(seed);
+    let prefix = format.kind().as_str().len();
+    (0..SAMPLES).map(|_| format.mint(&mut rng).unwrap().expose()[prefix..].to_owned()).collect()
+}
+
+#[test]
+fn every_character_is_equally_likely_at_every_position() {
+    assert!(is_uniform(BASE62_DIGITS, &bodies(BASE62, 10)));
+    assert!(is_uniform(BASE62_DIGITS, &bodies(KeyFormat::base62("ghp_", 30), 11)));
+    assert!(is_uniform(HEX_DIGITS, &bodies(LQT, 12)));
+    assert!(is_uniform(HEX_DIGITS, &bodies(KeyFormat::hex_bytes("k_", 17), 13)));
+}
+
+#[test]
+fn biased_minters_are_noticed() {
+    let digit = |value: u8| char::from(BASE62_DIGITS.as_bytes()[usize::from(value)]);
+    let texts = |seed, mint: &dyn Fn(&mut StdRng, usize) -> char| -> Vec<String> {
+        let mut rng = rng(seed);
+        (0..SAMPLES).map(|_| (0..30).map(|at| mint(&mut rng, at)).collect()).collect()
+    };
+    let byte = |rng: &mut StdRng| rng.next_u32() as u8;
+    let six_bits = |rng: &mut StdRng| loop {
+        let value = byte(rng) & 63;
+        if value < 62 {
+            break value;
+        }
+    };
+    let fair = texts(20, &|rng, _| digit(six_bits(rng)));
+    assert!(is_uniform(BASE62_DIGITS, &fair));
+    for (bug, biased) in [
+        ("byte % 62", texts(20, &|rng, _| digit(byte(rng) % 62))),
+        ("six bits % 62", texts(20, &|rng, _| digit((byte(rng) & 63) % 62))),
+        ("never the last digit", texts(20, &|rng, _| digit(six_bits(rng).min(60)))),
+        ("one digit twice as often, at one place", {
+            texts(20, &|rng, at| match (digit(six_bits(rng)), at) {
+                ('z', 17) => '0',
+                (digit, _) => digit,
+            })
+        }),
+    ] {
+        assert!(!is_uniform(BASE62_DIGITS, &biased), "{bug}");
+    }
+}
+
+// ---------------------------------------------------------------------------------------
+// Generators that fail.
+
+#[derive(Debug)]
+struct OutOfEntropy;
+
+impl fmt::Display for OutOfEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of entropy")
+    }
+}
+
+impl std::error::Error for OutOfEntropy {}
+
+/// Works for so many calls, then fails.
+struct Failing(usize);
+
+impl TryRng for Failing {
+    type Error = OutOfEntropy;
+
+    fn try_next_u32(&mut self) -> Result<u32, OutOfEntropy> {
+        self.try_fill_bytes(&mut []).map(|()| 4)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, OutOfEntropy> {
+        self.try_fill_bytes(&mut []).map(|()| 4)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), OutOfEntropy> {
+        self.0 = self.0.checked_sub(1).ok_or(OutOfEntropy)?;
+        // Half of these are thrown away, so that a base62 body needs a second call.
+        bytes.iter_mut().zip(0..).for_each(|(byte, at)| *byte = if at % 2 == 0 { 63 } else { 7 });
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Failing {}
+
+/// Always the same byte.
+struct Stuck(u8);
+
+impl TryRng for Stuck {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_ne_bytes([self.0; 4]))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from_ne_bytes([self.0; 8]))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Stuck {}
+
+fn text(result: Result<PlaintextKey, MintError>) -> Result<String, MintError> {
+    result.map(|key| key.expose().to_owned())
+}
+
+#[test]
+fn a_generator_s_failure_is_an_error() {
+    let failed = MintError::Rng("out of entropy".into());
+    for format in [LQT, GITHUB, BASE62, SHORT] {
+        assert_eq!(text(format.mint(&mut Failing(0))), Err(failed.clone()), "{format:?}");
+        assert!(format.mint(&mut Failing(9)).is_ok(), "{format:?}");
+    }
+    // Half-way through a body too: no short key, none padded with zeros.
+    assert_eq!(text(BASE62.mint(&mut Failing(1))), Err(failed.clone()));
+    assert_eq!(failed.to_string(), "the random number generator failed: out of entropy");
+    assert!(KeyId::random(&mut Failing(0)).is_err());
+}
+
+#[test]
+fn a_generator_that_is_stuck_does_not_hang_its_host() {
+    for byte in [62, 63, 0xFE, 0xFF] {
+        for format in [GITHUB, BASE62] {
+            assert!(matches!(format.mint(&mut Stuck(byte)), Err(MintError::Rng(_))), "{byte}");
+        }
+    }
+    // Of other bytes it makes keys; that they are all alike is not for us to notice.
+    assert!(BASE62.mint(&mut Stuck(0)).is_ok());
+}
+
+#[test]
+fn legacy_kinds_are_never_minted() {
+    let successor = Kind::from_static("luc_api_");
+    let legacy = KeyFormat::hex("luc_mcp_").legacy(successor);
+    let refused = MintError::Legacy { kind: legacy.kind(), successor };
+    assert_eq!(text(legacy.mint(&mut rng(1))), Err(refused.clone()));
+    assert_eq!(text(legacy.mint_with_system_rng()), Err(refused));
+    let formats = KeyFormats::new([legacy, KeyFormat::hex("luc_api_")]).unwrap();
+    let key = formats.minting(legacy.kind()).unwrap().mint(&mut rng(1)).unwrap();
+    assert_eq!(key.kind(), successor);
+    // Its keys are still read.
+    let old = format!("luc_mcp_{}", "0f".repeat(32));
+    assert_eq!(formats.parse(&old).unwrap().kind(), legacy.kind());
+}
+
+// ---------------------------------------------------------------------------------------
+// Scanners.
+
+fn found<'t>(rule: &ScannerRule, text: &'t str) -> Vec<&'t str> {
+    let regex = Regex::new(&rule.regex).unwrap();
+    assert_eq!(regex.captures_len(), 2, "one group, the key: {}", rule.regex);
+    // A scanner looks for the keyword first.
+    if !text.contains(&rule.keyword) {
+        return Vec::new();
+    }
+    regex.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect()
+}
+
+#[test]
+fn scanners_find_minted_keys_wherever_they_stand() {
+    let mut rng = rng(30);
+    for format in [LQT, GITHUB, BASE62, SHORT, KeyFormat::hex("-x-"), KeyFormat::hex("_x")] {
+        let rule = format.scanner_rule();
+        assert_eq!(rule.keyword, format.kind().as_str());
+        for _ in 0..50 {
+            let (key, other) = (format.mint(&mut rng).unwrap(), format.mint(&mut rng).unwrap());
+            let (key, other) = (key.expose(), other.expose());
+            for text in [
+                key.to_owned(),
+                format!("API_KEY={key}"),
+                format!("{{\"key\":\"{key}\"}}"),
+                format!("export KEY='{key}'\n"),
+                format!("curl -H 'x-api-key: {key}' https://example.com"),
+                format!("https://example.com/?api_key={key}&x=1"),
+                format!("first line\r\n\t{key}\r\nlast line"),
+                format!("({key})"),
+                format!("see {key}."),
+                format!("\u{201c}{key}\u{201d}"),
+            ] {
+                assert_eq!(found(&rule, &text), [key], "{text:?} {}", rule.regex);
+            }
+            let both = format!("{key} and {other}, old and new");
+            assert_eq!(found(&rule, &both), [key, other]);
+        }
+    }
+}
+
+#[test]
+fn scanners_pass_by_near_misses() {
+    let mut rng = rng(31);
+    for (format, wrong) in [(LQT, 'g'), (GITHUB, '_'), (BASE62, '+'), (SHORT, 'G')] {
+        let rule = format.scanner_rule();
+        let key = format.mint(&mut rng).unwrap();
+        let (prefix, body) = key.expose().split_at(format.kind().as_str().len());
+        let is_hex = matches!(wrong, 'g' | 'G');
+        let mut misses = vec![
+            ("the prefix alone", prefix.to_owned()),
+            ("the body alone", body.to_owned()),
+            ("one short", format!("{prefix}{}", &body[1..])),
+            ("one long", format!("{prefix}{body}0")),
+            ("one long, a letter", format!("{prefix}{body}z")),
+            ("wrong alphabet", format!("{prefix}{wrong}{}", &body[1..])),
+            ("wrong alphabet, last", format!("{prefix}{}{wrong}", &body[..body.len() - 1])),
+            ("an upper-case prefix", format!("{}{body}", prefix.to_uppercase())),
+            ("a word before", format!("x{prefix}{body}")),
+            ("a digit before", format!("0{prefix}{body}")),
+            ("an underscore before", format!("_{prefix}{body}")),
+            ("an underscore behind", format!("{prefix}{body}_")),
+            ("another prefix", format!("zzz_{body}")),
+            ("a blank inside", format!("{prefix} {body}")),
+            ("a full-width digit", format!("{prefix}\u{ff10}{}", &body[1..])),
+        ];
+        if is_hex {
+            misses.push(("upper-case", format!("{prefix}{}", body.to_uppercase())));
+        }
+        for (what, miss) in misses {
+            for text in [miss.clone(), format!("KEY={miss}\n"), format!("\"{miss}\"")] {
+                assert_eq!(found(&rule, &text), [""; 0], "{what}: {}", rule.regex);
+            }
+        }
+        // The text around the misses is such that a key in it would be found.
+        assert_eq!(found(&rule, &format!("KEY={}\n", key.expose())), [key.expose()]);
+    }
+}
+
+#[test]
+fn rules_keep_to_the_syntax_that_scanners_share() {
+    for (format, regex) in [
+        (LQT, r"\b(lqt_[0-9a-f]{64})\b"),
+        (GITHUB, r"\b(ghp_[0-9A-Za-z]{30}[0-9A-Za-z]{6})\b"),
+        (BASE62, r"\b(k-[0-9A-Za-z]{64})\b"),
+        (KeyFormat::hex("-x-"), r"(-x-[0-9a-f]{64})\b"),
+    ] {
+        assert_eq!(format.scanner_rule().regex, regex);
+    }
+}

@@ -1,0 +1,468 @@
+//! The keys of one shard: where each is found, when it is forgotten, and what happens to
+//! a newcomer when there is no place. It knows no lock.
+//!
+//! Entries lie densely in a vector; an index of 4 bytes a slot, at most three quarters
+//! full, finds them by linear probing. Forgetting an entry moves the last one into its
+//! place and closes the gap in the index, so churn leaves no tombstones behind and never
+//! makes the table grow: this is why it is not a general hash map, which would double at
+//! its cap.
+
+use super::{
+    decision::Binding,
+    key::{KeyedHash, LimitKey},
+    tracked::{Stamps, Tracked, binding},
+};
+use crate::quota::Quotas;
+
+/// The most keys of one shard: an index slot has 24 bits for the entry.
+pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
+
+/// How many different quotas can have overflow windows at once. One decision on several
+/// keys may exceed it by its number of keys less one.
+const MAX_OVERFLOW_SETS: usize = 8;
+
+/// Entries per overflow window: with an eighth of the cap in windows of `limit` requests,
+/// each is shared by eight newcomers for every multiple of the cap.
+const ENTRIES_PER_BUCKET: u32 = 8;
+
+/// The tracked keys of one shard, and the overflow windows of those that are not.
+#[derive(Debug)]
+pub(super) struct Book {
+    /// `tag << 24 | entry + 1`, or zero if empty. The length is a power of two.
+    index: Box<[u32]>,
+    entries: Vec<Entry>,
+    hash: KeyedHash,
+    max_entries: u32,
+    /// The entry that the sweep of idle keys visits next.
+    hand: usize,
+    /// The latest two different instants at which newcomers arrived: see [`Book::sweep`].
+    arrivals: [u64; 2],
+    /// The era that the next entry gets.
+    era: u32,
+    overflow: Vec<OverflowSet>,
+}
+
+/// A key and its windows: one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Entry {
+    key: LimitKey,
+    /// Changes when stamps handed out before lose their meaning, so that an old ticket
+    /// cannot take back what somebody else was charged.
+    era: u32,
+    tracked: Tracked,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+/// The windows that the untracked keys of one quota share.
+#[derive(Debug)]
+struct OverflowSet {
+    quotas: Quotas,
+    /// The latest `now` at which one of them was charged.
+    last: u64,
+    buckets: Box<[Option<Bucket>]>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    era: u32,
+    tracked: Tracked,
+}
+
+/// Where and when an admission was counted.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    era: u32,
+    shared: bool,
+    stamps: Stamps,
+}
+
+impl Book {
+    pub(super) fn new(max_entries: u32, hash: KeyedHash) -> Self {
+        Self {
+            index: Box::default(),
+            entries: Vec::new(),
+            hash,
+            max_entries: max_entries.clamp(1, MAX_ENTRIES),
+            hand: 0,
+            arrivals: [0; 2],
+            era: 0,
+            overflow: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one, with
+    /// a short way for a tracked key of one window.
+    #[inline]
+    pub(super) fn check(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        if let Some(at) = self.find(hash, key)
+            && let Some(entry) = self.entries.get_mut(at)
+            && let Some((window, quota)) = entry.tracked.only(quotas)
+        {
+            let view = window.view(quota, now);
+            let verdict = window.verdict(quota, &view, cost);
+            let stepped = window.settle(quota, &view);
+            if verdict.allowed {
+                window.charge(quota, cost);
+            }
+            if stepped {
+                entry.era = next_era(&mut self.era);
+            }
+            return binding(quota, verdict, cost);
+        }
+        self.check_slowly(hash, key, quotas, cost, now)
+    }
+
+    #[cold]
+    fn check_slowly(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        let binding = self.judge(hash, key, quotas, cost, now);
+        if binding.allowed {
+            self.record(hash, key, quotas, cost, now);
+        }
+        binding
+    }
+
+    /// What the key's windows say; they follow the clock, and nothing is charged.
+    pub(super) fn judge(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        if let Some(at) = self.find(hash, key)
+            && let Some(entry) = self.entries.get_mut(at)
+        {
+            let reshaped = entry.tracked.fit(quotas);
+            if entry.tracked.settle(quotas, now) || reshaped {
+                entry.era = next_era(&mut self.era);
+            }
+            return entry.tracked.judge(quotas, cost, now);
+        }
+        self.sweep(now);
+        let binding = self.judge_newcomer(hash, quotas, cost, now);
+        if binding.allowed && !self.has_place_for(quotas) {
+            return Binding::without_place(quotas, now);
+        }
+        binding
+    }
+
+    /// What [`Book::judge`] would say, while nothing changes.
+    pub(super) fn peek(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        match self.find(hash, key).and_then(|at| self.entries.get(at)) {
+            Some(entry) => entry.tracked.judge(quotas, cost, now),
+            None => self.judge_newcomer(hash, quotas, cost, now),
+        }
+    }
+
+    /// Charges what [`Book::judge`] allowed at the same `now` under the same lock.
+    pub(super) fn record(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Receipt {
+        let at = match self.find(hash, key) {
+            Some(at) => Some(at),
+            None => self.insert(hash, key, quotas, now),
+        };
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            let stamps = entry.tracked.record(quotas, cost, now);
+            return Receipt { era: entry.era, shared: false, stamps };
+        }
+        let bucket_at = self.bucket_of(hash);
+        let era = next_era(&mut self.era);
+        let set = match self.overflow.iter().position(|set| set.quotas == *quotas) {
+            Some(at) => self.overflow.get_mut(at),
+            None => {
+                let buckets = self.max_entries.div_ceil(ENTRIES_PER_BUCKET);
+                let buckets = (0..buckets).map(|_| None).collect();
+                self.overflow.push(OverflowSet { quotas: *quotas, last: now, buckets });
+                self.overflow.last_mut()
+            }
+        };
+        let Some((last, bucket)) =
+            set.and_then(|set| Some((&mut set.last, set.buckets.get_mut(bucket_at)?)))
+        else {
+            return Receipt { era, shared: true, stamps: Stamps::default() };
+        };
+        *last = now.max(*last);
+        let bucket = bucket.get_or_insert_with(|| Bucket { era, tracked: Tracked::new(quotas) });
+        if bucket.tracked.settle(quotas, now) {
+            bucket.era = era;
+        }
+        let stamps = bucket.tracked.record(quotas, cost, now);
+        Receipt { era: bucket.era, shared: true, stamps }
+    }
+
+    /// Takes a charge back where it still counts.
+    pub(super) fn refund(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        receipt: &Receipt,
+        cost: u32,
+    ) -> bool {
+        if receipt.shared {
+            let at = self.bucket_of(hash);
+            let mut buckets =
+                self.overflow.iter_mut().filter_map(|set| set.buckets.get_mut(at)?.as_mut());
+            return buckets
+                .find(|bucket| bucket.era == receipt.era)
+                .is_some_and(|bucket| bucket.tracked.refund(&receipt.stamps, cost));
+        }
+        self.find(hash, key)
+            .and_then(|at| self.entries.get_mut(at))
+            .filter(|entry| entry.era == receipt.era)
+            .is_some_and(|entry| entry.tracked.refund(&receipt.stamps, cost))
+    }
+
+    /// Forgets a key. False if it was not tracked.
+    pub(super) fn reset(&mut self, hash: u64, key: &LimitKey) -> bool {
+        let found = self.find(hash, key);
+        if let Some(at) = found {
+            self.remove(at);
+        }
+        found.is_some()
+    }
+
+    /// Drops idle entries among the next few, and makes those follow the clock that were
+    /// left in its future.
+    ///
+    /// One bad `now` must not forget the limits of others, so two different instants must
+    /// agree: an entry is idle if both find it so, and in the future if both are behind it.
+    fn sweep(&mut self, now: u64) {
+        let [previous, latest] = self.arrivals;
+        if now != latest {
+            self.arrivals = [latest, now];
+        }
+        let other = if now == latest { previous } else { latest };
+        let (earlier, later) = (now.min(other), now.max(other));
+        for _ in 0..if self.is_full() { SWEEP_WHEN_FULL } else { SWEEP } {
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let Some(entry) = self.entries.get_mut(self.hand) else { return };
+            if entry.tracked.idle(earlier) {
+                self.remove(self.hand);
+                continue;
+            }
+            if entry.tracked.follow(later) {
+                entry.era = next_era(&mut self.era);
+            }
+            self.hand += 1;
+        }
+    }
+
+    /// What a key that is not tracked would be told: the state it would begin with is that
+    /// of the overflow window in which it may have been counted.
+    fn judge_newcomer(&self, hash: u64, quotas: &Quotas, cost: u32, now: u64) -> Binding {
+        match self.shared(hash, quotas, now) {
+            Some(bucket) => bucket.tracked.judge(quotas, cost, now),
+            None => Tracked::new(quotas).judge(quotas, cost, now),
+        }
+    }
+
+    /// Whether a newcomer could be counted: in an entry of its own, or in an overflow set.
+    fn has_place_for(&mut self, quotas: &Quotas) -> bool {
+        // Room for every key of one decision, as each is judged before any is recorded.
+        let room = self.entries.len() + crate::Limiter::MAX_LIMITS <= self.max_entries as usize;
+        if room || self.overflow.len() < MAX_OVERFLOW_SETS {
+            return true;
+        }
+        let [previous, latest] = self.arrivals;
+        let earlier = previous.min(latest);
+        self.overflow.retain(|set| set.quotas == *quotas || !set.idle(earlier));
+        self.overflow.len() < MAX_OVERFLOW_SETS
+            || self.overflow.iter().any(|set| set.quotas == *quotas)
+    }
+
+    /// An entry for a newcomer, which inherits what its overflow window has counted; none
+    /// if all places are taken by keys that are not idle.
+    fn insert(&mut self, hash: u64, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<usize> {
+        if self.is_full() {
+            return None;
+        }
+        let tracked = match self.shared(hash, quotas, now) {
+            Some(bucket) => bucket.tracked.clone(),
+            None => Tracked::new(quotas),
+        };
+        self.make_room();
+        let at = self.entries.len();
+        let era = next_era(&mut self.era);
+        self.entries.push(Entry { key: *key, era, tracked });
+        self.link(hash, at);
+        Some(at)
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.max_entries as usize
+    }
+
+    /// The overflow window in which a newcomer may have been counted.
+    fn shared(&self, hash: u64, quotas: &Quotas, now: u64) -> Option<&Bucket> {
+        let set = self.overflow.iter().find(|set| set.quotas == *quotas)?;
+        let bucket = set.buckets.get(self.bucket_of(hash))?.as_ref();
+        bucket.filter(|bucket| !bucket.tracked.idle(now))
+    }
+
+    /// The overflow window of a key, by bits of its hash that the index mostly leaves out.
+    fn bucket_of(&self, hash: u64) -> usize {
+        let buckets = u64::from(self.max_entries.div_ceil(ENTRIES_PER_BUCKET));
+        (((hash >> 16 & 0xffff_ffff) * buckets) >> 32) as usize
+    }
+}
+
+/// How many entries an insertion visits in search of idle ones: more than one, so that
+/// the sweep outruns the insertions.
+const SWEEP: usize = 2;
+const SWEEP_WHEN_FULL: usize = 4;
+
+impl OverflowSet {
+    fn idle(&self, now: u64) -> bool {
+        let longest = self.quotas.as_slice().last().map_or(0, |quota| quota.window_millis());
+        now.checked_sub(self.last).is_some_and(|silence| silence >= 2 * longest)
+    }
+}
+
+/// The index.
+impl Book {
+    #[inline]
+    fn find(&self, hash: u64, key: &LimitKey) -> Option<usize> {
+        let mask = self.index.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = *self.index.get(at)?;
+            if slot == 0 {
+                return None;
+            }
+            if slot >> 24 == tag(hash) {
+                let found = entry_of(slot);
+                if self.entries.get(found).is_some_and(|entry| entry.key == *key) {
+                    return Some(found);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Enters the entry at `at` into the index, which has room.
+    fn link(&mut self, hash: u64, at: usize) {
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        while let Some(slot) = self.index.get_mut(place) {
+            if *slot == 0 {
+                *slot = tag(hash) << 24 | (at as u32 + 1);
+                return;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// The place in the index that leads to the entry at `at`.
+    fn place_of(&self, at: usize) -> Option<usize> {
+        let hash = self.hash.hash(&self.entries.get(at)?.key);
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        loop {
+            match *self.index.get(place)? {
+                0 => return None,
+                slot if entry_of(slot) == at => return Some(place),
+                _ => place = (place + 1) & mask,
+            }
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        let mask = self.index.len().wrapping_sub(1);
+        let Some(mut gap) = self.place_of(at) else { return };
+        // Slots that follow move up, unless they would move before their home.
+        let mut place = gap;
+        loop {
+            place = (place + 1) & mask;
+            let slot = self.index.get(place).copied().unwrap_or(0);
+            let Some(entry) = self.entries.get(entry_of(slot)).filter(|_| slot != 0) else { break };
+            let home = self.hash.hash(&entry.key) as usize & mask;
+            if place.wrapping_sub(home) & mask >= place.wrapping_sub(gap) & mask {
+                if let Some(free) = self.index.get_mut(gap) {
+                    *free = slot;
+                }
+                gap = place;
+            }
+        }
+        if let Some(free) = self.index.get_mut(gap) {
+            *free = 0;
+        }
+        let last = self.entries.len() - 1;
+        if last != at
+            && let Some(place) = self.place_of(last)
+            && let Some(slot) = self.index.get_mut(place)
+        {
+            *slot = *slot >> 24 << 24 | (at as u32 + 1);
+        }
+        self.entries.swap_remove(at);
+    }
+
+    /// Room for one more entry, in the vector and the index, which double up to the cap.
+    fn make_room(&mut self) {
+        let len = self.entries.len();
+        if len < self.entries.capacity() {
+            return;
+        }
+        let capacity = (2 * len).clamp(8, self.max_entries.max(8) as usize);
+        self.entries.reserve_exact(capacity - len);
+        let slots = (capacity + capacity.div_ceil(3)).next_power_of_two();
+        if slots > self.index.len() {
+            self.index = vec![0; slots].into_boxed_slice();
+            for at in 0..len {
+                if let Some(entry) = self.entries.get(at) {
+                    self.link(self.hash.hash(&entry.key), at);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash >> 40) as u32 & 0xff
+}
+
+#[inline(always)]
+fn entry_of(slot: u32) -> usize {
+    (slot as usize & 0xff_ffff).wrapping_sub(1)
+}
+
+fn next_era(era: &mut u32) -> u32 {
+    *era = era.wrapping_add(1);
+    *era
+}

@@ -7,6 +7,8 @@
 //! makes the table grow: this is why it is not a general hash map, which would double at
 //! its cap.
 
+use std::sync::Arc;
+
 use super::{
     decision::Binding,
     key::{KeyedHash, LimitKey},
@@ -26,12 +28,15 @@ const MAX_OVERFLOW_SETS: usize = 8;
 const ENTRIES_PER_BUCKET: u32 = 8;
 
 /// The tracked keys of one shard, and the overflow windows of those that are not.
+///
+/// In the order of declaration, so that a decision needs the line of the lock only.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Book {
     /// `tag << 24 | entry + 1`, or zero if empty. The length is a power of two.
     index: Box<[u32]>,
     entries: Vec<Entry>,
-    hash: KeyedHash,
+    hash: Arc<KeyedHash>,
     max_entries: u32,
     /// The entry that the sweep of idle keys visits next.
     hand: usize,
@@ -46,7 +51,9 @@ pub(super) struct Book {
 #[derive(Debug)]
 #[repr(align(64))]
 struct Entry {
-    key: LimitKey,
+    /// The parts of a [`LimitKey`], apart so that `era` fills the line.
+    body: [u64; 2],
+    head: u32,
     /// Changes when stamps handed out before lose their meaning, so that an old ticket
     /// cannot take back what somebody else was charged.
     era: u32,
@@ -64,6 +71,12 @@ struct OverflowSet {
     buckets: Box<[Option<Bucket>]>,
 }
 
+impl Entry {
+    const fn key(&self) -> LimitKey {
+        LimitKey { body: self.body, head: self.head }
+    }
+}
+
 #[derive(Debug)]
 struct Bucket {
     era: u32,
@@ -79,7 +92,7 @@ pub(super) struct Receipt {
 }
 
 impl Book {
-    pub(super) fn new(max_entries: u32, hash: KeyedHash) -> Self {
+    pub(super) fn new(max_entries: u32, hash: Arc<KeyedHash>) -> Self {
         Self {
             index: Box::default(),
             entries: Vec::new(),
@@ -110,16 +123,8 @@ impl Book {
         if let Some(at) = self.find(hash, key)
             && let Some(entry) = self.entries.get_mut(at)
             && let Some((window, quota)) = entry.tracked.only(quotas)
+            && let Some(verdict) = window.check(quota, cost, now)
         {
-            let view = window.view(quota, now);
-            let verdict = window.verdict(quota, &view, cost);
-            let stepped = window.settle(quota, &view);
-            if verdict.allowed {
-                window.charge(quota, cost);
-            }
-            if stepped {
-                entry.era = next_era(&mut self.era);
-            }
             return binding(quota, verdict, cost);
         }
         self.check_slowly(hash, key, quotas, cost, now)
@@ -160,7 +165,7 @@ impl Book {
             return entry.tracked.judge(quotas, cost, now);
         }
         self.sweep(now);
-        let binding = self.judge_newcomer(hash, quotas, cost, now);
+        let binding = self.judge_newcomer(key, quotas, cost, now);
         if binding.allowed && !self.has_place_for(quotas) {
             return Binding::without_place(quotas, now);
         }
@@ -178,7 +183,7 @@ impl Book {
     ) -> Binding {
         match self.find(hash, key).and_then(|at| self.entries.get(at)) {
             Some(entry) => entry.tracked.judge(quotas, cost, now),
-            None => self.judge_newcomer(hash, quotas, cost, now),
+            None => self.judge_newcomer(key, quotas, cost, now),
         }
     }
 
@@ -199,7 +204,7 @@ impl Book {
             let stamps = entry.tracked.record(quotas, cost, now);
             return Receipt { era: entry.era, shared: false, stamps };
         }
-        let bucket_at = self.bucket_of(hash);
+        let bucket_at = self.bucket_of(key);
         let era = next_era(&mut self.era);
         let set = match self.overflow.iter().position(|set| set.quotas == *quotas) {
             Some(at) => self.overflow.get_mut(at),
@@ -233,7 +238,7 @@ impl Book {
         cost: u32,
     ) -> bool {
         if receipt.shared {
-            let at = self.bucket_of(hash);
+            let at = self.bucket_of(key);
             let mut buckets =
                 self.overflow.iter_mut().filter_map(|set| set.buckets.get_mut(at)?.as_mut());
             return buckets
@@ -285,8 +290,8 @@ impl Book {
 
     /// What a key that is not tracked would be told: the state it would begin with is that
     /// of the overflow window in which it may have been counted.
-    fn judge_newcomer(&self, hash: u64, quotas: &Quotas, cost: u32, now: u64) -> Binding {
-        match self.shared(hash, quotas, now) {
+    fn judge_newcomer(&self, key: &LimitKey, quotas: &Quotas, cost: u32, now: u64) -> Binding {
+        match self.shared(key, quotas, now) {
             Some(bucket) => bucket.tracked.judge(quotas, cost, now),
             None => Tracked::new(quotas).judge(quotas, cost, now),
         }
@@ -312,14 +317,14 @@ impl Book {
         if self.is_full() {
             return None;
         }
-        let tracked = match self.shared(hash, quotas, now) {
+        let tracked = match self.shared(key, quotas, now) {
             Some(bucket) => bucket.tracked.clone(),
             None => Tracked::new(quotas),
         };
         self.make_room();
         let at = self.entries.len();
         let era = next_era(&mut self.era);
-        self.entries.push(Entry { key: *key, era, tracked });
+        self.entries.push(Entry { body: key.body, head: key.head, era, tracked });
         self.link(hash, at);
         Some(at)
     }
@@ -329,16 +334,16 @@ impl Book {
     }
 
     /// The overflow window in which a newcomer may have been counted.
-    fn shared(&self, hash: u64, quotas: &Quotas, now: u64) -> Option<&Bucket> {
+    fn shared(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<&Bucket> {
         let set = self.overflow.iter().find(|set| set.quotas == *quotas)?;
-        let bucket = set.buckets.get(self.bucket_of(hash))?.as_ref();
+        let bucket = set.buckets.get(self.bucket_of(key))?.as_ref();
         bucket.filter(|bucket| !bucket.tracked.idle(now))
     }
 
-    /// The overflow window of a key, by bits of its hash that the index mostly leaves out.
-    fn bucket_of(&self, hash: u64) -> usize {
+    /// The overflow window of a key.
+    fn bucket_of(&self, key: &LimitKey) -> usize {
         let buckets = u64::from(self.max_entries.div_ceil(ENTRIES_PER_BUCKET));
-        (((hash >> 16 & 0xffff_ffff) * buckets) >> 32) as usize
+        (((self.hash.share(key) >> 32) * buckets) >> 32) as usize
     }
 }
 
@@ -358,6 +363,7 @@ impl OverflowSet {
 impl Book {
     #[inline]
     fn find(&self, hash: u64, key: &LimitKey) -> Option<usize> {
+        let hash = KeyedHash::slot(hash);
         let mask = self.index.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
         loop {
@@ -367,7 +373,7 @@ impl Book {
             }
             if slot >> 24 == tag(hash) {
                 let found = entry_of(slot);
-                if self.entries.get(found).is_some_and(|entry| entry.key == *key) {
+                if self.entries.get(found).is_some_and(|entry| entry.key() == *key) {
                     return Some(found);
                 }
             }
@@ -377,6 +383,7 @@ impl Book {
 
     /// Enters the entry at `at` into the index, which has room.
     fn link(&mut self, hash: u64, at: usize) {
+        let hash = KeyedHash::slot(hash);
         let mask = self.index.len().wrapping_sub(1);
         let mut place = hash as usize & mask;
         while let Some(slot) = self.index.get_mut(place) {
@@ -390,9 +397,9 @@ impl Book {
 
     /// The place in the index that leads to the entry at `at`.
     fn place_of(&self, at: usize) -> Option<usize> {
-        let hash = self.hash.hash(&self.entries.get(at)?.key);
+        let slot = KeyedHash::slot(self.hash.place(&self.entries.get(at)?.key()));
         let mask = self.index.len().wrapping_sub(1);
-        let mut place = hash as usize & mask;
+        let mut place = slot as usize & mask;
         loop {
             match *self.index.get(place)? {
                 0 => return None,
@@ -411,7 +418,7 @@ impl Book {
             place = (place + 1) & mask;
             let slot = self.index.get(place).copied().unwrap_or(0);
             let Some(entry) = self.entries.get(entry_of(slot)).filter(|_| slot != 0) else { break };
-            let home = self.hash.hash(&entry.key) as usize & mask;
+            let home = KeyedHash::slot(self.hash.place(&entry.key())) as usize & mask;
             if place.wrapping_sub(home) & mask >= place.wrapping_sub(gap) & mask {
                 if let Some(free) = self.index.get_mut(gap) {
                     *free = slot;
@@ -445,7 +452,7 @@ impl Book {
             self.index = vec![0; slots].into_boxed_slice();
             for at in 0..len {
                 if let Some(entry) = self.entries.get(at) {
-                    self.link(self.hash.hash(&entry.key), at);
+                    self.link(self.hash.place(&entry.key()), at);
                 }
             }
         }

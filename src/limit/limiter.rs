@@ -131,9 +131,23 @@ impl Limiter {
         cost: u32,
         now: Timestamp,
     ) -> Result<Decision, CostError> {
-        let key = key.into();
+        let LimitKey { body: [x, y], head } = key.into();
+        self.check_one(x, y, head, quotas, cost, now.as_unix_millis())
+    }
+
+    /// Takes the key in registers: it is hashed at once, and would otherwise be written to
+    /// the stack only to be read back in other pieces.
+    fn check_one(
+        &self,
+        x: u64,
+        y: u64,
+        head: u32,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Result<Decision, CostError> {
+        let key = LimitKey { body: [x, y], head };
         payable(quotas, cost)?;
-        let now = now.as_unix_millis();
         let hash = self.shards.hash(&key);
         let binding = self.shards.with(hash, |book| book.check(hash, &key, quotas, cost, now));
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))

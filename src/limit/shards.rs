@@ -5,6 +5,8 @@
 //! takes the locks of all their shards at once, in ascending order, so that two such
 //! decisions never wait for each other in a circle.
 
+use std::sync::Arc;
+
 use super::{
     book::{Book, MAX_ENTRIES},
     key::{KeyedHash, LimitKey},
@@ -28,14 +30,16 @@ struct Shard(Mutex<Book>);
 impl Shards {
     pub(super) fn new(bits: u32, entries_per_shard: u32, seed: [u8; 16]) -> Self {
         let hash = KeyedHash::new(seed);
-        let book = |_| Shard(Mutex::new(Book::new(entries_per_shard.min(MAX_ENTRIES), hash)));
+        let shared = Arc::new(hash);
+        let entries = entries_per_shard.min(MAX_ENTRIES);
+        let book = |_| Shard(Mutex::new(Book::new(entries, Arc::clone(&shared))));
         Self { shards: (0..1_usize << bits).map(book).collect(), bits, hash }
     }
 
     /// The one hash of a call: the shard, the place in its index and the tag all come from it.
     #[inline]
     pub(super) fn hash(&self, key: &LimitKey) -> u64 {
-        self.hash.hash(key)
+        self.hash.place(key)
     }
 
     /// Acts on the shard of `hash` under its lock.
@@ -80,8 +84,8 @@ impl Shards {
         self.shards.len()
     }
 
-    /// The top bits, because the index takes the bottom ones: within a shard these are
-    /// equal for all keys, and would leave most of its index unused.
+    /// The top bits of the universal hash as it is. The index takes mixed ones, because
+    /// within a shard the top bits are equal for all keys.
     #[inline]
     fn shard_of(&self, hash: u64) -> usize {
         (hash >> 1 >> (63 - self.bits)) as usize

@@ -146,6 +146,29 @@ impl Window {
         }
     }
 
+    /// View, verdict, settle and, if allowed, charge in one pass over an exact ring: the
+    /// way of nearly all requests. `None`, and nothing is changed, where something rarer is
+    /// called for: coarse bookkeeping, a step of the clock, a ring that must grow.
+    #[inline]
+    pub(super) fn check(&mut self, quota: &Quota, cost: u32, now: u64) -> Option<Verdict> {
+        let ask = Ask { span: quota.window_millis(), limit: quota.limit(), cost, now };
+        match &mut self.stamps {
+            Stamps::Inline { span, head, len, slots } => {
+                let (mut at, mut used) = ((*head).into(), (*len).into());
+                let verdict = ask.of(slots, &mut at, &mut used, &mut self.last)?;
+                (*span, *head, *len) = (ask.span as u32, at as u8, used as u8);
+                Some(verdict)
+            }
+            Stamps::Spilled { span, head, len, slots } => {
+                let (mut at, mut used) = (*head as usize, *len as usize);
+                let verdict = ask.of(slots, &mut at, &mut used, &mut self.last)?;
+                (*span, *head, *len) = (ask.span as u32, at as u32, used as u32);
+                Some(verdict)
+            }
+            Stamps::Coarse { .. } => None,
+        }
+    }
+
     /// The window at `now`, which becomes effective time: up to one window behind the
     /// latest it counts as the latest; further behind, the clock has stepped back.
     #[inline]
@@ -386,6 +409,63 @@ impl Window {
                 see(end.min(self.last), segment.units);
             }
         }
+    }
+}
+
+/// A request, as [`Window::check`] asks it.
+struct Ask {
+    span: u64,
+    limit: u32,
+    cost: u32,
+    now: u64,
+}
+
+impl Ask {
+    #[inline(always)]
+    fn of(
+        &self,
+        slots: &mut [u32],
+        head: &mut usize,
+        len: &mut usize,
+        last: &mut u64,
+    ) -> Option<Verdict> {
+        let now = self.now.max(*last);
+        if now - self.now > self.span {
+            return None;
+        }
+        let (mut first, mut live) = (*head, *len);
+        if now - *last >= self.span {
+            live = 0;
+        }
+        // No stamp that is left is older than two windows of at most 24 days, so the
+        // difference of the low halves is its age.
+        while live > 0 && (now as u32).wrapping_sub(*slots.get(first)?) >= self.span as u32 {
+            first = wrap(first + 1, slots.len());
+            live -= 1;
+        }
+        let after = live + self.cost as usize;
+        let allowed = after <= self.limit as usize;
+        let instant = if live == 0 {
+            now + self.span
+        } else {
+            let awaited = if allowed { 0 } else { after - self.limit as usize - 1 };
+            let stamp = *slots.get(wrap(first + awaited, slots.len()))?;
+            now - u64::from((now as u32).wrapping_sub(stamp)) + self.span
+        };
+        let verdict = Verdict { allowed, live: live as u32, instant };
+        if allowed {
+            if after > slots.len() {
+                return None;
+            }
+            let mut next = wrap(first + live, slots.len());
+            for _ in 0..self.cost {
+                *slots.get_mut(next)? = now as u32;
+                next = wrap(next + 1, slots.len());
+            }
+            live = after;
+        }
+        (*head, *len, *last) = (first, live, now);
+        Some(verdict)
     }
 }
 

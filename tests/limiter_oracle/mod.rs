@@ -7,7 +7,7 @@ use keyward::{Decision, LimitKey, Quota, Quotas, Timestamp};
 
 /// The naive log of every key.
 #[derive(Default)]
-pub struct Oracle {
+pub(crate) struct Oracle {
     keys: HashMap<LimitKey, Vec<Log>>,
     next_ticket: u64,
 }
@@ -23,7 +23,7 @@ struct Log {
 
 /// What the naive limiter expects a decision to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub allowed: bool,
     pub quota: Quota,
     pub remaining: u32,
@@ -49,7 +49,7 @@ impl From<Decision> for Expected {
 impl Oracle {
     /// Decides, and charges all limits or none. The number is a ticket for
     /// [`Oracle::refund`], of meaning only if allowed.
-    pub fn check(
+    pub(crate) fn check(
         &mut self,
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
@@ -104,7 +104,13 @@ impl Oracle {
     }
 
     /// What [`Oracle::check`] of one key would say.
-    pub fn peek(&self, key: LimitKey, quotas: &Quotas, cost: u32, now: Timestamp) -> Expected {
+    pub(crate) fn peek(
+        &self,
+        key: LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: Timestamp,
+    ) -> Expected {
         let mut copy = Self::default();
         if let Some(logs) = self.keys.get(&key) {
             copy.keys.insert(key, logs.clone());
@@ -113,7 +119,7 @@ impl Oracle {
     }
 
     /// Forgets what a ticket admitted, wherever it is still in a log.
-    pub fn refund(&mut self, ticket: u64) -> bool {
+    pub(crate) fn refund(&mut self, ticket: u64) -> bool {
         let mut refunded = false;
         for log in self.keys.values_mut().flatten() {
             let before = log.admitted.len();
@@ -123,7 +129,7 @@ impl Oracle {
         refunded
     }
 
-    pub fn reset(&mut self, key: LimitKey) -> bool {
+    pub(crate) fn reset(&mut self, key: LimitKey) -> bool {
         self.keys.remove(&key).is_some()
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::{
     decision::Binding,
     key::{KeyedHash, LimitKey},
+    overflow::Overflow,
     tracked::{Stamps, Tracked, binding},
 };
 use crate::quota::Quotas;
@@ -19,15 +20,7 @@ use crate::quota::Quotas;
 /// The most keys of one shard: an index slot has 24 bits for the entry.
 pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
 
-/// How many different quotas can have overflow windows at once. One decision on several
-/// keys may exceed it by its number of keys less one.
-const MAX_OVERFLOW_SETS: usize = 8;
-
-/// Entries per overflow window: with an eighth of the cap in windows of `limit` requests,
-/// each is shared by eight newcomers for every multiple of the cap.
-const ENTRIES_PER_BUCKET: u32 = 8;
-
-/// The tracked keys of one shard, and the overflow windows of those that are not.
+/// The tracked keys of one shard, and the overflow cells of those that are not.
 ///
 /// In the order of declaration, so that a decision needs the line of the lock only.
 #[derive(Debug)]
@@ -44,7 +37,7 @@ pub(super) struct Book {
     arrivals: [u64; 2],
     /// The era that the next entry gets.
     era: u32,
-    overflow: Vec<OverflowSet>,
+    overflow: Overflow,
 }
 
 /// A key and its windows: one cache line.
@@ -62,46 +55,31 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
 
-/// The windows that the untracked keys of one quota share.
-#[derive(Debug)]
-struct OverflowSet {
-    quotas: Quotas,
-    /// The latest `now` at which one of them was charged.
-    last: u64,
-    buckets: Box<[Option<Bucket>]>,
-}
-
 impl Entry {
     const fn key(&self) -> LimitKey {
         LimitKey { body: self.body, head: self.head }
     }
 }
 
-#[derive(Debug)]
-struct Bucket {
-    era: u32,
-    tracked: Tracked,
-}
-
 /// Where and when an admission was counted.
 #[derive(Debug)]
 pub(super) struct Receipt {
     era: u32,
-    shared: bool,
     stamps: Stamps,
 }
 
 impl Book {
     pub(super) fn new(max_entries: u32, hash: Arc<KeyedHash>) -> Self {
+        let max_entries = max_entries.clamp(1, MAX_ENTRIES);
         Self {
             index: Box::default(),
             entries: Vec::new(),
             hash,
-            max_entries: max_entries.clamp(1, MAX_ENTRIES),
+            max_entries,
             hand: 0,
             arrivals: [0; 2],
             era: 0,
-            overflow: Vec::new(),
+            overflow: Overflow::new(max_entries),
         }
     }
 
@@ -165,7 +143,7 @@ impl Book {
             return entry.tracked.judge(quotas, cost, now);
         }
         self.sweep(now);
-        let binding = self.judge_newcomer(key, quotas, cost, now);
+        let binding = self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now);
         if binding.allowed && !self.has_place_for(quotas) {
             return Binding::without_place(quotas, now);
         }
@@ -183,11 +161,12 @@ impl Book {
     ) -> Binding {
         match self.find(hash, key).and_then(|at| self.entries.get(at)) {
             Some(entry) => entry.tracked.judge(quotas, cost, now),
-            None => self.judge_newcomer(key, quotas, cost, now),
+            None => self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now),
         }
     }
 
-    /// Charges what [`Book::judge`] allowed at the same `now` under the same lock.
+    /// Charges what [`Book::judge`] allowed at the same `now` under the same lock. `None` if
+    /// it was counted in overflow, where a charge cannot be taken back.
     pub(super) fn record(
         &mut self,
         hash: u64,
@@ -195,38 +174,17 @@ impl Book {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Receipt {
+    ) -> Option<Receipt> {
         let at = match self.find(hash, key) {
             Some(at) => Some(at),
             None => self.insert(hash, key, quotas, now),
         };
-        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
-            let stamps = entry.tracked.record(quotas, cost, now);
-            return Receipt { era: entry.era, shared: false, stamps };
-        }
-        let bucket_at = self.bucket_of(key);
-        let era = next_era(&mut self.era);
-        let set = match self.overflow.iter().position(|set| set.quotas == *quotas) {
-            Some(at) => self.overflow.get_mut(at),
-            None => {
-                let buckets = self.max_entries.div_ceil(ENTRIES_PER_BUCKET);
-                let buckets = (0..buckets).map(|_| None).collect();
-                self.overflow.push(OverflowSet { quotas: *quotas, last: now, buckets });
-                self.overflow.last_mut()
-            }
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            self.overflow.record(&self.hash, key, quotas, cost, now);
+            return None;
         };
-        let Some((last, bucket)) =
-            set.and_then(|set| Some((&mut set.last, set.buckets.get_mut(bucket_at)?)))
-        else {
-            return Receipt { era, shared: true, stamps: Stamps::default() };
-        };
-        *last = now.max(*last);
-        let bucket = bucket.get_or_insert_with(|| Bucket { era, tracked: Tracked::new(quotas) });
-        if bucket.tracked.settle(quotas, now) {
-            bucket.era = era;
-        }
-        let stamps = bucket.tracked.record(quotas, cost, now);
-        Receipt { era: bucket.era, shared: true, stamps }
+        let stamps = entry.tracked.record(quotas, cost, now);
+        Some(Receipt { era: entry.era, stamps })
     }
 
     /// Takes a charge back where it still counts.
@@ -237,14 +195,6 @@ impl Book {
         receipt: &Receipt,
         cost: u32,
     ) -> bool {
-        if receipt.shared {
-            let at = self.bucket_of(key);
-            let mut buckets =
-                self.overflow.iter_mut().filter_map(|set| set.buckets.get_mut(at)?.as_mut());
-            return buckets
-                .find(|bucket| bucket.era == receipt.era)
-                .is_some_and(|bucket| bucket.tracked.refund(&receipt.stamps, cost));
-        }
         self.find(hash, key)
             .and_then(|at| self.entries.get_mut(at))
             .filter(|entry| entry.era == receipt.era)
@@ -288,39 +238,31 @@ impl Book {
         }
     }
 
-    /// What a key that is not tracked would be told: the state it would begin with is that
-    /// of the overflow window in which it may have been counted.
-    fn judge_newcomer(&self, key: &LimitKey, quotas: &Quotas, cost: u32, now: u64) -> Binding {
-        match self.shared(key, quotas, now) {
-            Some(bucket) => bucket.tracked.judge(quotas, cost, now),
-            None => Tracked::new(quotas).judge(quotas, cost, now),
-        }
+    /// The windows with which a key begins that is not tracked: with what it may have been
+    /// admitted in overflow.
+    fn windows_of_newcomer(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Tracked {
+        self.overflow.windows(&self.hash, key, quotas, now)
     }
 
-    /// Whether a newcomer could be counted: in an entry of its own, or in an overflow set.
+    /// Whether a newcomer could be counted: in an entry of its own, or in overflow.
     fn has_place_for(&mut self, quotas: &Quotas) -> bool {
         // Room for every key of one decision, as each is judged before any is recorded.
         let room = self.entries.len() + crate::Limiter::MAX_LIMITS <= self.max_entries as usize;
-        if room || self.overflow.len() < MAX_OVERFLOW_SETS {
+        if room || self.overflow.has_set_for(quotas) {
             return true;
         }
         let [previous, latest] = self.arrivals;
-        let earlier = previous.min(latest);
-        self.overflow.retain(|set| set.quotas == *quotas || !set.idle(earlier));
-        self.overflow.len() < MAX_OVERFLOW_SETS
-            || self.overflow.iter().any(|set| set.quotas == *quotas)
+        self.overflow.drop_idle_sets(previous.min(latest));
+        self.overflow.has_set_for(quotas)
     }
 
-    /// An entry for a newcomer, which inherits what its overflow window has counted; none
+    /// An entry for a newcomer, which inherits what was counted in overflow; none
     /// if all places are taken by keys that are not idle.
     fn insert(&mut self, hash: u64, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<usize> {
         if self.is_full() {
             return None;
         }
-        let tracked = match self.shared(key, quotas, now) {
-            Some(bucket) => bucket.tracked.clone(),
-            None => Tracked::new(quotas),
-        };
+        let tracked = self.windows_of_newcomer(key, quotas, now);
         self.make_room();
         let at = self.entries.len();
         let era = next_era(&mut self.era);
@@ -332,32 +274,12 @@ impl Book {
     fn is_full(&self) -> bool {
         self.entries.len() >= self.max_entries as usize
     }
-
-    /// The overflow window in which a newcomer may have been counted.
-    fn shared(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<&Bucket> {
-        let set = self.overflow.iter().find(|set| set.quotas == *quotas)?;
-        let bucket = set.buckets.get(self.bucket_of(key))?.as_ref();
-        bucket.filter(|bucket| !bucket.tracked.idle(now))
-    }
-
-    /// The overflow window of a key.
-    fn bucket_of(&self, key: &LimitKey) -> usize {
-        let buckets = u64::from(self.max_entries.div_ceil(ENTRIES_PER_BUCKET));
-        (((self.hash.share(key) >> 32) * buckets) >> 32) as usize
-    }
 }
 
 /// How many entries an insertion visits in search of idle ones: more than one, so that
 /// the sweep outruns the insertions.
 const SWEEP: usize = 2;
 const SWEEP_WHEN_FULL: usize = 4;
-
-impl OverflowSet {
-    fn idle(&self, now: u64) -> bool {
-        let longest = self.quotas.as_slice().last().map_or(0, |quota| quota.window_millis());
-        now.checked_sub(self.last).is_some_and(|silence| silence >= 2 * longest)
-    }
-}
 
 /// The index.
 impl Book {

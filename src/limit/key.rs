@@ -87,7 +87,7 @@ const fn words(bytes: [u8; 16]) -> [u64; 2] {
 ///   for integers and strings", vector multiply-shift): for any two keys, all pairs of
 ///   64-bit values are equally likely over the choice of the seed. It takes three
 ///   multiplications where SipHash takes six dependent rounds: 6 ns in place of 20.
-/// - [`KeyedHash::share`] chooses an overflow window, whose sharing two callers *can*
+/// - [`KeyedHash::share`] chooses overflow cells, whose sharing two callers *can*
 ///   observe. This is SipHash-1-3, a pseudo-random function, so that observing it teaches
 ///   nothing; and it is asked only when there is no place for a newcomer.
 #[derive(Clone, Copy)]
@@ -142,8 +142,8 @@ impl KeyedHash {
         mixed ^ mixed >> 32
     }
 
-    /// Which overflow window a key shares.
-    pub(super) const fn share(&self, key: &LimitKey) -> u64 {
+    /// Which overflow cells a key uses under the quota of that number.
+    pub(super) const fn share(&self, key: &LimitKey, number: u32) -> u64 {
         let [x, y] = key.body;
         let [k0, k1] = self.sip;
         let mut v = [
@@ -154,7 +154,7 @@ impl KeyedHash {
         ];
         v = absorb(v, x);
         v = absorb(v, y);
-        v = absorb(v, key.head as u64 | 20 << 56);
+        v = absorb(v, key.head as u64 | (number as u64 & 0xff_ffff) << 32 | 23 << 56);
         v[2] ^= 0xff;
         let [v0, v1, v2, v3] = round(round(round(v)));
         v0 ^ v1 ^ v2 ^ v3
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overflow_window_is_chosen_by_siphash_1_3() {
+    fn overflow_cells_are_chosen_by_siphash_1_3() {
         let mut seed = [0_u8; 16];
         for step in 0..200_u8 {
             seed[usize::from(step) % 16] ^= step.wrapping_mul(37);
@@ -228,7 +228,8 @@ mod tests {
             let mut peer = SipHasher13::new_with_keys(hash.sip[0], hash.sip[1]);
             peer.write(&bytes);
             peer.write(&key.head.to_le_bytes());
-            assert_eq!(hash.share(&key), peer.finish());
+            peer.write(&[step, 1, 0]);
+            assert_eq!(hash.share(&key, u32::from(step) + 256), peer.finish());
         }
     }
 

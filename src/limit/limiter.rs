@@ -227,7 +227,8 @@ impl Limiter {
     /// Takes an admission back: what it cost no longer counts. True if any of it did.
     ///
     /// It has no effect once the admission has left its windows, the key was reset or its
-    /// quotas took another shape, or the clock was set back by more than a window.
+    /// quotas took another shape, or the clock was set back by more than a window; and none
+    /// on a key that was not tracked, because there was no place, when it was admitted.
     pub fn refund(&self, ticket: Ticket) -> bool {
         let mut refunded = false;
         for part in ticket.parts.into_iter().flatten() {
@@ -244,8 +245,8 @@ impl Limiter {
     }
 
     /// Forgets what was counted for a key, so that it begins anew. False if the key was
-    /// not tracked; what it has used of an overflow window then remains, because others
-    /// are counted there too.
+    /// not tracked; what was counted for it in overflow then remains, because others may be
+    /// counted there too.
     pub fn reset(&self, key: impl Into<LimitKey>) -> bool {
         let key = key.into();
         let hash = self.shards.hash(&key);
@@ -318,7 +319,7 @@ impl Limiter {
             for (part, (hash, (key, quotas))) in ticket.parts.iter_mut().zip(hashed()) {
                 if let Some(book) = locked.book(hash) {
                     let receipt = book.record(hash, &key, quotas, cost, now);
-                    *part = Some(Part { hash, key, receipt });
+                    *part = receipt.map(|receipt| Part { hash, key, receipt });
                 }
             }
             Some((binding.decide(now), Some(ticket)))

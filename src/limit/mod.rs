@@ -4,6 +4,7 @@ mod book;
 mod decision;
 mod key;
 mod limiter;
+mod overflow;
 mod shards;
 mod tracked;
 mod window;

@@ -23,9 +23,14 @@ pub(super) struct Stamps([u64; Quotas::MAX]);
 
 impl Tracked {
     pub(super) fn new(quotas: &Quotas) -> Self {
+        Self::with(quotas, Window::new)
+    }
+
+    /// With a window for each quota.
+    pub(super) fn with(quotas: &Quotas, window: impl Fn(&Quota) -> Window) -> Self {
         match quotas.as_slice() {
-            [quota] => Self::One(Window::new(quota)),
-            all => Self::Many(all.iter().map(Window::new).collect()),
+            [quota] => Self::One(window(quota)),
+            all => Self::Many(all.iter().map(window).collect()),
         }
     }
 
@@ -56,10 +61,7 @@ impl Tracked {
                 (None, None) => Window::new(quota),
             }
         };
-        *self = match quotas.as_slice() {
-            [quota] => Self::One(fitted(quota)),
-            all => Self::Many(all.iter().map(fitted).collect()),
-        };
+        *self = Self::with(quotas, fitted);
         true
     }
 

@@ -127,6 +127,15 @@ impl Window {
         window
     }
 
+    /// Counts admissions at `stamp`, which is not before the latest: those of a newcomer that
+    /// were counted elsewhere.
+    pub(super) fn count(&mut self, quota: &Quota, stamp: u64, units: u32) {
+        if units > 0 {
+            self.last = stamp;
+            self.push(stamp, units, quota);
+        }
+    }
+
     /// Whether this window is kept in the way that `quota` asks for.
     #[inline]
     pub(super) fn keeps(&self, bookkeeping: Bookkeeping) -> bool {

@@ -19,12 +19,12 @@ use crate::quota::{Quota, Quotas};
 /// may exceed it.
 pub(super) const MAX_SETS: usize = 8;
 
-/// Cells per entry of the table: at nine times the cap four fifths are in use, up to which
-/// nearly every newcomer still finds one of its own.
-const CELLS_PER_ENTRY: u32 = 10;
+/// Cells per entry of the table: at nine times the cap two thirds are in use, up to which
+/// every newcomer still finds one of its own.
+const CELLS_PER_ENTRY: u32 = 12;
 
 /// One shared cell for so many entries of the table, in each set.
-const ENTRIES_PER_SHARED_CELL: u32 = 8;
+const ENTRIES_PER_SHARED_CELL: u32 = 4;
 
 const LINE: usize = 4;
 

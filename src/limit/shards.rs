@@ -129,3 +129,118 @@ mod sync {
         mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+/// Every interleaving of two threads, by loom:
+/// `RUSTFLAGS="--cfg keyward_loom" cargo test --release --lib limit::shards`.
+#[cfg(all(test, keyward_loom))]
+mod model_checks {
+    use std::{num::NonZeroU32, time::Duration};
+
+    use loom::{sync::Arc, thread};
+
+    use crate::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_767_323_045);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limiter(max_keys: u32, shards: u32) -> Arc<Limiter> {
+        let config = LimiterConfig::default()
+            .max_keys(NonZeroU32::new(max_keys).unwrap())
+            .shards(NonZeroU32::new(shards).unwrap());
+        Arc::new(Limiter::new(config, [1; 16]))
+    }
+
+    fn per_second(limit: u32) -> Quotas {
+        Quotas::single(Quota::per_second(NonZeroU32::new(limit).unwrap()))
+    }
+
+    fn key(number: u8) -> LimitKey {
+        LimitKey::key([number; 16])
+    }
+
+    fn admitted(limiter: &Limiter, key: LimitKey, limit: u32, times: u32, now: Timestamp) -> u32 {
+        let check = |_: &u32| limiter.check(key, &per_second(limit), 1, now).unwrap().allowed;
+        (0..times).filter(check).count() as u32
+    }
+
+    #[test]
+    fn two_threads_share_a_limit_exactly() {
+        loom::model(|| {
+            let limiter = limiter(8, 1);
+            let other = Arc::clone(&limiter);
+            // The other thread's clock is a little behind.
+            let behind = NOW.saturating_sub(Duration::from_millis(5));
+            let thread = thread::spawn(move || admitted(&other, key(1), 3, 2, behind));
+            let mine = admitted(&limiter, key(1), 3, 2, NOW);
+            assert_eq!(mine + thread.join().unwrap(), 3);
+        });
+    }
+
+    #[test]
+    fn an_eviction_resets_nobody() {
+        loom::model(|| {
+            // One place, taken by a key that is idle when two newcomers arrive for it.
+            let limiter = limiter(1, 1);
+            assert_eq!(admitted(&limiter, key(0), 1, 1, NOW), 1);
+            let other = Arc::clone(&limiter);
+            let thread = thread::spawn(move || admitted(&other, key(1), 1, 2, NOW + 3 * SECOND));
+            let later = NOW + 3 * SECOND + Duration::from_millis(1);
+            let mine = admitted(&limiter, key(2), 1, 2, later);
+            assert!(mine <= 1 && thread.join().unwrap() <= 1);
+            assert!(limiter.len() <= 1);
+            // Whoever was admitted is still refused.
+            assert_eq!(admitted(&limiter, key(2), 1, 1, later), 1 - mine);
+        });
+    }
+
+    #[test]
+    fn a_refund_gives_back_once() {
+        loom::model(|| {
+            let limiter = limiter(8, 1);
+            let (_, ticket) = limiter.admit(key(1), &per_second(2), 1, NOW).unwrap();
+            let other = Arc::clone(&limiter);
+            let thread = thread::spawn(move || other.refund(ticket.unwrap()));
+            let mine = admitted(&limiter, key(1), 2, 2, NOW);
+            assert!(thread.join().unwrap());
+            assert_eq!(mine + admitted(&limiter, key(1), 2, 2, NOW), 2);
+        });
+    }
+
+    #[test]
+    fn a_reset_between_admission_and_refund_is_seen() {
+        loom::model(|| {
+            let limiter = limiter(8, 1);
+            let (_, ticket) = limiter.admit(key(1), &per_second(1), 1, NOW).unwrap();
+            let other = Arc::clone(&limiter);
+            let thread = thread::spawn(move || {
+                let reset = other.reset(key(1));
+                (reset, admitted(&other, key(1), 1, 1, NOW))
+            });
+            let refunded = limiter.refund(ticket.unwrap());
+            let (reset, theirs) = thread.join().unwrap();
+            // The ticket never takes back what was admitted after the reset.
+            assert!(reset);
+            assert_eq!(theirs, 1);
+            assert_eq!(admitted(&limiter, key(1), 1, 1, NOW), 0, "refunded: {refunded}");
+        });
+    }
+
+    #[test]
+    fn several_keys_are_charged_together_whatever_their_order() {
+        loom::model(|| {
+            let limiter = limiter(8, 4);
+            let other = Arc::clone(&limiter);
+            let charge = |limiter: &Limiter, keys: [u8; 2]| {
+                let (two, one) = (per_second(2), per_second(1));
+                let limits =
+                    keys.map(|number| (key(number), if number == 1 { &one } else { &two }));
+                limiter.check_all(&limits, 1, NOW).unwrap().allowed
+            };
+            let thread = thread::spawn(move || charge(&other, [1, 2]));
+            let mine = charge(&limiter, [2, 1]);
+            // The limit of one admits one, and the refused one has not charged the other key.
+            assert!(mine ^ thread.join().unwrap());
+            assert_eq!(admitted(&limiter, key(2), 2, 2, NOW), 1);
+        });
+    }
+}

@@ -1,12 +1,96 @@
-//! keyward
+//! API keys and exact rate limits as pure decisions.
+//!
+//! keyward mints prefixed keys such as `lqt_` and 64 hexadecimal characters, keeps only a
+//! hash of them, verifies what is presented, rotates with a grace period, revokes at once,
+//! checks scopes, owners and tiers, and limits requests in a sliding window that is exact:
+//! 100 in any 60 seconds means never 101.
+//!
+//! It does no I/O. The host supplies storage, transport, clock and randomness as arguments,
+//! and keyward decides. So the same core serves any framework or none, sync or async, and
+//! every decision can be replayed in a test.
+//!
+//! # A request, step by step
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//! use keyward::{
+//!     Access, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyStore, Limiter, MemoryStore,
+//!     Quota, Quotas, Timestamp, Verifier,
+//! };
+//! use rand::rngs::SysRng;
+//!
+//! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+//! const DEFAULT: Quotas =
+//!     Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+//! // At start: what keys look like, how they are hashed, where they live.
+//! let formats = KeyFormats::from(INGEST);
+//! let issuer = Issuer::new(MemoryStore::new(), formats.clone(), KeyHasher::sha256());
+//! let verifier = Verifier::new(KeyHasher::sha256());
+//! let limiter = Limiter::from_system_seed()?;
+//!
+//! // Once per key: mint it and show it to its owner.
+//! let now = Timestamp::from_unix_secs(1_700_000_000);
+//! let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
+//! let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
+//! let token = issued.key.expose();
+//!
+//! // On each request: parse, hash, find, verify, charge, authorize.
+//! let presented = formats.parse(token)?;
+//! let lookup = verifier.lookup(&presented);
+//! let found = issuer.registry().find(&lookup).await?;
+//! let verified = verifier.verify(&lookup, found, now)?;
+//! let quotas = verified.quotas().unwrap_or(&DEFAULT);
+//! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
+//! assert_eq!((decision.allowed, decision.remaining), (true, 99));
+//! let caller = verified.authorize(&Access::any_key())?;
+//! assert_eq!(caller.owner_id().as_str(), "proj_abc123");
+//! # Ok(()) }) }
+//! ```
+//!
+//! # Where things are
+//!
+//! - What keys look like: [`KeyFormat`], [`KeyFormats`], [`PresentedKey`], [`PlaintextKey`].
+//! - What is kept of them: [`KeyRecord`] with its lifecycle, [`Secret`], [`KeyHash`],
+//!   [`KeyHasher`].
+//! - Where it is kept: [`KeyStore`], [`KeyRegistry`], [`MemoryStore`], [`Issuer`]; the suite
+//!   in `testing` (feature `testing`) for stores of your own.
+//! - Who may do what: [`Verifier`], [`Verified`], [`Access`], [`Caller`], [`Scope`],
+//!   [`ScopeCatalog`], [`Owner`], [`Tier`].
+//! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
+//! - When: [`Timestamp`], [`Clock`], [`SystemClock`], [`ManualClock`].
+//!
+//! # What it does not do
+//!
+//! It opens no connection, reads no file, logs nothing, spawns nothing and never sleeps. It
+//! knows no HTTP type. It has no passwords, sessions, OAuth flows or user accounts. It does
+//! not protect keys in transit, in the host's memory or in the host's logs: those are the
+//! host's. [`SystemClock`] is the only thing here that reads a clock, and it is called by
+//! the host alone.
+//!
+//! # Features
+//!
+//! None is on by default. `serde` gives formats, scopes, quotas, hashes and records a
+//! serialized form (plaintext keys never have one); `testing` adds the conformance suite for
+//! authors of stores.
+//!
+//! # Panics
+//!
+//! Nothing here panics on any input at run time. The constructors for literals, such as
+//! [`KeyFormat::hex`] and [`Scope::from_static`], are made for `const`s, where a bad literal
+//! fails the build; for text known only at run time each has a twin that returns an error.
+
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
+mod charge;
 mod clock;
 mod issuer;
 mod key;
+mod limit;
 mod lookup;
 mod memory;
 mod name;
@@ -37,11 +121,14 @@ pub use key::record::{
 };
 pub use key::scanner::ScannerRule;
 pub use key::secret::{RetiringSecret, Secret};
+pub use limit::{
+    ChargeError, CostError, Decision, LimitKey, Limiter, LimiterConfig, SeedError, Ticket,
+};
 pub use lookup::Lookup;
 pub use memory::MemoryStore;
 pub use name::{KeyName, NameError};
 pub use owner::{Owner, OwnerId, Tier};
-pub use quota::{Quota, QuotaError, Quotas};
+pub use quota::{Bookkeeping, Quota, QuotaError, Quotas};
 pub use scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet};
 pub use store::{
     Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, JoinError, KeyRegistry,

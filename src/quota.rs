@@ -22,12 +22,19 @@ use thiserror::Error;
 #[cfg_attr(feature = "serde", serde(try_from = "QuotaData", into = "QuotaData"))]
 pub struct Quota {
     limit: NonZeroU32,
+    bookkeeping: Bookkeeping,
     window_millis: u64,
 }
 
 impl Quota {
     /// The longest window: 366 days.
     pub const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+    /// The longest window of which every admission is remembered to the millisecond: 24 days.
+    pub const MAX_EXACT_WINDOW: Duration = Duration::from_secs(24 * 86_400);
+    /// The largest limit that is remembered exactly unless [`Quota::exact`] asks for more.
+    pub const DEFAULT_EXACT_LIMIT: u32 = 1_024;
+    /// The largest limit that can be remembered exactly.
+    pub const MAX_EXACT_LIMIT: u32 = 65_535;
 
     /// `limit` requests in any `window`.
     ///
@@ -48,27 +55,27 @@ impl Quota {
         if window.as_millis() > Self::MAX_WINDOW.as_millis() {
             return Err(QuotaError::WindowTooLong);
         }
-        Ok(Self { limit, window_millis: window.as_millis() as u64 })
+        Ok(Self::of(limit, window.as_millis() as u64))
     }
 
     /// `limit` requests in any second.
     pub const fn per_second(limit: NonZeroU32) -> Self {
-        Self { limit, window_millis: 1_000 }
+        Self::of(limit, 1_000)
     }
 
     /// `limit` requests in any 60 seconds.
     pub const fn per_minute(limit: NonZeroU32) -> Self {
-        Self { limit, window_millis: 60_000 }
+        Self::of(limit, 60_000)
     }
 
     /// `limit` requests in any 60 minutes.
     pub const fn per_hour(limit: NonZeroU32) -> Self {
-        Self { limit, window_millis: 3_600_000 }
+        Self::of(limit, 3_600_000)
     }
 
     /// `limit` requests in any 24 hours.
     pub const fn per_day(limit: NonZeroU32) -> Self {
-        Self { limit, window_millis: 86_400_000 }
+        Self::of(limit, 86_400_000)
     }
 
     /// How many requests the window holds.
@@ -85,6 +92,54 @@ impl Quota {
     pub const fn window_millis(&self) -> u64 {
         self.window_millis
     }
+
+    /// How a limiter remembers admissions under this quota. Unless chosen by
+    /// [`Quota::exact`] or [`Quota::coarse`] it is exact up to
+    /// [`Quota::DEFAULT_EXACT_LIMIT`] and [`Quota::MAX_EXACT_WINDOW`], coarse beyond.
+    pub const fn bookkeeping(&self) -> Bookkeeping {
+        self.bookkeeping
+    }
+
+    /// The same quota, remembered to the millisecond at 4 bytes a request of the limit.
+    ///
+    /// # Errors
+    ///
+    /// If the limit is above [`Quota::MAX_EXACT_LIMIT`] or the window longer than
+    /// [`Quota::MAX_EXACT_WINDOW`].
+    pub const fn exact(self) -> Result<Self, QuotaError> {
+        if self.limit() > Self::MAX_EXACT_LIMIT
+            || self.window_millis > Self::MAX_EXACT_WINDOW.as_millis() as u64
+        {
+            return Err(QuotaError::TooLargeForExact);
+        }
+        Ok(Self { bookkeeping: Bookkeeping::Exact, ..self })
+    }
+
+    /// The same quota, remembered in at most 258 segments of the window, 8 bytes each.
+    #[must_use]
+    pub const fn coarse(self) -> Self {
+        Self { bookkeeping: Bookkeeping::Coarse, ..self }
+    }
+
+    /// With the bookkeeping that its size asks for.
+    const fn of(limit: NonZeroU32, window_millis: u64) -> Self {
+        let exact = limit.get() <= Self::DEFAULT_EXACT_LIMIT
+            && window_millis <= Self::MAX_EXACT_WINDOW.as_millis() as u64;
+        let bookkeeping = if exact { Bookkeeping::Exact } else { Bookkeeping::Coarse };
+        Self { limit, bookkeeping, window_millis }
+    }
+}
+
+/// How a limiter remembers the admissions under a [`Quota`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bookkeeping {
+    /// Every admission to the millisecond: what the quota allows is admitted, no less.
+    Exact,
+    /// Counts per segment of the window, each counted until its last millisecond has
+    /// left: never more is admitted, and a request is admitted at most 1/256 of the
+    /// window later than by exact bookkeeping of the same admissions.
+    Coarse,
 }
 
 /// Such as `100 per 60s`.
@@ -116,6 +171,10 @@ pub enum QuotaError {
     /// The window is longer than [`Quota::MAX_WINDOW`].
     #[error("a quota's window is at most 366 days")]
     WindowTooLong,
+    /// Exact bookkeeping was asked for beyond [`Quota::MAX_EXACT_LIMIT`] or
+    /// [`Quota::MAX_EXACT_WINDOW`].
+    #[error("exact bookkeeping holds a limit of at most 65535 and a window of at most 24 days")]
+    TooLargeForExact,
     /// No quota at all was given.
     #[error("quotas hold at least one quota")]
     Empty,
@@ -222,6 +281,17 @@ impl fmt::Debug for Quotas {
 struct QuotaData {
     limit: u32,
     window_ms: u64,
+    /// Present where it is not the one that the size asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bookkeeping: Option<BookkeepingData>,
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BookkeepingData {
+    Exact,
+    Coarse,
 }
 
 #[cfg(feature = "serde")]
@@ -229,14 +299,24 @@ impl TryFrom<QuotaData> for Quota {
     type Error = QuotaError;
 
     fn try_from(data: QuotaData) -> Result<Self, QuotaError> {
-        Self::new(data.limit, Duration::from_millis(data.window_ms))
+        let quota = Self::new(data.limit, Duration::from_millis(data.window_ms))?;
+        match data.bookkeeping {
+            None => Ok(quota),
+            Some(BookkeepingData::Exact) => quota.exact(),
+            Some(BookkeepingData::Coarse) => Ok(quota.coarse()),
+        }
     }
 }
 
 #[cfg(feature = "serde")]
 impl From<Quota> for QuotaData {
     fn from(quota: Quota) -> Self {
-        Self { limit: quota.limit(), window_ms: quota.window_millis }
+        let by_size = Quota::of(quota.limit, quota.window_millis).bookkeeping;
+        let bookkeeping = (quota.bookkeeping != by_size).then_some(match quota.bookkeeping {
+            Bookkeeping::Exact => BookkeepingData::Exact,
+            Bookkeeping::Coarse => BookkeepingData::Coarse,
+        });
+        Self { limit: quota.limit(), window_ms: quota.window_millis, bookkeeping }
     }
 }
 
@@ -260,6 +340,36 @@ mod tests {
         }
         assert!(Quota::new(u32::MAX, Quota::MAX_WINDOW).is_ok());
         assert!(Quota::new(1, Duration::from_millis(1)).is_ok());
+    }
+
+    #[test]
+    fn bookkeeping_follows_size_unless_chosen() {
+        let day = Duration::from_secs(86_400);
+        let quota = |limit, window| Quota::new(limit, window).unwrap();
+        for (limit, window, bookkeeping) in [
+            (1_024, 24 * day, Bookkeeping::Exact),
+            (1_025, day, Bookkeeping::Coarse),
+            (1, 24 * day + Duration::from_millis(1), Bookkeeping::Coarse),
+        ] {
+            assert_eq!(quota(limit, window).bookkeeping(), bookkeeping, "{limit} per {window:?}");
+        }
+        assert_eq!(quota(1, day).coarse().bookkeeping(), Bookkeeping::Coarse);
+        assert_eq!(quota(65_535, day).exact().unwrap().bookkeeping(), Bookkeeping::Exact);
+        assert_eq!(quota(65_536, day).exact(), Err(QuotaError::TooLargeForExact));
+        assert_eq!(quota(1, 25 * day).exact(), Err(QuotaError::TooLargeForExact));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_chosen_bookkeeping_survives_serde() {
+        let plain = Quota::new(100, Duration::from_secs(60)).unwrap();
+        for (quota, text) in [
+            (plain, r#"{"limit":100,"window_ms":60000}"#),
+            (plain.coarse(), r#"{"limit":100,"window_ms":60000,"bookkeeping":"coarse"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&quota).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Quota>(text).unwrap(), quota);
+        }
     }
 
     #[test]

@@ -1,1 +1,3 @@
 //! Benchmarks beside peers; see `benches/`.
+
+pub mod limiters;

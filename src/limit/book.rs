@@ -1,0 +1,397 @@
+//! The keys of one shard: where each is found, when it is forgotten, and what happens to
+//! a newcomer when there is no place. It knows no lock.
+//!
+//! Entries lie densely in a vector; an index of 4 bytes a slot, at most three quarters
+//! full, finds them by linear probing. Forgetting an entry moves the last one into its
+//! place and closes the gap in the index, so churn leaves no tombstones behind and never
+//! makes the table grow: this is why it is not a general hash map, which would double at
+//! its cap.
+
+use std::sync::Arc;
+
+use super::{
+    decision::Binding,
+    key::{KeyedHash, LimitKey},
+    overflow::Overflow,
+    tracked::{Stamps, Tracked, binding},
+};
+use crate::quota::Quotas;
+
+/// The most keys of one shard: an index slot has 24 bits for the entry.
+pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
+
+/// The tracked keys of one shard, and the overflow cells of those that are not.
+///
+/// In the order of declaration, so that a decision needs the line of the lock only.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Book {
+    /// `tag << 24 | entry + 1`, or zero if empty. The length is a power of two.
+    index: Box<[u32]>,
+    entries: Vec<Entry>,
+    hash: Arc<KeyedHash>,
+    max_entries: u32,
+    /// The entry that the sweep of idle keys visits next.
+    hand: usize,
+    /// The latest two different instants at which newcomers arrived: see [`Book::sweep`].
+    arrivals: [u64; 2],
+    /// The era that the next entry gets.
+    era: u32,
+    overflow: Overflow,
+}
+
+/// A key and its windows: one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Entry {
+    /// The parts of a [`LimitKey`], apart so that `era` fills the line.
+    body: [u64; 2],
+    head: u32,
+    /// Changes when stamps handed out before lose their meaning, so that an old ticket
+    /// cannot take back what somebody else was charged.
+    era: u32,
+    tracked: Tracked,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+impl Entry {
+    const fn key(&self) -> LimitKey {
+        LimitKey { body: self.body, head: self.head }
+    }
+}
+
+/// Where and when an admission was counted.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    era: u32,
+    stamps: Stamps,
+}
+
+impl Book {
+    pub(super) fn new(max_entries: u32, hash: Arc<KeyedHash>) -> Self {
+        let max_entries = max_entries.clamp(1, MAX_ENTRIES);
+        Self {
+            index: Box::default(),
+            entries: Vec::new(),
+            hash,
+            max_entries,
+            hand: 0,
+            arrivals: [0; 2],
+            era: 0,
+            overflow: Overflow::new(max_entries),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one, with
+    /// a short way for a tracked key of one window.
+    #[inline]
+    pub(super) fn check(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        if let Some(at) = self.find(hash, key)
+            && let Some(entry) = self.entries.get_mut(at)
+            && let Some((window, quota)) = entry.tracked.only(quotas)
+            && let Some(verdict) = window.check(quota, cost, now)
+        {
+            return binding(quota, verdict, cost);
+        }
+        self.check_slowly(hash, key, quotas, cost, now)
+    }
+
+    #[cold]
+    fn check_slowly(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        let binding = self.judge(hash, key, quotas, cost, now);
+        if binding.allowed {
+            self.record(hash, key, quotas, cost, now);
+        }
+        binding
+    }
+
+    /// What the key's windows say; they follow the clock, and nothing is charged.
+    pub(super) fn judge(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        if let Some(at) = self.find(hash, key)
+            && let Some(entry) = self.entries.get_mut(at)
+        {
+            let reshaped = entry.tracked.fit(quotas);
+            if entry.tracked.settle(quotas, now) || reshaped {
+                entry.era = next_era(&mut self.era);
+            }
+            return entry.tracked.judge(quotas, cost, now);
+        }
+        self.sweep(now);
+        let binding = self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now);
+        if binding.allowed && !self.has_place_for(quotas) {
+            return Binding::without_place(quotas, now);
+        }
+        binding
+    }
+
+    /// What [`Book::judge`] would say, while nothing changes.
+    pub(super) fn peek(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        match self.find(hash, key).and_then(|at| self.entries.get(at)) {
+            Some(entry) => entry.tracked.judge(quotas, cost, now),
+            None => self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now),
+        }
+    }
+
+    /// Charges what [`Book::judge`] allowed at the same `now` under the same lock. `None` if
+    /// it was counted in overflow, where a charge cannot be taken back.
+    pub(super) fn record(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Option<Receipt> {
+        let at = match self.find(hash, key) {
+            Some(at) => Some(at),
+            None => self.insert(hash, key, quotas, now),
+        };
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            self.overflow.record(&self.hash, key, quotas, cost, now);
+            return None;
+        };
+        let stamps = entry.tracked.record(quotas, cost, now);
+        Some(Receipt { era: entry.era, stamps })
+    }
+
+    /// Takes a charge back where it still counts.
+    pub(super) fn refund(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        receipt: &Receipt,
+        cost: u32,
+    ) -> bool {
+        self.find(hash, key)
+            .and_then(|at| self.entries.get_mut(at))
+            .filter(|entry| entry.era == receipt.era)
+            .is_some_and(|entry| entry.tracked.refund(&receipt.stamps, cost))
+    }
+
+    /// Forgets a key. False if it was not tracked.
+    pub(super) fn reset(&mut self, hash: u64, key: &LimitKey) -> bool {
+        let found = self.find(hash, key);
+        if let Some(at) = found {
+            self.remove(at);
+        }
+        found.is_some()
+    }
+
+    /// Drops idle entries among the next few, and makes those follow the clock that were
+    /// left in its future.
+    ///
+    /// One bad `now` must not forget the limits of others, so two different instants must
+    /// agree: an entry is idle if both find it so, and in the future if both are behind it.
+    fn sweep(&mut self, now: u64) {
+        let [previous, latest] = self.arrivals;
+        if now != latest {
+            self.arrivals = [latest, now];
+        }
+        let other = if now == latest { previous } else { latest };
+        let (earlier, later) = (now.min(other), now.max(other));
+        for _ in 0..if self.is_full() { SWEEP_WHEN_FULL } else { SWEEP } {
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let Some(entry) = self.entries.get_mut(self.hand) else { return };
+            if entry.tracked.idle(earlier) {
+                self.remove(self.hand);
+                continue;
+            }
+            if entry.tracked.follow(later) {
+                entry.era = next_era(&mut self.era);
+            }
+            self.hand += 1;
+        }
+    }
+
+    /// The windows with which a key begins that is not tracked: with what it may have been
+    /// admitted in overflow.
+    fn windows_of_newcomer(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Tracked {
+        self.overflow.windows(&self.hash, key, quotas, now)
+    }
+
+    /// Whether a newcomer could be counted: in an entry of its own, or in overflow.
+    fn has_place_for(&mut self, quotas: &Quotas) -> bool {
+        // Room for every key of one decision, as each is judged before any is recorded.
+        let room = self.entries.len() + crate::Limiter::MAX_LIMITS <= self.max_entries as usize;
+        if room || self.overflow.has_set_for(quotas) {
+            return true;
+        }
+        let [previous, latest] = self.arrivals;
+        self.overflow.drop_idle_sets(previous.min(latest));
+        self.overflow.has_set_for(quotas)
+    }
+
+    /// An entry for a newcomer, which inherits what was counted in overflow; none
+    /// if all places are taken by keys that are not idle.
+    fn insert(&mut self, hash: u64, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<usize> {
+        if self.is_full() {
+            return None;
+        }
+        let tracked = self.windows_of_newcomer(key, quotas, now);
+        self.make_room();
+        let at = self.entries.len();
+        let era = next_era(&mut self.era);
+        self.entries.push(Entry { body: key.body, head: key.head, era, tracked });
+        self.link(hash, at);
+        Some(at)
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.max_entries as usize
+    }
+}
+
+/// How many entries an insertion visits in search of idle ones: more than one, so that
+/// the sweep outruns the insertions.
+const SWEEP: usize = 2;
+const SWEEP_WHEN_FULL: usize = 4;
+
+/// The index.
+impl Book {
+    #[inline]
+    fn find(&self, hash: u64, key: &LimitKey) -> Option<usize> {
+        let hash = KeyedHash::slot(hash);
+        let mask = self.index.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = *self.index.get(at)?;
+            if slot == 0 {
+                return None;
+            }
+            if slot >> 24 == tag(hash) {
+                let found = entry_of(slot);
+                if self.entries.get(found).is_some_and(|entry| entry.key() == *key) {
+                    return Some(found);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Enters the entry at `at` into the index, which has room.
+    fn link(&mut self, hash: u64, at: usize) {
+        let hash = KeyedHash::slot(hash);
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        while let Some(slot) = self.index.get_mut(place) {
+            if *slot == 0 {
+                *slot = tag(hash) << 24 | (at as u32 + 1);
+                return;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// The place in the index that leads to the entry at `at`.
+    fn place_of(&self, at: usize) -> Option<usize> {
+        let slot = KeyedHash::slot(self.hash.place(&self.entries.get(at)?.key()));
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = slot as usize & mask;
+        loop {
+            match *self.index.get(place)? {
+                0 => return None,
+                slot if entry_of(slot) == at => return Some(place),
+                _ => place = (place + 1) & mask,
+            }
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        let mask = self.index.len().wrapping_sub(1);
+        let Some(mut gap) = self.place_of(at) else { return };
+        // Slots that follow move up, unless they would move before their home.
+        let mut place = gap;
+        loop {
+            place = (place + 1) & mask;
+            let slot = self.index.get(place).copied().unwrap_or(0);
+            let Some(entry) = self.entries.get(entry_of(slot)).filter(|_| slot != 0) else { break };
+            let home = KeyedHash::slot(self.hash.place(&entry.key())) as usize & mask;
+            if place.wrapping_sub(home) & mask >= place.wrapping_sub(gap) & mask {
+                if let Some(free) = self.index.get_mut(gap) {
+                    *free = slot;
+                }
+                gap = place;
+            }
+        }
+        if let Some(free) = self.index.get_mut(gap) {
+            *free = 0;
+        }
+        let last = self.entries.len() - 1;
+        if last != at
+            && let Some(place) = self.place_of(last)
+            && let Some(slot) = self.index.get_mut(place)
+        {
+            *slot = *slot >> 24 << 24 | (at as u32 + 1);
+        }
+        self.entries.swap_remove(at);
+    }
+
+    /// Room for one more entry, in the vector and the index, which double up to the cap.
+    fn make_room(&mut self) {
+        let len = self.entries.len();
+        if len < self.entries.capacity() {
+            return;
+        }
+        let capacity = (2 * len).clamp(8, self.max_entries.max(8) as usize);
+        self.entries.reserve_exact(capacity - len);
+        let slots = (capacity + capacity.div_ceil(3)).next_power_of_two();
+        if slots > self.index.len() {
+            self.index = vec![0; slots].into_boxed_slice();
+            for at in 0..len {
+                if let Some(entry) = self.entries.get(at) {
+                    self.link(self.hash.place(&entry.key()), at);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash >> 40) as u32 & 0xff
+}
+
+#[inline(always)]
+fn entry_of(slot: u32) -> usize {
+    (slot as usize & 0xff_ffff).wrapping_sub(1)
+}
+
+fn next_era(era: &mut u32) -> u32 {
+    *era = era.wrapping_add(1);
+    *era
+}

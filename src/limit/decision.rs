@@ -1,0 +1,133 @@
+//! What the limiter answers.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use thiserror::Error;
+
+use crate::{
+    quota::{Quota, Quotas},
+    timestamp::Timestamp,
+};
+
+/// Whether a request may pass, and what to tell the caller about its limit.
+///
+/// All numbers are of one window, the one that binds: of those that refuse, the one that
+/// admits last; if all admit, the one with the least remaining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// Whether the request was admitted, and counted.
+    pub allowed: bool,
+    /// The quota of the window that binds.
+    pub quota: Quota,
+    /// The limit of that quota, as for `X-RateLimit-Limit`.
+    pub limit: u32,
+    /// How many more requests that window admits at this instant, after this one.
+    pub remaining: u32,
+    /// Exactly how long to wait, measured from the `now` of the call, until the request
+    /// would be admitted if nobody else were; `None` if it was allowed. One millisecond
+    /// earlier it is still refused. For a header see [`Decision::retry_after_secs`].
+    pub retry_after: Option<Duration>,
+    /// Refused: the instant at which the request would be admitted. Allowed: the instant at
+    /// which the oldest counted request leaves the window. For `X-RateLimit-Reset` use
+    /// [`Timestamp::as_unix_secs_ceil`].
+    pub reset_at: Timestamp,
+    /// Which of the limits that were given binds: an index into the slice of
+    /// [`Limiter::check_all`](crate::Limiter::check_all), and 0 where there is one limit.
+    pub position: usize,
+}
+
+impl Decision {
+    /// The value of a `Retry-After` header: whole seconds, rounded up, at least 1; `None` if
+    /// the request was allowed.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        let wait = self.retry_after?;
+        let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Some(secs.max(1))
+    }
+}
+
+/// The answer of the window that binds, before it is told from where time is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Binding {
+    pub(super) allowed: bool,
+    pub(super) quota: Quota,
+    pub(super) remaining: u32,
+    pub(super) instant: u64,
+    pub(super) position: u8,
+}
+
+impl Binding {
+    /// A refusal for want of a place to count in: for one longest window, after which places
+    /// have become free.
+    pub(super) fn without_place(quotas: &Quotas, now: u64) -> Self {
+        let longest = quotas.as_slice().last().copied();
+        let quota = longest.unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let instant = now + quota.window_millis();
+        Self { allowed: false, quota, remaining: 0, instant, position: 0 }
+    }
+
+    /// Of two windows that must both admit, the one to report.
+    pub(super) fn and(self, other: Self) -> Self {
+        let other_binds = match (self.allowed, other.allowed) {
+            (true, false) => true,
+            (false, true) => false,
+            (false, false) => other.instant > self.instant,
+            (true, true) => {
+                other.remaining < self.remaining
+                    || other.remaining == self.remaining && other.instant > self.instant
+            }
+        };
+        if other_binds { other } else { self }
+    }
+
+    #[inline]
+    pub(super) fn decide(self, now: u64) -> Decision {
+        Decision {
+            allowed: self.allowed,
+            quota: self.quota,
+            limit: self.quota.limit(),
+            remaining: self.remaining,
+            retry_after: (!self.allowed)
+                .then(|| Duration::from_millis(self.instant.saturating_sub(now))),
+            reset_at: Timestamp::from_unix_millis(self.instant),
+            position: usize::from(self.position),
+        }
+    }
+}
+
+/// Why a cost can never be charged. Waiting does not help, so there is no retry time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CostError {
+    /// The cost is zero. To ask without being counted there is
+    /// [`Limiter::peek`](crate::Limiter::peek).
+    #[error("a cost is at least 1")]
+    Zero,
+    /// The cost is above the limit of a quota, so that it would never be admitted.
+    #[error("a cost of {cost} is above the limit of {quota}")]
+    AboveLimit {
+        /// The cost that was asked for.
+        cost: u32,
+        /// The first quota that can never admit it.
+        quota: Quota,
+    },
+}
+
+/// Why several limits cannot be charged together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChargeError {
+    /// The cost can never be charged.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// No limit was given.
+    #[error("at least one limit is charged")]
+    NoLimits,
+    /// More than [`Limiter::MAX_LIMITS`](crate::Limiter::MAX_LIMITS) limits were given.
+    #[error("at most {} limits are charged together", crate::Limiter::MAX_LIMITS)]
+    TooManyLimits,
+    /// One key was given twice.
+    #[error("a key is charged once")]
+    SameKey,
+}

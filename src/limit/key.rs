@@ -1,0 +1,266 @@
+//! Whose requests are counted together.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// What a limit hangs on: a key's id, an owner, or something of the host's own.
+///
+/// 24 bytes, `Copy`, and never allocated. The constructors cannot collide with one
+/// another: each value carries its kind, its namespace and its length. Up to 16 bytes
+/// are held verbatim; a longer name is held as the first 128 bits of its SHA-256, which
+/// costs a hash at each construction, so build it once and keep it.
+///
+/// ```
+/// use keyward::LimitKey;
+///
+/// const CLIENT_ADDRESS: u16 = 1;
+/// let address = LimitKey::named(CLIENT_ADDRESS, &[192, 0, 2, 7]);
+/// assert_ne!(address, LimitKey::named(2, &[192, 0, 2, 7]));
+/// assert_ne!(LimitKey::owner("acme"), LimitKey::named(0, b"acme"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LimitKey {
+    pub(super) body: [u64; 2],
+    /// Kind, length and namespace, in this order from the lowest byte.
+    pub(super) head: u32,
+}
+
+impl LimitKey {
+    /// The limit of one key, by its random public id of 128 bits.
+    pub const fn key(id: [u8; 16]) -> Self {
+        Self { head: Self::head(KEY, 16, 0), body: words(id) }
+    }
+
+    /// The limit of an owner (a project, an organization), by its text id.
+    pub fn owner(id: &str) -> Self {
+        Self::of_bytes(OWNER, 0, id.as_bytes())
+    }
+
+    /// The limit of anything else, such as an address or a route group.
+    ///
+    /// `namespace` is the host's own numbering of the sorts of things it limits: equal
+    /// bytes in two namespaces are two limits.
+    pub fn named(namespace: u16, bytes: &[u8]) -> Self {
+        Self::of_bytes(NAMED, namespace, bytes)
+    }
+
+    fn of_bytes(kind: u8, namespace: u16, bytes: &[u8]) -> Self {
+        let mut body = [0; 16];
+        if let Some(start) = body.get_mut(..bytes.len()) {
+            start.copy_from_slice(bytes);
+            return Self {
+                head: Self::head(kind, bytes.len() as u8, namespace),
+                body: words(body),
+            };
+        }
+        for (to, from) in body.iter_mut().zip(Sha256::digest(bytes)) {
+            *to = from;
+        }
+        Self { head: Self::head(kind, DIGEST, namespace), body: words(body) }
+    }
+
+    const fn head(kind: u8, length: u8, namespace: u16) -> u32 {
+        kind as u32 | (length as u32) << 8 | (namespace as u32) << 16
+    }
+}
+
+const KEY: u8 = 1;
+const OWNER: u8 = 2;
+const NAMED: u8 = 3;
+/// In place of a length: the body is a digest.
+const DIGEST: u8 = u8::MAX;
+
+const fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let bits = u128::from_le_bytes(bytes);
+    [bits as u64, (bits >> 64) as u64]
+}
+
+/// The hashes of one limiter, keyed with its secret seed.
+///
+/// Names may be chosen by whoever floods us, so they must not be able to choose keys
+/// that fall into one place. Two hashes share the work, by what can be seen of them:
+///
+/// - [`KeyedHash::place`] finds the shard and the slot, at each call. Nothing of it shows
+///   in an answer, so what is needed is that keys chosen without the seed collide no more
+///   than random ones. A strongly universal hash *proves* that (Thorup, "High speed hashing
+///   for integers and strings", vector multiply-shift): for any two keys, all pairs of
+///   64-bit values are equally likely over the choice of the seed. It takes three
+///   multiplications where SipHash takes six dependent rounds: 6 ns in place of 20.
+/// - [`KeyedHash::share`] chooses overflow cells, whose sharing two callers *can*
+///   observe. This is SipHash-1-3, a pseudo-random function, so that observing it teaches
+///   nothing; and it is asked only when there is no place for a newcomer.
+#[derive(Clone, Copy)]
+pub(super) struct KeyedHash {
+    /// Uniform: a factor for each word of a key, and a summand.
+    factors: [u128; 3],
+    summand: u128,
+    /// The key of SipHash.
+    sip: [u64; 2],
+}
+
+impl fmt::Debug for KeyedHash {
+    /// Without the seed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedHash").finish_non_exhaustive()
+    }
+}
+
+impl KeyedHash {
+    /// All keys come from SHA-256 of the seed and a number.
+    pub(super) fn new(seed: [u8; 16]) -> Self {
+        let draw = |number: u8| {
+            let digest = Sha256::new().chain_update(seed).chain_update([number]).finalize();
+            digest.iter().take(16).fold(0, |sum, &byte| sum << 8 | u128::from(byte))
+        };
+        let sip = draw(4);
+        Self {
+            factors: [draw(0), draw(1), draw(2)],
+            summand: draw(3),
+            sip: [sip as u64, (sip >> 64) as u64],
+        }
+    }
+
+    /// Where a key lies: its shard by the top bits, its slot and tag by [`KeyedHash::slot`].
+    #[inline]
+    pub(super) const fn place(&self, key: &LimitKey) -> u64 {
+        let [x, y] = key.body;
+        let [a, b, c] = self.factors;
+        let first = a.wrapping_mul(x as u128).wrapping_add(self.summand);
+        let rest = b.wrapping_mul(y as u128).wrapping_add(c.wrapping_mul(key.head as u128));
+        (first.wrapping_add(rest) >> 64) as u64
+    }
+
+    /// The bits of a place by which it is found within its shard.
+    ///
+    /// A bijection, which keeps what is proved of the place. It breaks up the arithmetic
+    /// progressions in which a linear hash leaves consecutive keys, as linear probing would
+    /// feel them, and is computed while the lock is taken.
+    #[inline]
+    pub(super) const fn slot(place: u64) -> u64 {
+        let mixed = (place ^ place >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 32
+    }
+
+    /// Which overflow cells a key uses under the quota of that number.
+    pub(super) const fn share(&self, key: &LimitKey, number: u32) -> u64 {
+        let [x, y] = key.body;
+        let [k0, k1] = self.sip;
+        let mut v = [
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ];
+        v = absorb(v, x);
+        v = absorb(v, y);
+        v = absorb(v, key.head as u64 | (number as u64 & 0xff_ffff) << 32 | 23 << 56);
+        v[2] ^= 0xff;
+        let [v0, v1, v2, v3] = round(round(round(v)));
+        v0 ^ v1 ^ v2 ^ v3
+    }
+}
+
+#[inline(always)]
+const fn absorb(mut v: [u64; 4], message: u64) -> [u64; 4] {
+    v[3] ^= message;
+    v = round(v);
+    v[0] ^= message;
+    v
+}
+
+#[inline(always)]
+const fn round([mut v0, mut v1, mut v2, mut v3]: [u64; 4]) -> [u64; 4] {
+    v0 = v0.wrapping_add(v1);
+    v2 = v2.wrapping_add(v3);
+    v1 = v1.rotate_left(13) ^ v0;
+    v3 = v3.rotate_left(16) ^ v2;
+    v0 = v0.rotate_left(32).wrapping_add(v3);
+    v2 = v2.wrapping_add(v1);
+    v1 = v1.rotate_left(17) ^ v2;
+    v3 = v3.rotate_left(21) ^ v0;
+    v2 = v2.rotate_left(32);
+    [v0, v1, v2, v3]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, hash::Hasher};
+
+    use siphasher::sip::SipHasher13;
+
+    use super::*;
+
+    #[test]
+    fn constructors_never_collide() {
+        let long = "a name that is longer than sixteen bytes";
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&Sha256::digest(long)[..16]);
+        let keys = [
+            LimitKey::key([0; 16]),
+            LimitKey::key(*b"acme\0\0\0\0\0\0\0\0\0\0\0\0"),
+            LimitKey::owner(""),
+            LimitKey::owner("acme"),
+            LimitKey::owner("acme\0"),
+            LimitKey::owner("sixteen bytes.. "),
+            LimitKey::owner("sixteen bytes.. +"),
+            LimitKey::owner(long),
+            LimitKey::named(0, b""),
+            LimitKey::named(0, b"acme"),
+            LimitKey::named(1, b"acme"),
+            LimitKey::named(0, long.as_bytes()),
+            LimitKey::named(1, long.as_bytes()),
+            LimitKey::named(0, &digest),
+            LimitKey::key(digest),
+        ];
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+        assert_eq!(size_of::<LimitKey>(), 24);
+    }
+
+    #[test]
+    fn overflow_cells_are_chosen_by_siphash_1_3() {
+        let mut seed = [0_u8; 16];
+        for step in 0..200_u8 {
+            seed[usize::from(step) % 16] ^= step.wrapping_mul(37);
+            let bytes: [u8; 16] = std::array::from_fn(|i| step ^ (i as u8 * 11));
+            let key = LimitKey::named(u16::from(step) * 257, &bytes);
+            let hash = KeyedHash::new(seed);
+            let mut peer = SipHasher13::new_with_keys(hash.sip[0], hash.sip[1]);
+            peer.write(&bytes);
+            peer.write(&key.head.to_le_bytes());
+            peer.write(&[step, 1, 0]);
+            assert_eq!(hash.share(&key, u32::from(step) + 256), peer.finish());
+        }
+    }
+
+    /// For structured keys (counters in each position, one-bit differences, multiples of
+    /// powers of two) every part of the hash that is used spreads them as random ones.
+    #[test]
+    fn structured_keys_are_spread() {
+        let families: [fn(u64) -> u128; 6] = [
+            |i| u128::from(i),
+            |i| u128::from(i) << 32,
+            |i| u128::from(i) << 64,
+            |i| u128::from(i) << 112,
+            |i| u128::from(i) << 20 | u128::from(i) << 84,
+            |i| 1 << (i % 128) | 1 << (i / 128),
+        ];
+        for seed in 0..8 {
+            let hash = KeyedHash::new([seed; 16]);
+            for (family, key) in families.iter().enumerate() {
+                for shift in [0, 40] {
+                    // 4,096 keys in 4,096 places: an average of one, random ones at most 9 or so.
+                    let mut places = vec![0; 4_096];
+                    for i in 0..4_096 {
+                        let key = LimitKey::key(key(i).to_le_bytes());
+                        places[(KeyedHash::slot(hash.place(&key)) >> shift) as usize % 4_096] += 1;
+                    }
+                    let most = places.iter().max().unwrap();
+                    assert!(*most <= 16, "family {family}, seed {seed}: {most} in one place");
+                    let empty = places.iter().filter(|&&keys| keys == 0).count();
+                    assert!((1_200..1_800).contains(&empty), "family {family}: {empty} empty");
+                }
+            }
+        }
+    }
+}

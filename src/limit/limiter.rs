@@ -1,0 +1,372 @@
+//! The limiter: keys, quotas, cost and `now` in, a decision out.
+
+use std::{fmt, num::NonZeroU32};
+
+use rand::{TryRng, rngs::SysRng};
+use thiserror::Error;
+
+use super::{
+    book::{MAX_ENTRIES, Receipt},
+    decision::{Binding, ChargeError, CostError, Decision},
+    key::LimitKey,
+    shards::{MAX_LOCKED, Shards},
+};
+use crate::{quota::Quotas, timestamp::Timestamp};
+
+/// An exact sliding-window limiter for many keys, to be shared between threads.
+///
+/// It admits at most [`Quota::limit`](crate::Quota::limit) requests of a key in *any*
+/// interval of one window, remembers a bounded number of keys in bounded memory, and
+/// takes time as an argument.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::{LimitKey, Limiter, Quota, Quotas, Timestamp};
+///
+/// let limiter = Limiter::from_system_seed()?;
+/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(2).unwrap()));
+/// let key = LimitKey::owner("acme");
+/// let now = Timestamp::from_unix_secs(1_000);
+///
+/// assert!(limiter.check(key, &quotas, 1, now)?.allowed);
+/// assert!(limiter.check(key, &quotas, 1, now + Duration::from_secs(20))?.allowed);
+///
+/// let refused = limiter.check(key, &quotas, 1, now + Duration::from_millis(59_999))?;
+/// assert_eq!(refused.retry_after, Some(Duration::from_millis(1)));
+/// assert_eq!(refused.retry_after_secs(), Some(1));
+/// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Limiter {
+    shards: Shards,
+    max_keys: usize,
+}
+
+/// How large a [`Limiter`] may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimiterConfig {
+    max_keys: NonZeroU32,
+    shards: Option<NonZeroU32>,
+}
+
+impl LimiterConfig {
+    /// The cap on tracked keys unless one is set: 1,048,576.
+    pub const DEFAULT_MAX_KEYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
+    /// The most shards: 1,024.
+    pub const MAX_SHARDS: u32 = 1_024;
+
+    /// The most keys that are tracked at once. It is divided evenly among the shards, and
+    /// rounded up to a multiple of their number.
+    #[must_use]
+    pub const fn max_keys(self, max_keys: NonZeroU32) -> Self {
+        Self { max_keys, ..self }
+    }
+
+    /// How many shards there are, each with a lock of its own: rounded up to a power of two
+    /// of at most [`LimiterConfig::MAX_SHARDS`]. Without it there are 64, and fewer if each
+    /// would hold less than 256 keys.
+    #[must_use]
+    pub const fn shards(self, shards: NonZeroU32) -> Self {
+        Self { shards: Some(shards), ..self }
+    }
+
+    /// The number of shards as a power of two.
+    fn shard_bits(&self) -> u32 {
+        let max_keys = self.max_keys.get();
+        let wanted = match self.shards {
+            Some(shards) => shards.get().min(Self::MAX_SHARDS),
+            None => (max_keys / 256).clamp(1, 64),
+        };
+        // Enough that no shard has more keys than its index can tell apart.
+        wanted.max(max_keys.div_ceil(MAX_ENTRIES)).next_power_of_two().trailing_zeros()
+    }
+}
+
+impl Default for LimiterConfig {
+    fn default() -> Self {
+        Self { max_keys: Self::DEFAULT_MAX_KEYS, shards: None }
+    }
+}
+
+impl Limiter {
+    /// The most limits that one decision charges together: this key, its owner, a route
+    /// group, and one more.
+    pub const MAX_LIMITS: usize = MAX_LOCKED;
+
+    /// A limiter with the default cap, whose hash is keyed with the system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no randomness to give.
+    pub fn from_system_seed() -> Result<Self, SeedError> {
+        let mut seed = [0; 16];
+        SysRng.try_fill_bytes(&mut seed).map_err(|_| SeedError)?;
+        Ok(Self::new(LimiterConfig::default(), seed))
+    }
+
+    /// A limiter whose hash is keyed with `seed`. The seed must be secret and random:
+    /// whoever knows it can choose keys that all fall into one place.
+    pub fn new(config: LimiterConfig, seed: [u8; 16]) -> Self {
+        let bits = config.shard_bits();
+        let per_shard = config.max_keys.get().div_ceil(1 << bits);
+        let shards = Shards::new(bits, per_shard, seed);
+        let max_keys = per_shard as usize * shards.count();
+        Self { shards, max_keys }
+    }
+
+    /// Decides whether a request of `cost` may pass, and counts it if so. A refused request
+    /// consumes nothing.
+    ///
+    /// A `now` that is up to one window behind the key's latest counts as the latest; one
+    /// that is further behind is a clock that was set back, and is followed.
+    ///
+    /// # Errors
+    ///
+    /// If `cost` is zero or above the limit of a quota.
+    #[inline]
+    pub fn check(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<Decision, CostError> {
+        let LimitKey { body: [x, y], head } = key.into();
+        self.check_one(x, y, head, quotas, cost, now.as_unix_millis())
+    }
+
+    /// Takes the key in registers: it is hashed at once, and would otherwise be written to
+    /// the stack only to be read back in other pieces.
+    fn check_one(
+        &self,
+        x: u64,
+        y: u64,
+        head: u32,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Result<Decision, CostError> {
+        let key = LimitKey { body: [x, y], head };
+        payable(quotas, cost)?;
+        let hash = self.shards.hash(&key);
+        let binding = self.shards.with(hash, |book| book.check(hash, &key, quotas, cost, now));
+        Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
+    }
+
+    /// As [`Limiter::check`], for several limits together: the request is admitted, and
+    /// counted against all, only if each admits it.
+    ///
+    /// # Errors
+    ///
+    /// If `limits` is empty, longer than [`Limiter::MAX_LIMITS`], or names a key twice; if
+    /// `cost` is zero or above the limit of a quota.
+    pub fn check_all(
+        &self,
+        limits: &[(LimitKey, &Quotas)],
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<Decision, ChargeError> {
+        Ok(self.charge(limits, cost, now)?.0)
+    }
+
+    /// As [`Limiter::check`], with a ticket by which an admission can be refunded.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Limiter::check`].
+    pub fn admit(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<(Decision, Option<Ticket>), CostError> {
+        payable(quotas, cost)?;
+        let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
+        Ok(charged.unwrap_or_else(|| {
+            let now = now.as_unix_millis();
+            (Binding::without_place(quotas, now).decide(now), None)
+        }))
+    }
+
+    /// As [`Limiter::check_all`], with a ticket by which an admission can be refunded from
+    /// all limits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Limiter::check_all`].
+    pub fn admit_all(
+        &self,
+        limits: &[(LimitKey, &Quotas)],
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<(Decision, Option<Ticket>), ChargeError> {
+        self.charge(limits, cost, now)
+    }
+
+    /// What [`Limiter::check`] would answer now, while nothing is counted or changed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Limiter::check`].
+    pub fn peek(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<Decision, CostError> {
+        let key = key.into();
+        payable(quotas, cost)?;
+        let now = now.as_unix_millis();
+        let hash = self.shards.hash(&key);
+        let binding = self.shards.with(hash, |book| book.peek(hash, &key, quotas, cost, now));
+        Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
+    }
+
+    /// Takes an admission back: what it cost no longer counts. True if any of it did.
+    ///
+    /// It has no effect once the admission has left its windows, the key was reset or its
+    /// quotas took another shape, or the clock was set back by more than a window; and none
+    /// on a key that was not tracked, because there was no place, when it was admitted.
+    pub fn refund(&self, ticket: Ticket) -> bool {
+        let mut refunded = false;
+        for part in ticket.parts.into_iter().flatten() {
+            let hash = self.shards.hash(&part.key);
+            // A ticket of another limiter has another hash.
+            if hash == part.hash {
+                let found = self
+                    .shards
+                    .with(hash, |book| book.refund(hash, &part.key, &part.receipt, ticket.cost));
+                refunded |= found == Some(true);
+            }
+        }
+        refunded
+    }
+
+    /// Forgets what was counted for a key, so that it begins anew. False if the key was
+    /// not tracked; what was counted for it in overflow then remains, because others may be
+    /// counted there too.
+    pub fn reset(&self, key: impl Into<LimitKey>) -> bool {
+        let key = key.into();
+        let hash = self.shards.hash(&key);
+        self.shards.with(hash, |book| book.reset(hash, &key)) == Some(true)
+    }
+
+    /// How many keys are tracked, idle ones included that were not yet dropped.
+    pub fn len(&self) -> usize {
+        let mut keys = 0;
+        self.shards.for_each(|book| keys += book.len());
+        keys
+    }
+
+    /// Whether no key is tracked.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The most keys that are tracked at once: the configured cap, rounded up to a multiple
+    /// of the number of shards.
+    pub fn max_keys(&self) -> usize {
+        self.max_keys
+    }
+
+    fn charge(
+        &self,
+        limits: &[(LimitKey, &Quotas)],
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<(Decision, Option<Ticket>), ChargeError> {
+        if limits.len() > Self::MAX_LIMITS {
+            return Err(ChargeError::TooManyLimits);
+        }
+        for (at, (key, quotas)) in limits.iter().enumerate() {
+            payable(quotas, cost)?;
+            if limits.iter().skip(at + 1).any(|(other, _)| other == key) {
+                return Err(ChargeError::SameKey);
+            }
+        }
+        self.charge_payable(limits, cost, now).ok_or(ChargeError::NoLimits)
+    }
+
+    /// Asks all limits, and charges all or none, under the locks of all; `None` if there
+    /// are no limits to ask.
+    fn charge_payable(
+        &self,
+        limits: &[(LimitKey, &Quotas)],
+        cost: u32,
+        now: Timestamp,
+    ) -> Option<(Decision, Option<Ticket>)> {
+        let now = now.as_unix_millis();
+        let mut hashes = [0; Self::MAX_LIMITS];
+        for (hash, (key, _)) in hashes.iter_mut().zip(limits) {
+            *hash = self.shards.hash(key);
+        }
+        let hashed = || hashes.iter().copied().zip(limits.iter().copied());
+        self.shards.with_all(hashed().map(|(hash, _)| hash), |locked| {
+            let asked = hashed().enumerate().map(|(position, (hash, (key, quotas)))| {
+                let asked = locked.book(hash).map_or_else(
+                    || Binding::without_place(quotas, now),
+                    |book| book.judge(hash, &key, quotas, cost, now),
+                );
+                Binding { position: position as u8, ..asked }
+            });
+            let binding = asked.reduce(Binding::and)?;
+            if !binding.allowed {
+                return Some((binding.decide(now), None));
+            }
+            let mut ticket = Ticket { cost, parts: [const { None }; Self::MAX_LIMITS] };
+            for (part, (hash, (key, quotas))) in ticket.parts.iter_mut().zip(hashed()) {
+                if let Some(book) = locked.book(hash) {
+                    let receipt = book.record(hash, &key, quotas, cost, now);
+                    *part = receipt.map(|receipt| Part { hash, key, receipt });
+                }
+            }
+            Some((binding.decide(now), Some(ticket)))
+        })
+    }
+}
+
+impl fmt::Debug for Limiter {
+    /// Without the keys and the seed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("max_keys", &self.max_keys)
+            .field("shards", &self.shards.count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An admission, to be given back with [`Limiter::refund`]. Dropping it changes nothing.
+#[derive(Debug)]
+#[must_use = "an admission is refunded only by its ticket"]
+pub struct Ticket {
+    cost: u32,
+    parts: [Option<Part>; Limiter::MAX_LIMITS],
+}
+
+/// The part of an admission that was charged to one key.
+#[derive(Debug)]
+struct Part {
+    hash: u64,
+    key: LimitKey,
+    receipt: Receipt,
+}
+
+/// The system has no randomness to give for the seed of a [`Limiter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[error("the system has no randomness to give")]
+pub struct SeedError;
+
+/// Whether waiting could ever admit `cost`.
+#[inline]
+fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {
+    if cost == 0 {
+        return Err(CostError::Zero);
+    }
+    match quotas.as_slice().iter().find(|quota| cost > quota.limit()) {
+        None => Ok(()),
+        Some(&quota) => Err(CostError::AboveLimit { cost, quota }),
+    }
+}

@@ -1,0 +1,14 @@
+//! The exact sliding-window limiter.
+
+mod book;
+mod decision;
+mod key;
+mod limiter;
+mod overflow;
+mod shards;
+mod tracked;
+mod window;
+
+pub use decision::{ChargeError, CostError, Decision};
+pub use key::LimitKey;
+pub use limiter::{Limiter, LimiterConfig, SeedError, Ticket};

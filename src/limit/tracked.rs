@@ -1,0 +1,168 @@
+//! The windows of one key together: all admit, or none is charged.
+
+use super::{
+    decision::Binding,
+    window::{Verdict, Window},
+};
+use crate::quota::{Bookkeeping, Quota, Quotas};
+
+/// One window as a rule; several behind a pointer.
+///
+/// Windows do not share stamps: each has its own effective time, so that a step of the
+/// clock which is long for the short window and short for the long one is answered by
+/// each as if it were alone.
+#[derive(Clone, Debug)]
+pub(super) enum Tracked {
+    One(Window),
+    Many(Box<[Window]>),
+}
+
+/// The effective time of an admission in each window, by which it is refunded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stamps([u64; Quotas::MAX]);
+
+impl Tracked {
+    pub(super) fn new(quotas: &Quotas) -> Self {
+        Self::with(quotas, Window::new)
+    }
+
+    /// With a window for each quota.
+    pub(super) fn with(quotas: &Quotas, window: impl Fn(&Quota) -> Window) -> Self {
+        match quotas.as_slice() {
+            [quota] => Self::One(window(quota)),
+            all => Self::Many(all.iter().map(window).collect()),
+        }
+    }
+
+    /// The single window, if `quotas` asks for no more than it.
+    #[inline]
+    pub(super) fn only<'a>(&mut self, quotas: &'a Quotas) -> Option<(&mut Window, &'a Quota)> {
+        match (self, quotas.as_slice()) {
+            (Self::One(window), [quota]) if suits(window, quota) => Some((window, quota)),
+            _ => None,
+        }
+    }
+
+    /// Takes the shape that `quotas` asks for. True if that was another one: then a window
+    /// of an unchanged length is kept, and a new one begins with what the longest of the
+    /// present windows remembers.
+    pub(super) fn fit(&mut self, quotas: &Quotas) -> bool {
+        if self.fits(quotas) {
+            return false;
+        }
+        let present = self.windows();
+        let fitted = |quota: &Quota| {
+            let same = present.iter().find(|window| {
+                window.span() == quota.window_millis() && window.keeps(quota.bookkeeping())
+            });
+            match (same, present.last()) {
+                (Some(same), _) => same.clone(),
+                (None, Some(longest)) => Window::inheriting(quota, longest),
+                (None, None) => Window::new(quota),
+            }
+        };
+        *self = Self::with(quotas, fitted);
+        true
+    }
+
+    /// What the windows say of a request; nothing is changed.
+    pub(super) fn judge(&self, quotas: &Quotas, cost: u32, now: u64) -> Binding {
+        if !self.fits(quotas) {
+            let mut fitted = self.clone();
+            fitted.fit(quotas);
+            return fitted.judge(quotas, cost, now);
+        }
+        let bindings = quotas.as_slice().iter().zip(self.windows()).map(|(quota, window)| {
+            binding(quota, window.verdict(quota, &window.view(quota, now), cost), cost)
+        });
+        bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now))
+    }
+
+    /// Forgets what has left, and follows the clock. True if it stepped back.
+    pub(super) fn settle(&mut self, quotas: &Quotas, now: u64) -> bool {
+        let mut stepped = false;
+        for (quota, window) in quotas.as_slice().iter().zip(self.windows_mut()) {
+            let view = window.view(quota, now);
+            stepped |= window.settle(quota, &view);
+        }
+        stepped
+    }
+
+    /// Counts a request that [`Tracked::judge`] allowed at the same `now`.
+    pub(super) fn record(&mut self, quotas: &Quotas, cost: u32, now: u64) -> Stamps {
+        let mut stamps = Stamps::default();
+        let windows = quotas.as_slice().iter().zip(self.windows_mut());
+        for ((quota, window), stamp) in windows.zip(&mut stamps.0) {
+            let view = window.view(quota, now);
+            *stamp = window.record(quota, &view, cost);
+        }
+        stamps
+    }
+
+    /// Takes an admission back, in each window where it still counts.
+    pub(super) fn refund(&mut self, stamps: &Stamps, cost: u32) -> bool {
+        let mut refunded = false;
+        for (window, &stamp) in self.windows_mut().iter_mut().zip(&stamps.0) {
+            refunded |= window.refund(stamp, cost);
+        }
+        refunded
+    }
+
+    /// See [`Window::idle`].
+    pub(super) fn idle(&self, now: u64) -> bool {
+        self.windows().iter().all(|window| window.idle(now))
+    }
+
+    /// See [`Window::follow`].
+    pub(super) fn follow(&mut self, now: u64) -> bool {
+        self.windows_mut().iter_mut().fold(false, |stepped, window| window.follow(now) | stepped)
+    }
+
+    fn fits(&self, quotas: &Quotas) -> bool {
+        match (self, quotas.as_slice()) {
+            (Self::One(window), [quota]) => suits(window, quota),
+            (Self::Many(windows), all) => {
+                windows.len() == all.len()
+                    && windows.iter().zip(all).all(|(window, quota)| {
+                        window.span() == quota.window_millis() && window.keeps(quota.bookkeeping())
+                    })
+            }
+            (Self::One(_), _) => false,
+        }
+    }
+
+    fn windows(&self) -> &[Window] {
+        match self {
+            Self::One(window) => std::slice::from_ref(window),
+            Self::Many(windows) => windows,
+        }
+    }
+
+    fn windows_mut(&mut self) -> &mut [Window] {
+        match self {
+            Self::One(window) => std::slice::from_mut(window),
+            Self::Many(windows) => windows,
+        }
+    }
+}
+
+/// What a window says, as an answer.
+#[inline]
+pub(super) fn binding(quota: &Quota, verdict: Verdict, cost: u32) -> Binding {
+    let taken = if verdict.allowed { verdict.live + cost } else { verdict.live };
+    Binding {
+        allowed: verdict.allowed,
+        quota: *quota,
+        remaining: quota.limit().saturating_sub(taken),
+        instant: verdict.instant,
+        position: 0,
+    }
+}
+
+/// Whether the single window of a key can go on under `quota`. A stamp has the same
+/// meaning under every length; a segment has not.
+#[inline]
+fn suits(window: &Window, quota: &Quota) -> bool {
+    window.keeps(quota.bookkeeping())
+        && (quota.bookkeeping() == Bookkeeping::Exact || window.span() == quota.window_millis())
+}

@@ -17,8 +17,7 @@ use crate::{
 /// others get [`IssuerError::Conflict`] and may look again. Revoking looks again by itself.
 ///
 /// ```
-/// use keyward::{Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Timestamp};
-/// use rand::rngs::SysRng;
+/// use keyward::{Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # pollster::block_on(async {
@@ -32,6 +31,7 @@ use crate::{
 ///
 /// let rotated = issuer.rotate(issued.record.id(), Grace::DAY, &mut SysRng, now).await?;
 /// assert_eq!(rotated.record.id(), issued.record.id());
+/// assert_eq!(rotated.previous_valid_until, Some(now + Grace::DAY.duration()));
 /// issuer.revoke(issued.record.id(), now).await?;
 /// # Ok(()) }) }
 /// ```
@@ -57,6 +57,9 @@ pub struct Issued {
     pub record: KeyRecord,
     /// The key. It is nowhere else.
     pub key: PlaintextKey,
+    /// After a rotation with a grace: the instant from which the secret before this one is
+    /// refused.
+    pub previous_valid_until: Option<Timestamp>,
 }
 
 /// How often a revocation looks again after losing to another change.
@@ -115,7 +118,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let secret = Secret::of(&key, &self.rules.hasher, now);
         let record = KeyRecord::issue(id, draft, secret, now)?;
         self.registry.insert(record.clone()).await?;
-        Ok(Issued { record, key })
+        Ok(Issued { record, key, previous_valid_until: None })
     }
 
     /// Takes over a key that was minted elsewhere and is known by its hash.
@@ -158,7 +161,8 @@ impl<R: KeyRegistry> Issuer<R> {
         let (found, key, secret) = self.next_secret(id, rng, now).await?;
         let record = found.record().rotate(secret, grace, now)?;
         self.registry.replace(record.clone()).await?;
-        Ok(Issued { record, key })
+        let previous_valid_until = record.retiring().last().map(|retiring| retiring.valid_until);
+        Ok(Issued { record, key, previous_valid_until })
     }
 
     /// Mints a new secret for a key whose old one leaked: it and those in their grace are
@@ -176,7 +180,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let (found, key, secret) = self.next_secret(id, rng, now).await?;
         let record = found.record().rotate_now(secret, now)?;
         self.registry.replace(record.clone()).await?;
-        Ok(Issued { record, key })
+        Ok(Issued { record, key, previous_valid_until: None })
     }
 
     /// Revokes a key for ever, with all its secrets, whatever else happens to it

@@ -15,9 +15,8 @@
 //! use std::num::NonZeroU32;
 //! use keyward::{
 //!     Access, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyStore, Limiter, MemoryStore,
-//!     Quota, Quotas, Timestamp, Verifier,
+//!     Quota, Quotas, SysRng, Timestamp, Verifier,
 //! };
-//! use rand::rngs::SysRng;
 //!
 //! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
 //! const DEFAULT: Quotas =
@@ -129,6 +128,9 @@ pub use memory::MemoryStore;
 pub use name::{KeyName, NameError};
 pub use owner::{Owner, OwnerId, Tier};
 pub use quota::{Bookkeeping, Quota, QuotaError, Quotas};
+/// The operating system's generator and the trait that minting asks for, from the `rand` that
+/// this crate uses, so that a host need not depend on the same version.
+pub use rand::{TryCryptoRng, rngs::SysRng};
 pub use scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet};
 pub use store::{
     Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, JoinError, KeyRegistry,

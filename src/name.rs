@@ -6,8 +6,8 @@ use crate::text::{Text, text_noun};
 
 /// What a person calls a key, such as `production ingest`.
 ///
-/// 1 to [`KeyName::MAX_LEN`] bytes of UTF-8 without control characters. Clones share
-/// the text.
+/// 1 to [`KeyName::MAX_LEN`] bytes of UTF-8, not blank, without control characters and
+/// marks of direction. Clones share the text.
 ///
 /// ```
 /// use keyward::{KeyName, NameError};
@@ -35,7 +35,7 @@ text_noun!(KeyName, NameError);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// The text is empty.
+    /// The text is empty or blank.
     #[error("the name is empty")]
     Empty,
     /// The text is longer than allowed.
@@ -44,7 +44,9 @@ pub enum NameError {
         /// The most bytes allowed.
         max: usize,
     },
-    /// The text holds an ASCII control character, which could forge log lines.
+    /// The text holds a control character, a line or paragraph separator, or a mark that
+    /// reverses the direction of what follows: with these a name could forge log lines and
+    /// listings.
     #[error("the name holds a control character at byte {position}")]
     ControlCharacter {
         /// Where the first one stands, in bytes from 0.
@@ -54,20 +56,35 @@ pub enum NameError {
 
 pub(crate) const fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     let bytes = text.as_bytes();
-    if bytes.is_empty() {
-        return Err(NameError::Empty);
-    }
     if bytes.len() > max {
         return Err(NameError::TooLong { max });
     }
+    let mut blank = true;
     let mut position = 0;
     while position < bytes.len() {
-        if bytes[position].is_ascii_control() {
+        if is_control(bytes, position) {
             return Err(NameError::ControlCharacter { position });
         }
+        blank = blank && bytes[position] == b' ';
         position += 1;
     }
-    Ok(())
+    if blank { Err(NameError::Empty) } else { Ok(()) }
+}
+
+/// Whether a control character, a separator of lines or paragraphs, or a mark of direction
+/// starts at `position` of UTF-8 text. On bytes, since a `const fn` cannot iterate over
+/// characters.
+const fn is_control(text: &[u8], position: usize) -> bool {
+    let byte = text[position];
+    let second = if position + 1 < text.len() { text[position + 1] } else { 0 };
+    let third = if position + 2 < text.len() { text[position + 2] } else { 0 };
+    byte.is_ascii_control()
+        // U+0080 to U+009F, the C1 controls.
+        || byte == 0xC2 && second < 0xA0
+        // U+2028 and U+2029, the separators, and U+202A to U+202E, embedding and override.
+        || byte == 0xE2 && second == 0x80 && matches!(third, 0xA8..=0xAE)
+        // U+2066 to U+2069, the isolates.
+        || byte == 0xE2 && second == 0x81 && matches!(third, 0xA6..=0xA9)
 }
 
 #[cfg(test)]
@@ -84,8 +101,21 @@ mod tests {
             ("a\0b", NameError::ControlCharacter { position: 1 }),
             ("line\nbreak", NameError::ControlCharacter { position: 4 }),
             ("\u{7f}", NameError::ControlCharacter { position: 0 }),
+            ("   ", NameError::Empty),
+            ("a\u{85}", NameError::ControlCharacter { position: 1 }),
+            ("a\u{9b}31m", NameError::ControlCharacter { position: 1 }),
+            ("\u{2028}", NameError::ControlCharacter { position: 0 }),
+            ("ab\u{202e}", NameError::ControlCharacter { position: 2 }),
+            ("\u{2067}a", NameError::ControlCharacter { position: 0 }),
         ] {
             assert_eq!(KeyName::new(bad), Err(error), "{bad:?}");
+        }
+        for code in 0..=u32::from(char::MAX) {
+            let Some(character) = char::from_u32(code) else { continue };
+            let refused = character.is_control()
+                || matches!(code, 0x2028..=0x202E | 0x2066..=0x2069)
+                || character == ' ';
+            assert_eq!(KeyName::new(&character.to_string()).is_err(), refused, "U+{code:04X}");
         }
         assert!(KeyName::new(&"x".repeat(KeyName::MAX_LEN)).is_ok());
         let long = "x".repeat(1 << 20);

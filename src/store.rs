@@ -463,6 +463,18 @@ impl<S: KeyStore> DynKeyStore for S {
     }
 }
 
+impl fmt::Debug for dyn DynKeyStore + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynKeyStore").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for dyn DynKeyRegistry + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynKeyRegistry").finish_non_exhaustive()
+    }
+}
+
 impl KeyStore for dyn DynKeyStore + '_ {
     type Error = StoreError;
 
@@ -608,7 +620,7 @@ mod tests {
         let owner = OwnerId::from_static("proj_abc123");
         let listed = spawn(async move {
             let confined = issuer.within(owner.clone());
-            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.records.len())
+            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.keys.len())
         });
         assert_eq!(listed, 0);
     }

@@ -15,9 +15,10 @@ use crate::text::{Text, text_noun};
 pub struct Hint(Text);
 
 impl Hint {
-    /// The most bytes a hint can have: the longest prefix and 12 characters of the
-    /// body, and some for the decoration of existing tables.
-    pub const MAX_LEN: usize = 40;
+    /// The most bytes a hint can have: the longest prefix and 12 characters of the body.
+    /// A key has more than that, but for the shortest formats, so one that was put in the
+    /// wrong column of an imported table is refused and not shown.
+    pub const MAX_LEN: usize = 35;
 
     const fn check(text: &str) -> Result<(), HintError> {
         let bytes = text.as_bytes();

@@ -608,7 +608,7 @@ mod tests {
         let owner = OwnerId::from_static("proj_abc123");
         let listed = spawn(async move {
             let confined = issuer.within(owner.clone());
-            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.records.len())
+            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.keys.len())
         });
         assert_eq!(listed, 0);
     }

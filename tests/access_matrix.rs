@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use keyward::{
     Access, Caller, CatalogError, Forbidden, Found, Grace, HashScheme, Issuer, IssuerError,
-    KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyRecord, KeyRecordParts,
-    KeyState, Kind, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota, Quotas,
-    RetiringSecret, Scope, ScopeCatalog, ScopeError, ScopeSet, Secret, Tier, Timestamp, Verified,
-    Verifier, VerifyError,
+    JoinError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyRecord,
+    KeyRecordParts, KeyState, Kind, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
+    Quotas, RetiringSecret, Scope, ScopeCatalog, ScopeError, ScopeSet, Secret, Tier, Timestamp,
+    Verified, Verifier, VerifyError,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -50,6 +50,10 @@ fn lookup(kind: Kind, digit: char) -> Lookup {
     Verifier::new(KeyHasher::sha256()).lookup(&formats().parse(&token).unwrap())
 }
 
+fn hash(lookup: &Lookup) -> KeyHash {
+    *lookup.hashes().next().unwrap()
+}
+
 fn owner_id(text: &str) -> OwnerId {
     text.parse().unwrap()
 }
@@ -60,14 +64,14 @@ fn forged(lookup: &Lookup, scopes: &[&str], owner: &str) -> KeyRecord {
     let scopes = scopes.iter().map(|scope| Scope::new(scope).unwrap());
     let draft = KeyDraft::new(owner_id(owner), "a key".parse().unwrap())
         .with_scopes(ScopeSet::new(scopes).unwrap());
-    let secret = Secret::new(lookup.hashes()[0], lookup.kind(), now());
+    let secret = Secret::new(hash(lookup), lookup.kind(), now());
     KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap()
 }
 
 fn owned(record: KeyRecord, tier: Option<&str>) -> Found {
     let mut owner = Owner::new(record.owner().clone());
     owner.tier = tier.map(|tier| Tier::new(tier).unwrap());
-    Found { record: Arc::new(record), owner: Arc::new(owner) }
+    Found::join(record, Arc::new(owner)).unwrap()
 }
 
 // ---------------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ fn the_whole_matrix() {
                             .filter(|scope| ceiling.is_none_or(|all| words(all).contains(scope)))
                             .collect();
                         let verified =
-                            verifier.verify(lookup.clone(), Some(found.clone()), now()).unwrap();
+                            verifier.verify(&lookup, Some(found.clone()), now()).unwrap();
                         let shown = verified.scopes().to_string();
                         assert_eq!(words(&shown), holds, "{kind} {written}");
                         for route in &routes {
@@ -297,7 +301,7 @@ fn the_rows_of_the_documents() {
     ] {
         let lookup = lookup(kind, 'b');
         let found = owned(forged(&lookup, &words(scopes), "org_a"), Some(tier));
-        let verified = verifier.verify(lookup, Some(found), now()).unwrap();
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
         let access = &routes.iter().find(|each| each.name == route).unwrap().access;
         assert_eq!(verified.authorize(access).is_ok(), admitted, "{route} {kind} {scopes} {tier}");
     }
@@ -309,7 +313,7 @@ fn nothing_is_open_by_default() {
     let lookup = lookup(API, 'c');
     let all = ["read:lucent", "write:issues"];
     let found = owned(forged(&lookup, &all, "org_a"), Some("enterprise"));
-    let powerful = verifier.verify(lookup.clone(), Some(found), now()).unwrap();
+    let powerful = verifier.verify(&lookup, Some(found), now()).unwrap();
     let enterprise = Tier::from_static("enterprise");
     for (what, access) in [
         ("no kinds", Access::kinds([])),
@@ -334,7 +338,7 @@ fn nothing_is_open_by_default() {
 
     // A key without scopes and an owner without a tier pass nothing that asks for one.
     let found = owned(forged(&lookup, &[], "org_a"), None);
-    let plain = verifier.verify(lookup, Some(found), now()).unwrap();
+    let plain = verifier.verify(&lookup, Some(found), now()).unwrap();
     assert!(plain.clone().authorize(&Access::scope(READ)).is_err());
     assert_eq!(
         plain.clone().authorize(&Access::any_key().tier_in([enterprise])).err(),
@@ -348,7 +352,7 @@ fn a_refusal_says_what_is_missing() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let lookup = lookup(API, 'd');
     let found = owned(forged(&lookup, &["read:lucent"], "org_a"), Some("standard"));
-    let verified = verifier.verify(lookup, Some(found), now()).unwrap();
+    let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
     let both = Access::scope(READ).and_scope(WRITE);
     let refused = verified.clone().authorize(&both).unwrap_err();
     assert_eq!(refused, Forbidden::Scope { missing: WRITE });
@@ -461,7 +465,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
         let old = lookup(MCP, digit);
         let draft = KeyDraft::new(owner_id("org_a"), "old".parse().unwrap())
             .with_scopes(scopes.parse().unwrap());
-        let secret = Secret::new(old.hashes()[0], MCP, now());
+        let secret = Secret::new(hash(&old), MCP, now());
         let record = block_on(issuer.import(draft, secret, &mut rng, now())).unwrap();
         let rotated = block_on(issuer.rotate(record.id(), Grace::DAY, &mut rng, now()));
         match rotated {
@@ -470,7 +474,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
                 assert_eq!(rotated.record.kind(), API);
                 assert_eq!(rotated.key.kind(), API);
                 let found = issuer.registry().find_sync(&old);
-                let verified = verifier.verify(old, found, now()).unwrap();
+                let verified = verifier.verify(&old, found, now()).unwrap();
                 assert_eq!(verified.kind(), MCP, "in grace it is what it was");
                 assert_eq!(verified.key_id(), record.id());
             }
@@ -478,7 +482,8 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
                 assert!(!fits);
                 let refused = CatalogError::AboveCeiling { scope: WRITE, kind: API };
                 assert_eq!(error, IssuerError::Catalog(refused));
-                assert_eq!(*issuer.registry().get_sync(record.id()).unwrap(), record);
+                let stored = issuer.registry().get_sync(record.id()).unwrap();
+                assert_eq!(*stored.record(), record);
             }
         }
     }
@@ -511,7 +516,7 @@ fn the_tier_is_the_owner_s_and_reaches_all_keys_at_once() {
         }
         for lookup in &lookups {
             let found = store.find_sync(lookup);
-            let verified = verifier.verify(lookup.clone(), found, now()).unwrap();
+            let verified = verifier.verify(lookup, found, now()).unwrap();
             assert_eq!(verified.authorize(&compliance).is_ok(), admitted);
         }
     }
@@ -531,9 +536,10 @@ fn quotas_are_the_key_s_own_else_its_owner_s() {
     ] {
         let mut parts = forged(&lookup, &[], "org_a").into_parts();
         parts.quotas = own.map(quotas);
-        let mut found = owned(parts.build().unwrap(), None);
-        Arc::make_mut(&mut found.owner).quotas = owner_s.map(quotas);
-        let verified = verifier.verify(lookup.clone(), Some(found), now()).unwrap();
+        let mut owner = Owner::new(owner_id("org_a"));
+        owner.quotas = owner_s.map(quotas);
+        let found = Found::join(parts.build().unwrap(), Arc::new(owner)).unwrap();
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
         assert_eq!(verified.quotas().copied(), expected.map(quotas));
     }
 }
@@ -560,7 +566,7 @@ fn an_issuer_confined_to_an_owner_sees_no_other_s_keys() {
         let foreign = Some(IssuerError::ForeignOwner);
         assert_eq!(ours.list(&owner_id("org_b"), page).await.err(), foreign);
         assert_eq!(ours.issue(API, draft("org_b"), &mut rng, now()).await.err(), foreign);
-        assert_eq!(*issuer.get(id).await.unwrap(), theirs.record, "nothing has changed");
+        assert_eq!(*issuer.get(id).await.unwrap().record(), theirs.record, "nothing has changed");
         let own = ours.issue(API, draft("org_a"), &mut rng, now()).await.unwrap();
         assert!(ours.revoke(own.record.id(), now()).await.is_ok());
     });
@@ -576,16 +582,16 @@ fn proof_comes_before_state() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (presented, other) = (lookup(API, '7'), lookup(API, '8'));
     let hour = std::time::Duration::from_secs(3_600);
-    for bits in 0_u32..1 << 8 {
+    for bits in 0_u32..1 << 7 {
         let wrong = |bit: u32| bits >> bit & 1 == 1;
-        let [mismatch, kind, owner, clock, revoked, expired, suspended, past_grace] =
-            [0, 1, 2, 3, 4, 5, 6, 7].map(wrong);
-        let hash = if mismatch {
+        let [mismatch, kind, clock, revoked, expired, suspended, past_grace] =
+            [0, 1, 2, 3, 4, 5, 6].map(wrong);
+        let stored = if mismatch {
             KeyHash::new(HashScheme::Sha256Secret, [9; 32])
         } else {
-            presented.hashes()[0]
+            hash(&presented)
         };
-        let mut secret = Secret::new(hash, if kind { OAT } else { API }, now());
+        let mut secret = Secret::new(stored, if kind { OAT } else { API }, now());
         let before = now().saturating_sub(hour);
         let mut parts = KeyRecordParts::new(
             KeyId::from_bytes([1; 16]),
@@ -594,7 +600,7 @@ fn proof_comes_before_state() {
             secret.clone(),
         );
         if past_grace {
-            secret.hash = other.hashes()[0];
+            secret.hash = hash(&other);
             let retiring = std::mem::replace(&mut parts.current, secret);
             parts.retiring = vec![RetiringSecret::new(retiring, before)];
         }
@@ -608,14 +614,14 @@ fn proof_comes_before_state() {
         if revoked {
             parts.state = KeyState::Revoked { since: now() };
         }
-        let mut found = owned(parts.build().unwrap(), None);
-        if owner {
-            found.owner = Arc::new(Owner::new(owner_id("org_b")));
-        }
+        let record = parts.build().unwrap();
+        // Whatever else is wrong, another owner's tier and quotas are not to be had.
+        let stranger = Arc::new(Owner::new(owner_id("org_b")));
+        assert_eq!(Found::join(record.clone(), stranger), Err(JoinError), "{bits:07b}");
+        let found = owned(record, None);
         let expected = [
             (mismatch, VerifyError::Mismatch),
             (kind, VerifyError::WrongKind),
-            (owner, VerifyError::WrongOwner),
             (clock, VerifyError::ClockBehind),
             (revoked, VerifyError::Revoked),
             (expired, VerifyError::Expired),
@@ -624,10 +630,26 @@ fn proof_comes_before_state() {
         ]
         .into_iter()
         .find_map(|(applies, error)| applies.then_some(error));
-        let result = verifier.verify(presented.clone(), Some(found), now());
-        assert_eq!(result.err(), expected, "{bits:08b}");
+        let result = verifier.verify(&presented, Some(found), now());
+        assert_eq!(result.err(), expected, "{bits:07b}");
     }
-    assert_eq!(verifier.verify(presented, None, now()).err(), Some(VerifyError::Unknown));
+    assert_eq!(verifier.verify(&presented, None, now()).err(), Some(VerifyError::Unknown));
+}
+
+/// A store whose tables contradict each other has nothing to answer with but an error: a
+/// record with another owner's tier and quotas cannot be made.
+#[test]
+fn a_record_is_joined_with_its_own_owner_alone() {
+    let record = forged(&lookup(API, '9'), &["read:lucent"], "org_a");
+    for stranger in ["org_b", "ORG_A", "org_", "org_a1", "org_a/"] {
+        let stranger = Owner::new(owner_id(stranger)).with_tier(Tier::from_static("enterprise"));
+        let refused = Found::join(record.clone(), Arc::new(stranger)).unwrap_err();
+        assert_eq!(refused, JoinError);
+        assert!(!format!("{refused:?} {refused}").contains("org"), "{refused:?}");
+    }
+    let own = Arc::new(Owner::new(owner_id("org_a")).with_tier(Tier::from_static("standard")));
+    let found = Found::join(record.clone(), Arc::clone(&own)).unwrap();
+    assert_eq!((found.record(), found.owner()), (&record, &own));
 }
 
 /// The digest of another kind's key is another digest, but a store could say otherwise.
@@ -635,13 +657,13 @@ fn proof_comes_before_state() {
 fn a_secret_counts_for_the_kind_it_was_minted_as() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (pk, api) = (lookup(PK, '4'), lookup(API, '4'));
-    assert_ne!(pk.hashes()[0], api.hashes()[0], "the same body under another prefix");
+    assert_ne!(hash(&pk), hash(&api), "the same body under another prefix");
     let record = forged(&api, &["read:lucent"], "org_a");
-    let result = verifier.verify(pk.clone(), Some(owned(record, None)), now());
+    let result = verifier.verify(&pk, Some(owned(record, None)), now());
     assert_eq!(result.err(), Some(VerifyError::Mismatch));
     let mut parts = forged(&api, &["read:lucent"], "org_a").into_parts();
-    parts.current.hash = pk.hashes()[0];
-    let result = verifier.verify(pk, Some(owned(parts.build().unwrap(), None)), now());
+    parts.current.hash = hash(&pk);
+    let result = verifier.verify(&pk, Some(owned(parts.build().unwrap(), None)), now());
     assert_eq!(result.err(), Some(VerifyError::WrongKind));
 }
 
@@ -650,7 +672,7 @@ fn deadlines_are_refused_at_the_deadline() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (old, new) = (lookup(API, '5'), lookup(API, '6'));
     let grace = Grace::new(std::time::Duration::from_millis(10)).unwrap();
-    let secret = Secret::new(new.hashes()[0], API, now());
+    let secret = Secret::new(hash(&new), API, now());
     let rotated = forged(&old, &[], "org_a").rotate(secret, grace, now()).unwrap();
     let deadline = rotated.retiring()[0].valid_until;
     let at = |offset: i64| {
@@ -658,7 +680,7 @@ fn deadlines_are_refused_at_the_deadline() {
     };
     let verify = |lookup: &Lookup, record: &KeyRecord, now| {
         let found = Some(owned(record.clone(), None));
-        verifier.verify(lookup.clone(), found, now).map(|verified| verified.matched())
+        verifier.verify(lookup, found, now).map(|verified| verified.matched())
     };
     let retiring = MatchedSecret::Retiring { valid_until: deadline };
     for (offset, expected) in [
@@ -694,7 +716,6 @@ fn refusals_have_their_status() {
         (VerifyError::Expired, 401),
         (VerifyError::Suspended, 401),
         (VerifyError::PastGrace, 401),
-        (VerifyError::WrongOwner, 503),
         (VerifyError::ClockBehind, 503),
     ] {
         assert_eq!(error.status(), status, "{error:?}");

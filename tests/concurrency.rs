@@ -81,12 +81,12 @@ impl KeyRegistry for Together {
         self.store.replace(record).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, Infallible> {
-        let record = self.store.get_sync(id);
+    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
+        let found = self.store.get_sync(id);
         if self.wait.load(Ordering::SeqCst) {
             self.readers.wait();
         }
-        Ok(record)
+        Ok(found)
     }
 
     async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
@@ -147,13 +147,13 @@ fn of_rotations_of_the_same_record_exactly_one_wins() {
         }
         let won = won.into_iter().next().unwrap().unwrap();
         let stored = together.store.get_sync(id).unwrap();
-        assert_eq!(*stored, won.record);
-        assert_eq!(stored.revision(), round as u64 + 1);
+        assert_eq!(*stored.record(), won.record);
+        assert_eq!(stored.record().revision(), round as u64 + 1);
         // The winner's key works; the one before is in its grace, or was ended at once.
         let verify = |key: &PlaintextKey, now| {
             let lookup = lookup(&verifier, key);
             let found = together.store.find_sync(&lookup);
-            verifier.verify(lookup, found, now).map(|verified| verified.key_id())
+            verifier.verify(&lookup, found, now).map(|verified| verified.key_id())
         };
         assert_eq!(verify(&won.key, now), Ok(id));
         let before = verify(&current, now);
@@ -191,7 +191,7 @@ fn no_rotation_is_lost_and_none_counts_twice() {
     });
     let distinct: HashSet<u64> = revisions.iter().copied().collect();
     assert_eq!(distinct.len(), revisions.len(), "one revision was won twice");
-    let last = issuer.registry().get_sync(id).unwrap().revision();
+    let last = issuer.registry().get_sync(id).unwrap().record().revision();
     assert_eq!(revisions.len() as u64, last - 1, "a win was lost");
 }
 
@@ -239,7 +239,7 @@ fn a_revocation_wins_against_any_rotation() {
                         let keys = keys.lock().unwrap();
                         let lookup = lookup(verifier, keys.last().unwrap());
                         let found = issuer.registry().find_sync(&lookup);
-                        let verified = verifier.verify(lookup, found, start());
+                        let verified = verifier.verify(&lookup, found, start());
                         assert!(!(is_revoked && verified.is_ok()), "a revoked key was accepted");
                     }
                 });
@@ -254,7 +254,7 @@ fn a_revocation_wins_against_any_rotation() {
         for key in keys.into_inner().unwrap() {
             let lookup = lookup(&verifier, &key);
             let found = issuer.registry().find_sync(&lookup);
-            let result = verifier.verify(lookup, found, start());
+            let result = verifier.verify(&lookup, found, start());
             assert!(matches!(result, Err(VerifyError::Revoked | VerifyError::Unknown)));
         }
     }
@@ -293,9 +293,9 @@ fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
             assert!(results.iter().all(|(_, result)| result.is_ok() || *result == Err(expected)));
             // The losers left nothing behind: no record, no secret, no place in a listing.
             assert_eq!(store.len(), 1);
-            let listed = store.list_sync(&OWNER, Page::first(100)).records;
+            let listed = store.list_sync(&OWNER, Page::first(100)).keys;
             assert_eq!(listed.len(), 1);
-            assert_eq!(listed[0].id(), won[0].0);
+            assert_eq!(listed[0].record().id(), won[0].0);
             let found =
                 keys.iter().filter(|key| store.find_sync(&lookup(&verifier, key)).is_some());
             assert_eq!(found.count(), 1);
@@ -323,7 +323,7 @@ fn readers_find_a_valid_secret_throughout_rotations() {
                 let _finish = Finish(&done);
                 while !is_done(&done) {
                     let found = issuer.registry().find_sync(&old);
-                    let verified = verifier.verify(old.clone(), found, start()).unwrap();
+                    let verified = verifier.verify(&old, found, start()).unwrap();
                     assert_eq!((verified.key_id(), verified.owner_id()), (id, &OWNER));
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
@@ -376,10 +376,12 @@ impl Moving {
     }
 
     fn turn(&self, lookup: &Lookup) {
-        let [a, b] = lookup.hashes() else { panic!("two candidates") };
-        let record = self.store.get_sync(KeyId::from_bytes([1; 16])).unwrap();
-        let (old, new) = if record.current().hash == *a { (a, b) } else { (b, a) };
-        self.store.replace_sync(record.rehash(old, *new).unwrap()).unwrap();
+        let hashes: Vec<_> = lookup.hashes().copied().collect();
+        let [a, b] = hashes[..] else { panic!("two candidates") };
+        let found = self.store.get_sync(KeyId::from_bytes([1; 16])).unwrap();
+        let record = found.record();
+        let (old, new) = if record.current().hash == a { (a, b) } else { (b, a) };
+        self.store.replace_sync(record.rehash(&old, new).unwrap()).unwrap();
     }
 }
 
@@ -483,16 +485,16 @@ fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
 
 /// All keys as one page after another of the largest size, without a race in between.
 fn keys_of(store: &MemoryStore) -> Vec<Cursor> {
-    let records = store.list_sync(&OWNER, Page::first(Page::MAX_SIZE)).records;
-    records.iter().map(|record| Cursor::of(record)).collect()
+    let keys = store.list_sync(&OWNER, Page::first(Page::MAX_SIZE)).keys;
+    keys.iter().map(|found| Cursor::of(found.record())).collect()
 }
 
 fn walk(store: &MemoryStore, mut page: Page, all: bool) -> Vec<Cursor> {
     let mut seen = Vec::new();
     loop {
         let listing = if all { store.list_all_sync(page) } else { store.list_sync(&OWNER, page) };
-        assert!(listing.records.len() <= page.size());
-        seen.extend(listing.records.iter().map(|record| Cursor::of(record)));
+        assert!(listing.keys.len() <= page.size());
+        seen.extend(listing.keys.iter().map(|found| Cursor::of(found.record())));
         match listing.next {
             Some(next) => page = page.after(next),
             None => return seen,
@@ -524,8 +526,8 @@ fn changes_to_different_keys_all_win() {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let listed = issuer.registry().list_sync(&OWNER, Page::first(100)).records;
+    let listed = issuer.registry().list_sync(&OWNER, Page::first(100)).keys;
     let found: BTreeMap<KeyId, u64> =
-        listed.iter().map(|record| (record.id(), record.revision())).collect();
+        listed.iter().map(Found::record).map(|record| (record.id(), record.revision())).collect();
     assert_eq!(found, expected);
 }

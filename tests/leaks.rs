@@ -225,7 +225,7 @@ fn no_value_shows_the_key() {
 
         let found = issuer.registry().find_sync(&lookup);
         canary.debug("Found", &found);
-        let verified = verifier.verify(lookup.clone(), found.clone(), now()).unwrap();
+        let verified = verifier.verify(&lookup, found.clone(), now()).unwrap();
         canary.debug("Verified", &verified);
         canary.debug("MatchedSecret", &verified.matched());
         canary.debug("Rehash", verified.rehash().expect("it is under an older scheme"));
@@ -260,11 +260,12 @@ fn no_value_shows_the_key() {
             VerifyError::Unknown,
             VerifyError::Mismatch,
             VerifyError::WrongKind,
-            VerifyError::WrongOwner,
             VerifyError::PastGrace,
         ] {
             canary.error("VerifyError", &error);
         }
+        let stranger = Arc::new(Owner::new("proj_other".parse().unwrap()));
+        canary.fails("JoinError", Found::join(record, stranger));
     }
 }
 
@@ -396,7 +397,6 @@ fn no_panic_repeats_a_key_given_by_mistake() {
 // ---------------------------------------------------------------------------------------
 // Serde.
 
-#[cfg(feature = "serde")]
 mod serialized {
     use super::*;
     use keyward::{KeyRecordParts, RetiringSecret, ScannerRule};
@@ -507,14 +507,14 @@ fn a_log_line_of_everything_is_safe() {
     let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap();
     let mut line = String::new();
     let owner = Owner::new(record.owner().clone());
-    let found = Found { record: Arc::new(record), owner: Arc::new(owner) };
+    let found = Found::join(record, Arc::new(owner)).unwrap();
     let formats = formats();
     let key = canary.key().to_owned();
     let presented = formats.parse(&key).unwrap();
     let verifier = Verifier::new(KeyHasher::sha256());
     let lookup = verifier.lookup(&presented);
     write!(line, "{presented:?} {lookup:?} {found:?} ").unwrap();
-    let verified = verifier.verify(lookup, Some(found), now());
+    let verified = verifier.verify(&lookup, Some(found), now());
     write!(line, "{verified:?} {verifier:?} {formats:?}").unwrap();
     canary.text("a log line", &line);
     assert!(line.contains("proj_abc123") && line.contains(canary.key.hint().as_str()));

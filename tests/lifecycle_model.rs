@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use keyward::{
-    Found, Grace, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyName,
+    Found, Grace, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyName,
     KeyRecord, KeyState, KeyStatus, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
     ReplaceError, Scope, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
     VerifyError,
@@ -175,7 +175,7 @@ struct Library {
     rotate_now: fn(&KeyRecord, Secret, Timestamp) -> Result<KeyRecord, TransitionError>,
     revoke: fn(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
     expire_at: fn(&KeyRecord, Timestamp, Timestamp) -> Result<KeyRecord, TransitionError>,
-    verify: fn(&Verifier, Lookup, Option<Found>, Timestamp) -> Result<Verified, VerifyError>,
+    verify: fn(&Verifier, &Lookup, Option<Found>, Timestamp) -> Result<Verified, VerifyError>,
     replace: fn(&MemoryStore, KeyRecord) -> Result<(), ReplaceError<Infallible>>,
 }
 
@@ -221,7 +221,7 @@ impl Pool {
 
     fn secret(&self, secret: usize, now: u64) -> Secret {
         let lookup = &self.lookups[secret];
-        Secret::new(lookup.hashes()[0], lookup.kind(), at(now))
+        Secret::new(*hash(lookup), lookup.kind(), at(now))
     }
 
     fn draft(&self) -> KeyDraft {
@@ -229,17 +229,24 @@ impl Pool {
     }
 
     fn digest(&self, secret: usize) -> &[u8; 32] {
-        self.lookups[secret].hashes()[0].digest()
+        hash(&self.lookups[secret]).digest()
+    }
+
+    /// What a store would hold.
+    fn join(&self, record: KeyRecord) -> Result<Found, String> {
+        Found::join(record, Arc::clone(&self.owner)).map_err(|error| error.to_string())
     }
 
     /// What a store would find: a record that holds the hash.
-    fn find(&self, record: &Arc<KeyRecord>, secret: usize) -> Option<Found> {
+    fn find(&self, stored: &Found, secret: usize) -> Option<Found> {
         let digest = self.digest(secret);
-        record
-            .hashes()
-            .any(|held| held.digest() == digest)
-            .then(|| Found { record: Arc::clone(record), owner: Arc::clone(&self.owner) })
+        stored.record().hashes().any(|held| held.digest() == digest).then(|| stored.clone())
     }
+}
+
+/// The one hash of a secret that is looked up under one scheme.
+fn hash(lookup: &Lookup) -> &KeyHash {
+    lookup.hashes().next().expect("a lookup has a hash")
 }
 
 fn at(millis: u64) -> Timestamp {
@@ -309,7 +316,7 @@ impl Operation {
 struct Life<'p> {
     pool: &'p Pool,
     library: &'p Library,
-    record: Arc<KeyRecord>,
+    stored: Found,
     log: Vec<Event>,
     now: u64,
     minted: usize,
@@ -344,7 +351,11 @@ impl<'p> Life<'p> {
             (KeyRecord::import(ID, draft, secret, at(now)), born)
         };
         let log = vec![Event::Issued { at: born, secret: 0, expiry }];
-        Self { pool, library, record: Arc::new(record.unwrap()), log, now, minted: 1 }
+        Self { pool, library, stored: pool.join(record.unwrap()).unwrap(), log, now, minted: 1 }
+    }
+
+    fn record(&self) -> &KeyRecord {
+        self.stored.record()
     }
 
     /// Does one thing to the subject, and to the model what the model says it should do.
@@ -371,15 +382,15 @@ impl<'p> Life<'p> {
                         expected = Err(TransitionError::TooManyRetiring);
                     }
                     let promised = Grace::new(Duration::from_millis(grace)).unwrap();
-                    let found = (self.library.rotate)(&self.record, new, promised, at(now));
+                    let found = (self.library.rotate)(self.record(), new, promised, at(now));
                     (expected, found, Event::Rotated { at: now, secret, grace })
                 } else {
-                    let found = (self.library.rotate_now)(&self.record, new, at(now));
+                    let found = (self.library.rotate_now)(self.record(), new, at(now));
                     (expected, found, Event::RotatedNow { secret })
                 }
             }
             Operation::Revoke => {
-                let found = (self.library.revoke)(&self.record, at(now));
+                let found = (self.library.revoke)(self.record(), at(now));
                 (Ok(()), found, Event::Revoked { at: now })
             }
             Operation::Suspend => {
@@ -390,14 +401,14 @@ impl<'p> Life<'p> {
                 } else {
                     Ok(())
                 };
-                (expected, self.record.suspend(at(now)), Event::Suspended { at: now })
+                (expected, self.record().suspend(at(now)), Event::Suspended { at: now })
             }
             Operation::Resume => {
                 let mut expected = alive(&self.log, now);
                 if expected.is_ok() && suspended_since(&self.log).is_none() {
                     expected = Err(TransitionError::NotSuspended);
                 }
-                (expected, self.record.resume(at(now)), Event::Resumed)
+                (expected, self.record().resume(at(now)), Event::Resumed)
             }
             Operation::Expire => {
                 let to = now.saturating_add_signed(rng.random_range(-2..=2_000));
@@ -405,7 +416,7 @@ impl<'p> Life<'p> {
                 if expected.is_ok() && to <= now {
                     expected = Err(TransitionError::ExpiryInPast);
                 }
-                let found = (self.library.expire_at)(&self.record, at(to), at(now));
+                let found = (self.library.expire_at)(self.record(), at(to), at(now));
                 (expected, found, Event::ExpirySet { to })
             }
             Operation::Advance => {
@@ -431,7 +442,7 @@ impl<'p> Life<'p> {
             found.map(|_| ())
         );
         if let Ok(record) = found {
-            self.record = Arc::new(record);
+            self.stored = self.pool.join(record)?;
             self.log.push(event);
             if secrets(&self.log).next_back() == Some(self.minted) {
                 self.minted += 1;
@@ -450,8 +461,8 @@ impl<'p> Life<'p> {
     }
 
     fn verify(&self, secret: usize, now: u64) -> Result<Verified, VerifyError> {
-        let found = self.pool.find(&self.record, secret);
-        let lookup = self.pool.lookups[secret].clone();
+        let found = self.pool.find(&self.stored, secret);
+        let lookup = &self.pool.lookups[secret];
         (self.library.verify)(&self.pool.verifier, lookup, found, at(now))
     }
 
@@ -484,14 +495,14 @@ impl<'p> Life<'p> {
     }
 
     fn check_status(&self) -> Checked {
-        let (found, expected) = (self.record.status(at(self.now)), status(&self.log, self.now));
+        let (found, expected) = (self.record().status(at(self.now)), status(&self.log, self.now));
         ensure!(found == expected, "{found:?}, not {expected:?}");
         Ok(())
     }
 
     /// What the record says of itself at any time, against the model.
     fn check_record(&self) -> Checked {
-        let (record, log) = (&self.record, &self.log);
+        let (record, log) = (self.record(), &self.log);
         ensure!(record.revision() == log.len() as u64, "revision {}", record.revision());
         let state = match (revoked_since(log), suspended_since(log)) {
             (Some(since), _) => KeyState::Revoked { since: at(since) },
@@ -610,7 +621,7 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut promised: Vec<(usize, Timestamp)> = Vec::new();
     let quotas = QUOTA.into();
     live(pool, library, &ROTATING, seed, |life, operation| {
-        let record = &life.record;
+        let record = life.record();
         ensure!(record.id() == ID, "another id");
         ensure!(*record.owner() == OWNER && *record.name() == NAME, "another owner or name");
         ensure!(*record.scopes() == pool.scopes, "other scopes");
@@ -621,7 +632,7 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
         }
         for (secret, deadline) in &promised {
             if at(life.now) < *deadline
-                && life.record.status(at(life.now)) == KeyStatus::Active
+                && life.record().status(at(life.now)) == KeyStatus::Active
                 && !clock_is_behind(&life.log, life.now)
             {
                 let verified = life
@@ -649,21 +660,21 @@ fn invariant_4(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut deadlines = [None::<Timestamp>; POOL];
     let mut revision = 0;
     live(pool, library, &AT_THE_EDGE, seed, |life, operation| {
-        if life.record.revision() == revision && operation.is_some() {
+        if life.record().revision() == revision && operation.is_some() {
             return Ok(()); // what is asked here depends on the record alone
         }
-        revision = life.record.revision();
+        revision = life.record().revision();
         for (secret, deadline) in deadlines.iter_mut().enumerate().take(life.minted) {
             let digest = life.pool.digest(secret);
             let held =
-                life.record.retiring().iter().find(|held| held.secret.hash.digest() == digest);
+                life.record().retiring().iter().find(|held| held.secret.hash.digest() == digest);
             if let Some(held) = held {
                 ensure!(
                     deadline.is_none_or(|deadline| held.valid_until <= deadline),
                     "the deadline of secret {secret} moved from {deadline:?} to {:?}",
                     held.valid_until
                 );
-                let expiry = life.record.expires_at().unwrap_or(Timestamp::MAX);
+                let expiry = life.record().expires_at().unwrap_or(Timestamp::MAX);
                 ensure!(held.valid_until <= expiry, "secret {secret} outlasts its key");
                 *deadline = Some(held.valid_until);
             }
@@ -684,7 +695,7 @@ fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
     live(pool, library, &DYING, seed, |life, operation| {
         revoked |= operation == Some(Operation::Revoke);
         if revoked {
-            ensure!(matches!(life.record.state(), KeyState::Revoked { .. }), "revoked no more");
+            ensure!(matches!(life.record().state(), KeyState::Revoked { .. }), "revoked no more");
             for secret in 0..life.minted {
                 for now in [life.now, START, START + 400 * DAY] {
                     ensure!(life.verify(secret, now).is_err(), "secret {secret} works at {now}");
@@ -693,10 +704,11 @@ fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
         }
         // A change to an expired key may revoke or suspend it, and nothing else.
         let (revision, expired) = before;
-        let changed = life.record.revision() != revision;
+        let changed = life.record().revision() != revision;
         let may = matches!(operation, Some(Operation::Revoke | Operation::Suspend) | None);
         ensure!(!(expired && changed && !may), "an expired key was changed");
-        before = (life.record.revision(), life.record.status(at(life.now)) == KeyStatus::Expired);
+        before =
+            (life.record().revision(), life.record().status(at(life.now)) == KeyStatus::Expired);
         Ok(())
     })
 }
@@ -729,7 +741,8 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
         let (base, attempt) = match rng.random_range(0..10) {
             0..4 => {
                 let found = store.get_sync(ID);
-                ensure!(found.as_deref() == Some(&accepted[latest]), "not the latest record");
+                let found = found.as_ref().map(Found::record);
+                ensure!(found == Some(&accepted[latest]), "not the latest record");
                 held[client] = latest;
                 continue;
             }
@@ -762,16 +775,20 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
             accepted.push(attempt);
         }
         let latest = &accepted[accepted.len() - 1];
-        ensure!(store.get_sync(ID).as_deref() == Some(latest), "the store holds another record");
+        let stored = store.get_sync(ID);
+        ensure!(
+            stored.as_ref().map(Found::record) == Some(latest),
+            "the store holds another record"
+        );
         // Exactly the secrets of the latest record are found, and lead to it.
         for lookup in pool.lookups.iter().take(minted) {
-            let digest = lookup.hashes()[0];
+            let digest = *hash(lookup);
             let secret_is_held = latest.current().hash == digest
                 || latest.retiring().iter().any(|held| held.secret.hash == digest);
             let found = store.find_sync(lookup);
             ensure!(found.is_some() == secret_is_held, "found {found:?} of {latest:?}");
             ensure!(
-                found.is_none_or(|found| *found.record == *latest),
+                found.is_none_or(|found| found.record() == latest),
                 "an older record was found"
             );
         }
@@ -862,7 +879,7 @@ mod planted {
         let library = Library {
             verify: |verifier, lookup, found, now| {
                 let earlier = at(now.as_unix_millis() - 1);
-                match verifier.verify(lookup.clone(), found.clone(), now) {
+                match verifier.verify(lookup, found.clone(), now) {
                     Err(VerifyError::PastGrace) => verifier.verify(lookup, found, earlier),
                     result => result,
                 }
@@ -877,7 +894,7 @@ mod planted {
         let library = Library {
             verify: |verifier, lookup, found, now| {
                 let later = now + Duration::from_millis(1);
-                match verifier.verify(lookup.clone(), found.clone(), later) {
+                match verifier.verify(lookup, found.clone(), later) {
                     Err(VerifyError::PastGrace) => Err(VerifyError::PastGrace),
                     _ => verifier.verify(lookup, found, now),
                 }
@@ -970,18 +987,18 @@ mod planted {
     fn a_revocation_that_spares_older_secrets_is_caught() {
         let library = Library {
             verify: |verifier, lookup, found, now| {
-                let result = verifier.verify(lookup.clone(), found.clone(), now);
+                let result = verifier.verify(lookup, found.clone(), now);
                 let revoked = result.as_ref().err() == Some(&VerifyError::Revoked);
                 let Some(found) = found.filter(|_| revoked) else {
                     return result;
                 };
-                let mut parts = (*found.record).clone().into_parts();
-                if parts.current.hash == lookup.hashes()[0] {
+                let mut parts = found.record().clone().into_parts();
+                if parts.current.hash == *hash(lookup) {
                     return result;
                 }
                 parts.state = KeyState::Active;
-                let record = Arc::new(parts.build().unwrap());
-                verifier.verify(lookup, Some(Found { record, ..found }), now)
+                let spared = Found::join(parts.build().unwrap(), Arc::clone(found.owner()));
+                verifier.verify(lookup, Some(spared.unwrap()), now)
             },
             ..REAL
         };
@@ -994,7 +1011,7 @@ mod planted {
             replace: |store, record| {
                 let mut parts = record.into_parts();
                 if let Some(stored) = store.get_sync(parts.id) {
-                    parts.revision = stored.revision() + 1;
+                    parts.revision = stored.record().revision() + 1;
                 }
                 store.replace_sync(parts.build().unwrap())
             },

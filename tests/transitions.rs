@@ -228,7 +228,6 @@ fn parts_that_no_life_leads_to_make_no_record() {
         parts.retiring = retired.iter().map(|number| retiring(*number, now() + DAY)).collect();
         parts.expires_at = expiry;
         assert_eq!(parts.clone().build(), Err(error), "{retired:?}");
-        #[cfg(feature = "serde")]
         {
             let json = serde_json::to_string(&parts).unwrap();
             let read = serde_json::from_str::<KeyRecord>(&json).unwrap_err().to_string();

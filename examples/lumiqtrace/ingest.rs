@@ -57,7 +57,7 @@ impl FromRequestParts<Arc<App>> for IngestCaller {
         let lookup = app.verifier.lookup(&presented);
         let found = app.issuer.registry().find(&lookup).await;
         let found = found.map_err(|error| Failure::unavailable(&error))?;
-        let verified = app.verifier.verify(lookup, found, app.clock.now()).map_err(unverified)?;
+        let verified = app.verifier.verify(&lookup, found, app.clock.now()).map_err(unverified)?;
         let caller = verified.authorize(&Access::kinds([INGEST.kind()]));
         Ok(Self(caller.map_err(|error| refused(&error))?))
     }

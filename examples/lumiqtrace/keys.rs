@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, StatusCode, header::CACHE_CONTROL},
 };
 use keyward::{
-    Hint, Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRecord, KeyState, OwnerId, Page,
+    Found, Hint, Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRecord, KeyState, OwnerId, Page,
     Timestamp,
 };
 use rand::rngs::SysRng;
@@ -36,7 +36,8 @@ pub(crate) async fn list(
     let mut page = Page::first(Page::MAX_SIZE);
     loop {
         let listing = issuer.list(&project, page).await?;
-        let listed = listing.records.iter().filter(|record| !is_revoked(record));
+        let records = listing.keys.iter().map(Found::record);
+        let listed = records.filter(|record| !is_revoked(record));
         rows.extend(listed.map(|record| json!(Row::of(record, now))));
         match listing.next {
             Some(cursor) => page = page.after(cursor),

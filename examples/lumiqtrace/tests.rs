@@ -68,12 +68,12 @@ async fn a_store_that_lies_lets_nobody_through() {
     let own = service.store.found(key);
     let unknown = format!("lqt_{}", "0".repeat(64));
 
-    *service.store.answer() = Some(own.clone());
+    *service.store.answer() = Some((own.record().clone(), own.owner().clone()));
     assert_eq!(service.ingest(&unknown).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(service.ingest(key).await.0, StatusCode::ACCEPTED);
 
     let foreign = Arc::new(Owner::new(service.demo.foreign_project.clone()));
-    *service.store.answer() = Some(Found { owner: foreign, ..own });
+    *service.store.answer() = Some((own.record().clone(), foreign));
     assert_eq!(service.ingest(key).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
@@ -190,11 +190,11 @@ impl Service {
 struct Switchable {
     inner: MemoryStore,
     down: AtomicBool,
-    answer: Mutex<Option<Found>>,
+    answer: Mutex<Option<(KeyRecord, Arc<Owner>)>>,
 }
 
 impl Switchable {
-    fn answer(&self) -> MutexGuard<'_, Option<Found>> {
+    fn answer(&self) -> MutexGuard<'_, Option<(KeyRecord, Arc<Owner>)>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -218,7 +218,10 @@ impl KeyStore for Switchable {
 
     async fn find(&self, lookup: &Lookup) -> io::Result<Option<Found>> {
         let found = self.up()?.find_sync(lookup);
-        Ok(self.answer().clone().or(found))
+        match self.answer().clone() {
+            Some((record, owner)) => Found::join(record, owner).map(Some).map_err(io::Error::other),
+            None => Ok(found),
+        }
     }
 }
 
@@ -233,7 +236,7 @@ impl KeyRegistry for Switchable {
         store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))
     }
 
-    async fn get(&self, id: KeyId) -> io::Result<Option<Arc<KeyRecord>>> {
+    async fn get(&self, id: KeyId) -> io::Result<Option<Found>> {
         Ok(self.up()?.get_sync(id))
     }
 

@@ -5,6 +5,26 @@
 //!
 //! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long a
 //! dashboard session lasts, one hour unless told).
+//!
+//! Where LumiqTrace's documentation is silent, this service does the following:
+//!
+//! - The key is verified before anything of the body is read or judged.
+//! - Lines end with LF or CRLF, the last one with or without it. A blank line is no JSON
+//!   object and refused; an empty body holds no events. A body has at most 1 MiB (413).
+//! - The three ids are strings of at least one character, the timestamp is a string or a
+//!   number. An event is listed as it was sent, with `project_id` set to the key's project.
+//! - A missing `Content-Type` counts as NDJSON; another one, or a compressed body, is a 415.
+//!   The routes in JSON take any type.
+//! - The same value of a credential sent twice is one value; two different ones are a 400.
+//! - Every login that opens no session is the same 401, a body that is no login included.
+//! - An unknown project is refused like a foreign one (403), an unknown key of one's own
+//!   project with 404, and a key of another project likewise.
+//! - A body that is not JSON is a 400; a name that is missing, empty, longer than 128 bytes
+//!   or with control characters is a 422. Members that are not ours are not read.
+//! - A deleted key is not listed. Deleting it again is a 204, rotating it a 409; so is a
+//!   fourth rotation while three earlier secrets are in their grace.
+//! - A project keeps its newest 16 MiB of events.
+//! - A store that fails is a 503, and lets nobody through.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -23,6 +23,9 @@ fn main() {
         ("2^20 zipf", 1 << 20, true, 1, Traffic::Allowed, false),
         ("2^20 uniform", 1 << 20, false, 1, Traffic::Allowed, false),
     ] {
+        if std::env::args().nth(1).is_some_and(|part| !name.contains(&part)) {
+            continue;
+        }
         let order = order(keys, zipf, 1 << 20);
         let ours = Keyward::new(keys, traffic, clock);
         let governor = Governor::new(traffic);

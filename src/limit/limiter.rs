@@ -20,7 +20,8 @@ use crate::{
 ///
 /// It admits at most [`Quota::limit`](crate::Quota::limit) requests of a key in *any*
 /// interval of one window, remembers a bounded number of keys in bounded memory, and
-/// takes time as an argument.
+/// takes time as an argument. [How the limiter decides](#how-the-limiter-decides) has the
+/// guarantee, its proof and the numbers.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -40,6 +41,8 @@ use crate::{
 /// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc = ""]
+#[doc = include_str!("how_the_limiter_decides.md")]
 pub struct Limiter {
     shards: Shards,
     max_keys: usize,

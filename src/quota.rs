@@ -121,6 +121,19 @@ impl Quota {
         Self { bookkeeping: Bookkeeping::Coarse, ..self }
     }
 
+    /// From what its getters tell; a limit of zero becomes one.
+    pub(crate) const fn from_parts(
+        limit: u32,
+        window_millis: u64,
+        bookkeeping: Bookkeeping,
+    ) -> Self {
+        let limit = match NonZeroU32::new(limit) {
+            Some(limit) => limit,
+            None => NonZeroU32::MIN,
+        };
+        Self { limit, bookkeeping, window_millis }
+    }
+
     /// With the bookkeeping that its size asks for.
     const fn of(limit: NonZeroU32, window_millis: u64) -> Self {
         let exact = limit.get() <= Self::DEFAULT_EXACT_LIMIT
@@ -240,6 +253,13 @@ impl Quotas {
     /// A single quota.
     pub const fn single(quota: Quota) -> Self {
         Self { quotas: [quota; Self::MAX], len: 1 }
+    }
+
+    /// The quota, if there is but one.
+    #[inline]
+    pub(crate) const fn only(&self) -> Option<&Quota> {
+        let [first, ..] = &self.quotas;
+        if self.len == 1 { Some(first) } else { None }
     }
 
     /// The quotas by ascending window; never empty.

@@ -23,7 +23,7 @@ fn limiter() -> Limiter {
 #[derive(Clone, Debug)]
 enum Step {
     Advance(u64),
-    StepBack(u64),
+    SetBack(u64),
     Check { key: u8, quotas: usize, cost: u32 },
     CheckAll { keys: u8, quotas: usize, cost: u32 },
     Peek { key: u8, quotas: usize, cost: u32 },
@@ -43,7 +43,7 @@ fn steps(quotas: usize) -> impl Strategy<Value = Vec<Step>> {
     let cost = prop_oneof![8 => Just(1_u32), 1 => 2_u32..5, 1 => 1_u32..20];
     let step = prop_oneof![
         6 => millis.clone().prop_map(Step::Advance),
-        1 => millis.prop_map(Step::StepBack),
+        1 => millis.prop_map(Step::SetBack),
         12 => (0..3_u8, 0..quotas, cost.clone())
             .prop_map(|(key, quotas, cost)| Step::Check { key, quotas, cost }),
         3 => (1..8_u8, 0..quotas, cost.clone())
@@ -65,7 +65,7 @@ fn agree(all: &[Quotas], steps: Vec<Step>, refunds: bool) -> Result<(), TestCase
         let at = Timestamp::from_unix_millis(now);
         match step {
             Step::Advance(millis) => now += millis,
-            Step::StepBack(millis) => now = now.saturating_sub(millis),
+            Step::SetBack(millis) => now = now.saturating_sub(millis),
             Step::Check { key, quotas, cost } => {
                 let (key, quotas) = (LimitKey::key([key; 16]), &all[quotas]);
                 if let Ok(decision) = limiter.check(key, quotas, cost, at) {
@@ -138,7 +138,7 @@ proptest! {
     #[test]
     fn agrees_on_refunds(steps in steps(1)) {
         let all = [Quotas::new(&[quota(5, 100), quota(20, 1_000)]).unwrap()];
-        let steps = steps.into_iter().filter(|step| !matches!(step, Step::StepBack(_))).collect();
+        let steps = steps.into_iter().filter(|step| !matches!(step, Step::SetBack(_))).collect();
         agree(&all, steps, true)?;
     }
 

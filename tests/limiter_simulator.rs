@@ -4,6 +4,7 @@
 //! A million decisions by default; `KEYWARD_SIMULATOR_DECISIONS` asks for more:
 //! `KEYWARD_SIMULATOR_DECISIONS=100000000 cargo test --release --test limiter_simulator`.
 
+#[expect(dead_code, reason = "the simulator neither peeks nor refunds")]
 mod limiter_oracle;
 
 use std::{num::NonZeroU32, time::Duration};

@@ -13,9 +13,10 @@ use super::{
     decision::Binding,
     key::{KeyedHash, LimitKey},
     overflow::Overflow,
-    tracked::{Stamps, Tracked, binding},
+    tracked::{Stamps, Tracked},
+    window::Verdict,
 };
-use crate::quota::Quotas;
+use crate::quota::{Quota, Quotas};
 
 /// The most keys of one shard: an index slot has 24 bits for the entry.
 pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
@@ -87,29 +88,27 @@ impl Book {
         self.entries.len()
     }
 
-    /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one, with
-    /// a short way for a tracked key of one window.
+    /// Decides, and charges if allowed: the short way of a tracked key of one exact window.
+    /// `None`, and nothing is changed, where [`Book::check_slowly`] is called for.
     #[inline]
     pub(super) fn check(
         &mut self,
         hash: u64,
         key: &LimitKey,
-        quotas: &Quotas,
+        quota: &Quota,
         cost: u32,
         now: u64,
-    ) -> Binding {
-        if let Some(at) = self.find(hash, key)
-            && let Some(entry) = self.entries.get_mut(at)
-            && let Some((window, quota)) = entry.tracked.only(quotas)
-            && let Some(verdict) = window.check(quota, cost, now)
-        {
-            return binding(quota, verdict, cost);
+    ) -> Option<Verdict> {
+        let at = self.find(hash, key)?;
+        match &mut self.entries.get_mut(at)?.tracked {
+            Tracked::One(window) => window.check(quota, cost, now),
+            Tracked::Many(_) => None,
         }
-        self.check_slowly(hash, key, quotas, cost, now)
     }
 
+    /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one.
     #[cold]
-    fn check_slowly(
+    pub(super) fn check_slowly(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -361,17 +360,16 @@ impl Book {
         self.entries.swap_remove(at);
     }
 
-    /// Room for one more entry, in the vector and the index, which double up to the cap.
+    /// Room for one more entry, in the vector and the index: each doubles when it is full,
+    /// the vector up to the cap.
     fn make_room(&mut self) {
         let len = self.entries.len();
-        if len < self.entries.capacity() {
-            return;
+        if len == self.entries.capacity() {
+            let capacity = (2 * len).clamp(8, self.max_entries.max(8) as usize);
+            self.entries.reserve_exact(capacity - len);
         }
-        let capacity = (2 * len).clamp(8, self.max_entries.max(8) as usize);
-        self.entries.reserve_exact(capacity - len);
-        let slots = (capacity + capacity.div_ceil(3)).next_power_of_two();
-        if slots > self.index.len() {
-            self.index = vec![0; slots].into_boxed_slice();
+        if 4 * (len + 1) > 3 * self.index.len() {
+            self.index = vec![0; (2 * self.index.len()).max(16)].into_boxed_slice();
             for at in 0..len {
                 if let Some(entry) = self.entries.get(at) {
                     self.link(self.hash.place(&entry.key()), at);
@@ -394,4 +392,71 @@ fn entry_of(slot: u32) -> usize {
 fn next_era(era: &mut u32) -> u32 {
     *era = era.wrapping_add(1);
     *era
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, num::NonZeroU32};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_767_323_045_678;
+
+    fn quotas() -> Quotas {
+        Quotas::single(Quota::per_second(NonZeroU32::new(3).unwrap()))
+    }
+
+    proptest! {
+        /// The index finds exactly the keys that were entered and not removed, whatever the
+        /// churn.
+        #[test]
+        fn the_index_agrees_with_a_map(steps in prop::collection::vec((0..60_u8, any::<bool>()), 1..400)) {
+            let hash = Arc::new(KeyedHash::new([1; 16]));
+            let mut book = Book::new(40, Arc::clone(&hash));
+            let mut model = HashMap::new();
+            for (number, enter) in steps {
+                let key = LimitKey::key([number; 16]);
+                let place = hash.place(&key);
+                if !enter {
+                    prop_assert_eq!(book.reset(place, &key), model.remove(&number).is_some());
+                } else if book.find(place, &key).is_none() && model.len() < 40 {
+                    let receipt = book.record(place, &key, &quotas(), 1, NOW);
+                    model.insert(number, receipt.unwrap().era);
+                }
+                prop_assert_eq!(book.len(), model.len());
+                for number in 0..60 {
+                    let key = LimitKey::key([number; 16]);
+                    let found = book.find(hash.place(&key), &key);
+                    let era = found.and_then(|at| book.entries.get(at)).map(|entry| entry.era);
+                    prop_assert_eq!(era, model.get(&number).copied());
+                }
+            }
+        }
+    }
+
+    /// One bad `now` neither forgets anybody nor leaves anybody in the future for ever.
+    #[test]
+    fn one_bad_now_does_not_poison_the_sweep() {
+        let hash = Arc::new(KeyedHash::new([1; 16]));
+        let mut book = Book::new(4, Arc::clone(&hash));
+        let mut check = |number: u8, now: u64| {
+            let key = LimitKey::key([number; 16]);
+            book.check_slowly(hash.place(&key), &key, &quotas(), 3, now).allowed
+        };
+        let year = 365 * 86_400_000;
+        assert!(check(1, NOW));
+        // A newcomer a year ahead, then one in the present: the first key is still limited.
+        assert!(check(2, NOW + year));
+        assert!(check(3, NOW + 1));
+        assert!(!check(1, NOW + 999), "forgotten");
+        assert!(check(1, NOW + 1_000));
+        // The key that was left a year ahead is swept like any other: its place is free.
+        for step in 0..20_u64 {
+            check(4 + step as u8, NOW + 10_000 * (step + 1));
+        }
+        let key = LimitKey::key([2; 16]);
+        assert_eq!(book.find(hash.place(&key), &key), None);
+    }
 }

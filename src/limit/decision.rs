@@ -4,8 +4,9 @@ use std::{num::NonZeroU32, time::Duration};
 
 use thiserror::Error;
 
+use super::window::Verdict;
 use crate::{
-    quota::{Quota, Quotas},
+    quota::{Bookkeeping, Quota, Quotas},
     timestamp::Timestamp,
 };
 
@@ -18,9 +19,7 @@ use crate::{
 pub struct Decision {
     /// Whether the request was admitted, and counted.
     pub allowed: bool,
-    /// The quota of the window that binds.
-    pub quota: Quota,
-    /// The limit of that quota, as for `X-RateLimit-Limit`.
+    /// The limit of the window that binds, as for `X-RateLimit-Limit`.
     pub limit: u32,
     /// How many more requests that window admits at this instant, after this one.
     pub remaining: u32,
@@ -35,9 +34,18 @@ pub struct Decision {
     /// Which of the limits that were given binds: an index into the slice of
     /// [`Limiter::check_all`](crate::Limiter::check_all), and 0 where there is one limit.
     pub position: usize,
+    // The rest of the quota, in pieces: copying it as one goes by way of the stack, and
+    // costs a tenth of a decision.
+    window_millis: u64,
+    bookkeeping: Bookkeeping,
 }
 
 impl Decision {
+    /// The quota of the window that binds.
+    pub const fn quota(&self) -> Quota {
+        Quota::from_parts(self.limit, self.window_millis, self.bookkeeping)
+    }
+
     /// The value of a `Retry-After` header: whole seconds, rounded up, at least 1; `None` if
     /// the request was allowed.
     pub fn retry_after_secs(&self) -> Option<u64> {
@@ -58,6 +66,19 @@ pub(super) struct Binding {
 }
 
 impl Binding {
+    /// What one window says.
+    #[inline]
+    pub(super) fn of(quota: &Quota, verdict: Verdict, cost: u32) -> Self {
+        let taken = if verdict.allowed { verdict.live + cost } else { verdict.live };
+        Self {
+            allowed: verdict.allowed,
+            quota: *quota,
+            remaining: quota.limit().saturating_sub(taken),
+            instant: verdict.instant,
+            position: 0,
+        }
+    }
+
     /// A refusal for want of a place to count in: for one longest window, after which places
     /// have become free.
     pub(super) fn without_place(quotas: &Quotas, now: u64) -> Self {
@@ -81,17 +102,46 @@ impl Binding {
         if other_binds { other } else { self }
     }
 
-    #[inline]
     pub(super) fn decide(self, now: u64) -> Decision {
-        Decision {
-            allowed: self.allowed,
-            quota: self.quota,
-            limit: self.quota.limit(),
-            remaining: self.remaining,
-            retry_after: (!self.allowed)
-                .then(|| Duration::from_millis(self.instant.saturating_sub(now))),
-            reset_at: Timestamp::from_unix_millis(self.instant),
-            position: usize::from(self.position),
+        let Self { quota, instant, .. } = self;
+        let live = quota.limit() - self.remaining;
+        let decision = if self.allowed {
+            Decision::admitted(&quota, live, instant)
+        } else {
+            Decision::refused(&quota, live, instant, now)
+        };
+        Decision { position: usize::from(self.position), ..decision }
+    }
+}
+
+impl Decision {
+    /// Admitted, with so many that count now.
+    #[inline(always)]
+    pub(super) fn admitted(quota: &Quota, live: u32, instant: u64) -> Self {
+        Self {
+            allowed: true,
+            limit: quota.limit(),
+            window_millis: quota.window_millis(),
+            bookkeeping: quota.bookkeeping(),
+            remaining: quota.limit().saturating_sub(live),
+            retry_after: None,
+            reset_at: Timestamp::from_unix_millis(instant),
+            position: 0,
+        }
+    }
+
+    /// Refused, with so many that count.
+    #[inline(always)]
+    pub(super) fn refused(quota: &Quota, live: u32, instant: u64, now: u64) -> Self {
+        Self {
+            allowed: false,
+            limit: quota.limit(),
+            window_millis: quota.window_millis(),
+            bookkeeping: quota.bookkeeping(),
+            remaining: quota.limit().saturating_sub(live),
+            retry_after: Some(Duration::from_millis(instant.saturating_sub(now))),
+            reset_at: Timestamp::from_unix_millis(instant),
+            position: 0,
         }
     }
 }

@@ -11,13 +11,17 @@ use super::{
     key::LimitKey,
     shards::{MAX_LOCKED, Shards},
 };
-use crate::{quota::Quotas, timestamp::Timestamp};
+use crate::{
+    quota::{Bookkeeping, Quotas},
+    timestamp::Timestamp,
+};
 
 /// An exact sliding-window limiter for many keys, to be shared between threads.
 ///
 /// It admits at most [`Quota::limit`](crate::Quota::limit) requests of a key in *any*
 /// interval of one window, remembers a bounded number of keys in bounded memory, and
-/// takes time as an argument.
+/// takes time as an argument. [How the limiter decides](#how-the-limiter-decides) has the
+/// guarantee, its proof and the numbers.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -37,6 +41,8 @@ use crate::{quota::Quotas, timestamp::Timestamp};
 /// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc = ""]
+#[doc = include_str!("how_the_limiter_decides.md")]
 pub struct Limiter {
     shards: Shards,
     max_keys: usize,
@@ -147,9 +153,38 @@ impl Limiter {
         now: u64,
     ) -> Result<Decision, CostError> {
         let key = LimitKey { body: [x, y], head };
-        payable(quotas, cost)?;
         let hash = self.shards.hash(&key);
-        let binding = self.shards.with(hash, |book| book.check(hash, &key, quotas, cost, now));
+        if let Some(quota) = quotas.only()
+            && quota.bookkeeping() == Bookkeeping::Exact
+            && cost != 0
+            && cost <= quota.limit()
+            && let Some(mut book) = self.shards.lock(hash)
+            && let Some(verdict) = book.check(hash, &key, quota, cost, now)
+        {
+            drop(book);
+            // Apart, so that each is written where it is returned; one for both would be put
+            // together on the stack first.
+            return if verdict.allowed {
+                Ok(Decision::admitted(quota, verdict.live + cost, verdict.instant))
+            } else {
+                Ok(Decision::refused(quota, verdict.live, verdict.instant, now))
+            };
+        }
+        self.check_slowly(hash, &key, quotas, cost, now)
+    }
+
+    #[cold]
+    fn check_slowly(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Result<Decision, CostError> {
+        payable(quotas, cost)?;
+        let book = self.shards.lock(hash);
+        let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
@@ -220,7 +255,8 @@ impl Limiter {
         payable(quotas, cost)?;
         let now = now.as_unix_millis();
         let hash = self.shards.hash(&key);
-        let binding = self.shards.with(hash, |book| book.peek(hash, &key, quotas, cost, now));
+        let book = self.shards.lock(hash);
+        let binding = book.map(|book| book.peek(hash, &key, quotas, cost, now));
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
@@ -235,10 +271,10 @@ impl Limiter {
             let hash = self.shards.hash(&part.key);
             // A ticket of another limiter has another hash.
             if hash == part.hash {
-                let found = self
-                    .shards
-                    .with(hash, |book| book.refund(hash, &part.key, &part.receipt, ticket.cost));
-                refunded |= found == Some(true);
+                let book = self.shards.lock(hash);
+                refunded |= book.is_some_and(|mut book| {
+                    book.refund(hash, &part.key, &part.receipt, ticket.cost)
+                });
             }
         }
         refunded
@@ -250,7 +286,7 @@ impl Limiter {
     pub fn reset(&self, key: impl Into<LimitKey>) -> bool {
         let key = key.into();
         let hash = self.shards.hash(&key);
-        self.shards.with(hash, |book| book.reset(hash, &key)) == Some(true)
+        self.shards.lock(hash).is_some_and(|mut book| book.reset(hash, &key))
     }
 
     /// How many keys are tracked, idle ones included that were not yet dropped.
@@ -360,7 +396,6 @@ struct Part {
 pub struct SeedError;
 
 /// Whether waiting could ever admit `cost`.
-#[inline]
 fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {
     if cost == 0 {
         return Err(CostError::Zero);

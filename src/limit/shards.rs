@@ -42,11 +42,10 @@ impl Shards {
         self.hash.place(key)
     }
 
-    /// Acts on the shard of `hash` under its lock.
+    /// Locks the shard of `hash`; there always is one.
     #[inline]
-    pub(super) fn with<R>(&self, hash: u64, act: impl FnOnce(&mut Book) -> R) -> Option<R> {
-        let shard = self.shards.get(self.shard_of(hash))?;
-        Some(act(&mut lock(&shard.0)))
+    pub(super) fn lock(&self, hash: u64) -> Option<MutexGuard<'_, Book>> {
+        self.shards.get(self.shard_of(hash)).map(|shard| lock(&shard.0))
     }
 
     /// Acts on the shards of all `hashes`, at most [`MAX_LOCKED`], under all their locks.

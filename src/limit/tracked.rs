@@ -1,9 +1,6 @@
 //! The windows of one key together: all admit, or none is charged.
 
-use super::{
-    decision::Binding,
-    window::{Verdict, Window},
-};
+use super::{decision::Binding, window::Window};
 use crate::quota::{Bookkeeping, Quota, Quotas};
 
 /// One window as a rule; several behind a pointer.
@@ -31,15 +28,6 @@ impl Tracked {
         match quotas.as_slice() {
             [quota] => Self::One(window(quota)),
             all => Self::Many(all.iter().map(window).collect()),
-        }
-    }
-
-    /// The single window, if `quotas` asks for no more than it.
-    #[inline]
-    pub(super) fn only<'a>(&mut self, quotas: &'a Quotas) -> Option<(&mut Window, &'a Quota)> {
-        match (self, quotas.as_slice()) {
-            (Self::One(window), [quota]) if suits(window, quota) => Some((window, quota)),
-            _ => None,
         }
     }
 
@@ -73,7 +61,7 @@ impl Tracked {
             return fitted.judge(quotas, cost, now);
         }
         let bindings = quotas.as_slice().iter().zip(self.windows()).map(|(quota, window)| {
-            binding(quota, window.verdict(quota, &window.view(quota, now), cost), cost)
+            Binding::of(quota, window.verdict(quota, &window.view(quota, now), cost), cost)
         });
         bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now))
     }
@@ -143,19 +131,6 @@ impl Tracked {
             Self::One(window) => std::slice::from_mut(window),
             Self::Many(windows) => windows,
         }
-    }
-}
-
-/// What a window says, as an answer.
-#[inline]
-pub(super) fn binding(quota: &Quota, verdict: Verdict, cost: u32) -> Binding {
-    let taken = if verdict.allowed { verdict.live + cost } else { verdict.live };
-    Binding {
-        allowed: verdict.allowed,
-        quota: *quota,
-        remaining: quota.limit().saturating_sub(taken),
-        instant: verdict.instant,
-        position: 0,
     }
 }
 

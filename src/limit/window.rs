@@ -155,8 +155,8 @@ impl Window {
         }
     }
 
-    /// View, verdict, settle and, if allowed, charge in one pass over an exact ring: the
-    /// way of nearly all requests. `None`, and nothing is changed, where something rarer is
+    /// View, verdict, settle and, if allowed, charge in one pass over an exact ring, for an
+    /// exact quota: the way of nearly all requests. `None`, and nothing is changed, where something rarer is
     /// called for: coarse bookkeeping, a step of the clock, a ring that must grow.
     #[inline]
     pub(super) fn check(&mut self, quota: &Quota, cost: u32, now: u64) -> Option<Verdict> {
@@ -438,41 +438,45 @@ impl Ask {
         len: &mut usize,
         last: &mut u64,
     ) -> Option<Verdict> {
-        let now = self.now.max(*last);
-        if now - self.now > self.span {
+        let now = if self.now >= *last {
+            self.now
+        } else if *last - self.now <= self.span {
+            *last
+        } else {
             return None;
-        }
+        };
         let (mut first, mut live) = (*head, *len);
         if now - *last >= self.span {
             live = 0;
         }
         // No stamp that is left is older than two windows of at most 24 days, so the
         // difference of the low halves is its age.
-        while live > 0 && (now as u32).wrapping_sub(*slots.get(first)?) >= self.span as u32 {
-            first = wrap(first + 1, slots.len());
-            live -= 1;
+        let age = |stamp: u32| (now as u32).wrapping_sub(stamp);
+        let mut oldest = 0;
+        while live > 0 {
+            oldest = age(*slots.get(first)?);
+            if oldest < self.span as u32 {
+                break;
+            }
+            (first, live, oldest) = (wrap(first + 1, slots.len()), live - 1, 0);
         }
         let after = live + self.cost as usize;
         let allowed = after <= self.limit as usize;
-        let instant = if live == 0 {
-            now + self.span
-        } else {
-            let awaited = if allowed { 0 } else { after - self.limit as usize - 1 };
-            let stamp = *slots.get(wrap(first + awaited, slots.len()))?;
-            now - u64::from((now as u32).wrapping_sub(stamp)) + self.span
-        };
-        let verdict = Verdict { allowed, live: live as u32, instant };
-        if allowed {
-            if after > slots.len() {
-                return None;
-            }
-            let mut next = wrap(first + live, slots.len());
-            for _ in 0..self.cost {
-                *slots.get_mut(next)? = now as u32;
-                next = wrap(next + 1, slots.len());
-            }
-            live = after;
+        let verdict =
+            Verdict { allowed, live: live as u32, instant: now - u64::from(oldest) + self.span };
+        if !allowed {
+            let awaited = wrap(first + (after - self.limit as usize - 1), slots.len());
+            let instant = now - u64::from(age(*slots.get(awaited)?)) + self.span;
+            (*head, *len, *last) = (first, live, now);
+            return Some(Verdict { instant, ..verdict });
         }
+        if after > slots.len() {
+            return None;
+        }
+        for place in live..after {
+            *slots.get_mut(wrap(first + place, slots.len()))? = now as u32;
+        }
+        live = after;
         (*head, *len, *last) = (first, live, now);
         Some(verdict)
     }

@@ -34,10 +34,10 @@ pub(crate) struct Expected {
 
 impl From<Decision> for Expected {
     fn from(decision: Decision) -> Self {
-        assert_eq!(decision.limit, decision.quota.limit());
+        assert_eq!(decision.limit, decision.quota().limit());
         Self {
             allowed: decision.allowed,
-            quota: decision.quota,
+            quota: decision.quota(),
             remaining: decision.remaining,
             retry_after: decision.retry_after,
             reset_at: decision.reset_at,

@@ -1,91 +1,331 @@
 //! Measures the limiters side by side, prints a table in Markdown, and draws
-//! `docs/limiter.svg`.
+//! `docs/limiter.svg`: `cargo run --release -p keyward-compare --bin limiter_report`.
+//! An argument keeps only the rows whose name contains it, and draws nothing.
 //!
-//! Each contender runs in short batches that alternate with its peer's, so that whatever
-//! else the machine does falls on both; a figure is the median of its batches.
+//! Each contender runs in short batches that alternate with the others', so that whatever
+//! else the machine does falls on all; a figure is the median of its batches, and all is
+//! measured twice.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{
-    sync::Barrier,
+    alloc::{GlobalAlloc, Layout, System},
+    collections::VecDeque,
+    hint::black_box,
+    num::NonZeroU32,
+    sync::{
+        Barrier,
+        atomic::{AtomicIsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Traffic, order};
+use governor::clock::FakeRelativeClock;
+use keyward::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Traffic, id_of, order};
+use plotters::prelude::*;
 
 fn main() {
-    for (name, keys, zipf, threads, traffic, clock) in [
-        ("hot key", 1, false, 1, Traffic::Allowed, false),
-        ("hot key, refused", 1, false, 1, Traffic::Refused, false),
-        ("hot key, clock read", 1, false, 1, Traffic::Allowed, true),
-        ("hot key, 2 threads", 1, false, 2, Traffic::Allowed, false),
-        ("1,024 keys", 1_024, false, 1, Traffic::Allowed, false),
-        ("1,024 keys, 2 threads", 1_024, false, 2, Traffic::Allowed, false),
-        ("2^20 zipf", 1 << 20, true, 1, Traffic::Allowed, false),
-        ("2^20 uniform", 1 << 20, false, 1, Traffic::Allowed, false),
-    ] {
-        let order = order(keys, zipf, 1 << 20);
-        let ours = Keyward::new(keys, traffic, clock);
-        let governor = Governor::new(traffic);
-        let log = RateNet::log(keys, traffic);
-        let all: [&dyn Run; 3] = [&ours, &governor, &log];
-        let mut times = [const { Vec::new() }; 3];
-        for contender in all {
-            for _ in 0..8 {
-                contender.run(&order, threads, 1 << 20, 0);
-            }
-        }
-        for round in 0..31 {
-            for (contender, times) in all.iter().zip(&mut times) {
-                times.push(contender.run(&order, threads, 1 << 17, round * (1 << 17) + (1 << 23)));
-            }
-        }
-        let medians = times.map(|mut times| {
-            times.sort();
-            times[times.len() / 2].as_nanos() as f64 / (1 << 17) as f64
+    let only = std::env::args().nth(1);
+    let wanted = |row: &&Row| only.as_ref().is_none_or(|part| row.name.contains(part));
+    println!(
+        "| ns a decision | keyward | governor 0.10.4 | rate-net 2.1.0 log | its token bucket | ratio | reach |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    let mut drawn = Vec::new();
+    for row in ROWS.iter().filter(wanted) {
+        let [first, second] = measure(row);
+        let ratios = [first, second].map(|[ours, governor, log, _]| match row.peer {
+            Peer::Governor => ours / governor,
+            Peer::Log => ours / log,
         });
+        let [ours, governor, log, bucket] = first;
         println!(
-            "{name}: {:.1} {:.1} {:.1}  ratio {:.2}",
-            medians[0],
-            medians[1],
-            medians[2],
-            medians[0] / medians[1]
+            "| {} | {ours:.0} | {governor:.0} | {log:.0} | {bucket:.0} | {:.2}, {:.2} | {} |",
+            row.name, ratios[0], ratios[1], row.reach
         );
+        drawn.push((row.name, first));
+    }
+    if only.is_none() {
+        bytes_and_bounds();
+        draw(&drawn).expect("docs/limiter.svg can be written");
     }
 }
 
+struct Row {
+    name: &'static str,
+    keys: u32,
+    zipf: bool,
+    threads: usize,
+    traffic: Traffic,
+    clock: bool,
+    peer: Peer,
+    reach: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Peer {
+    Governor,
+    Log,
+}
+
+const HOT: Row = Row {
+    name: "hot key",
+    keys: 1,
+    zipf: false,
+    threads: 1,
+    traffic: Traffic::Allowed,
+    clock: false,
+    peer: Peer::Governor,
+    reach: "≤ 0.50",
+};
+
+const ROWS: [Row; 10] = [
+    HOT,
+    Row { name: "hot key, refused", traffic: Traffic::Refused, ..HOT },
+    Row { name: "hot key, clock read", clock: true, reach: "≤ 0.90", ..HOT },
+    Row { name: "hot key, 2 threads", threads: 2, ..HOT },
+    Row { name: "1,024 keys", keys: 1_024, ..HOT },
+    Row { name: "1,024 keys, 2 threads", keys: 1_024, threads: 2, ..HOT },
+    Row {
+        name: "1,024 keys, against the log",
+        keys: 1_024,
+        peer: Peer::Log,
+        reach: "≤ 0.30",
+        ..HOT
+    },
+    Row { name: "2^20 keys, Zipf(1.0)", keys: 1 << 20, zipf: true, reach: "≤ 0.70", ..HOT },
+    Row { name: "2^20 keys, uniform", keys: 1 << 20, reach: "≤ 1.20", ..HOT },
+    Row { name: "2^20 keys, 2 threads", keys: 1 << 20, threads: 2, reach: "≤ 1.20", ..HOT },
+];
+
+/// Decisions a batch. Short, so that most batches are not interrupted on a busy machine; of
+/// two threads longer, so that they do run at once.
+const fn batch(threads: usize) -> u64 {
+    if threads == 1 { 1 << 12 } else { 1 << 16 }
+}
+
+/// Nanoseconds a decision of each contender, twice.
+fn measure(row: &Row) -> [[f64; 4]; 2] {
+    let order = order(row.keys, row.zipf, 1 << 20);
+    let ours = Keyward::new(row.keys, row.traffic, row.clock);
+    let governor = Governor::new(row.traffic);
+    let log = RateNet::log(row.keys, row.traffic);
+    let bucket = RateNet::token_bucket(row.traffic);
+    let all: [&dyn Run; 4] = [&ours, &governor, &log, &bucket];
+    let mut from = 0;
+    // Until each key was seen about four times.
+    for _ in 0..(4 * u64::from(row.keys) / batch(1)).max(64) {
+        for contender in all {
+            contender.run(&order, 1, from);
+        }
+        from += batch(1);
+    }
+    let (steps, batches) = (batch(row.threads), if row.threads == 1 { 601 } else { 61 });
+    [(); 2].map(|()| {
+        let mut times = [const { Vec::new() }; 4];
+        for _ in 0..batches {
+            for (contender, times) in all.iter().zip(&mut times) {
+                times.push(contender.run(&order, row.threads, from));
+            }
+            from += steps;
+        }
+        times.map(|mut times| {
+            times.sort();
+            times[times.len() / 2].as_nanos() as f64 / steps as f64
+        })
+    })
+}
+
 trait Run {
-    fn run(&self, order: &[u32], threads: usize, steps: u64, from: u64) -> Duration;
+    /// How long one thread's batch takes; of several at once, divided by their number.
+    fn run(&self, order: &[u32], threads: usize, from: u64) -> Duration;
 }
 
 impl<C: Contender> Run for C {
-    fn run(&self, order: &[u32], threads: usize, steps: u64, from: u64) -> Duration {
+    fn run(&self, order: &[u32], threads: usize, from: u64) -> Duration {
         let work = |offset: usize| {
             let mut allowed = 0_u64;
-            for step in from..from + steps {
+            for step in from..from + batch(threads) {
                 let key = order[(step as usize + offset) & (order.len() - 1)];
                 allowed += u64::from(self.check(key, step));
             }
-            std::hint::black_box(allowed);
+            black_box(allowed);
         };
         if threads == 1 {
             let start = Instant::now();
             work(0);
             return start.elapsed();
         }
-        let barrier = Barrier::new(threads + 1);
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
+        let barrier = Barrier::new(threads);
+        let longest = std::thread::scope(|scope| {
+            let spawn = |thread: usize| {
                 let (barrier, work) = (&barrier, &work);
                 scope.spawn(move || {
                     barrier.wait();
+                    let start = Instant::now();
                     work(thread * 77_777);
-                    barrier.wait();
-                });
+                    start.elapsed()
+                })
+            };
+            let running: Vec<_> = (0..threads).map(spawn).collect();
+            running.into_iter().filter_map(|thread| thread.join().ok()).max()
+        });
+        longest.unwrap_or_default() / threads as u32
+    }
+}
+
+/// The table of what does not vary from run to run.
+fn bytes_and_bounds() {
+    let [ours_6, ours_100] = [6, 100].map(|stamps| {
+        bytes_a_key(|keys| {
+            let config = LimiterConfig::default()
+                .max_keys(NonZeroU32::new(keys).unwrap())
+                .shards(NonZeroU32::MIN);
+            let limiter = Limiter::new(config, [9; 16]);
+            let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+            for key in 0..keys {
+                let key = LimitKey::key(id_of(key).to_ne_bytes());
+                for _ in 0..stamps {
+                    let _ = limiter.check(key, &quotas, 1, Timestamp::from_unix_secs(1 << 30));
+                }
             }
-            barrier.wait();
-            let start = Instant::now();
-            barrier.wait();
-            start.elapsed() / threads as u32
+            limiter
         })
+    });
+    let governor = bytes_a_key(|keys| {
+        let governor = Governor::new(Traffic::Allowed);
+        for key in 0..keys {
+            governor.check(key, 0);
+        }
+        governor
+    });
+    let [log_6, log_100] = [6, 100].map(|stamps| {
+        bytes_a_key(|keys| {
+            let log = RateNet::log(keys, Traffic::Refused);
+            for key in 0..keys {
+                for _ in 0..stamps {
+                    log.check(key, 0);
+                }
+            }
+            log
+        })
+    });
+    println!();
+    println!("| | keyward | governor 0.10.4 | rate-net 2.1.0 log |");
+    println!("|---|---:|---:|---:|");
+    println!("| bytes a key, 6 requests counted | {ours_6:.0} | {governor:.0} | {log_6:.0} |");
+    println!(
+        "| bytes a key, 100 requests counted | {ours_100:.0} | {governor:.0} | {log_100:.0} |"
+    );
+    println!(
+        "| most admitted in any window of 100 | {} | {} | 100 by design |",
+        ours_most(),
+        governor_most()
+    );
+}
+
+/// What `fill` leaves allocated for 65,536 keys, a key.
+fn bytes_a_key<L>(fill: impl FnOnce(u32) -> L) -> f64 {
+    const KEYS: u32 = 1 << 16;
+    let before = HELD.load(Ordering::Relaxed);
+    let filled = fill(KEYS);
+    let bytes = HELD.load(Ordering::Relaxed) - before;
+    drop(filled);
+    bytes as f64 / f64::from(KEYS)
+}
+
+fn ours_most() -> usize {
+    let limiter = Limiter::new(LimiterConfig::default(), [9; 16]);
+    let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+    most_in_any_window(|now| {
+        let now = Timestamp::from_unix_millis((1 << 40) + now);
+        limiter.check(LimitKey::owner("one"), &quotas, 1, now).is_ok_and(|answer| answer.allowed)
+    })
+}
+
+fn governor_most() -> usize {
+    let clock = FakeRelativeClock::default();
+    let quota = governor::Quota::per_minute(NonZeroU32::new(100).unwrap());
+    let governor = governor::RateLimiter::dashmap_with_clock(quota, clock.clone());
+    let mut at = 0;
+    most_in_any_window(|now| {
+        clock.advance(Duration::from_millis(now - at));
+        at = now;
+        governor.check_key(&1_u64).is_ok()
+    })
+}
+
+/// Asks as often as is admitted, at each millisecond of five minutes.
+fn most_in_any_window(mut check: impl FnMut(u64) -> bool) -> usize {
+    let mut admitted = VecDeque::new();
+    let mut most = 0;
+    for now in 0..300_000 {
+        while check(now) {
+            admitted.push_back(now);
+        }
+        while admitted.front().is_some_and(|&at| at + 60_000 <= now) {
+            admitted.pop_front();
+        }
+        most = most.max(admitted.len());
+    }
+    most
+}
+
+/// Bars of each row, ours in colour.
+fn draw(rows: &[(&str, [f64; 4])]) -> Result<(), Box<dyn std::error::Error>> {
+    const NAMES: [&str; 4] = ["keyward", "governor", "rate-net log", "rate-net token bucket"];
+    const COLORS: [RGBColor; 4] = [
+        RGBColor(32, 110, 200),
+        RGBColor(150, 150, 150),
+        RGBColor(185, 185, 185),
+        RGBColor(215, 215, 215),
+    ];
+    const ROW: i32 = 58;
+    std::fs::create_dir_all("docs")?;
+    let height = rows.len() as i32 * ROW + 60;
+    let root = SVGBackend::new("docs/limiter.svg", (860, height as u32)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let text = |size: i32| ("sans-serif", size).into_font().color(&BLACK);
+    for (at, (name, color)) in NAMES.iter().zip(COLORS).enumerate() {
+        let left = 220 + at as i32 * 150;
+        root.draw(&Rectangle::new([(left, 12), (left + 12, 24)], color.filled()))?;
+        root.draw(&Text::new(*name, (left + 18, 12), text(14)))?;
+    }
+    root.draw(&Text::new("ns a decision", (10, 12), text(14)))?;
+    for (row, (name, figures)) in rows.iter().enumerate() {
+        let top = 40 + row as i32 * ROW;
+        root.draw(&Text::new(*name, (10, top + 16), text(14)))?;
+        for (at, (figure, color)) in figures.iter().zip(COLORS).enumerate() {
+            let top = top + at as i32 * 12;
+            // A bar that would leave the picture is cut; its number is beside it.
+            let length = (figure.min(520.0)) as i32;
+            root.draw(&Rectangle::new([(220, top), (220 + length, top + 10)], color.filled()))?;
+            root.draw(&Text::new(format!("{figure:.0}"), (226 + length, top), text(11)))?;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// The system's allocator, counting what is held.
+struct Counting;
+
+static HELD: AtomicIsize = AtomicIsize::new(0);
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: every call is handed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -29,12 +29,14 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 
 /// The system's time, made safe to decide with: it never steps back.
 ///
-/// Time is the monotonic clock plus an anchor in wall time. At most every 16 ms a
-/// reading compares the two and moves the anchor by at most 1 ms, so a wall clock
-/// that was set back is approached smoothly instead of being followed at once. A
-/// wall clock more than one second ahead (a machine that was suspended, or whose
-/// clock was wrong at the start) is followed at once, because a key that has
-/// expired meanwhile must be refused.
+/// Time is the monotonic clock plus an anchor in wall time. A reading compares the two if
+/// 16 ms or more have passed since the last comparison, and moves the anchor by at most a
+/// sixteenth of the time that has passed. So a wall clock that was set back by an hour is
+/// approached within 16 hours, during which a second here lasts a little longer, instead of
+/// being followed at once. A wall clock more than one second ahead (a machine that was
+/// suspended, or whose clock was wrong at the start) is followed at once, because a key that
+/// has expired meanwhile must be refused. A host whose wall clock jumps ahead by mistake
+/// should be restarted once it is right again.
 ///
 /// ```
 /// use keyward::{Clock, SystemClock};
@@ -56,7 +58,8 @@ pub struct SystemClock {
 }
 
 const SYNC_EVERY: u64 = 16_000_000;
-const SLEW: i64 = 1_000_000;
+/// The anchor moves by at most this part of the time since the last comparison.
+const SLEW: u64 = 16;
 const STEP_AHEAD: i64 = 1_000_000_000;
 
 impl SystemClock {
@@ -71,11 +74,13 @@ impl SystemClock {
         }
     }
 
-    /// The reading for a monotonic clock at `elapsed` nanoseconds; `wall` is asked
-    /// only when a comparison is due.
-    fn read(&self, elapsed: u64, wall: impl FnOnce() -> i64) -> Timestamp {
+    /// The reading for a monotonic clock at `elapsed` nanoseconds. Only when a comparison is
+    /// due, `compare` reads the wall clock and then the monotonic one: in this order, so that
+    /// a thread that is held up between them sees the wall clock behind, which is approached,
+    /// and never ahead, which would be followed.
+    fn read(&self, elapsed: u64, compare: impl FnOnce() -> (i64, u64)) -> Timestamp {
         let due = self.next_sync.load(Ordering::Relaxed);
-        // One thread wins the exchange, so the anchor has one writer at a time.
+        // One thread wins the exchange and compares.
         if elapsed >= due
             && self
                 .next_sync
@@ -88,9 +93,19 @@ impl SystemClock {
                 .is_ok()
         {
             let anchor = self.anchor_nanos.load(Ordering::Relaxed);
-            let ahead = wall().saturating_sub(anchor.saturating_add_unsigned(elapsed));
-            let correction = if ahead > STEP_AHEAD { ahead } else { ahead.clamp(-SLEW, SLEW) };
-            self.anchor_nanos.store(anchor.saturating_add(correction), Ordering::Relaxed);
+            let (wall, compared_at) = compare();
+            let ahead = wall.saturating_sub(anchor.saturating_add_unsigned(compared_at));
+            let passed = elapsed.saturating_sub(due.saturating_sub(SYNC_EVERY));
+            let most = i64::try_from(passed / SLEW).unwrap_or(i64::MAX);
+            let correction = if ahead > STEP_AHEAD { ahead } else { ahead.clamp(-most, most) };
+            // A thread that was held up for so long that another has compared meanwhile
+            // leaves the anchor to that one.
+            let _held_up = self.anchor_nanos.compare_exchange(
+                anchor,
+                anchor.saturating_add(correction),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         let nanos = self.anchor_nanos.load(Ordering::Relaxed).saturating_add_unsigned(elapsed);
         let millis = (nanos.max(0) / 1_000_000) as u64;
@@ -113,12 +128,8 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
     fn now(&self) -> Timestamp {
-        let elapsed = self.started.elapsed();
-        let elapsed = elapsed
-            .as_secs()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(u64::from(elapsed.subsec_nanos()));
-        self.read(elapsed, || wall_nanos(SystemTime::now()))
+        let elapsed = || nanos(self.started.elapsed());
+        self.read(elapsed(), || (wall_nanos(SystemTime::now()), elapsed()))
     }
 }
 
@@ -168,6 +179,12 @@ impl Clock for ManualClock {
     }
 }
 
+fn nanos(elapsed: Duration) -> u64 {
+    // Not `as_nanos`, whose 128 bits cost more than the reading itself.
+    let secs = elapsed.as_secs().saturating_mul(1_000_000_000);
+    secs.saturating_add(u64::from(elapsed.subsec_nanos()))
+}
+
 /// Nanoseconds since the epoch; a wall clock before 1970 reads as 1970.
 fn wall_nanos(wall: SystemTime) -> i64 {
     let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -194,7 +211,7 @@ mod tests {
         // The wall clock is set back by one second; ours closes the gap in under a minute.
         for step in 1..=6_000_u64 {
             let elapsed = step * 10_000_000;
-            let now = clock.read(elapsed, || (3_599 * SECOND + elapsed) as i64);
+            let now = clock.read(elapsed, || ((3_599 * SECOND + elapsed) as i64, elapsed));
             assert!(now >= before, "stepped back at {elapsed}");
             frozen += u32::from(now == before);
             before = now;
@@ -207,7 +224,32 @@ mod tests {
     fn a_wall_clock_far_ahead_is_followed_at_once() {
         let clock = clock_at(0);
         let wall = 86_400 * SECOND as i64;
-        assert_eq!(clock.read(SYNC_EVERY, || wall).as_unix_millis(), 86_400_000);
+        assert_eq!(clock.read(SYNC_EVERY, || (wall, SYNC_EVERY)).as_unix_millis(), 86_400_000);
+    }
+
+    #[test]
+    fn a_host_that_asks_rarely_approaches_as_fast() {
+        let clock = clock_at(3_600 * SECOND as i64);
+        // Set back by half an hour, read once a minute: eight hours close the gap.
+        for minute in 1..=8 * 60 + 1 {
+            let elapsed = minute * 60 * SECOND;
+            let wall = (1_800 * SECOND + elapsed) as i64;
+            let now = clock.read(elapsed, || (wall, elapsed));
+            if minute == 8 * 60 + 1 {
+                assert_eq!(now.as_unix_millis(), wall as u64 / 1_000_000);
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_held_up_while_comparing_does_not_step_ahead() {
+        let clock = clock_at(0);
+        let hour = 3_600 * SECOND;
+        // The wall clock was read in time, the monotonic one an hour later.
+        clock.read(SYNC_EVERY, || (SYNC_EVERY as i64, SYNC_EVERY + hour));
+        let later = SYNC_EVERY + hour;
+        let now = clock.read(later, || (later as i64, later));
+        assert!(now.as_unix_millis() <= later / 1_000_000);
     }
 
     #[test]

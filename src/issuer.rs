@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRecord,
     KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page, PlaintextKey, ReplaceError,
-    ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified,
+    ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -39,7 +39,26 @@ use crate::{
 pub struct Issuer<R> {
     registry: R,
     rules: Arc<Rules>,
-    within: Option<OwnerId>,
+    within: Within,
+}
+
+/// Whose keys an issuer manages.
+#[derive(Clone, Debug)]
+enum Within {
+    All,
+    Owner(OwnerId),
+    /// It was confined to two different owners, so there is no key for it.
+    Nobody,
+}
+
+impl Within {
+    fn admits(&self, owner: &OwnerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Owner(within) => within == owner,
+            Self::Nobody => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -79,19 +98,33 @@ impl<R: KeyRegistry> Issuer<R> {
         catalog: ScopeCatalog,
     ) -> Self {
         let rules = Rules { formats: formats.into(), hasher, catalog };
-        Self { registry, rules: Arc::new(rules), within: None }
+        Self { registry, rules: Arc::new(rules), within: Within::All }
     }
 
     /// This issuer confined to one owner's keys: every other key does not exist for it.
     ///
     /// For routes such as `DELETE /projects/{id}/keys/{key}`, where the caller is entitled
-    /// to the project but names the key freely.
+    /// to the project but names the key freely. Confining never widens: an issuer that is
+    /// confined to one owner and then to another manages nobody's keys.
     #[must_use]
     pub fn within(&self, owner: OwnerId) -> Issuer<&R> {
-        Issuer { registry: &self.registry, rules: Arc::clone(&self.rules), within: Some(owner) }
+        let within = if self.within.admits(&owner) { Within::Owner(owner) } else { Within::Nobody };
+        Issuer { registry: &self.registry, rules: Arc::clone(&self.rules), within }
     }
 
-    /// The store.
+    /// A verifier of the keys that this issuer mints: with its hasher, and holding every
+    /// key to the ceilings of its catalogue.
+    pub fn verifier(&self) -> Verifier {
+        Verifier::new(self.rules.hasher.clone()).with_catalog(self.rules.catalog.clone())
+    }
+
+    /// The formats of the keys that this issuer mints and rotates.
+    pub fn formats(&self) -> &KeyFormats {
+        &self.rules.formats
+    }
+
+    /// The whole store. What is done with it is not confined to an owner, nor held to the
+    /// catalogue: do not hand a confined issuer to code that must not reach other keys.
     pub const fn registry(&self) -> &R {
         &self.registry
     }
@@ -123,20 +156,29 @@ impl<R: KeyRegistry> Issuer<R> {
 
     /// Takes over a key that was minted elsewhere and is known by its hash.
     ///
+    /// The id is the host's to choose, and should follow from the old table's row (a UUID, or
+    /// the first bytes of a hash of the row's id). Then importing the same row again is
+    /// refused as [`IssuerError::DuplicateId`], even after the key was rotated, rehashed or
+    /// revoked here, and cannot bring back a secret that is no longer good.
+    ///
     /// # Errors
     ///
-    /// [`IssuerError::UnknownKind`], [`IssuerError::Catalog`], [`IssuerError::ForeignOwner`],
-    /// [`IssuerError::Transition`], [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
-    pub async fn import<G: TryCryptoRng + ?Sized>(
+    /// [`IssuerError::UnknownKind`], [`IssuerError::UnacceptedScheme`] for a hash that this
+    /// issuer's hasher could never match, [`IssuerError::Catalog`],
+    /// [`IssuerError::ForeignOwner`], [`IssuerError::Transition`], [`IssuerError::DuplicateId`],
+    /// [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
+    pub async fn import(
         &self,
+        id: KeyId,
         draft: KeyDraft,
         secret: Secret,
-        rng: &mut G,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         self.rules.formats.get(secret.kind).ok_or(IssuerError::UnknownKind)?;
+        if !self.rules.hasher.accepts(secret.hash.scheme()) {
+            return Err(IssuerError::UnacceptedScheme);
+        }
         let draft = self.admitted(secret.kind, draft)?;
-        let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
         let record = KeyRecord::import(id, draft, secret, now)?;
         self.registry.insert(record.clone()).await?;
         Ok(record)
@@ -147,8 +189,11 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// [`IssuerError::NotFound`], [`IssuerError::Transition`] for a key that cannot rotate
-    /// now, [`IssuerError::Conflict`] if somebody else changed the key meanwhile,
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`] for a key that is revoked or
+    /// expired, or with [`TransitionError::TooManyRetiring`] for one that was rotated so often
+    /// that [`KeyRecord::MAX_RETIRING`] secrets are in their grace (the first place is free at
+    /// the earliest deadline in [`KeyRecord::retiring`], and [`Issuer::rotate_now`] does not
+    /// wait for it), [`IssuerError::Conflict`] if somebody else changed the key meanwhile,
     /// [`IssuerError::Catalog`] if the successor kind cannot hold the key's scopes,
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`], [`IssuerError::Store`].
     pub async fn rotate<G: TryCryptoRng + ?Sized>(
@@ -295,7 +340,7 @@ impl<R: KeyRegistry> Issuer<R> {
         owner: &OwnerId,
         page: Page,
     ) -> Result<Listing, IssuerError<R::Error>> {
-        if self.within.as_ref().is_some_and(|within| within != owner) {
+        if !self.within.admits(owner) {
             return Err(IssuerError::ForeignOwner);
         }
         self.registry.list(owner, page).await.map_err(IssuerError::Store)
@@ -303,7 +348,7 @@ impl<R: KeyRegistry> Issuer<R> {
 
     /// The draft with its scopes settled, if it may be issued here.
     fn admitted(&self, kind: Kind, draft: KeyDraft) -> Result<KeyDraft, IssuerError<R::Error>> {
-        if self.within.as_ref().is_some_and(|within| *within != draft.owner) {
+        if !self.within.admits(&draft.owner) {
             return Err(IssuerError::ForeignOwner);
         }
         let scopes: ScopeSet = match draft.scopes {
@@ -344,10 +389,7 @@ impl<R: KeyRegistry> Issuer<R> {
     }
 
     fn check_owner(&self, record: &KeyRecord) -> Result<(), IssuerError<R::Error>> {
-        match &self.within {
-            Some(within) if within != record.owner() => Err(IssuerError::NotFound),
-            _ => Ok(()),
-        }
+        if self.within.admits(record.owner()) { Ok(()) } else { Err(IssuerError::NotFound) }
     }
 }
 
@@ -359,6 +401,9 @@ pub enum IssuerError<E> {
     /// No accepted format has this kind.
     #[error("unknown kind of key")]
     UnknownKind,
+    /// The issuer's hasher does not accept hashes of this scheme or pepper.
+    #[error("the hash is under a scheme that is not accepted")]
+    UnacceptedScheme,
     /// No key was minted.
     #[error(transparent)]
     Mint(#[from] MintError),
@@ -377,14 +422,14 @@ pub enum IssuerError<E> {
     /// Somebody else changed the key at the same time, and won.
     #[error("the key was changed by somebody else")]
     Conflict,
-    /// A key with this id exists already, which a working generator never brings about.
+    /// A key with this id exists already: it was imported before.
     #[error("a key with this id exists")]
     DuplicateId,
     /// A key with this secret exists already.
     #[error("a key with this secret exists")]
     DuplicateSecret,
     /// The store failed.
-    #[error("the store failed: {0}")]
+    #[error("the store failed")]
     Store(#[source] E),
 }
 
@@ -393,12 +438,15 @@ impl<E> IssuerError<E> {
     /// fault, 503 where the store or the generator is.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::UnknownKind | Self::Catalog(_) | Self::Mint(MintError::Legacy { .. }) => 422,
+            Self::UnknownKind
+            | Self::UnacceptedScheme
+            | Self::Catalog(_)
+            | Self::Mint(MintError::Legacy { .. }) => 422,
             Self::Transition(error) => error.status(),
             Self::NotFound => 404,
             Self::ForeignOwner => 403,
-            Self::Conflict | Self::DuplicateSecret => 409,
-            Self::Mint(MintError::Rng(_)) | Self::DuplicateId | Self::Store(_) => 503,
+            Self::Conflict | Self::DuplicateId | Self::DuplicateSecret => 409,
+            Self::Mint(MintError::Rng(_)) | Self::Store(_) => 503,
         }
     }
 }
@@ -421,5 +469,64 @@ impl<E> From<ReplaceError<E>> for IssuerError<E> {
             ReplaceError::DuplicateSecret => Self::DuplicateSecret,
             ReplaceError::Store(error) => Self::Store(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KeyFormat, MemoryStore, SysRng};
+
+    #[test]
+    fn confining_never_widens() {
+        pollster::block_on(async {
+            const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+            let now = Timestamp::from_unix_secs(1_700_000_000);
+            let issuer = Issuer::new(MemoryStore::new(), FORMAT, KeyHasher::sha256());
+            let [acme, victim] = ["acme", "victim"].map(OwnerId::from_static);
+            let draft = KeyDraft::new(victim.clone(), "key".parse().unwrap());
+            let key = issuer.issue(FORMAT.kind(), draft.clone(), &mut SysRng, now).await.unwrap();
+            let id = key.record.id();
+            let twice = issuer.within(victim.clone());
+            assert!(twice.within(victim.clone()).get(id).await.is_ok(), "the same owner twice");
+            let acmes = issuer.within(acme.clone());
+            let nobodys = acmes.within(victim.clone());
+            let back = nobodys.within(acme.clone());
+            let again = back.within(victim.clone());
+            for confined in [&nobodys, &again] {
+                assert_eq!(confined.get(id).await.unwrap_err(), IssuerError::NotFound);
+                assert_eq!(confined.revoke(id, now).await.unwrap_err(), IssuerError::NotFound);
+                let issued = confined.issue(FORMAT.kind(), draft.clone(), &mut SysRng, now).await;
+                assert_eq!(issued.unwrap_err(), IssuerError::ForeignOwner);
+                for owner in [&acme, &victim] {
+                    let listed = confined.list(owner, Page::first(1)).await;
+                    assert_eq!(listed.unwrap_err(), IssuerError::ForeignOwner);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn importing_a_row_again_brings_nothing_back() {
+        pollster::block_on(async {
+            const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+            let now = Timestamp::from_unix_secs(1_700_000_000);
+            let issuer = Issuer::new(MemoryStore::new(), FORMAT, KeyHasher::sha256());
+            let row = KeyId::from_bytes([7; 16]);
+            let leaked = FORMAT.mint(&mut SysRng).unwrap();
+            let secret = Secret::of(&leaked, &KeyHasher::sha256(), now);
+            let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
+            issuer.import(row, draft.clone(), secret.clone(), now).await.unwrap();
+            issuer.rotate_now(row, &mut SysRng, now).await.unwrap();
+            let again = issuer.import(row, draft.clone(), secret, now).await;
+            assert_eq!(again.unwrap_err(), IssuerError::DuplicateId);
+            let lookup = issuer.verifier().lookup(&leaked.present().unwrap());
+            assert!(issuer.registry().find_sync(&lookup).is_none());
+
+            let foreign = crate::KeyHash::new(crate::HashScheme::Sha256Token, [1; 32]);
+            let secret = Secret::new(foreign, FORMAT.kind(), now);
+            let refused = issuer.import(KeyId::from_bytes([8; 16]), draft, secret, now).await;
+            assert_eq!(refused.unwrap_err(), IssuerError::UnacceptedScheme);
+        });
     }
 }

@@ -3,7 +3,9 @@
 //! keyward mints prefixed keys such as `lqt_` and 64 hexadecimal characters, keeps only a
 //! hash of them, verifies what is presented, rotates with a grace period, revokes at once,
 //! checks scopes, owners and tiers, and limits requests in a sliding window that is exact:
-//! 100 in any 60 seconds means never 101.
+//! 100 in any 60 seconds means never 101. (Limits above 1,024 or windows above 24 days are
+//! kept coarser unless asked otherwise: never too many either, but up to 1/256 of the window
+//! late; see [`Bookkeeping`].)
 //!
 //! It does no I/O. The host supplies storage, transport, clock and randomness as arguments,
 //! and keyward decides. So the same core serves any framework or none, sync or async, and
@@ -15,7 +17,7 @@
 //! use std::num::NonZeroU32;
 //! use keyward::{
 //!     Access, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyStore, Limiter, MemoryStore,
-//!     Quota, Quotas, SysRng, Timestamp, Verifier,
+//!     Quota, Quotas, SysRng, Timestamp,
 //! };
 //!
 //! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
@@ -26,7 +28,7 @@
 //! // At start: what keys look like, how they are hashed, where they live.
 //! let formats = KeyFormats::from(INGEST);
 //! let issuer = Issuer::new(MemoryStore::new(), formats.clone(), KeyHasher::sha256());
-//! let verifier = Verifier::new(KeyHasher::sha256());
+//! let verifier = issuer.verifier();
 //! let limiter = Limiter::from_system_seed()?;
 //!
 //! // Once per key: mint it and show it to its owner.
@@ -42,7 +44,11 @@
 //! let verified = verifier.verify(&lookup, found, now)?;
 //! let quotas = verified.quotas().unwrap_or(&DEFAULT);
 //! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
-//! assert_eq!((decision.allowed, decision.remaining), (true, 99));
+//! if !decision.allowed {
+//!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
+//!     return Err("too many requests".into());
+//! }
+//! assert_eq!(decision.remaining, 99);
 //! let caller = verified.authorize(&Access::any_key())?;
 //! assert_eq!(caller.owner_id().as_str(), "proj_abc123");
 //! # Ok(()) }) }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
+    fmt,
     ops::Bound,
     sync::{
         Arc,
@@ -20,6 +21,8 @@ use crate::{
 
 /// A store in memory, shared by reference between threads.
 ///
+/// It holds every key that was inserted until it is dropped, revoked and expired ones too.
+///
 /// Finding a key takes one read lock of 64, chosen by the hash, so readers of different
 /// keys do not meet and no reader waits for another. Changes are made one at a time; a
 /// change of a record is seen by all its secrets at once.
@@ -34,7 +37,6 @@ use crate::{
 /// assert!(store.get_sync(KeyId::from_bytes([0; 16])).is_none());
 /// assert!(store.is_empty());
 /// ```
-#[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Shard; SHARDS]>,
     /// Guards every change, and is always locked before the shards.
@@ -48,13 +50,12 @@ const SHARDS: usize = 64;
 
 /// A part of the secrets on cache lines of its own, so that neighbours do not slow each
 /// other down.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 struct Shard(RwLock<HashTable<Indexed>>);
 
 /// Where one secret's hash leads: 16 bytes, so that the table of a large store stays in
 /// the processor's caches and only the record itself is fetched from memory.
-#[derive(Debug)]
 struct Indexed {
     /// The word of the digest by which the table is ordered; the record has the rest.
     word: u64,
@@ -78,14 +79,13 @@ impl Indexed {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Index {
     keys: HashMap<KeyId, Found>,
     order: BTreeSet<Cursor>,
     owners: HashMap<OwnerId, OwnerEntry>,
 }
 
-#[derive(Debug)]
 struct OwnerEntry {
     owner: Arc<Owner>,
     /// Whether the host put this owner, or it stands for one that was never put.
@@ -314,6 +314,12 @@ impl Index {
     }
 }
 
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
@@ -361,8 +367,8 @@ impl KeyRegistry for MemoryStore {
 
 /// The shard of a hash, and its hash within the shard's table.
 ///
-/// A digest is as good as random already and nobody can steer the digests that are
-/// stored, so its own bits serve: the table uses the low and the seven highest bits of
+/// The digest of a minted key is as good as random and nobody can steer it, so its own bits
+/// serve (a host that lets strangers import hashes of their choice lets them slow it down): the table uses the low and the seven highest bits of
 /// the first word, the shard is chosen by the second.
 fn place(hash: &KeyHash) -> (usize, u64) {
     match hash.digest().as_chunks::<8>().0 {

@@ -6,8 +6,8 @@ use crate::text::{Text, text_noun};
 
 /// What a person calls a key, such as `production ingest`.
 ///
-/// 1 to [`KeyName::MAX_LEN`] bytes of UTF-8, not blank, without control characters and
-/// marks of direction. Clones share the text.
+/// 1 to [`KeyName::MAX_LEN`] bytes of UTF-8, not spaces alone, without control
+/// characters, marks of direction, line separators and U+200B. Clones share the text.
 ///
 /// ```
 /// use keyward::{KeyName, NameError};
@@ -35,7 +35,7 @@ text_noun!(KeyName, NameError);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// The text is empty or blank.
+    /// The text is empty or nothing but spaces.
     #[error("the name is empty")]
     Empty,
     /// The text is longer than allowed.
@@ -81,10 +81,15 @@ const fn is_control(text: &[u8], position: usize) -> bool {
     byte.is_ascii_control()
         // U+0080 to U+009F, the C1 controls.
         || byte == 0xC2 && second < 0xA0
-        // U+2028 and U+2029, the separators, and U+202A to U+202E, embedding and override.
-        || byte == 0xE2 && second == 0x80 && matches!(third, 0xA8..=0xAE)
+        // U+061C, the Arabic letter mark.
+        || byte == 0xD8 && second == 0x9C
+        // U+200B, which is invisible; U+200E and U+200F, marks of direction; U+2028 and
+        // U+2029, the separators; U+202A to U+202E, embedding and override.
+        || byte == 0xE2 && second == 0x80 && matches!(third, 0x8B | 0x8E | 0x8F | 0xA8..=0xAE)
         // U+2066 to U+2069, the isolates.
         || byte == 0xE2 && second == 0x81 && matches!(third, 0xA6..=0xA9)
+        // U+FEFF, the byte order mark.
+        || byte == 0xEF && second == 0xBB && third == 0xBF
 }
 
 #[cfg(test)]
@@ -113,7 +118,10 @@ mod tests {
         for code in 0..=u32::from(char::MAX) {
             let Some(character) = char::from_u32(code) else { continue };
             let refused = character.is_control()
-                || matches!(code, 0x2028..=0x202E | 0x2066..=0x2069)
+                || matches!(
+                    code,
+                    0x061C | 0x200B | 0x200E | 0x200F | 0x2028..=0x202E | 0x2066..=0x2069 | 0xFEFF
+                )
                 || character == ' ';
             assert_eq!(KeyName::new(&character.to_string()).is_err(), refused, "U+{code:04X}");
         }

@@ -8,7 +8,7 @@ use crate::{
 
 /// The project or organization that a key belongs to.
 ///
-/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 without control characters. Clones share
+/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 as [`KeyName`](crate::KeyName) allows. Clones share
 /// the text.
 ///
 /// ```
@@ -64,6 +64,7 @@ text_noun!(Tier, NameError);
 /// every key of the owner with the next request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Owner {
     /// The owner's id.

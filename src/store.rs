@@ -39,6 +39,10 @@ pub trait KeyStore: Send + Sync {
     /// The record one of whose secrets, current or retiring, has one of the hashes, and
     /// its owner as of now; `None` if there is none.
     ///
+    /// At most one record has a given hash. Two records for two hashes of one lookup mean that
+    /// the same secret was taken over twice, under two schemes: a store that can see this
+    /// answers with an error.
+    ///
     /// Whether the record is still good is not the store's question: it returns revoked,
     /// expired and suspended ones, and retired secrets as long as the record holds them.
     fn find(
@@ -175,7 +179,7 @@ pub enum InsertError<E> {
     #[error("a key with this secret exists")]
     DuplicateSecret,
     /// The store failed. Whether the record was inserted is not known.
-    #[error("the store failed: {0}")]
+    #[error("the store failed")]
     Store(#[source] E),
 }
 
@@ -204,7 +208,7 @@ pub enum ReplaceError<E> {
     #[error("another key has this secret")]
     DuplicateSecret,
     /// The store failed. Whether the record was replaced is not known.
-    #[error("the store failed: {0}")]
+    #[error("the store failed")]
     Store(#[source] E),
 }
 

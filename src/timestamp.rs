@@ -4,7 +4,7 @@ use std::{fmt, ops::Add, str::FromStr, time::Duration};
 
 use thiserror::Error;
 use time::{
-    OffsetDateTime, UtcOffset,
+    OffsetDateTime,
     format_description::well_known::{Rfc3339, iso8601},
 };
 
@@ -138,7 +138,7 @@ impl TryFrom<OffsetDateTime> for Timestamp {
 
     /// Cuts off a fraction of a millisecond; refuses instants before 1970 and after 9999.
     fn try_from(instant: OffsetDateTime) -> Result<Self, TimestampError> {
-        let millis = instant.to_offset(UtcOffset::UTC).unix_timestamp_nanos().div_euclid(1_000_000);
+        let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
         u64::try_from(millis)
             .ok()
             .filter(|&millis| millis <= Self::MAX.0)
@@ -196,10 +196,10 @@ mod tests {
         for bad in ["", "1970-01-01", "1970-01-01T00:00:00", "now", "1970-13-01T00:00:00Z"] {
             assert_eq!(bad.parse::<Timestamp>(), Err(TimestampError::Syntax), "{bad}");
         }
-        assert_eq!(
-            "1969-12-31T23:59:59.999Z".parse::<Timestamp>(),
-            Err(TimestampError::OutOfRange)
-        );
+        for outside in ["1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59-01:00"] {
+            assert_eq!(outside.parse::<Timestamp>(), Err(TimestampError::OutOfRange), "{outside}");
+        }
+        assert_eq!("9999-12-31T23:59:59.999999999Z".parse(), Ok(Timestamp::MAX));
     }
 
     #[test]

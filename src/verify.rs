@@ -4,9 +4,8 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
 use crate::{
-    Access, Forbidden, Found, HashScheme, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus,
-    Kind, Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier,
-    Timestamp,
+    Access, Forbidden, Found, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus, Kind,
+    Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier, Timestamp,
 };
 
 /// Decides whether a presented key is genuine and in force.
@@ -80,7 +79,8 @@ impl Verifier {
     ) -> Result<Verified, VerifyError> {
         let Some(found) = found else {
             // The comparison that a found record would have had, so that its absence costs as much.
-            let _no_match = position(lookup, std::iter::once(&DUMMY));
+            let dummy = KeyHash::new(lookup.current().scheme(), DUMMY);
+            let _no_match = position(lookup, std::iter::once(&dummy));
             return Err(VerifyError::Unknown);
         };
         let record = found.record();
@@ -125,7 +125,7 @@ impl Verifier {
 
     #[inline]
     fn rehash(&self, secret: &Secret, lookup: &Lookup) -> Option<Box<Rehash>> {
-        if secret.hash.scheme() == self.hasher.current() {
+        if secret.hash.scheme() == lookup.current().scheme() {
             return None;
         }
         Some(Box::new(Rehash { old: secret.hash, new: *lookup.current() }))
@@ -205,7 +205,7 @@ impl Verified {
 
     /// The id of whom the key belongs to. It comes from the record alone.
     pub fn owner_id(&self) -> &OwnerId {
-        &self.found.owner().id
+        self.found.record().owner()
     }
 
     /// The owner's tier.
@@ -291,8 +291,9 @@ pub enum VerifyError {
     /// The secret was rotated out and its grace is over.
     #[error("the secret was rotated out and its grace is over")]
     PastGrace,
-    /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation: the
-    /// host's clock is wrong, and neither expiry nor grace can be judged.
+    /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation or that
+    /// of its current secret: the host's clock is wrong, and neither expiry nor grace can be
+    /// judged.
     #[error("the clock is behind the key's creation")]
     ClockBehind,
 }
@@ -309,7 +310,7 @@ impl VerifyError {
 }
 
 /// A digest that belongs to no key.
-static DUMMY: KeyHash = KeyHash::new(HashScheme::Sha256Secret, [0x5A; 32]);
+const DUMMY: [u8; 32] = [0x5A; 32];
 
 /// The place from 1 of the hash that equals one of the candidates, or 0.
 ///

@@ -416,9 +416,10 @@ fn ceilings_hold_when_a_key_is_issued() {
         assert_eq!(issuer.registry().len() - before, usize::from(expected.is_ok()));
 
         // The same for an import.
-        let hash = KeyHash::new(HashScheme::Sha256Token, [before as u8 + 100; 32]);
+        let hash = KeyHash::new(HashScheme::Sha256Secret, [before as u8 + 100; 32]);
+        let id = KeyId::from_bytes([before as u8 + 100; 16]);
         let secret = Secret::new(hash, kind, now());
-        let result = block_on(issuer.import(draft(asked), secret, &mut rng, now()));
+        let result = block_on(issuer.import(id, draft(asked), secret, now()));
         assert_eq!(result.map(|record| record.scopes().to_string()), expected, "{kind} {asked:?}");
     }
     let unknown = Kind::from_static("nobody_");
@@ -466,7 +467,9 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
         let draft = KeyDraft::new(owner_id("org_a"), "old".parse().unwrap())
             .with_scopes(scopes.parse().unwrap());
         let secret = Secret::new(hash(&old), MCP, now());
-        let record = block_on(issuer.import(draft, secret, &mut rng, now())).unwrap();
+        let record =
+            block_on(issuer.import(KeyId::from_bytes([digit as u8; 16]), draft, secret, now()))
+                .unwrap();
         let rotated = block_on(issuer.rotate(record.id(), Grace::DAY, &mut rng, now()));
         match rotated {
             Ok(rotated) => {

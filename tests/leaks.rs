@@ -342,9 +342,15 @@ fn no_error_repeats_a_key_given_by_mistake() {
         let wrong = draft.clone().with_scopes(scopes);
         canary.fails("Issuer", block_on(issuer.issue(kind, wrong, &mut rng, now())));
         let secret = Secret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
-        let record =
-            block_on(issuer.import(draft.clone(), secret.clone(), &mut rng, now())).unwrap();
-        let again = block_on(issuer.import(draft, secret.clone(), &mut rng, now()));
+        let record = block_on(issuer.import(
+            KeyId::from_bytes([1; 16]),
+            draft.clone(),
+            secret.clone(),
+            now(),
+        ))
+        .unwrap();
+        let again =
+            block_on(issuer.import(KeyId::from_bytes([2; 16]), draft, secret.clone(), now()));
         canary.fails("the same secret twice", again);
         canary.fails("the same secret again", record.rotate(secret, Grace::DAY, now()));
         canary.fails("the same id again", issuer.registry().insert_sync(record.clone()));

@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 enum Event {
     Issued { at: u64, secret: usize, expiry: Option<u64> },
     Rotated { at: u64, secret: usize, grace: u64 },
-    RotatedNow { secret: usize },
+    RotatedNow { at: u64, secret: usize },
     Revoked { at: u64 },
     Suspended { at: u64 },
     Resumed,
@@ -59,7 +59,7 @@ fn fate(log: &[Event], secret: usize) -> Fate {
                     same => same,
                 }
             }
-            Event::RotatedNow { secret: new } if new == secret => fate = Fate::Current,
+            Event::RotatedNow { secret: new, .. } if new == secret => fate = Fate::Current,
             Event::RotatedNow { .. } if fate != Fate::NeverSeen => fate = Fate::Gone,
             Event::ExpirySet { to } => {
                 expiry = to;
@@ -108,13 +108,20 @@ fn secrets(log: &[Event]) -> impl DoubleEndedIterator<Item = usize> {
     log.iter().filter_map(|event| match event {
         Event::Issued { secret, .. }
         | Event::Rotated { secret, .. }
-        | Event::RotatedNow { secret } => Some(*secret),
+        | Event::RotatedNow { secret, .. } => Some(*secret),
         _ => None,
     })
 }
 
+/// The clock is wrong if it shows a time long before the key, or its newest secret, was there.
 fn clock_is_behind(log: &[Event], now: u64) -> bool {
-    now + DAY < born(log)
+    let newest_secret = log.iter().rev().find_map(|event| match event {
+        Event::Issued { at, .. } | Event::Rotated { at, .. } | Event::RotatedNow { at, .. } => {
+            Some(*at)
+        }
+        _ => None,
+    });
+    Some(now + DAY) < newest_secret.max(Some(born(log)))
 }
 
 fn status(log: &[Event], now: u64) -> KeyStatus {
@@ -386,7 +393,7 @@ impl<'p> Life<'p> {
                     (expected, found, Event::Rotated { at: now, secret, grace })
                 } else {
                     let found = (self.library.rotate_now)(self.record(), new, at(now));
-                    (expected, found, Event::RotatedNow { secret })
+                    (expected, found, Event::RotatedNow { at: now, secret })
                 }
             }
             Operation::Revoke => {

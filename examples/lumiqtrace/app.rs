@@ -10,10 +10,9 @@ use axum::{
 };
 use keyward::{
     Clock, DynKeyRegistry, Grace, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyName,
-    OwnerId, PlaintextKey, Verifier,
+    OwnerId, PlaintextKey, SysRng, Verifier,
 };
 use keyward_examples::log_requests;
-use rand::rngs::SysRng;
 
 use crate::{
     errors::Failure,

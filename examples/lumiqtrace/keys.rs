@@ -10,9 +10,9 @@ use axum::{
 };
 use keyward::{
     Found, Hint, Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRecord, KeyState, OwnerId, Page,
-    Timestamp,
+    SysRng, Timestamp,
 };
-use rand::rngs::SysRng;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ pub(crate) async fn create(
     let issuer = app.issuer.within(project.clone());
     let draft = KeyDraft::new(project, name);
     let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
-    Ok(minted(StatusCode::CREATED, &issued, None, now))
+    Ok(minted(StatusCode::CREATED, &issued, now))
 }
 
 /// Mints a new secret for a key. Rotating more often than its graces allow is a 409, for
@@ -79,8 +79,7 @@ pub(crate) async fn rotate(
     let now = app.clock.now();
     let issuer = app.issuer.within(project);
     let issued = issuer.rotate(key_id(&id)?, app.grace, &mut SysRng, now).await?;
-    let previous = issued.record.retiring().last().map(|retiring| retiring.valid_until);
-    Ok(minted(StatusCode::OK, &issued, previous, now))
+    Ok(minted(StatusCode::OK, &issued, now))
 }
 
 /// Revokes a key with all its secrets. Doing it again changes nothing and is a 204 too.
@@ -122,12 +121,7 @@ impl<'r> Row<'r> {
 /// A row and, this once, the key: nobody may keep the answer for later.
 pub(crate) type Minted = (StatusCode, [(HeaderName, &'static str); 1], Json<Value>);
 
-fn minted(
-    status: StatusCode,
-    issued: &Issued,
-    previous_valid_until: Option<Timestamp>,
-    now: Timestamp,
-) -> Minted {
+fn minted(status: StatusCode, issued: &Issued, now: Timestamp) -> Minted {
     #[derive(Serialize)]
     struct Answer<'r> {
         #[serde(flatten)]
@@ -138,6 +132,7 @@ fn minted(
     }
 
     let row = Row::of(&issued.record, now);
+    let previous_valid_until = issued.previous_valid_until;
     let answer = Answer { row, key: issued.key.expose(), previous_valid_until };
     (status, [(CACHE_CONTROL, "no-store")], Json(json!(answer)))
 }

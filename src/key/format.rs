@@ -385,10 +385,10 @@ impl<'f> IntoIterator for &'f KeyFormats {
 }
 
 impl From<KeyFormat> for KeyFormats {
-    /// A service with a single kind. A legacy format loses its successor here, as there
-    /// is no other kind to mint: it becomes an ordinary one.
+    /// A service with a single kind. A legacy one alone is read, and neither minted nor
+    /// rotated, as its successor is missing.
     fn from(format: KeyFormat) -> Self {
-        Self { formats: Box::new([KeyFormat { successor: None, ..format }]) }
+        Self { formats: Box::new([format]) }
     }
 }
 

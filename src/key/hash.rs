@@ -283,6 +283,11 @@ impl KeyHasher {
         self.current
     }
 
+    /// Whether a secret under this scheme could be matched.
+    pub fn accepts(&self, scheme: HashScheme) -> bool {
+        scheme == self.current || self.accepted.contains(&scheme)
+    }
+
     /// The hash to keep of a freshly minted key, under the current scheme.
     pub fn hash(&self, key: &PlaintextKey) -> KeyHash {
         match key.present() {

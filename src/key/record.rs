@@ -93,6 +93,8 @@ impl KeyDraft {
 /// [`KeyRecordParts::build`] checks that they make a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+// A misspelt field must not read as an absent one: a key without its expiry never expires.
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 // What decides about a request stands first and together, on two or three cache lines: a
 // service with many keys waits for memory longer than for anything but the hash.
@@ -101,6 +103,7 @@ pub struct KeyRecordParts {
     /// When it was issued.
     pub created_at: Timestamp,
     /// The instant from which it is refused.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub expires_at: Option<Timestamp>,
     /// Whether it is in use, suspended or revoked.
     pub state: KeyState,
@@ -115,6 +118,7 @@ pub struct KeyRecordParts {
     /// Counts the changes, from 1.
     pub revision: u64,
     /// Its own quotas.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub quotas: Option<Quotas>,
     /// Whom it belongs to.
     pub owner: OwnerId,
@@ -152,6 +156,9 @@ impl KeyRecordParts {
         }
         if self.revision == 0 {
             return Err(RecordError::ZeroRevision);
+        }
+        if self.revision > KeyRecord::MAX_REVISION {
+            return Err(RecordError::RevisionTooHigh);
         }
         let expiry = self.expires_at.unwrap_or(Timestamp::MAX);
         if self.retiring.iter().any(|retiring| retiring.valid_until > expiry) {
@@ -228,9 +235,13 @@ impl std::fmt::Display for KeyStatus {
 impl KeyRecord {
     /// The most secrets that can be in their grace at once.
     pub const MAX_RETIRING: usize = 3;
+    /// The highest revision that a stored record can have: far more changes than a key can
+    /// see, and few enough that a database's signed 64 bits hold it and what follows.
+    pub const MAX_REVISION: u64 = i64::MAX as u64 / 2;
     /// How old a secret may get before its rotation is due: 90 days.
     pub const ROTATION_PERIOD: Duration = Duration::from_secs(90 * 86_400);
-    /// How far behind a record's creation a `now` may be before it is refused as wrong:
+    /// How far behind a record's creation or current secret a `now` may be before it is
+    /// refused as wrong:
     /// 24 hours. Less is the ordinary difference between two hosts' clocks.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
 
@@ -291,7 +302,8 @@ impl KeyRecord {
     /// [`TransitionError::Revoked`] and [`TransitionError::Expired`], for neither comes
     /// back to life; [`TransitionError::TooManyRetiring`] if [`KeyRecord::MAX_RETIRING`]
     /// secrets are in their grace, since a promised grace is never cut short;
-    /// [`TransitionError::DuplicateSecret`]; [`TransitionError::ClockBehind`].
+    /// [`TransitionError::DuplicateSecret`]; [`TransitionError::SecretFromFuture`];
+    /// [`TransitionError::ClockBehind`].
     pub fn rotate(
         &self,
         secret: Secret,
@@ -299,7 +311,7 @@ impl KeyRecord {
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        self.check_new(&secret)?;
+        self.check_new(&secret, now)?;
         let mut next = self.next()?;
         next.retiring.retain(|retiring| now < retiring.valid_until);
         if next.retiring.len() >= Self::MAX_RETIRING {
@@ -320,7 +332,7 @@ impl KeyRecord {
     /// As [`KeyRecord::rotate`], but for the number of retiring secrets.
     pub fn rotate_now(&self, secret: Secret, now: Timestamp) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        self.check_new(&secret)?;
+        self.check_new(&secret, now)?;
         Ok(Self(KeyRecordParts { current: secret, retiring: Vec::new(), ..self.next()? }))
     }
 
@@ -503,10 +515,11 @@ impl KeyRecord {
         self.0
     }
 
-    /// Whether `now` is so far behind this record's creation that the host's clock must
-    /// be wrong, and nothing can be said about expiry or grace.
+    /// Whether `now` is so far behind what this record has seen (its creation, its current
+    /// secret) that the host's clock must be wrong, and nothing can be said about expiry or grace.
     pub(crate) fn is_ahead_of(&self, now: Timestamp) -> bool {
-        now < self.0.created_at.saturating_sub(Self::MAX_CLOCK_SKEW)
+        let known_past = self.0.created_at.max(self.0.current.created_at);
+        now < known_past.saturating_sub(Self::MAX_CLOCK_SKEW)
     }
 
     fn check_alive(&self, now: Timestamp) -> Result<(), TransitionError> {
@@ -520,7 +533,10 @@ impl KeyRecord {
         }
     }
 
-    fn check_new(&self, secret: &Secret) -> Result<(), TransitionError> {
+    fn check_new(&self, secret: &Secret, now: Timestamp) -> Result<(), TransitionError> {
+        if secret.created_at.saturating_sub(Self::MAX_CLOCK_SKEW) > now {
+            return Err(TransitionError::SecretFromFuture);
+        }
         if self.hashes().any(|hash| *hash == secret.hash) {
             return Err(TransitionError::DuplicateSecret);
         }
@@ -570,6 +586,9 @@ pub enum RecordError {
     /// Revisions count from 1.
     #[error("a revision is at least 1")]
     ZeroRevision,
+    /// The revision is above [`KeyRecord::MAX_REVISION`].
+    #[error("a revision is at most {}", KeyRecord::MAX_REVISION)]
+    RevisionTooHigh,
 }
 
 /// Why a key cannot change as asked. The record is as it was.
@@ -585,8 +604,8 @@ pub enum TransitionError {
     /// The expiry asked for is not after `now`.
     #[error("the expiry is not in the future")]
     ExpiryInPast,
-    /// An imported secret claims to be younger than `now`.
-    #[error("the imported secret was created in the future")]
+    /// The secret claims to be younger than `now`.
+    #[error("the secret was created in the future")]
     SecretFromFuture,
     /// [`KeyRecord::MAX_RETIRING`] secrets are in their grace already. Wait for one to
     /// retire, or rotate immediately.
@@ -604,8 +623,8 @@ pub enum TransitionError {
     /// The key is not suspended.
     #[error("the key is not suspended")]
     NotSuspended,
-    /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation: the
-    /// host's clock is wrong.
+    /// `now` lies more than [`KeyRecord::MAX_CLOCK_SKEW`] before the key's creation or that
+    /// of its current secret: the host's clock is wrong.
     #[error("the clock is behind the key's creation")]
     ClockBehind,
     /// The record has been changed 2⁶⁴ times.

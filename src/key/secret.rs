@@ -6,6 +6,7 @@ use crate::{Hint, KeyHash, KeyHasher, Kind, PlaintextKey, Timestamp};
 /// when it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 // Declared in the order of use, for the same reason as the record's parts.
 #[repr(C)]
@@ -42,6 +43,7 @@ impl Secret {
 /// A secret that was rotated out and still works until its deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RetiringSecret {
     /// The secret.

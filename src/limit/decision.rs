@@ -15,6 +15,7 @@ use crate::{
 /// All numbers are of one window, the one that binds: of those that refuse, the one that
 /// admits last; if all admit, the one with the least remaining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a refused request is `Ok` with `allowed == false`"]
 #[non_exhaustive]
 pub struct Decision {
     /// Whether the request was admitted, and counted.

@@ -153,7 +153,8 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
-        .args(["--package=keyward-examples", "--example", name])
+        // Both default members, so that features are unified as they were for the tests.
+        .args(["--package=keyward", "--package=keyward-examples", "--example", name])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");

@@ -2,20 +2,20 @@
 //! `limiter_report` has the same contenders interleaved, and the ratios.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Traffic, order};
+use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Spread, Traffic, order};
 
 criterion_group!(benches, limiters);
 criterion_main!(benches);
 
 fn limiters(criterion: &mut Criterion) {
-    for (name, keys, zipf, traffic) in [
-        ("hot key", 1, false, Traffic::Allowed),
-        ("hot key, refused", 1, false, Traffic::Refused),
-        ("1,024 keys", 1_024, false, Traffic::Allowed),
-        ("2^20 keys, Zipf(1.0)", 1 << 20, true, Traffic::Allowed),
-        ("2^20 keys, uniform", 1 << 20, false, Traffic::Allowed),
+    for (name, keys, spread, traffic) in [
+        ("hot key", 1, Spread::InTurn, Traffic::Allowed),
+        ("hot key, refused", 1, Spread::InTurn, Traffic::Refused),
+        ("1,024 keys", 1_024, Spread::Uniform, Traffic::Allowed),
+        ("2^20 keys, Zipf(1.0)", 1 << 20, Spread::Zipf, Traffic::Allowed),
+        ("2^20 keys, uniform", 1 << 20, Spread::Uniform, Traffic::Allowed),
     ] {
-        let order = order(keys, zipf, 1 << 20);
+        let order = order(keys, spread, 1 << 20);
         let mut group = criterion.benchmark_group(name);
         bench(&mut group, "keyward", &Keyward::new(keys, traffic, false), &order);
         bench(&mut group, "keyward, clock read", &Keyward::new(keys, traffic, true), &order);

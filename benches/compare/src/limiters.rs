@@ -132,10 +132,24 @@ impl Contender for RateNet {
     }
 }
 
-/// The order in which keys are asked for, always the same.
-pub fn order(keys: u32, zipf: bool, len: usize) -> Vec<u32> {
+/// How traffic spreads over the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Each in turn, in a scattered order: every key at a regular rate.
+    InTurn,
+    /// Any at any time: the gaps of one key vary as those of independent callers do.
+    Uniform,
+    /// The k-th most frequent 1/k as often as the most frequent.
+    Zipf,
+}
+
+/// The order in which keys are asked for, always the same. `keys` is a power of two.
+pub fn order(keys: u32, spread: Spread, len: usize) -> Vec<u32> {
     let mut random = XorShift(0x1234_5678_9abc_def1);
-    if !zipf {
+    if spread == Spread::InTurn {
+        return (0..len as u32).map(|i| i.wrapping_mul(0x9e37_79b1) & (keys - 1)).collect();
+    }
+    if spread == Spread::Uniform {
         return (0..len).map(|_| (random.next() % u64::from(keys)) as u32).collect();
     }
     // The inverse of the cumulative weights 1/1, 1/2, 1/3, …

@@ -21,7 +21,9 @@ use std::{
 
 use governor::clock::FakeRelativeClock;
 use keyward::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
-use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Traffic, id_of, order};
+use keyward_compare::limiters::{
+    Contender, Governor, Keyward, RateNet, Spread, Traffic, id_of, order,
+};
 use plotters::prelude::*;
 
 fn main() {
@@ -54,7 +56,7 @@ fn main() {
 struct Row {
     name: &'static str,
     keys: u32,
-    zipf: bool,
+    spread: Spread,
     threads: usize,
     traffic: Traffic,
     clock: bool,
@@ -71,7 +73,7 @@ enum Peer {
 const HOT: Row = Row {
     name: "hot key",
     keys: 1,
-    zipf: false,
+    spread: Spread::InTurn,
     threads: 1,
     traffic: Traffic::Allowed,
     clock: false,
@@ -79,23 +81,39 @@ const HOT: Row = Row {
     reach: "≤ 0.50",
 };
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     HOT,
     Row { name: "hot key, refused", traffic: Traffic::Refused, ..HOT },
     Row { name: "hot key, clock read", clock: true, reach: "≤ 0.90", ..HOT },
     Row { name: "hot key, 2 threads", threads: 2, ..HOT },
-    Row { name: "1,024 keys", keys: 1_024, ..HOT },
-    Row { name: "1,024 keys, 2 threads", keys: 1_024, threads: 2, ..HOT },
+    Row { name: "1,024 keys in turn", keys: 1_024, ..HOT },
+    Row { name: "1,024 keys at random", keys: 1_024, spread: Spread::Uniform, ..HOT },
+    Row { name: "1,024 keys in turn, 2 threads", keys: 1_024, threads: 2, ..HOT },
     Row {
-        name: "1,024 keys, against the log",
-        keys: 1_024,
-        peer: Peer::Log,
-        reach: "≤ 0.30",
+        name: "1,024 in turn, to the log", keys: 1_024, peer: Peer::Log, reach: "≤ 0.30", ..HOT
+    },
+    Row {
+        name: "2^20 keys, Zipf(1.0)",
+        keys: 1 << 20,
+        spread: Spread::Zipf,
+        reach: "≤ 0.70",
         ..HOT
     },
-    Row { name: "2^20 keys, Zipf(1.0)", keys: 1 << 20, zipf: true, reach: "≤ 0.70", ..HOT },
-    Row { name: "2^20 keys, uniform", keys: 1 << 20, reach: "≤ 1.20", ..HOT },
-    Row { name: "2^20 keys, 2 threads", keys: 1 << 20, threads: 2, reach: "≤ 1.20", ..HOT },
+    Row {
+        name: "2^20 keys, uniform",
+        keys: 1 << 20,
+        spread: Spread::Uniform,
+        reach: "≤ 1.20",
+        ..HOT
+    },
+    Row {
+        name: "2^20, uniform, 2 threads",
+        keys: 1 << 20,
+        spread: Spread::Uniform,
+        threads: 2,
+        reach: "≤ 1.20",
+        ..HOT
+    },
 ];
 
 /// Decisions a batch. Short, so that most batches are not interrupted on a busy machine; of
@@ -106,7 +124,7 @@ const fn batch(threads: usize) -> u64 {
 
 /// Nanoseconds a decision of each contender, twice.
 fn measure(row: &Row) -> [[f64; 4]; 2] {
-    let order = order(row.keys, row.zipf, 1 << 20);
+    let order = order(row.keys, row.spread, 1 << 20);
     let ours = Keyward::new(row.keys, row.traffic, row.clock);
     let governor = Governor::new(row.traffic);
     let log = RateNet::log(row.keys, row.traffic);

@@ -3,7 +3,7 @@
 //! [`conformance_tests!`](crate::conformance_tests) makes a `#[test]` of each check; the
 //! checks are also plain functions. Each takes what makes a fresh, empty store and what
 //! runs its futures, and panics where the store breaks a promise of
-//! [`KeyStore`](crate::KeyStore) or [`KeyRegistry`](crate::KeyRegistry).
+//! [`KeyStore`](crate::KeyStore) or [`KeyRegistry`].
 //!
 //! ```
 //! # mod suite {

@@ -234,7 +234,13 @@ fn parts_that_no_life_leads_to_make_no_record() {
             assert!(read.contains(&error.to_string()), "{read}");
         }
     }
-    let last = with(|parts| parts.revision = u64::MAX).unwrap();
-    assert_eq!(last.revoke(now()), Err(TransitionError::RevisionExhausted));
-    assert_eq!(last.rotate_now(secret(1, now()), now()), Err(TransitionError::RevisionExhausted));
+    for revision in [KeyRecord::MAX_REVISION + 1, u64::MAX] {
+        let mut parts = parts();
+        parts.revision = revision;
+        assert_eq!(parts.build(), Err(RecordError::RevisionTooHigh), "{revision}");
+    }
+    // The highest revision that can be stored leaves room, so that revoking always works.
+    let last = with(|parts| parts.revision = KeyRecord::MAX_REVISION).unwrap();
+    assert_eq!(last.revoke(now()).unwrap().status(now()), KeyStatus::Revoked);
+    assert!(last.rotate_now(secret(1, now()), now()).is_ok());
 }

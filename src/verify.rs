@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::{
     Access, Forbidden, Found, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus, Kind,
     Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier, Timestamp,
+    key::hash::Candidates,
 };
 
 /// Decides whether a presented key is genuine and in force.
@@ -84,7 +85,8 @@ impl Verifier {
             return Err(VerifyError::Unknown);
         };
         let record = found.record();
-        let (secret, valid_until) = match position(lookup, record.hashes()) {
+        let matched = position(lookup, record.hashes());
+        let (secret, valid_until) = match matched {
             0 => return Err(VerifyError::Mismatch),
             1 => (record.current(), None),
             older => match record.retiring().get(usize::from(older) - 2) {
@@ -110,7 +112,7 @@ impl Verifier {
         }
         let scopes = self.held_to_ceiling(secret.kind, record.scopes());
         let rehash = self.rehash(secret, lookup);
-        Ok(Verified { kind: secret.kind, valid_until, scopes, rehash, found })
+        Ok(Verified { kind: secret.kind, matched, valid_until, scopes, rehash, found })
     }
 
     /// The scopes that remain where the record has some that its kind cannot hold.
@@ -140,6 +142,8 @@ impl Verifier {
 pub struct Verified {
     found: Found,
     kind: Kind,
+    /// The place from 1 of the secret among the record's.
+    matched: u8,
     valid_until: Option<Timestamp>,
     /// In place of the record's, where it has more than its kind can hold.
     scopes: Option<ScopeSet>,
@@ -240,6 +244,18 @@ impl Verified {
     /// The key's record as the store found it.
     pub fn record(&self) -> &KeyRecord {
         self.found.record()
+    }
+
+    /// What finds the same secret again, without the key: the hash that is stored, and the one
+    /// under which a rehash may have put it meanwhile.
+    pub(crate) fn lookup(&self) -> Lookup {
+        let hash = self.record().hashes().nth(usize::from(self.matched).saturating_sub(1));
+        let stored = *hash.unwrap_or(&self.record().current().hash);
+        let candidates = match self.rehash() {
+            None => Candidates { current: stored, older: Vec::new() },
+            Some(rehash) => Candidates { current: rehash.new, older: vec![stored] },
+        };
+        Lookup::new(self.kind, candidates)
     }
 }
 

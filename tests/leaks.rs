@@ -229,7 +229,7 @@ fn no_value_shows_the_key() {
         canary.debug("Verified", &verified);
         canary.debug("MatchedSecret", &verified.matched());
         canary.debug("Rehash", verified.rehash().expect("it is under an older scheme"));
-        let moved = block_on(issuer.rehash(&verified)).unwrap();
+        let moved = block_on(issuer.rehash(&verified, now())).unwrap();
         assert!(moved);
         canary.debug("Caller", &verified.clone().authorize(&Access::any_key()).unwrap());
         let forbidden = verified.authorize(&Access::scope(Scope::from_static("read:lucent")));

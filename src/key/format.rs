@@ -513,7 +513,7 @@ pub(crate) fn first_outside(text: &[u8], class: impl Fn(u8) -> bool) -> Option<u
         None => (text.len() - rest.len(), rest),
     };
     // Four at a time, so that the last of sixteen is not found in sixteen steps.
-    let fours = tail.as_chunks::<4>().0.iter().take_while(|four| all_inside(*four, &class)).count();
+    let fours = tail.as_chunks::<4>().0.iter().take_while(|four| all_inside(four, &class)).count();
     tail.iter().skip(fours * 4).position(|byte| !class(*byte)).map(|at| start + fours * 4 + at)
 }
 

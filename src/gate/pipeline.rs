@@ -229,7 +229,7 @@ impl Gate {
             None => Err(RefusalReason::NoLimiter),
         };
         match charged {
-            Ok(decision) => self.charged(route, verified, decision, now),
+            Ok(decision) => self.charged(route, verified, &decision, now),
             Err(reason) => self.uncharged(route, reason, &verified, now),
         }
     }
@@ -240,14 +240,14 @@ impl Gate {
         &self,
         route: &Route,
         verified: Verified,
-        decision: Decision,
+        decision: &Decision,
         now: Timestamp,
     ) -> Outcome {
         if decision.allowed {
             return self.authorize(route, verified, Some(decision), now);
         }
         let reason = RefusalReason::Throttled { by: route.limited_by(decision.position) };
-        self.refused(route, reason, self.about(&verified), Some(decision), now)
+        self.refused(route, reason, self.about(&verified), Some(*decision), now)
     }
 
     /// The last step: may the caller do what the route is for?
@@ -256,22 +256,23 @@ impl Gate {
         &self,
         route: &Route,
         verified: Verified,
-        decision: Option<Decision>,
+        decision: Option<&Decision>,
         now: Timestamp,
     ) -> Outcome {
         let config = self.config();
         match verified.authorized(route.access()) {
             Ok(caller) => {
                 config.audit.report(|| {
-                    let action = AuditAction::Admitted { matched: caller.matched(), decision };
-                    self.about(&caller).event(action, now)
+                    let (matched, decision) = (caller.matched(), decision.copied());
+                    self.about(&caller).event(AuditAction::Admitted { matched, decision }, now)
                 });
+                let decision = decision.map(Decision::copy_of_admission);
                 let rate_headers = config.rate_headers;
                 Outcome::Admitted(Admission { caller, decision, rate_headers, now })
             }
             Err((forbidden, verified)) => {
                 let reason = RefusalReason::Forbidden(forbidden);
-                self.refused(route, reason, self.about(&verified), decision, now)
+                self.refused(route, reason, self.about(&verified), decision.copied(), now)
             }
         }
     }

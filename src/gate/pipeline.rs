@@ -36,6 +36,8 @@ pub(super) struct Config {
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
     pub(super) challenges: Vec<PreparedChallenge>,
+    /// Whether a challenge depends on the route.
+    pub(super) names_scopes: bool,
     pub(super) bodies: Bodies,
     pub(super) rate_headers: RateHeaders,
     pub(super) audit: Audit,
@@ -159,7 +161,7 @@ impl Gate {
         };
         let presented = match config.formats.parse(credential.token()) {
             Ok(presented) => presented,
-            Err(error) => {
+            Err(error @ (ParseError::Empty | ParseError::UnknownPrefix)) => {
                 // Every key is made of what its place allows, so only the rest is looked at.
                 if let Err(error) = credential.check_characters() {
                     return stop(RefusalReason::Credential(error));
@@ -170,6 +172,7 @@ impl Gate {
                 }
                 return stop(RefusalReason::Parse(error));
             }
+            Err(error) => return stop(RefusalReason::Parse(error)),
         };
         if !credential.takes(presented.kind()) {
             return stop(RefusalReason::NotTaken { kind: presented.kind() });
@@ -357,9 +360,11 @@ impl Gate {
         self.config()
             .audit
             .report(|| about.event(AuditAction::Refused { reason: reason.clone(), decision }, now));
+        // A count that all threads share is not touched where nothing asks for it.
+        let names_scopes = self.config().names_scopes || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
-            route: route.clone(),
+            route: names_scopes.then(|| route.clone()),
             reason,
             decision: decision.map(Box::new),
             key,

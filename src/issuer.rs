@@ -6,9 +6,10 @@ use rand::TryCryptoRng;
 use thiserror::Error;
 
 use crate::{
-    CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRecord,
-    KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page, PlaintextKey, ReplaceError,
-    ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
+    CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyName,
+    KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page, PlaintextKey,
+    Quotas, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified,
+    Verifier,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -295,6 +296,54 @@ impl<R: KeyRegistry> Issuer<R> {
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
         self.change(&found, |record, now| record.expire_at(at, now), now).await
+    }
+
+    /// Gives a key another name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn rename(
+        &self,
+        id: KeyId,
+        name: KeyName,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.change(&found, |record, now| record.rename(name, now), now).await
+    }
+
+    /// Gives a key these scopes in place of those so far, from the next decision on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`], and [`IssuerError::Catalog`] for scopes that the key's kind
+    /// cannot hold.
+    pub async fn set_scopes(
+        &self,
+        id: KeyId,
+        scopes: ScopeSet,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.rules.catalog.check(found.record().kind(), &scopes)?;
+        self.change(&found, |record, now| record.set_scopes(scopes, now), now).await
+    }
+
+    /// Gives a key quotas of its own, or with `None` takes them away, so that its owner's
+    /// apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn set_quotas(
+        &self,
+        id: KeyId,
+        quotas: Option<Quotas>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.change(&found, |record, now| record.set_quotas(quotas, now), now).await
     }
 
     /// Saves the effect of [`Verified::rehash`], if there is one. The answer is whether

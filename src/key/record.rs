@@ -496,6 +496,18 @@ impl KeyRecord {
         self.0.expires_at
     }
 
+    /// The instant from which it is refused for ever: its revocation or its expiry, whichever
+    /// comes first. `None` for a key that neither has ended nor is going to end.
+    ///
+    /// It never moves later once it has passed, and a store may forget the key some time after
+    /// it: see [`KeyRegistry::purge`](crate::KeyRegistry::purge).
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.0.state, self.0.expires_at) {
+            (KeyState::Revoked { since }, expiry) => Some(expiry.map_or(since, |at| at.min(since))),
+            (KeyState::Active | KeyState::Suspended { .. }, expiry) => expiry,
+        }
+    }
+
     /// Whether it is in use, suspended or revoked, whatever the time.
     pub const fn state(&self) -> KeyState {
         self.0.state

@@ -481,7 +481,7 @@ fn names_and_quotas_are_changed_through_the_issuer() {
     let id = issued.record.id();
     let quotas = Quotas::single(Quota::per_minute(std::num::NonZeroU32::MIN));
     let renamed = block_on(issuer.rename(id, "another".parse().unwrap(), now())).unwrap();
-    let limited = block_on(issuer.set_quotas(id, Some(quotas.clone()), now())).unwrap();
+    let limited = block_on(issuer.set_quotas(id, Some(quotas), now())).unwrap();
     let stored = issuer.registry().get_sync(id).unwrap();
     assert_eq!((renamed.name().as_str(), limited.quotas()), ("another", Some(&quotas)));
     assert_eq!(*stored.record(), limited);

@@ -473,7 +473,7 @@ impl<'p> Life<'p> {
                         ((self.library.set_scopes)(record, scopes, now), Event::Rescoped { to })
                     }
                     _ => {
-                        let quotas = pool.quotas[to].clone();
+                        let quotas = pool.quotas[to];
                         ((self.library.set_quotas)(record, quotas, now), Event::Requoted { to })
                     }
                 };

@@ -1,4 +1,5 @@
-//! Parsing allocates nothing, whatever is parsed. A binary of its own, for its allocator.
+//! Parsing allocates nothing, whatever is parsed, and counting usage nothing for a key that is
+//! counted already. A binary of its own, for its allocator.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -6,7 +7,7 @@ use std::{
     hint::black_box,
 };
 
-use keyward::{KeyFormat, KeyFormats, Kind, ParseError};
+use keyward::{KeyFormat, KeyFormats, KeyId, Kind, ParseError, Timestamp, UsageLedger};
 use rand::{SeedableRng, rngs::StdRng};
 
 /// Counts the allocations of each thread, so that tests beside each other do not meet.
@@ -101,4 +102,19 @@ fn parsing_never_allocates() {
         });
         assert_eq!(count, 0, "{what}");
     }
+}
+
+#[test]
+fn counting_a_key_again_never_allocates() {
+    let ledger = UsageLedger::new();
+    let ids: Vec<KeyId> = (0..1_000_u128).map(|n| KeyId::from_bytes(n.to_be_bytes())).collect();
+    let record = |at: u64| {
+        let now = Timestamp::from_unix_millis(at);
+        allocations(|| assert!(ids.iter().all(|id| ledger.record(*id, now))))
+    };
+    assert!(record(1) > 0, "new keys take memory");
+    assert_eq!(record(2), 0);
+    // What was drained leaves its memory to the next.
+    assert_eq!(ledger.drain(usize::MAX).len(), ids.len());
+    assert_eq!(record(3), 0);
 }

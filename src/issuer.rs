@@ -6,10 +6,10 @@ use rand::TryCryptoRng;
 use thiserror::Error;
 
 use crate::{
-    CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyName,
-    KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page, PlaintextKey,
-    Quotas, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError, Verified,
-    Verifier,
+    Audit, AuditAction, AuditEvent, CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats,
+    KeyHasher, KeyId, KeyName, KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId,
+    Page, PlaintextKey, Quotas, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp,
+    TransitionError, Verified, Verifier,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -41,6 +41,7 @@ pub struct Issuer<R> {
     registry: R,
     rules: Arc<Rules>,
     within: Within,
+    audit: Audit,
 }
 
 /// Whose keys an issuer manages.
@@ -99,7 +100,13 @@ impl<R: KeyRegistry> Issuer<R> {
         catalog: ScopeCatalog,
     ) -> Self {
         let rules = Rules { formats: formats.into(), hasher, catalog };
-        Self { registry, rules: Arc::new(rules), within: Within::All }
+        Self { registry, rules: Arc::new(rules), within: Within::All, audit: Audit::off() }
+    }
+
+    /// This issuer reporting every change that was saved.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// This issuer confined to one owner's keys: every other key does not exist for it.
@@ -110,7 +117,12 @@ impl<R: KeyRegistry> Issuer<R> {
     #[must_use]
     pub fn within(&self, owner: OwnerId) -> Issuer<&R> {
         let within = if self.within.admits(&owner) { Within::Owner(owner) } else { Within::Nobody };
-        Issuer { registry: &self.registry, rules: Arc::clone(&self.rules), within }
+        Issuer {
+            registry: &self.registry,
+            rules: Arc::clone(&self.rules),
+            within,
+            audit: self.audit.clone(),
+        }
     }
 
     /// A verifier of the keys that this issuer mints: with its hasher, and holding every
@@ -152,6 +164,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let secret = Secret::of(&key, &self.rules.hasher, now);
         let record = KeyRecord::issue(id, draft, secret, now)?;
         self.registry.insert(record.clone()).await?;
+        self.report(&record, AuditAction::Issued { expires_at: record.expires_at() }, now);
         Ok(Issued { record, key, previous_valid_until: None })
     }
 
@@ -183,6 +196,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let draft = self.admitted(secret.kind, draft)?;
         let record = KeyRecord::import(id, draft, secret, now)?;
         self.registry.insert(record.clone()).await?;
+        self.report(&record, AuditAction::Imported { expires_at: record.expires_at() }, now);
         Ok(record)
     }
 
@@ -209,6 +223,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let record = found.record().rotate(secret, grace, now)?;
         self.registry.replace(record.clone()).await?;
         let previous_valid_until = record.retiring().last().map(|retiring| retiring.valid_until);
+        self.report(&record, AuditAction::Rotated { previous_valid_until }, now);
         Ok(Issued { record, key, previous_valid_until })
     }
 
@@ -227,6 +242,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let (found, key, secret) = self.next_secret(id, rng, now).await?;
         let record = found.record().rotate_now(secret, now)?;
         self.registry.replace(record.clone()).await?;
+        self.report(&record, AuditAction::Rotated { previous_valid_until: None }, now);
         Ok(Issued { record, key, previous_valid_until: None })
     }
 
@@ -247,7 +263,7 @@ impl<R: KeyRegistry> Issuer<R> {
             if let KeyState::Revoked { .. } = found.record().state() {
                 return Ok(found.record().clone());
             }
-            match self.change(&found, KeyRecord::revoke, now).await {
+            match self.change(&found, KeyRecord::revoke, AuditAction::Revoked, now).await {
                 Err(IssuerError::Conflict) => {}
                 result => return result,
             }
@@ -267,7 +283,7 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        self.change(&found, KeyRecord::suspend, now).await
+        self.change(&found, KeyRecord::suspend, AuditAction::Suspended, now).await
     }
 
     /// Puts a suspended key in use again.
@@ -281,7 +297,7 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        self.change(&found, KeyRecord::resume, now).await
+        self.change(&found, KeyRecord::resume, AuditAction::Resumed, now).await
     }
 
     /// Gives a key another expiry.
@@ -296,7 +312,8 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        self.change(&found, |record, now| record.expire_at(at, now), now).await
+        let action = AuditAction::ExpiryChanged { expires_at: Some(at) };
+        self.change(&found, |record, now| record.expire_at(at, now), action, now).await
     }
 
     /// Gives a key another name.
@@ -311,7 +328,8 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        self.change(&found, |record, now| record.rename(name, now), now).await
+        let action = AuditAction::Renamed;
+        self.change(&found, |record, now| record.rename(name, now), action, now).await
     }
 
     /// Gives a key these scopes in place of those so far, from the next decision on.
@@ -328,7 +346,8 @@ impl<R: KeyRegistry> Issuer<R> {
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
         self.rules.catalog.check(found.record().kind(), &scopes)?;
-        self.change(&found, |record, now| record.set_scopes(scopes, now), now).await
+        let action = AuditAction::ScopesChanged { scopes: scopes.clone() };
+        self.change(&found, |record, now| record.set_scopes(scopes, now), action, now).await
     }
 
     /// Gives a key quotas of its own, or with `None` takes them away, so that its owner's
@@ -344,7 +363,8 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        self.change(&found, |record, now| record.set_quotas(quotas, now), now).await
+        let action = AuditAction::QuotasChanged { quotas };
+        self.change(&found, |record, now| record.set_quotas(quotas, now), action, now).await
     }
 
     /// Makes the store forget keys that have been revoked or expired for longer than
@@ -370,7 +390,14 @@ impl<R: KeyRegistry> Issuer<R> {
     ) -> Result<Vec<KeyId>, IssuerError<R::Error>> {
         let Within::All = self.within else { return Err(IssuerError::ForeignOwner) };
         let ended_before = now.saturating_sub(kept_for);
-        self.registry.purge(ended_before, limit).await.map_err(IssuerError::Store)
+        let purged = self.registry.purge(ended_before, limit).await.map_err(IssuerError::Store)?;
+        for id in &purged {
+            self.audit.report(|| AuditEvent {
+                key: Some(*id),
+                ..AuditEvent::new(now, AuditAction::Purged)
+            });
+        }
+        Ok(purged)
     }
 
     /// Saves the effect of [`Verified::rehash`], if there is one. The answer is whether
@@ -381,12 +408,19 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// [`IssuerError::Store`], [`IssuerError::DuplicateSecret`], and
     /// [`IssuerError::NotFound`] if this issuer is confined to another owner.
-    pub async fn rehash(&self, verified: &Verified) -> Result<bool, IssuerError<R::Error>> {
+    pub async fn rehash(
+        &self,
+        verified: &Verified,
+        now: Timestamp,
+    ) -> Result<bool, IssuerError<R::Error>> {
         let Some(rehash) = verified.rehash() else { return Ok(false) };
         self.check_owner(verified.record())?;
         let record = verified.record().rehash(&rehash.old, rehash.new)?;
-        match self.registry.replace(record).await {
-            Ok(()) => Ok(true),
+        match self.registry.replace(record.clone()).await {
+            Ok(()) => {
+                self.report(&record, AuditAction::Rehashed, now);
+                Ok(true)
+            }
             Err(ReplaceError::Conflict | ReplaceError::NotFound) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -457,11 +491,23 @@ impl<R: KeyRegistry> Issuer<R> {
         &self,
         found: &Found,
         transition: impl FnOnce(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
+        action: AuditAction,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let next = transition(found.record(), now)?;
         self.registry.replace(next.clone()).await?;
+        self.report(&next, action, now);
         Ok(next)
+    }
+
+    /// Tells of a change that was saved.
+    fn report(&self, record: &KeyRecord, action: AuditAction, now: Timestamp) {
+        self.audit.report(|| AuditEvent {
+            key: Some(record.id()),
+            owner: Some(record.owner().clone()),
+            kind: Some(record.kind()),
+            ..AuditEvent::new(now, action)
+        });
     }
 
     fn check_owner(&self, record: &KeyRecord) -> Result<(), IssuerError<R::Error>> {

@@ -92,8 +92,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
+mod audit;
 mod charge;
 mod clock;
+mod gate;
 mod issuer;
 mod key;
 mod limit;
@@ -102,6 +104,7 @@ mod memory;
 mod name;
 mod owner;
 mod quota;
+mod reason;
 mod scope;
 mod store;
 #[cfg(feature = "testing")]
@@ -111,9 +114,15 @@ mod text;
 mod timestamp;
 mod usage;
 mod verify;
+mod wire;
 
 pub use access::{Access, Forbidden};
+pub use audit::{Audit, AuditAction, AuditEvent};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use gate::{
+    Admission, Gate, GateBuildError, GateBuilder, Outcome, PendingCharge, PendingLookup,
+    PendingRecheck, Refusal, Route, RouteQuotas, Step,
+};
 pub use issuer::{Issued, Issuer, IssuerError};
 pub use key::format::{FormatError, FormatsError, KeyFormat, KeyFormats, ParseError};
 pub use key::grace::{Grace, GraceError};
@@ -139,6 +148,7 @@ pub use quota::{Bookkeeping, Quota, QuotaError, Quotas};
 /// The operating system's generator and the trait that minting asks for, from the `rand` that
 /// this crate uses, so that a host need not depend on the same version.
 pub use rand::{TryCryptoRng, rngs::SysRng};
+pub use reason::{LimitedBy, RefusalReason};
 pub use scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet};
 pub use store::{
     Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, JoinError, KeyRegistry,
@@ -147,3 +157,13 @@ pub use store::{
 pub use timestamp::{Timestamp, TimestampError};
 pub use usage::{Usage, UsageBatch, UsageLedger};
 pub use verify::{Caller, MatchedSecret, Rehash, Verified, Verifier, VerifyError};
+pub use wire::{
+    challenge::{Challenge, ChallengeError, ChallengeErrorCode},
+    error_body::{ErrorBodies, ErrorBody, ErrorFacts, ErrorText, ErrorTextError},
+    head::{PlainHead, RequestHead},
+    header::ResponseHeader,
+    public_reason::PublicReason,
+    query::redact_query,
+    rate_headers::{PolicyNameError, RateHeaders},
+    source::{Credential, CredentialError, CredentialSource, CredentialSources, SourceError},
+};

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::{
     Access, Forbidden, Found, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus, Kind,
     Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier, Timestamp,
+    key::hash::Candidates,
 };
 
 /// Decides whether a presented key is genuine and in force.
@@ -185,8 +186,16 @@ impl Verified {
     /// [`Forbidden`], to be answered with 403.
     #[inline]
     pub fn authorize(self, access: &Access) -> Result<Caller, Forbidden> {
-        access.check(self.kind(), self.scopes(), self.owner())?;
-        Ok(Caller(self))
+        self.authorized(access).map_err(|(forbidden, _)| forbidden)
+    }
+
+    /// As [`Verified::authorize`], with the key beside the error.
+    #[inline]
+    pub(crate) fn authorized(self, access: &Access) -> Result<Caller, (Forbidden, Self)> {
+        match access.check(self.kind(), self.scopes(), self.owner()) {
+            Ok(()) => Ok(Caller(self)),
+            Err(forbidden) => Err((forbidden, self)),
+        }
     }
 
     /// The key's identity, on which limits, usage and audit hang.
@@ -249,6 +258,17 @@ impl Verified {
     #[inline]
     pub fn record(&self) -> &KeyRecord {
         self.found.record()
+    }
+
+    /// What finds the same secret again, without the key: the hash that is stored, and the one
+    /// under which a rehash may have put it meanwhile.
+    pub(crate) fn lookup(&self) -> Lookup {
+        let stored = self.secret().0.hash;
+        let candidates = match self.rehash() {
+            None => Candidates { current: stored, older: Vec::new() },
+            Some(rehash) => Candidates { current: rehash.new, older: vec![stored] },
+        };
+        Lookup::new(self.kind(), candidates)
     }
 
     /// The secret that was presented, and if it is retiring, until when it works.

@@ -441,11 +441,11 @@ fn an_issuer_saves_a_rehash_once() {
         };
         let verified = verify();
         assert!(verified.rehash().is_some());
-        assert_eq!(issuer.rehash(&verified).await, Ok(true));
+        assert_eq!(issuer.rehash(&verified, now()).await, Ok(true));
         // A request that was under way meanwhile has the same effect to save: no harm.
-        assert_eq!(issuer.rehash(&verified).await, Ok(false));
+        assert_eq!(issuer.rehash(&verified, now()).await, Ok(false));
         assert_eq!(verify().rehash(), None);
-        assert_eq!(issuer.rehash(&verify()).await, Ok(false));
+        assert_eq!(issuer.rehash(&verify(), now()).await, Ok(false));
         // The old pepper can go.
         let lookup = lookup(&rotated, &issued.key);
         let found = old.registry().find_sync(&lookup);

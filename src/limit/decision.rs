@@ -42,6 +42,41 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// An admission as a limiter elsewhere decided it, such as one that several hosts share:
+    /// under this quota so many remain, and the oldest counted request leaves at `reset_at`.
+    pub const fn admitted_elsewhere(quota: Quota, remaining: u32, reset_at: Timestamp) -> Self {
+        Self {
+            allowed: true,
+            limit: quota.limit(),
+            window_millis: quota.window_millis(),
+            bookkeeping: quota.bookkeeping(),
+            remaining,
+            retry_after: None,
+            reset_at,
+            position: 0,
+        }
+    }
+
+    /// A refusal as a limiter elsewhere decided it at `now`: under this quota the request
+    /// would be admitted at `reset_at`, and so many that cost less remain.
+    pub const fn refused_elsewhere(
+        quota: Quota,
+        remaining: u32,
+        reset_at: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            allowed: false,
+            retry_after: Some(reset_at.saturating_since(now)),
+            ..Self::admitted_elsewhere(quota, remaining, reset_at)
+        }
+    }
+
+    /// The decision of the limit at this position of those that were asked.
+    pub const fn at_position(self, position: usize) -> Self {
+        Self { position, ..self }
+    }
+
     /// The quota of the window that binds.
     pub const fn quota(&self) -> Quota {
         Quota::from_parts(self.limit, self.window_millis, self.bookkeeping)

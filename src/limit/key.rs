@@ -45,6 +45,19 @@ impl LimitKey {
         Self::of_bytes(NAMED, namespace, bytes)
     }
 
+    /// The key as bytes for a limiter elsewhere: different keys have different bytes, and a
+    /// key has the same in every process and on every machine.
+    pub const fn to_bytes(&self) -> [u8; 20] {
+        let [x, y] = self.body;
+        let body = (x as u128 | (y as u128) << 64).to_le_bytes();
+        let head = self.head.to_le_bytes();
+        let mut bytes = [0; 20];
+        let (start, end) = bytes.split_at_mut(head.len());
+        start.copy_from_slice(&head);
+        end.copy_from_slice(&body);
+        bytes
+    }
+
     fn of_bytes(kind: u8, namespace: u16, bytes: &[u8]) -> Self {
         let mut body = [0; 16];
         if let Some(start) = body.get_mut(..bytes.len()) {
@@ -214,6 +227,9 @@ mod tests {
             LimitKey::key(digest),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+        assert_eq!(keys.iter().map(LimitKey::to_bytes).collect::<HashSet<_>>().len(), keys.len());
+        let bytes = [&[2, 4, 0, 0], b"acme".as_slice(), &[0; 12]].concat();
+        assert_eq!(LimitKey::owner("acme").to_bytes().as_slice(), bytes);
         assert_eq!(size_of::<LimitKey>(), 24);
     }
 

@@ -1,0 +1,157 @@
+//! Building a gate, and what is checked then.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{
+    attempts::Attempts,
+    pipeline::{Config, Gate},
+    refusal::{Bodies, PreparedChallenge},
+};
+use crate::{
+    Audit, Challenge, CredentialSources, ErrorBodies, ErrorTextError, KeyFormats, Kind, Limiter,
+    Quotas, RateHeaders, SourceError, Verifier,
+};
+
+/// Describes how a service authenticates, limits and refuses. [`GateBuilder::build`] checks it.
+#[derive(Debug)]
+#[must_use]
+pub struct GateBuilder {
+    formats: KeyFormats,
+    verifier: Verifier,
+    sources: CredentialSources,
+    publishable: Vec<Kind>,
+    pass_on_unknown: bool,
+    limiter: Option<Arc<Limiter>>,
+    attempts: Option<Attempts>,
+    challenges: Vec<Challenge>,
+    errors: ErrorBodies,
+    rate_headers: RateHeaders,
+    audit: Audit,
+}
+
+impl GateBuilder {
+    pub(super) fn new(formats: KeyFormats, verifier: Verifier, sources: CredentialSources) -> Self {
+        Self {
+            formats,
+            verifier,
+            sources,
+            publishable: Vec::new(),
+            pass_on_unknown: false,
+            limiter: None,
+            attempts: None,
+            challenges: Vec::new(),
+            errors: ErrorBodies::flat(),
+            rate_headers: RateHeaders::retry_after_only(),
+            audit: Audit::off(),
+        }
+    }
+
+    /// Kinds that may be published, such as the key in a web page that can only send. Only
+    /// these may stand in a query.
+    pub fn publishable(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        self.publishable.extend(kinds);
+        self
+    }
+
+    /// Leaves a credential whose prefix is of no known kind, such as a JWT, to the host's own
+    /// check: the outcome is [`Outcome::PassedOn`](crate::Outcome::PassedOn). A request
+    /// without a credential is refused nevertheless, and so is a broken key of a known kind.
+    pub fn pass_on_unknown(self) -> Self {
+        Self { pass_on_unknown: true, ..self }
+    }
+
+    /// Charges the limits of routes here. Without a limiter, requests to routes with limits
+    /// wait for the host's own in [`Step::Charge`](crate::Step::Charge).
+    pub fn limiter(self, limiter: impl Into<Arc<Limiter>>) -> Self {
+        Self { limiter: Some(limiter.into()), ..self }
+    }
+
+    /// Limits how many attempts from one [address](crate::RequestHead::address) may fail.
+    /// Then its attempts are answered with 429, also those with a good key, and none is
+    /// looked up. Requests without any credential are no attempts.
+    ///
+    /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
+    /// crowding keys out.
+    pub fn failed_attempts(
+        self,
+        limiter: impl Into<Arc<Limiter>>,
+        quotas: impl Into<Quotas>,
+    ) -> Self {
+        Self { attempts: Some(Attempts::new(limiter.into(), quotas.into())), ..self }
+    }
+
+    /// A challenge that a 401 carries, and a 400 for credentials that contradict each other.
+    /// Each is sent in a line of its own, in the order in which they are given.
+    pub fn challenge(mut self, challenge: Challenge) -> Self {
+        self.challenges.push(challenge);
+        self
+    }
+
+    /// How refusals are worded; flat and in plain English unless told.
+    pub fn errors(self, errors: ErrorBodies) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// What answers tell about limits; `Retry-After` alone unless told.
+    pub const fn rate_headers(mut self, rate_headers: RateHeaders) -> Self {
+        self.rate_headers = rate_headers;
+        self
+    }
+
+    /// Where every outcome is reported.
+    pub fn audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// The gate.
+    ///
+    /// # Errors
+    ///
+    /// [`GateBuildError`], for a description that contradicts itself.
+    pub fn build(self) -> Result<Gate, GateBuildError> {
+        self.sources.check(&self.formats, &self.publishable)?;
+        if let Some(&kind) = self.publishable.iter().find(|kind| self.formats.get(**kind).is_none())
+        {
+            return Err(GateBuildError::UnknownPublishable { kind });
+        }
+        if self.challenges.is_empty() {
+            return Err(GateBuildError::NoChallenge);
+        }
+        self.errors.check()?;
+        Ok(Gate::of(Config {
+            formats: self.formats,
+            verifier: self.verifier,
+            sources: self.sources,
+            pass_on_unknown: self.pass_on_unknown,
+            limiter: self.limiter,
+            attempts: self.attempts,
+            challenges: self.challenges.into_iter().map(PreparedChallenge::new).collect(),
+            bodies: Bodies::new(self.errors),
+            rate_headers: self.rate_headers,
+            audit: self.audit,
+        }))
+    }
+}
+
+/// Why a [`Gate`] was not built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GateBuildError {
+    /// The sources of credentials contradict each other or the formats.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A kind is declared publishable that the gate does not accept.
+    #[error("the kind {kind} is declared publishable and not accepted")]
+    UnknownPublishable {
+        /// The kind.
+        kind: Kind,
+    },
+    /// There is no challenge, which every 401 must carry (RFC 9110 §15.5.2).
+    #[error("a gate has at least one challenge")]
+    NoChallenge,
+    /// The text of a refusal cannot be filled in.
+    #[error(transparent)]
+    Text(#[from] ErrorTextError),
+}

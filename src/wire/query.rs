@@ -1,0 +1,116 @@
+//! Parameters in the query of a request's target, and keeping them out of logs.
+
+use std::borrow::Cow;
+
+/// Replaces the values of these parameters in a URL or request target, for a log.
+///
+/// All of their occurrences are replaced by `REDACTED`, also where the name is written with
+/// percent-encoding, in another case, or behind a `;` or a second `?` that some servers take
+/// for a separator. Everything else is kept byte for byte.
+///
+/// ```
+/// use keyward::redact_query;
+///
+/// let target = "/api/sdk/replay?v=2&api%5Fkey=luc_pk_0123&x=%41";
+/// assert_eq!(redact_query(target, &["api_key"]), "/api/sdk/replay?v=2&api%5Fkey=REDACTED&x=%41");
+/// ```
+pub fn redact_query<'u>(url: &'u str, names: &[&str]) -> Cow<'u, str> {
+    redact(url, |name| names.iter().any(|secret| looks_like(name, secret.as_bytes())))
+}
+
+/// As [`redact_query`], by a predicate on the raw name.
+pub(crate) fn redact(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, str> {
+    let Some((path, query)) = url.split_once('?') else { return Cow::Borrowed(url) };
+    let mut redacted = String::new();
+    let mut found = false;
+    for parameter in query.split_inclusive(['&', '#']) {
+        // A value ends where its parameter does, whatever else could part it.
+        let (text, end) = match parameter.strip_suffix(['&', '#']) {
+            Some(text) => (text, parameter.get(text.len()..).unwrap_or_default()),
+            None => (parameter, ""),
+        };
+        match value_start(text, &is_secret) {
+            Some(start) => {
+                found = true;
+                redacted.push_str(text.get(..start).unwrap_or_default());
+                redacted.push_str("REDACTED");
+            }
+            None => redacted.push_str(text),
+        }
+        redacted.push_str(end);
+    }
+    if found { Cow::Owned(format!("{path}?{redacted}")) } else { Cow::Borrowed(url) }
+}
+
+/// Where the value of the first secret parameter begins in what stands between two `&`.
+fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    let mut start = 0;
+    for piece in text.split_inclusive([';', '?']) {
+        if let Some((name, _)) = piece.split_once('=')
+            && is_secret(name.as_bytes())
+        {
+            return Some(start + name.len() + 1);
+        }
+        start += piece.len();
+    }
+    None
+}
+
+/// Whether a raw name could be read as this one by anybody.
+pub(crate) fn looks_like(raw: &[u8], name: &[u8]) -> bool {
+    let decoded = decode(raw).unwrap_or(Cow::Borrowed(raw));
+    decoded.trim_ascii().eq_ignore_ascii_case(name)
+}
+
+/// Whether a raw name is this one, to the byte after decoding (RFC 3986 §2.1).
+#[inline]
+pub(super) fn is_named(raw: &[u8], name: &[u8]) -> bool {
+    raw == name || decode(raw).is_some_and(|decoded| *decoded == *name)
+}
+
+/// Undoes percent-encoding. `None` if a `%` is not followed by two hexadecimal digits; a `+`
+/// stays a `+`, since no key holds either that or a space.
+pub(super) fn decode(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !raw.contains(&b'%') {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            decoded.push(*first);
+            continue;
+        }
+        let [high, low, after @ ..] = rest else { return None };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16);
+        decoded.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = after;
+    }
+    Some(Cow::Owned(decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_strict() {
+        for (raw, decoded) in [
+            ("", Some("")),
+            ("abc", Some("abc")),
+            ("a%62c", Some("abc")),
+            ("%61%5F%5f", Some("a__")),
+            ("a+b", Some("a+b")),
+            ("%2", None),
+            ("%", None),
+            ("%zz", None),
+            ("% 1", None),
+            ("%+1", None),
+            ("%%31", None),
+        ] {
+            let found = decode(raw.as_bytes()).map(Cow::into_owned);
+            assert_eq!(found, decoded.map(|text| text.as_bytes().to_vec()), "{raw}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What an answer tells about the caller's limit.
+
+use thiserror::Error;
+
+use crate::{Decision, ResponseHeader, Timestamp};
+
+/// Which headers tell a caller about its limit. All come from one [`Decision`], so they
+/// cannot contradict each other.
+///
+/// A refusal has `Retry-After` (RFC 9110 §10.2.3) in every style: whole seconds, rounded
+/// up, at least 1.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use keyward::{LimitKey, Limiter, Quota, Quotas, RateHeaders, Timestamp};
+///
+/// let limiter = Limiter::from_system_seed()?;
+/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let now = Timestamp::from_unix_millis(1_700_000_000_001);
+/// let decision = limiter.check(LimitKey::owner("acme"), &quotas, 1, now)?;
+///
+/// let lines: Vec<String> =
+///     RateHeaders::x_ratelimit().render(&decision, now).map(|line| line.to_string()).collect();
+/// assert_eq!(
+///     lines,
+///     ["x-ratelimit-limit: 100", "x-ratelimit-remaining: 99", "x-ratelimit-reset: 1700000061"]
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RateHeaders {
+    x_ratelimit: Option<Reset>,
+    /// The name of the policy in the headers of the draft.
+    draft_09: Option<&'static str>,
+}
+
+/// What the reset of `X-RateLimit-Reset` is measured from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reset {
+    Epoch,
+    Now,
+}
+
+impl RateHeaders {
+    /// `Retry-After` on refusals and nothing else.
+    pub const fn retry_after_only() -> Self {
+        Self { x_ratelimit: None, draft_09: None }
+    }
+
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` too, the last in
+    /// Unix seconds, rounded up: when refused, the instant at which the request would be
+    /// admitted; else when the oldest counted request leaves its window.
+    pub const fn x_ratelimit() -> Self {
+        Self { x_ratelimit: Some(Reset::Epoch), draft_09: None }
+    }
+
+    /// As [`RateHeaders::x_ratelimit`], with the reset in seconds from now, rounded up.
+    pub const fn x_ratelimit_delta() -> Self {
+        Self { x_ratelimit: Some(Reset::Now), draft_09: None }
+    }
+
+    /// The headers `RateLimit-Policy` and `RateLimit` too, as
+    /// [draft-ietf-httpapi-ratelimit-headers-09] has them, under this name of the policy:
+    /// `"default";q=100;w=60` and `"default";r=99;t=60`. A draft can change; another number
+    /// will be another option.
+    ///
+    /// # Errors
+    ///
+    /// If the name is empty or holds something other than printable ASCII and spaces.
+    ///
+    /// [draft-ietf-httpapi-ratelimit-headers-09]:
+    ///     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/09/
+    pub const fn with_draft_09(self, policy: &'static str) -> Result<Self, PolicyNameError> {
+        let mut bytes = policy.as_bytes();
+        if bytes.is_empty() {
+            return Err(PolicyNameError);
+        }
+        while let [first, rest @ ..] = bytes {
+            if !matches!(first, b' '..=b'~') {
+                return Err(PolicyNameError);
+            }
+            bytes = rest;
+        }
+        Ok(Self { draft_09: Some(policy), ..self })
+    }
+
+    /// The headers for a decision that was made at `now`.
+    #[inline]
+    pub fn render(
+        self,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
+        Lines::new(self, Some(decision), now)
+    }
+}
+
+/// The headers that are still to be written.
+pub(crate) struct Lines {
+    style: RateHeaders,
+    decision: Option<Decision>,
+    now: Timestamp,
+    next: u8,
+}
+
+impl Lines {
+    #[inline]
+    pub(crate) const fn new(
+        style: RateHeaders,
+        decision: Option<&Decision>,
+        now: Timestamp,
+    ) -> Self {
+        Self { style, decision: decision.copied(), now, next: 0 }
+    }
+
+    fn x_ratelimit_reset(from: Reset, decision: &Decision, now: Timestamp) -> u64 {
+        match from {
+            Reset::Epoch => decision.reset_at.as_unix_secs_ceil(),
+            Reset::Now => reset_in(decision, now),
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = ResponseHeader<'static>;
+
+    #[inline]
+    fn next(&mut self) -> Option<ResponseHeader<'static>> {
+        let decision = self.decision.as_ref()?;
+        let (RateHeaders { x_ratelimit, draft_09 }, now) = (self.style, self.now);
+        loop {
+            let line = self.next;
+            self.next += 1;
+            match (line, x_ratelimit, draft_09) {
+                (0, Some(_), _) => {
+                    let limit = u64::from(decision.limit);
+                    return Some(ResponseHeader::number("x-ratelimit-limit", limit));
+                }
+                (1, Some(_), _) => {
+                    let remaining = u64::from(decision.remaining);
+                    return Some(ResponseHeader::number("x-ratelimit-remaining", remaining));
+                }
+                (2, Some(from), _) => {
+                    let reset = Self::x_ratelimit_reset(from, decision, now);
+                    return Some(ResponseHeader::number("x-ratelimit-reset", reset));
+                }
+                (3, _, Some(policy)) => return Some(draft_09_policy(policy, decision)),
+                (4, _, Some(policy)) => return Some(draft_09_live(policy, decision, now)),
+                (5, ..) => {
+                    let secs = decision.retry_after_secs();
+                    self.decision = None;
+                    return secs.map(|secs| ResponseHeader::number("retry-after", secs));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cold]
+fn draft_09_policy(policy: &str, decision: &Decision) -> ResponseHeader<'static> {
+    let (quota, window) = (decision.limit, decision.quota().window_millis());
+    let value = format!("{};q={quota};w={}", sf_string(policy), window.div_ceil(1_000));
+    ResponseHeader::text("ratelimit-policy", value)
+}
+
+#[cold]
+fn draft_09_live(policy: &str, decision: &Decision, now: Timestamp) -> ResponseHeader<'static> {
+    let (remaining, reset) = (decision.remaining, reset_in(decision, now));
+    let value = format!("{};r={remaining};t={reset}", sf_string(policy));
+    ResponseHeader::text("ratelimit", value)
+}
+
+/// The name of a policy is empty or no text of RFC 9651 §3.3.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the name of a policy is printable ASCII and spaces, and not empty")]
+pub struct PolicyNameError;
+
+/// Seconds from `now` until the reset, rounded up. When refused, the same as `Retry-After`.
+#[inline]
+fn reset_in(decision: &Decision, now: Timestamp) -> u64 {
+    let millis = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
+    decision.retry_after_secs().unwrap_or(millis.div_ceil(1_000))
+}
+
+/// A string of RFC 9651 §3.3.3.
+fn sf_string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}

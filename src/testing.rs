@@ -650,9 +650,16 @@ pub fn purging_and_changing_exclude_each_other(executor: &impl BlockOn, store: &
             }
         };
         let (was_changed, purged) = thread::scope(|scope| {
-            let purges = [scope.spawn(purge), scope.spawn(purge)];
-            let was_changed = scope.spawn(replace).join().unwrap();
-            (was_changed, purges.map(|thread| thread.join().unwrap()).concat())
+            // Whoever comes to the barrier last goes first, where there is one processor.
+            let first = scope.spawn(purge);
+            let (second, change);
+            if round % 2 == 0 {
+                (change, second) = (scope.spawn(replace), scope.spawn(purge));
+            } else {
+                (second, change) = (scope.spawn(purge), scope.spawn(replace));
+            }
+            let was_changed = change.join().unwrap();
+            (was_changed, [first, second].map(|thread| thread.join().unwrap()).concat())
         });
         let expected = if was_changed { vec![] } else { vec![record.id()] };
         assert_eq!(purged, expected, "round {round}: changed: {was_changed}");

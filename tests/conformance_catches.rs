@@ -164,7 +164,7 @@ impl KeyRegistry for Broken {
             Fault::PurgesByAStaleLook => {
                 let ended = ids(&ended);
                 let before = self.replaced.load(Ordering::SeqCst);
-                for _ in 0..1_000 {
+                for _ in 0..20_000 {
                     if self.replaced.load(Ordering::SeqCst) != before {
                         break;
                     }

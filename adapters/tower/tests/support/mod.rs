@@ -14,9 +14,9 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, CredentialSources, ErrorBodies, ErrorText, Found, Gate,
-    GateBuilder, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyName, KeyStore,
-    Limiter, Lookup, ManualClock, MemoryStore, Owner, OwnerId, PublicReason, Quota, RateHeaders,
-    Route, Scope, ScopeCatalog, ScopeSet, SysRng, Tier, Timestamp,
+    GateBuilder, Grace, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyName,
+    KeyStore, Limiter, Lookup, ManualClock, MemoryStore, Owner, OwnerId, PublicReason, Quota,
+    RateHeaders, Route, Scope, ScopeCatalog, ScopeSet, SysRng, Tier, Timestamp,
 };
 use keyward_tower::ApiKeys;
 
@@ -108,6 +108,20 @@ impl World {
 
     pub(crate) fn revoke(&self, key: &Key) {
         pollster::block_on(self.issuer.revoke(key.id, NOON)).unwrap();
+    }
+
+    pub(crate) fn suspend(&self, key: &Key) {
+        pollster::block_on(self.issuer.suspend(key.id, NOON)).unwrap();
+    }
+
+    pub(crate) fn rotate(&self, key: &Key) {
+        let rotate = async { self.issuer.rotate(key.id, Grace::DAY, &mut SysRng, NOON).await };
+        pollster::block_on(rotate).unwrap();
+    }
+
+    pub(crate) fn rotate_now(&self, key: &Key) {
+        let rotate = async { self.issuer.rotate_now(key.id, &mut SysRng, NOON).await };
+        pollster::block_on(rotate).unwrap();
     }
 
     pub(crate) fn make_enterprise(&self) {

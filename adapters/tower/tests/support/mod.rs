@@ -1,6 +1,8 @@
 //! A service with two kinds of keys, of which one may be published, on a clock that stands.
 #![allow(dead_code, reason = "not every test target uses all of it")]
 
+pub(crate) mod client;
+
 use std::{
     error::Error,
     fmt,

@@ -19,7 +19,7 @@ use tower::{Service, service_fn};
 
 /// Messages as they are.
 #[derive(Clone, Copy, Default)]
-struct Text;
+pub(crate) struct Text;
 
 impl Codec for Text {
     type Encode = String;

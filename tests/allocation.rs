@@ -1,12 +1,19 @@
-//! Parsing allocates nothing, whatever is parsed. A binary of its own, for its allocator.
+//! Parsing allocates nothing, whatever is parsed, and nor does a whole admitted request. A
+//! binary of its own, for its allocator.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     hint::black_box,
+    num::NonZeroU32,
+    sync::Arc,
 };
 
-use keyward::{KeyFormat, KeyFormats, Kind, ParseError};
+use keyward::{
+    Access, Challenge, CredentialSource, Decision, Gate, Issuer, KeyDraft, KeyFormat, KeyFormats,
+    KeyHasher, Kind, Limiter, LimiterConfig, MemoryStore, Outcome, ParseError, PlainHead, Quota,
+    RateHeaders, Route, RouteQuotas, Step, Tier, Timestamp,
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 /// Counts the allocations of each thread, so that tests beside each other do not meet.
@@ -101,4 +108,64 @@ fn parsing_never_allocates() {
         });
         assert_eq!(count, 0, "{what}");
     }
+}
+
+/// The whole pipeline, from the head of a request to the headers of its answer.
+#[test]
+fn an_admitted_request_allocates_nothing() {
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+    let format = KeyFormat::hex("luci_");
+    let issuer = Issuer::new(MemoryStore::new(), format, KeyHasher::sha256());
+    let mut rng = StdRng::seed_from_u64(2);
+    let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
+    let issued = pollster::block_on(issuer.issue(format.kind(), draft, &mut rng, NOW)).unwrap();
+    let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [1; 16]));
+    let builder = || {
+        Gate::builder(format, issuer.verifier(), CredentialSource::bearer())
+            .challenge(Challenge::bearer("lucitra").unwrap())
+            .rate_headers(RateHeaders::x_ratelimit())
+    };
+    let gate = builder().limiter(Arc::clone(&limiter)).build().unwrap();
+    let elsewhere = builder().build().unwrap();
+    let quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+    let tiered = RouteQuotas::new(quota).tier(Tier::from_static("higher"), quota);
+    let one = Route::new(Access::any_key()).limit_key(tiered.clone());
+    let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);
+    let token = format!("Bearer {}", issued.key.expose());
+    let head = PlainHead::new().with_header("authorization", token);
+    let store = issuer.registry();
+
+    for route in [&one, &several] {
+        let request = || {
+            let Outcome::Admitted(admission) = gate.check_sync(&head, route, store, NOW) else {
+                panic!("refused")
+            };
+            let bytes: usize = admission.headers().map(|header| header.value().len()).sum();
+            assert!(black_box(bytes) > 10);
+        };
+        // The limiter makes room for a key, and for its stamps, as requests come.
+        (0..20).for_each(|_| request());
+        assert_eq!(allocations(request), 0);
+    }
+
+    // Step by step, with a limiter elsewhere, it is the same.
+    let count = allocations(|| {
+        let Step::Lookup(pending) = elsewhere.begin(&head, &several, NOW) else { panic!() };
+        let found = store.find_sync(pending.lookup());
+        let Step::Charge(pending) = pending.found(found, NOW) else { panic!() };
+        assert_eq!(pending.limits().count(), 3);
+        let decision = Decision::admitted_elsewhere(quota, 99, NOW);
+        let outcome = pending.decided(decision, NOW);
+        assert!(matches!(black_box(outcome), Outcome::Admitted(_)));
+    });
+    assert_eq!(count, 0);
+
+    // And so is refusing what is malformed: the answer was written when the gate was built.
+    let malformed = PlainHead::new().with_header("authorization", "Bearer luci_0");
+    let count = allocations(|| {
+        let refusal = gate.check_sync(&malformed, &one, store, NOW).refused().unwrap();
+        let head: usize = refusal.headers().map(|header| header.value().len()).sum();
+        assert!(black_box(head + refusal.body().len()) > 10);
+    });
+    assert_eq!(count, 0);
 }

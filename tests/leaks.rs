@@ -4,14 +4,15 @@
 use std::{
     fmt::{Debug, Display, Write},
     panic::catch_unwind,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use keyward::{
-    Access, CatalogError, Cursor, Found, Grace, HashScheme, Hint, Issuer, KeyDraft, KeyFormat,
-    KeyFormats, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyState, KeyStatus, Kind,
-    MemoryStore, Owner, OwnerId, Page, PlaintextKey, Quota, Quotas, Scope, ScopeCatalog, ScopeSet,
-    Secret, Tier, Timestamp, Verifier, VerifyError,
+    Access, Audit, CatalogError, Challenge, CredentialSource, CredentialSources, Cursor, Decision,
+    ErrorBodies, Found, Gate, Grace, HashScheme, Hint, Issuer, KeyDraft, KeyFormat, KeyFormats,
+    KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyState, KeyStatus, Kind, Lookup, MemoryStore,
+    Outcome, Owner, OwnerId, Page, PlainHead, PlaintextKey, Quota, Quotas, RateHeaders, Refusal,
+    Route, Scope, ScopeCatalog, ScopeSet, Secret, Step, Tier, Timestamp, Verifier, VerifyError,
 };
 use pollster::block_on;
 use rand::{SeedableRng, rngs::StdRng};
@@ -266,6 +267,115 @@ fn no_value_shows_the_key() {
         }
         let stranger = Arc::new(Owner::new("proj_other".parse().unwrap()));
         canary.fails("JoinError", Found::join(record, stranger));
+    }
+}
+
+// ---------------------------------------------------------------------------------------
+// Requests: what waits, what is answered, what is told.
+
+#[test]
+fn no_step_answer_or_event_shows_the_key() {
+    let quotas = Quota::new(2, std::time::Duration::from_secs(60)).unwrap();
+    for format in [LQT, GITHUB] {
+        let mut canary = Canary::new(format);
+        let key = canary.key().to_owned();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let audit = Audit::new({
+            let events = Arc::clone(&events);
+            move |event| events.lock().unwrap().push(event.clone())
+        });
+        let hasher = KeyHasher::sha256();
+        let issuer =
+            Issuer::new(MemoryStore::new(), formats(), hasher.clone()).with_audit(audit.clone());
+        let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
+        let (id, secret) = (KeyId::from_bytes([1; 16]), Secret::of(&canary.key, &hasher, now()));
+        block_on(issuer.import(id, draft, secret, now())).unwrap();
+
+        let sources = CredentialSources::first_of([
+            CredentialSource::header("x-api-key"),
+            CredentialSource::bearer(),
+            CredentialSource::query("api_key"),
+        ]);
+        let builder = Gate::builder(formats(), issuer.verifier(), sources)
+            .publishable([LQT.kind(), GITHUB.kind()])
+            .challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
+            .errors(ErrorBodies::nested())
+            .rate_headers(RateHeaders::x_ratelimit().with_draft_09("p").unwrap())
+            .audit(audit);
+        canary.debug("GateBuilder", &builder);
+        let gate = builder.build().unwrap();
+        canary.debug("Gate", &gate);
+        let route = Route::new(Access::any_key()).limit_key(quotas);
+        canary.debug("Route", &route);
+
+        let places: [fn(&str) -> PlainHead; 3] = [
+            |token| PlainHead::new().with_header("x-api-key", token),
+            |token| PlainHead::new().with_header("authorization", format!("Bearer {token}")),
+            |token| PlainHead::new().with_query(format!("api_key={token}")),
+        ];
+        let show_refusal = |canary: &mut Canary, refusal: &Refusal| {
+            canary.debug("Refusal", refusal);
+            canary.error("RefusalReason", refusal.reason());
+            canary.text("its message", &refusal.message());
+            canary.text("its body", &String::from_utf8_lossy(&refusal.body()));
+            for header in refusal.headers() {
+                canary.debug("its header", &header);
+                canary.display("its header", &header);
+            }
+        };
+        let mut refused = 0;
+        for place in places {
+            let head = place(&key);
+            canary.debug("PlainHead", &head);
+            let step = gate.begin(&head, &route, now());
+            canary.debug("Step", &step);
+            let Step::Lookup(pending) = step else { panic!("{step:?}") };
+            canary.debug("PendingLookup", &pending);
+            let found = issuer.registry().find_sync(pending.lookup());
+            let step = pending.found(found, now());
+            canary.debug("Step", &step);
+            let Step::Charge(pending) = step else { panic!("{step:?}") };
+            canary.debug("PendingCharge", &pending);
+            let decision = Decision::admitted_elsewhere(quotas, 1, now());
+            let Outcome::Admitted(admission) = pending.decided(decision, now()) else { panic!() };
+            canary.debug("Admission", &admission);
+            for header in admission.headers() {
+                canary.display("its header", &header);
+            }
+            let recheck = gate.recheck(admission.caller(), &route);
+            canary.debug("PendingRecheck", &recheck);
+            show_refusal(&mut canary, &recheck.found(None, now()).unwrap_err());
+
+            // Broken, doubled, or unknown to the store; and a store that is down.
+            for token in
+                [format!("{key}0"), key[4..].to_owned(), format!("{key}%"), format!("{key} ")]
+            {
+                let outcome = gate.check_sync(&place(&token), &route, issuer.registry(), now());
+                canary.debug("Outcome", &outcome);
+                show_refusal(&mut canary, &outcome.refused().unwrap());
+                refused += 1;
+            }
+            let outcome = gate.check_sync(&head, &route, &MemoryStore::new(), now());
+            show_refusal(&mut canary, &outcome.refused().unwrap());
+            let twice = head.clone().with_header("x-api-key", &key).with_header("x-api-key", "b");
+            let outcome = gate.check_sync(&twice, &route, issuer.registry(), now());
+            show_refusal(&mut canary, &outcome.refused().unwrap());
+            let down = |_: &Lookup| Err(std::io::Error::other("down"));
+            let outcome = gate.check_with(&head, &route, down, now());
+            show_refusal(&mut canary, &outcome.refused().unwrap());
+        }
+        assert_eq!(refused, 12);
+        let url = format!("/v1?api_key={key}&api%5Fkey={key}");
+        canary.text("a redacted URL", &gate.redact(&url));
+        for event in events.lock().unwrap().iter() {
+            canary.debug("AuditEvent", event);
+        }
+        let no_place = CredentialSources::first_of([CredentialSource::header(&format!("{key} "))]);
+        let refused = Gate::builder(formats(), issuer.verifier(), no_place).build();
+        canary.fails("GateBuildError", refused);
+        canary.fails("ChallengeError", Challenge::new("ApiKey", &format!("{key}\n")));
+        canary.fails("ChallengeError", Challenge::new(&format!("{key} "), "r"));
+        assert!(canary.shown > 200, "{}", canary.shown);
     }
 }
 

@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc};
 
 use super::pipeline::{Asked, Gate, Judged};
 use crate::{
-    Decision, Found, KeyId, LimitKey, LimitedBy, Lookup, Outcome, Quotas, Refusal, RefusalReason,
-    Route, Step, Timestamp, Verified,
+    Decision, Found, KeyId, LimitKey, LimitedBy, Lookup, Outcome, OwnerId, Quotas, Refusal,
+    RefusalReason, Route, Step, Timestamp, Verified,
 };
 
 /// A request whose key the host is to find. Owned and `'static`; it holds hashes and no key.
@@ -113,6 +113,8 @@ pub struct PendingRecheck {
     pub(super) route: Route,
     pub(super) lookup: Lookup,
     pub(super) key: KeyId,
+    /// For the audit, if there is one.
+    pub(super) owner: Option<OwnerId>,
 }
 
 impl PendingRecheck {

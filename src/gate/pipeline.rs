@@ -75,6 +75,7 @@ impl Gate {
             route: route.clone(),
             lookup: caller.lookup(),
             key: caller.key_id(),
+            owner: self.config().audit.is_on().then(|| caller.owner_id().clone()),
         }
     }
 
@@ -113,7 +114,7 @@ impl Gate {
         match self.config().verifier.verify(&asked.lookup, found, now) {
             Ok(_) => Ok(()),
             Err(error) => {
-                let about = About::key(asked.key, asked.lookup.kind());
+                let about = About::of(asked);
                 let reason = RefusalReason::Withdrawn(error);
                 Err(Box::new(self.refusal(&asked.route, reason, about, None, now)))
             }
@@ -127,7 +128,7 @@ impl Gate {
         error: Arc<dyn Error + Send + Sync>,
         now: Timestamp,
     ) -> Refusal {
-        let about = About::key(asked.key, asked.lookup.kind());
+        let about = About::of(asked);
         self.refusal(&asked.route, RefusalReason::Store(error), about, None, now)
     }
 
@@ -383,9 +384,9 @@ impl About {
         Self { key: None, owner: None, kind: Some(kind) }
     }
 
-    /// A key that was proved before.
-    const fn key(key: KeyId, kind: Kind) -> Self {
-        Self { key: Some(key), owner: None, kind: Some(kind) }
+    /// The key of an admitted request.
+    fn of(asked: &PendingRecheck) -> Self {
+        Self { key: Some(asked.key), owner: asked.owner.clone(), kind: Some(asked.lookup.kind()) }
     }
 
     fn event(self, action: AuditAction, now: Timestamp) -> AuditEvent {

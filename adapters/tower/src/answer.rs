@@ -42,13 +42,13 @@ impl Answers {
 }
 
 /// Puts headers of a gate into an answer. What the gate says of a limit replaces what else
-/// may stand there.
+/// may stand there. An answer with as many headers as `http` can hold goes without.
 pub(crate) fn insert_headers<'h>(
     headers: &mut HeaderMap,
     said: impl Iterator<Item = ResponseHeader<'h>>,
 ) {
     for (name, value) in said.filter_map(header) {
-        headers.insert(name, value);
+        let _full = headers.try_insert(name, value);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderName, Uri, header::Entry, request::Parts, uri::PathAndQuery};
+use http::{HeaderName, Uri, request::Parts, uri::PathAndQuery};
 use keyward::{Gate, LimitKey, RequestHead};
 
 /// What the gate reads of a request.
@@ -45,11 +45,9 @@ impl ClientAddress {
 /// Marks the values of these headers as sensitive: then `Debug` shows nothing of them, and
 /// HTTP/2 keeps them out of its tables when they are sent further.
 pub(crate) fn mark_sensitive(parts: &mut Parts, names: &[HeaderName]) {
-    for name in names {
-        if let Entry::Occupied(mut values) = parts.headers.entry(name) {
-            for value in values.iter_mut() {
-                value.set_sensitive(true);
-            }
+    for (name, value) in &mut parts.headers {
+        if names.contains(name) {
+            value.set_sensitive(true);
         }
     }
 }
@@ -65,15 +63,11 @@ pub(crate) fn redact_query(parts: &mut Parts, gate: &Gate) {
 
 /// The same target without keys; `None` if there are none in it.
 pub(crate) fn redacted(uri: &Uri, gate: &Gate) -> Option<Uri> {
-    let old = uri.path_and_query()?;
-    let new = match gate.redact(old.as_str()) {
-        Cow::Borrowed(_) => return None,
-        Cow::Owned(text) => text,
-    };
-    // What replaces a key is plain text, so this is a target again. If ever it were none,
-    // then rather no target than one with a key.
-    let new = PathAndQuery::try_from(new).unwrap_or(PathAndQuery::from_static("/"));
+    let Cow::Owned(text) = gate.redact(uri.path_and_query()?.as_str()) else { return None };
+    // What replaces a key is plain text, so this is a target again. If ever it were none, then
+    // rather no query than one with a key.
+    let target = PathAndQuery::try_from(text).or_else(|_| PathAndQuery::try_from(uri.path()));
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(new);
-    Some(Uri::from_parts(parts).unwrap_or(Uri::from_static("/")))
+    parts.path_and_query = Some(target.unwrap_or(PathAndQuery::from_static("/")));
+    Some(Uri::from_parts(parts).unwrap_or_default())
 }

@@ -114,7 +114,7 @@ impl<K> ApiKeys<K> {
     /// #   Result<Decision, std::io::Error> { Err(std::io::Error::other("down")) } }
     /// # fn wiring<K>(keys: ApiKeys<K>, counters: Shared) -> ApiKeys<K> {
     /// keys.charge_with(move |charge, _now| {
-    ///     let limits = charge.limits().map(|(key, quotas)| (key.to_bytes(), quotas.clone())).collect();
+    ///     let limits = charge.limits().map(|(key, quotas)| (key.to_bytes(), *quotas)).collect();
     ///     let (counters, cost) = (counters.clone(), charge.cost());
     ///     async move { counters.take(limits, cost).await }
     /// })

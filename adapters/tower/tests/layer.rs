@@ -245,7 +245,7 @@ fn a_service_that_is_not_ready_keeps_the_layer_waiting() {
     assert!(poll.is_pending());
 }
 
-fn echo<'b>(request: Request<(&'b str, Rc<()>)>) -> Ready<Result<Response<&'b str>, Infallible>> {
+fn echo(request: Request<(&str, Rc<()>)>) -> Ready<Result<Response<&str>, Infallible>> {
     ready(Ok(Response::new(request.into_body().0)))
 }
 
@@ -411,7 +411,7 @@ fn limits_can_be_charged_elsewhere() {
 
     let elsewhere = Arc::new(limiter());
     let keys = world.keys().charge_with(move |charge, now| {
-        let limits: Vec<_> = charge.limits().map(|(key, quotas)| (key, quotas.clone())).collect();
+        let limits: Vec<_> = charge.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (elsewhere, cost) = (Arc::clone(&elsewhere), charge.cost());
         async move {
             let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, quotas)).collect();

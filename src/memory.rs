@@ -370,6 +370,7 @@ impl KeyRegistry for MemoryStore {
 /// The digest of a minted key is as good as random and nobody can steer it, so its own bits
 /// serve (a host that lets strangers import hashes of their choice lets them slow it down): the table uses the low and the seven highest bits of
 /// the first word, the shard is chosen by the second.
+#[inline]
 fn place(hash: &KeyHash) -> (usize, u64) {
     match hash.digest().as_chunks::<8>().0 {
         [word, [shard, ..], ..] => (usize::from(*shard) % SHARDS, u64::from_le_bytes(*word)),

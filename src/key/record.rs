@@ -463,6 +463,7 @@ impl KeyRecord {
     }
 
     /// What it is at `now`.
+    #[inline]
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         match self.0.state {
             KeyState::Revoked { .. } => KeyStatus::Revoked,
@@ -473,6 +474,7 @@ impl KeyRecord {
     }
 
     /// The secret of the last rotation.
+    #[inline]
     pub const fn current(&self) -> &Secret {
         &self.0.current
     }
@@ -484,11 +486,13 @@ impl KeyRecord {
 
     /// Earlier secrets, oldest first; those past their deadline are refused, and dropped
     /// by the next rotation.
+    #[inline]
     pub fn retiring(&self) -> &[RetiringSecret] {
         &self.0.retiring
     }
 
     /// The hashes of all secrets, the current one first: what a store indexes.
+    #[inline]
     pub fn hashes(&self) -> impl Iterator<Item = &KeyHash> {
         std::iter::once(&self.0.current.hash)
             .chain(self.0.retiring.iter().map(|retiring| &retiring.secret.hash))
@@ -517,6 +521,7 @@ impl KeyRecord {
 
     /// Whether `now` is so far behind what this record has seen (its creation, its current
     /// secret) that the host's clock must be wrong, and nothing can be said about expiry or grace.
+    #[inline]
     pub(crate) fn is_ahead_of(&self, now: Timestamp) -> bool {
         let known_past = self.0.created_at.max(self.0.current.created_at);
         now < known_past.saturating_sub(Self::MAX_CLOCK_SKEW)

@@ -92,43 +92,103 @@ impl RateHeaders {
         decision: &Decision,
         now: Timestamp,
     ) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        let decision = *decision;
-        LINES.into_iter().filter_map(move |line| self.line(line, &decision, now))
+        Lines::new(self, Some(decision), now)
+    }
+}
+
+/// The headers that are still to be written.
+///
+/// Of the decision it takes the few numbers that it needs, one by one: the whole of what was
+/// written in pieces a moment ago is slow to copy.
+pub(crate) struct Lines {
+    style: RateHeaders,
+    limit: u32,
+    remaining: u32,
+    reset_at: Timestamp,
+    /// Seconds until the reset, rounded up. When refused, the same as `Retry-After`.
+    reset_in: u64,
+    window_millis: u64,
+    retry_after: Option<u64>,
+    next: u8,
+}
+
+impl Lines {
+    #[inline]
+    pub(crate) fn new(style: RateHeaders, decision: Option<&Decision>, now: Timestamp) -> Self {
+        let Some(decision) = decision else { return Self::none() };
+        let retry_after = decision.retry_after_secs();
+        let until = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
+        Self {
+            style,
+            limit: decision.limit,
+            remaining: decision.remaining,
+            reset_at: decision.reset_at,
+            reset_in: retry_after.unwrap_or(until.div_ceil(1_000)),
+            window_millis: decision.window_millis(),
+            retry_after,
+            next: 0,
+        }
     }
 
+    const fn none() -> Self {
+        Self {
+            style: RateHeaders::retry_after_only(),
+            limit: 0,
+            remaining: 0,
+            reset_at: Timestamp::ZERO,
+            reset_in: 0,
+            window_millis: 0,
+            retry_after: None,
+            next: 0,
+        }
+    }
+
+    #[cold]
+    fn draft_09_policy(&self, policy: &str) -> ResponseHeader<'static> {
+        let window = self.window_millis.div_ceil(1_000);
+        let value = format!("{};q={};w={window}", sf_string(policy), self.limit);
+        ResponseHeader::text("ratelimit-policy", value)
+    }
+
+    #[cold]
+    fn draft_09_live(&self, policy: &str) -> ResponseHeader<'static> {
+        let value = format!("{};r={};t={}", sf_string(policy), self.remaining, self.reset_in);
+        ResponseHeader::text("ratelimit", value)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = ResponseHeader<'static>;
+
     #[inline]
-    fn line(
-        self,
-        line: Line,
-        decision: &Decision,
-        now: Timestamp,
-    ) -> Option<ResponseHeader<'static>> {
-        match line {
-            Line::Limit => self
-                .x_ratelimit
-                .map(|_| ResponseHeader::number("x-ratelimit-limit", u64::from(decision.limit))),
-            Line::Remaining => self.x_ratelimit.map(|_| {
-                ResponseHeader::number("x-ratelimit-remaining", u64::from(decision.remaining))
-            }),
-            Line::Reset => self.x_ratelimit.map(|from| {
-                let reset = match from {
-                    Reset::Epoch => decision.reset_at.as_unix_secs_ceil(),
-                    Reset::Now => reset_in(decision, now),
-                };
-                ResponseHeader::number("x-ratelimit-reset", reset)
-            }),
-            Line::Policy => self.draft_09.map(|policy| {
-                let (quota, window) = (decision.limit, decision.quota().window_millis());
-                let value = format!("{};q={quota};w={}", sf_string(policy), window.div_ceil(1_000));
-                ResponseHeader::text("ratelimit-policy", value)
-            }),
-            Line::Live => self.draft_09.map(|policy| {
-                let (remaining, reset) = (decision.remaining, reset_in(decision, now));
-                let value = format!("{};r={remaining};t={reset}", sf_string(policy));
-                ResponseHeader::text("ratelimit", value)
-            }),
-            Line::RetryAfter => {
-                decision.retry_after_secs().map(|secs| ResponseHeader::number("retry-after", secs))
+    fn next(&mut self) -> Option<ResponseHeader<'static>> {
+        let RateHeaders { x_ratelimit, draft_09 } = self.style;
+        loop {
+            let line = self.next;
+            self.next = line.saturating_add(1);
+            match (line, x_ratelimit, draft_09) {
+                (0, Some(_), _) => {
+                    return Some(ResponseHeader::number("x-ratelimit-limit", self.limit.into()));
+                }
+                (1, Some(_), _) => {
+                    let remaining = self.remaining.into();
+                    return Some(ResponseHeader::number("x-ratelimit-remaining", remaining));
+                }
+                (2, Some(from), _) => {
+                    let reset = match from {
+                        Reset::Epoch => self.reset_at.as_unix_secs_ceil(),
+                        Reset::Now => self.reset_in,
+                    };
+                    return Some(ResponseHeader::number("x-ratelimit-reset", reset));
+                }
+                (3, _, Some(policy)) => return Some(self.draft_09_policy(policy)),
+                (4, _, Some(policy)) => return Some(self.draft_09_live(policy)),
+                (5, ..) => {
+                    let secs = self.retry_after?;
+                    return Some(ResponseHeader::number("retry-after", secs));
+                }
+                (6.., ..) => return None,
+                _ => {}
             }
         }
     }
@@ -138,26 +198,6 @@ impl RateHeaders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the name of a policy is printable ASCII and spaces, and not empty")]
 pub struct PolicyNameError;
-
-#[derive(Clone, Copy)]
-enum Line {
-    Limit,
-    Remaining,
-    Reset,
-    Policy,
-    Live,
-    RetryAfter,
-}
-
-const LINES: [Line; 6] =
-    [Line::Limit, Line::Remaining, Line::Reset, Line::Policy, Line::Live, Line::RetryAfter];
-
-/// Seconds from `now` until the reset, rounded up. When refused, the same as `Retry-After`.
-#[inline]
-fn reset_in(decision: &Decision, now: Timestamp) -> u64 {
-    let millis = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
-    decision.retry_after_secs().unwrap_or(millis.div_ceil(1_000))
-}
 
 /// A string of RFC 9651 §3.3.3.
 fn sf_string(text: &str) -> String {

@@ -98,6 +98,7 @@
 //! - Who may do what: [`Verifier`], [`Verified`], [`Access`], [`Caller`], [`Scope`],
 //!   [`ScopeCatalog`], [`Owner`], [`Tier`].
 //! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
+//! - How often it was: [`UsageLedger`], [`Usage`], [`UsageBatch`].
 //! - What stands in requests and answers: [`RequestHead`], [`CredentialSource`], [`Challenge`],
 //!   [`RateHeaders`], [`ErrorBodies`]; together, [`Gate`] and [`Route`].
 //! - What happened: [`Audit`], [`AuditEvent`], [`RefusalReason`].
@@ -148,6 +149,7 @@ mod store;
 pub mod testing;
 mod text;
 mod timestamp;
+mod usage;
 mod verify;
 mod wire;
 
@@ -190,6 +192,7 @@ pub use store::{
     KeyStore, Listing, Page, ReplaceError, StoreError, StoreFuture,
 };
 pub use timestamp::{Timestamp, TimestampError};
+pub use usage::{Usage, UsageBatch, UsageLedger};
 pub use verify::{Caller, MatchedSecret, Rehash, Verified, Verifier, VerifyError};
 pub use wire::{
     challenge::{Challenge, ChallengeError, ChallengeErrorCode},

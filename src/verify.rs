@@ -1,6 +1,6 @@
 //! From a presented key to a caller: hash, compare, judge, authorize.
 
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::{
@@ -81,14 +81,12 @@ impl Verifier {
         let Some(found) = found else {
             // The comparison that a found record would have had, so that its absence costs as much.
             let dummy = KeyHash::new(lookup.current().scheme(), DUMMY);
-            let _no_match = position(lookup, std::iter::once(&dummy));
+            let _no_match = matches(lookup, std::iter::once(&dummy));
             return Err(VerifyError::Unknown);
         };
         let record = found.record();
-        let matched = position(lookup, record.hashes());
-        let Some((secret, valid_until)) = secret_at(record, matched) else {
-            return Err(VerifyError::Mismatch);
-        };
+        let matched = proved(record, matches(lookup, record.hashes()))?;
+        let (secret, valid_until) = secret_at(record, matched);
         if secret.kind != lookup.kind() {
             return Err(VerifyError::WrongKind);
         }
@@ -142,7 +140,7 @@ impl Verifier {
 #[derive(Clone, Debug)]
 pub struct Verified {
     found: Found,
-    /// The place of the secret that was presented, as `position` counts.
+    /// The place of the secret that was presented, as `proved` counts.
     matched: u8,
     differing: Option<Box<Differing>>,
 }
@@ -276,7 +274,7 @@ impl Verified {
     /// The secret that was presented, and if it is retiring, until when it works.
     #[inline]
     fn secret(&self) -> (&Secret, Option<Timestamp>) {
-        secret_at(self.record(), self.matched).unwrap_or((self.record().current(), None))
+        secret_at(self.record(), self.matched)
     }
 }
 
@@ -349,37 +347,56 @@ impl VerifyError {
 /// A digest that belongs to no key.
 const DUMMY: [u8; 32] = [0x5A; 32];
 
-/// The secret at a place as [`position`] counts them, and if it is retiring, until when it works.
-#[inline]
-fn secret_at(record: &KeyRecord, position: u8) -> Option<(&Secret, Option<Timestamp>)> {
-    match position {
-        0 => None,
-        1 => Some((record.current(), None)),
-        older => {
-            let retiring = record.retiring().get(usize::from(older) - 2)?;
-            Some((&retiring.secret, Some(retiring.valid_until)))
-        }
-    }
-}
-
 fn rehash(secret: &Secret, lookup: &Lookup) -> Option<Rehash> {
     let new = *lookup.current();
     (secret.hash.scheme() != new.scheme()).then_some(Rehash { old: secret.hash, new })
 }
 
-/// The place from 1 of the hash that equals one of the candidates, or 0.
+/// Which of the hashes equal one of the candidates: a bit each, the lowest for the first.
 ///
-/// All are compared, each in constant time, and nothing branches before the end: what is
-/// secret here is the stored digest. The bytes of the presented key are public to whoever
-/// sends it, and the digest of what it sends cannot be steered.
+/// All are compared, each in constant time, and nothing branches: what is secret here is the
+/// stored digest. The bytes of the presented key are public to whoever sends it, and the
+/// digest of what it sends cannot be steered.
 #[inline]
-fn position<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u8 {
-    let mut position = 0_u8;
-    for (place, hash) in (1_u8..).zip(hashes) {
-        position.conditional_assign(&place, lookup.current().ct_eq(hash));
+fn matches<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u32 {
+    let mut matches = 0;
+    for (place, hash) in (0..).zip(hashes) {
+        let mut equal = lookup.current().ct_eq(hash);
         for older in lookup.older() {
-            position.conditional_assign(&place, older.ct_eq(hash));
+            equal |= older.ct_eq(hash);
+        }
+        matches |= u32::from(equal.unwrap_u8()).wrapping_shl(place);
+    }
+    matches
+}
+
+/// The place of the secret that matches: 0 is the current one, then come the retiring ones.
+///
+/// Which one it is, if any, is the verdict, and shows in the answer. So this may branch on it,
+/// where nothing before it may: `.ci/constant-time` holds the code to that, by the name of this
+/// function. It counts up to the secret in place of computing its place, so that nothing
+/// behind it depends on the digests any more.
+#[inline]
+fn proved(record: &KeyRecord, matches: u32) -> Result<u8, VerifyError> {
+    if matches & 1 != 0 {
+        return Ok(0);
+    }
+    let mut rest = matches;
+    for (place, _) in (1_u8..).zip(record.retiring()) {
+        rest >>= 1;
+        if rest & 1 != 0 {
+            return Ok(place);
         }
     }
-    position
+    Err(VerifyError::Mismatch)
+}
+
+/// The secret at a place as [`proved`] counts them, and if it is retiring, until when it works.
+#[inline]
+fn secret_at(record: &KeyRecord, place: u8) -> (&Secret, Option<Timestamp>) {
+    let retiring = usize::from(place).checked_sub(1).and_then(|at| record.retiring().get(at));
+    match retiring {
+        None => (record.current(), None),
+        Some(retiring) => (&retiring.secret, Some(retiring.valid_until)),
+    }
 }

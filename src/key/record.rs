@@ -400,6 +400,45 @@ impl KeyRecord {
         Ok(Self(next))
     }
 
+    /// The key under another name.
+    ///
+    /// # Errors
+    ///
+    /// [`TransitionError::Revoked`]; [`TransitionError::Expired`];
+    /// [`TransitionError::ClockBehind`].
+    pub fn rename(&self, name: KeyName, now: Timestamp) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { name, ..self.next()? }))
+    }
+
+    /// The key with these scopes in place of those so far, whichever of its secrets is
+    /// presented, from the next decision on.
+    ///
+    /// Whether a key of its kind can hold them is not asked here, but by
+    /// [`Issuer::set_scopes`](crate::Issuer::set_scopes).
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRecord::rename`].
+    pub fn set_scopes(&self, scopes: ScopeSet, now: Timestamp) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { scopes, ..self.next()? }))
+    }
+
+    /// The key with these quotas of its own; with `None` its owner's apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRecord::rename`].
+    pub fn set_quotas(
+        &self,
+        quotas: Option<Quotas>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { quotas, ..self.next()? }))
+    }
+
     /// The key with the secret of hash `old` under the hash `new` of a newer scheme; a
     /// store saves it so that the older scheme can be given up some day.
     ///
@@ -455,6 +494,18 @@ impl KeyRecord {
     /// The instant from which it is refused.
     pub const fn expires_at(&self) -> Option<Timestamp> {
         self.0.expires_at
+    }
+
+    /// The instant from which it is refused for ever: its revocation or its expiry, whichever
+    /// comes first. `None` for a key that neither has ended nor is going to end.
+    ///
+    /// It never moves later once it has passed, and a store may forget the key some time after
+    /// it: see [`KeyRegistry::purge`](crate::KeyRegistry::purge).
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.0.state, self.0.expires_at) {
+            (KeyState::Revoked { since }, expiry) => Some(expiry.map_or(since, |at| at.min(since))),
+            (KeyState::Active | KeyState::Suspended { .. }, expiry) => expiry,
+        }
     }
 
     /// Whether it is in use, suspended or revoked, whatever the time.

@@ -163,34 +163,24 @@ impl Iterator for Lines {
     #[inline]
     fn next(&mut self) -> Option<ResponseHeader<'static>> {
         let RateHeaders { x_ratelimit, draft_09 } = self.style;
-        loop {
+        let (name, number) = loop {
             let line = self.next;
             self.next = line.saturating_add(1);
             match (line, x_ratelimit, draft_09) {
-                (0, Some(_), _) => {
-                    return Some(ResponseHeader::number("x-ratelimit-limit", self.limit.into()));
+                (0, Some(_), _) => break ("x-ratelimit-limit", self.limit.into()),
+                (1, Some(_), _) => break ("x-ratelimit-remaining", self.remaining.into()),
+                (2, Some(Reset::Epoch), _) => {
+                    break ("x-ratelimit-reset", self.reset_at.as_unix_secs_ceil());
                 }
-                (1, Some(_), _) => {
-                    let remaining = self.remaining.into();
-                    return Some(ResponseHeader::number("x-ratelimit-remaining", remaining));
-                }
-                (2, Some(from), _) => {
-                    let reset = match from {
-                        Reset::Epoch => self.reset_at.as_unix_secs_ceil(),
-                        Reset::Now => self.reset_in,
-                    };
-                    return Some(ResponseHeader::number("x-ratelimit-reset", reset));
-                }
+                (2, Some(Reset::Now), _) => break ("x-ratelimit-reset", self.reset_in),
                 (3, _, Some(policy)) => return Some(self.draft_09_policy(policy)),
                 (4, _, Some(policy)) => return Some(self.draft_09_live(policy)),
-                (5, ..) => {
-                    let secs = self.retry_after?;
-                    return Some(ResponseHeader::number("retry-after", secs));
-                }
+                (5, ..) => break ("retry-after", self.retry_after?),
                 (6.., ..) => return None,
                 _ => {}
             }
-        }
+        };
+        Some(ResponseHeader::number(name, number))
     }
 }
 

@@ -1,0 +1,116 @@
+//! axum's extractors.
+
+use std::{error::Error, fmt, ops::Deref};
+
+use ::axum::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
+    http::{Extensions, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use keyward::{Gate, PublicReason};
+
+use crate::{PassedOn, head::redacted};
+
+/// Who sent the request: a [`keyward::Caller`] as an extractor, since axum's trait can only be
+/// implemented for a type of this crate.
+///
+/// ```
+/// use keyward_tower::Caller;
+///
+/// async fn whoami(caller: Caller) -> String {
+///     caller.owner_id().to_string()
+/// }
+///
+/// async fn anyone(caller: Option<Caller>) -> String {
+///     caller.map_or_else(|| "a session".to_owned(), |Caller(key)| key.name().to_string())
+/// }
+/// ```
+///
+/// `Option<Caller>` is `None` where a request was [passed on](crate::PassedOn) without a key.
+#[derive(Clone, Debug)]
+pub struct Caller(pub keyward::Caller);
+
+impl Deref for Caller {
+    type Target = keyward::Caller;
+
+    fn deref(&self) -> &keyward::Caller {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = CallerRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, CallerRejection> {
+        match found(&parts.extensions) {
+            Ok(caller) => Ok(caller),
+            Err(Some(passed)) => Err(CallerRejection::Unauthenticated(passed.clone())),
+            Err(None) => Err(CallerRejection::NoLayer),
+        }
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = CallerRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, CallerRejection> {
+        match found(&parts.extensions) {
+            Ok(caller) => Ok(Some(caller)),
+            Err(Some(_)) => Ok(None),
+            Err(None) => Err(CallerRejection::NoLayer),
+        }
+    }
+}
+
+/// Why a handler did not get a [`Caller`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallerRejection {
+    /// No [`ApiKeyLayer`](crate::ApiKeyLayer) stands around this route: a mistake in the
+    /// service, answered with 500. Nobody is let through for it, and `Option<Caller>` does not
+    /// take it for a request without a key.
+    NoLayer,
+    /// The request was passed on without a key, and this handler wants one. Answered with 401
+    /// in the words of the gate.
+    Unauthenticated(PassedOn),
+}
+
+impl fmt::Display for CallerRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLayer => "no layer for API keys stands around this route",
+            Self::Unauthenticated(_) => "the request was passed on without a key",
+        })
+    }
+}
+
+impl Error for CallerRejection {}
+
+impl IntoResponse for CallerRejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoLayer => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Self::Unauthenticated(passed) => {
+                passed.refuse(PublicReason::InvalidKey).map(Body::from).into_response()
+            }
+        }
+    }
+}
+
+/// What a layer left: a caller, or that there is none, or nothing at all.
+fn found(extensions: &Extensions) -> Result<Caller, Option<&PassedOn>> {
+    match extensions.get::<keyward::Caller>() {
+        Some(caller) => Ok(Caller(caller.clone())),
+        None => Err(extensions.get()),
+    }
+}
+
+/// Takes the keys out of the copy of the target that axum keeps beside the request.
+pub(crate) fn redact_original_uri(extensions: &mut Extensions, gate: &Gate) {
+    if let Some(OriginalUri(uri)) = extensions.get_mut()
+        && let Some(redacted) = redacted(uri, gate)
+    {
+        *uri = redacted;
+    }
+}

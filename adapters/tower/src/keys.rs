@@ -1,0 +1,274 @@
+//! What the layers of a service share.
+
+use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
+
+use http::{HeaderName, header::AUTHORIZATION, request::Parts};
+use keyward::{Clock, Decision, Gate, KeyStore, LimitKey, PendingCharge, Route, Timestamp};
+
+use crate::{
+    ApiKeyLayer, Preflights,
+    deadline::Deadline,
+    head::{ClientAddress, Head},
+    remote::RemoteLimiter,
+    route::Routing,
+};
+
+/// How a service checks API keys: a gate, a store, a clock, and what is particular to HTTP
+/// servers. Built once; a route gets its layer from [`ApiKeys::require`].
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use keyward::{
+///     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, MemoryStore,
+///     Scope, SystemClock,
+/// };
+/// use keyward_tower::ApiKeys;
+///
+/// const API: KeyFormat = KeyFormat::hex("luc_api_");
+/// const READ: Scope = Scope::from_static("read:lucent");
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(MemoryStore::new());
+/// let issuer = Issuer::new(Arc::clone(&store), API, KeyHasher::sha256());
+/// let gate = Gate::builder(API, issuer.verifier(), CredentialSource::bearer())
+///     .challenge(Challenge::bearer("lucent")?.scope_in_place_of_realm())
+///     .build()?;
+/// let keys = ApiKeys::new(gate, store, SystemClock::new())
+///     .deadline(Duration::from_secs(2), tokio::time::sleep);
+/// let layer = keys.require(Access::scope(READ));
+/// # let _ = layer; Ok(()) }
+/// ```
+///
+/// What is not a [`KeyStore`] in itself is one behind an `Arc`, so the same store can serve
+/// several gates and an issuer.
+#[must_use]
+pub struct ApiKeys<K> {
+    shared: Arc<Shared<K>>,
+}
+
+/// What every request needs. Behind one `Arc`, so that a layer clones it cheaply.
+pub(crate) struct Shared<K> {
+    pub(crate) gate: Gate,
+    pub(crate) store: Arc<K>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The headers in which keys can stand, whose values are kept out of logs.
+    pub(crate) sensitive: Vec<HeaderName>,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) limiter: Option<RemoteLimiter>,
+    pub(crate) address: Option<ClientAddress>,
+    pub(crate) preflights: Preflights,
+    pub(crate) recheck: bool,
+    pub(crate) redact_query: bool,
+    pub(crate) grpc: bool,
+}
+
+impl<K> ApiKeys<K> {
+    /// Keys that this gate describes and this store holds, judged by this clock.
+    pub fn new(gate: Gate, store: K, clock: impl Clock + 'static) -> Self {
+        let sources = gate.sources().header_names();
+        // A name that is not one for `http` is in no request.
+        let named = sources.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        // A key is easily put in the wrong place, and this is the likeliest.
+        let sensitive = named.filter(|name| name != AUTHORIZATION).chain([AUTHORIZATION]).collect();
+        let shared = Shared {
+            gate,
+            store: Arc::new(store),
+            clock: Arc::new(clock),
+            sensitive,
+            deadline: None,
+            limiter: None,
+            address: None,
+            preflights: Preflights::default(),
+            recheck: false,
+            redact_query: true,
+            grpc: false,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Answers 503 if the store, or the host's own limiter, has not answered after so long.
+    ///
+    /// `timer` makes the future to wait for, such as `tokio::time::sleep`: this crate has no
+    /// runtime. It is only called once there is something to wait for. Without a deadline a
+    /// request waits as long as the store does.
+    pub fn deadline<F>(
+        self,
+        after: Duration,
+        timer: impl Fn(Duration) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let deadline = Some(Deadline::new(after, timer));
+        self.with(|shared| Shared { deadline, ..shared })
+    }
+
+    /// Charges limits elsewhere, for a gate without a limiter: `decide` takes from the
+    /// [`PendingCharge`] what to ask, and its future comes back with the [`Decision`].
+    ///
+    /// ```
+    /// # use keyward::{Clock, Decision, PendingCharge};
+    /// # use keyward_tower::ApiKeys;
+    /// # #[derive(Clone)] struct Shared;
+    /// # impl Shared { async fn take(&self, limits: Vec<([u8; 20], keyward::Quotas)>, cost: u32) ->
+    /// #   Result<Decision, std::io::Error> { Err(std::io::Error::other("down")) } }
+    /// # fn wiring<K>(keys: ApiKeys<K>, counters: Shared) -> ApiKeys<K> {
+    /// keys.charge_with(move |charge, _now| {
+    ///     let limits = charge.limits().map(|(key, quotas)| (key.to_bytes(), *quotas)).collect();
+    ///     let (counters, cost) = (counters.clone(), charge.cost());
+    ///     async move { counters.take(limits, cost).await }
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// An error, and a future that is not done at the [deadline](ApiKeys::deadline), is
+    /// answered with 503.
+    pub fn charge_with<F, E>(
+        self,
+        decide: impl Fn(&PendingCharge, Timestamp) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Decision, E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let limiter = Some(RemoteLimiter::new(decide));
+        self.with(|shared| Shared { limiter, ..shared })
+    }
+
+    /// On whom failed attempts are counted, for a gate that
+    /// [limits them](keyward::GateBuilder::failed_attempts): the peer's address, say, that the
+    /// server put in the request's extensions.
+    ///
+    /// An address out of a header such as `X-Forwarded-For` is whatever the client wrote,
+    /// unless a proxy of the host's own has set it.
+    pub fn client_address(
+        self,
+        address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
+    ) -> Self {
+        let address = Some(ClientAddress::new(address));
+        self.with(|shared| Shared { address, ..shared })
+    }
+
+    /// What happens to CORS preflights. Unless told, they need a key like everything else.
+    pub fn preflights(self, preflights: Preflights) -> Self {
+        self.with(|shared| Shared { preflights, ..shared })
+    }
+
+    /// Asks the store once more when the inner service has answered, and answers 401 in its
+    /// place if the key was revoked meanwhile.
+    ///
+    /// What the inner service has done is done; and a body that is still being streamed goes
+    /// on, since what is asked about is the moment at which the head of the answer was ready.
+    pub fn recheck(self) -> Self {
+        self.with(|shared| Shared { recheck: true, ..shared })
+    }
+
+    /// Leaves keys in the query of an admitted request.
+    ///
+    /// Without this they are replaced, as [`Gate::redact`] does, before the request goes on,
+    /// since URLs end up in logs. A credential that is passed on to the host's own check is
+    /// left in any case.
+    pub fn keep_query(self) -> Self {
+        self.with(|shared| Shared { redact_query: false, ..shared })
+    }
+
+    /// Answers refused gRPC requests as gRPC clients understand it: a trailers-only response
+    /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
+    /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
+    /// its headers are metadata.
+    ///
+    /// What has no content type of gRPC is still answered in HTTP.
+    pub fn grpc(self) -> Self {
+        self.with(|shared| Shared { grpc: true, ..shared })
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
+        let shared = Arc::try_unwrap(self.shared).unwrap_or_else(|shared| shared.duplicate());
+        Self { shared: Arc::new(change(shared)) }
+    }
+}
+
+impl<K: KeyStore + 'static> ApiKeys<K> {
+    /// The layer of a route that requires this: an [`Access`](keyward::Access), or a [`Route`]
+    /// with limits.
+    pub fn require(&self, route: impl Into<Route>) -> ApiKeyLayer<K> {
+        ApiKeyLayer::new(Arc::clone(&self.shared), Routing::fixed(route.into()))
+    }
+
+    /// A layer around several routes, of which `route` says what each request must meet: by
+    /// the method of a gRPC request, or by an owner that is named in the path.
+    ///
+    /// It is asked before anybody is authenticated, and must answer for every request: what it
+    /// does not know it should hold to the strictest. A [`Route`] is cheap to clone.
+    ///
+    /// ```
+    /// # use keyward::{Access, KeyStore, Route, Scope};
+    /// # use keyward_tower::{ApiKeyLayer, ApiKeys};
+    /// # const READ: Scope = Scope::from_static("read");
+    /// # const WRITE: Scope = Scope::from_static("write");
+    /// # fn wiring<K: KeyStore + 'static>(keys: ApiKeys<K>) -> ApiKeyLayer<K> {
+    /// let (reading, writing) = (Route::new(Access::scope(READ)), Route::new(Access::scope(WRITE)));
+    /// keys.require_by(move |parts| match parts.uri.path() {
+    ///     "/issues.Issues/List" => reading.clone(),
+    ///     _ => writing.clone(),
+    /// })
+    /// # }
+    /// ```
+    pub fn require_by(
+        &self,
+        route: impl Fn(&Parts) -> Route + Send + Sync + 'static,
+    ) -> ApiKeyLayer<K> {
+        ApiKeyLayer::new(Arc::clone(&self.shared), Routing::by(route))
+    }
+}
+
+impl<K> Shared<K> {
+    /// The head as the gate reads it.
+    pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
+        let address = self.address.as_ref().and_then(|address| address.of(parts));
+        Head { parts, address }
+    }
+
+    fn duplicate(&self) -> Self {
+        Self {
+            gate: self.gate.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            sensitive: self.sensitive.clone(),
+            deadline: self.deadline.clone(),
+            limiter: self.limiter.clone(),
+            address: self.address.clone(),
+            preflights: self.preflights.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K> Clone for ApiKeys<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K> fmt::Debug for ApiKeys<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl<K> fmt::Debug for Shared<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeys")
+            .field("gate", &self.gate)
+            .field("deadline", &self.deadline)
+            .field("preflights", &self.preflights)
+            .field("recheck", &self.recheck)
+            .field("grpc", &self.grpc)
+            .finish_non_exhaustive()
+    }
+}

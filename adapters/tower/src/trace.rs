@@ -1,0 +1,34 @@
+//! Events for `tracing`, with ids and reasons, and nothing of what was sent.
+
+use keyward::{Outcome, Refusal};
+
+/// Tells how a request came out.
+#[cfg(feature = "tracing")]
+pub(crate) fn decided(outcome: &Outcome) {
+    match outcome {
+        Outcome::Admitted(admission) => {
+            let caller = admission.caller();
+            tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), "admitted");
+        }
+        Outcome::Refused(refusal) => refused(refusal),
+        Outcome::PassedOn => tracing::debug!("passed on without a key"),
+    }
+}
+
+/// Tells of a refusal: loudly if it is the service that is at fault.
+#[cfg(feature = "tracing")]
+pub(crate) fn refused(refusal: &Refusal) {
+    let (status, reason) = (refusal.status(), refusal.reason());
+    let key = refusal.key_id().map(tracing::field::display);
+    if status >= 500 {
+        tracing::error!(status, key, %reason, "cannot decide");
+    } else {
+        tracing::info!(status, key, %reason, "refused");
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) const fn decided(_: &Outcome) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) const fn refused(_: &Refusal) {}

@@ -1,0 +1,222 @@
+//! The layer around axum routes, over a real socket.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{OriginalUri, Query, Request},
+    http::{StatusCode, Uri},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use keyward::{Access, PublicReason};
+use keyward_tower::{Caller, CallerRejection, PassedOn, Preflights};
+use support::{client::Reply, *};
+use tokio::net::TcpListener;
+
+/// Serves at a free port.
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+async fn send(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
+    support::client::send(address, method, target, headers).await
+}
+
+fn bearer(key: &Key) -> String {
+    format!("Bearer {}", key.token)
+}
+
+async fn whoami(caller: Caller) -> String {
+    format!("{} by {}", caller.owner_id(), caller.key_id())
+}
+
+async fn perhaps(caller: Option<Caller>) -> String {
+    caller.map_or_else(|| "nobody".to_owned(), |Caller(caller)| caller.owner_id().to_string())
+}
+
+#[tokio::test]
+async fn each_route_asks_for_its_own() {
+    let world = World::new();
+    let (keys, reader, writer) = (world.keys(), world.key(), world.writing_key());
+    let read = keys.require(reading(3));
+    let write = keys.require(limited(Access::scope(WRITE), 100));
+    let enterprise = keys.require(limited(Access::any_key().tier_in([ENTERPRISE]), 100));
+    let router = Router::new()
+        .route("/data", get(whoami).route_layer(read))
+        .route("/data", post(whoami).route_layer(write))
+        .merge(Router::new().route("/audit", get(whoami)).route_layer(enterprise))
+        .route("/open", get(async || "open"));
+    let address = serve(router).await;
+    let (reader_line, writer_line) = (bearer(&reader), bearer(&writer));
+    let reader_line = [("authorization", reader_line.as_str())];
+    let writer_line = [("authorization", writer_line.as_str())];
+
+    let reply = send(address, "GET", "/data", &[]).await;
+    assert_eq!(reply.status, 401);
+    assert_eq!(reply.header("www-authenticate"), [r#"Bearer scope="read:data""#]);
+    let reply = send(address, "POST", "/data", &[]).await;
+    assert_eq!(reply.status, 401);
+    assert_eq!(reply.header("www-authenticate"), [r#"Bearer scope="write:data""#]);
+    let reply = send(address, "POST", "/data", &writer_line).await;
+    assert_eq!((reply.status, reply.text()), (200, format!("acme by {}", writer.id)));
+    assert_eq!(reply.header("x-ratelimit-remaining"), ["99"]);
+    let reply = send(address, "POST", "/data", &reader_line).await;
+    assert_eq!(reply.status, 403);
+    assert_eq!(
+        reply.text(),
+        r#"{"error":{"code":"FORBIDDEN","message":"Missing required scope: write:data"}}"#
+    );
+    assert_eq!(reply.header("x-ratelimit-limit"), ["100"]);
+
+    assert_eq!(send(address, "GET", "/audit", &reader_line).await.status, 403);
+    world.make_enterprise();
+    assert_eq!(send(address, "GET", "/audit", &reader_line).await.status, 200);
+    assert_eq!(send(address, "GET", "/open", &[]).await.status, 200);
+    assert_eq!(send(address, "GET", "/nowhere", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn limits_reach_the_wire() {
+    let world = World::new();
+    let layer = world.keys().require(reading(2));
+    let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;
+    let line = bearer(&world.key());
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let reply = send(address, "GET", "/data", &[("Authorization", &line)]).await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.header("x-ratelimit-remaining"), [remaining]);
+        let retry: &[&str] = if status == 429 { &["60"] } else { &[] };
+        assert_eq!(reply.header("retry-after"), retry);
+    }
+    // HEAD is answered without a body and with its length.
+    let reply = send(address, "HEAD", "/data", &[("Authorization", &line)]).await;
+    assert_eq!((reply.status, reply.text().as_str()), (429, ""));
+    assert_eq!(reply.header("content-type"), ["application/json"]);
+}
+
+#[tokio::test]
+async fn a_handler_without_a_layer_is_a_mistake_of_the_service() {
+    let router = Router::new().route("/one", get(whoami)).route("/two", get(perhaps));
+    let address = serve(router).await;
+    let line = bearer(&World::new().key());
+    for path in ["/one", "/two"] {
+        let reply = send(address, "GET", path, &[("authorization", &line)]).await;
+        assert_eq!((reply.status, reply.text().as_str()), (500, ""), "{path}");
+    }
+    assert!(matches!(
+        CallerRejection::NoLayer.into_response().status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    ));
+}
+
+/// The host's own check of what the gate does not know.
+async fn sessions(request: Request, next: Next) -> Response {
+    let session = request
+        .headers()
+        .get("authorization")
+        .is_some_and(|value| value == "Bearer jwt.of.session");
+    match request.extensions().get::<PassedOn>() {
+        Some(passed) if !session => passed.refuse(PublicReason::InvalidKey).map(Body::from),
+        _ => next.run(request).await,
+    }
+}
+
+#[tokio::test]
+async fn sessions_live_beside_keys() {
+    let world = World::with_gate(|gate| gate.limiter(limiter()).pass_on_unknown());
+    let layer = world.keys().require(reading(100));
+    let checked = Router::new()
+        .route("/data", get(perhaps))
+        .route("/keys-only", get(whoami))
+        .route_layer(from_fn(sessions))
+        .route_layer(layer.clone());
+    let unchecked = Router::new().route("/unchecked", get(whoami)).route_layer(layer);
+    let address = serve(checked.merge(unchecked)).await;
+    let key = bearer(&world.key());
+    let stranger = bearer(&World::new().key());
+    let body = r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
+    for (path, line, status, text) in [
+        ("/data", key.as_str(), 200, "acme"),
+        ("/data", "Bearer jwt.of.session", 200, "nobody"),
+        ("/data", "Bearer jwt.of.somebody", 401, body),
+        ("/data", &stranger, 401, body),
+        ("/keys-only", "Bearer jwt.of.session", 401, body),
+        // Also where the host forgot its check, a handler that wants a caller gets none.
+        ("/unchecked", "Bearer jwt.of.session", 401, body),
+    ] {
+        let reply = send(address, "GET", path, &[("authorization", line)]).await;
+        assert_eq!((reply.status, reply.text().as_str()), (status, text), "{path} {line}");
+        let challenge: &[&str] = if status == 401 { &[r#"Bearer scope="read:data""#] } else { &[] };
+        assert_eq!(reply.header("www-authenticate"), challenge, "{path} {line}");
+    }
+}
+
+#[tokio::test]
+async fn keys_in_the_query_end_at_the_layer() {
+    type Parameters = Query<Vec<(String, String)>>;
+
+    async fn targets(
+        uri: Uri,
+        OriginalUri(original): OriginalUri,
+        Query(all): Parameters,
+    ) -> String {
+        format!("{uri} {original} {}", all.len())
+    }
+
+    let world = World::new();
+    let public = Access::kinds([PUBLIC.kind()]);
+    let (closed, kept) =
+        (world.keys().require(public.clone()), world.keys().keep_query().require(public));
+    let nested = Router::new().route("/closed", post(targets)).route_layer(closed);
+    let router = Router::new()
+        .nest("/v1", nested)
+        .merge(Router::new().route("/kept", post(targets)).route_layer(kept));
+    let address = serve(router).await;
+    let Key { token, .. } = world.public_key();
+
+    let target = format!("/v1/closed?a=%41&api_key={token}&b=2");
+    let reply = send(address, "POST", &target, &[]).await;
+    let redacted = "?a=%41&api_key=REDACTED&b=2";
+    assert_eq!(reply.text(), format!("/closed{redacted} /v1/closed{redacted} 3"));
+
+    let target = format!("/kept?api_key={token}");
+    assert_eq!(send(address, "POST", &target, &[]).await.text(), format!("{target} {target} 1"));
+
+    // A kind that may not be published is not taken from a query.
+    let target = format!("/kept?api_key={}", world.key().token);
+    assert_eq!(send(address, "POST", &target, &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn preflights_can_be_answered_by_a_route() {
+    let world = World::new();
+    let layer = world.keys().preflights(Preflights::PassOn).require(reading(100));
+    let answer = async |caller: Option<Caller>| {
+        (StatusCode::NO_CONTENT, [("x-caller", caller.is_some().to_string())])
+    };
+    let router = Router::new().route("/data", get(whoami).options(answer)).route_layer(layer);
+    let address = serve(router).await;
+    let preflight = [("origin", "https://app.example"), ("access-control-request-method", "GET")];
+    let reply = send(address, "OPTIONS", "/data", &preflight).await;
+    assert_eq!((reply.status, reply.header("x-caller")), (204, vec!["false"]));
+    assert_eq!(send(address, "OPTIONS", "/data", &preflight[..1]).await.status, 401);
+    assert_eq!(send(address, "GET", "/data", &preflight).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_broken_store_is_503_on_the_wire() {
+    let world = World::new();
+    let layer = world.keys_over(Broken::Fails).require(reading(100));
+    let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;
+    let reply = send(address, "GET", "/data", &[("authorization", &bearer(&world.key()))]).await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.text(), r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#);
+}

@@ -1,0 +1,116 @@
+//! A store that does not answer, on timers of any sort.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use keyward::{Found, KeyStore, Lookup, RefusalReason};
+use support::*;
+use tokio::sync::Notify;
+use tower::{Layer, ServiceExt, service_fn};
+
+fn bearing(key: &Key) -> Request<()> {
+    Request::builder().header("authorization", format!("Bearer {}", key.token)).body(()).unwrap()
+}
+
+fn inner(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    ready(Ok(Response::new(Full::from("served"))))
+}
+
+const DEADLINE: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn at_the_deadline_it_is_503_and_not_before() {
+    let world = World::new();
+    let ring = Arc::new(Notify::new());
+    let timer = Arc::clone(&ring);
+    let keys = world.keys_over(Broken::Hangs).deadline(DEADLINE, move |after| {
+        assert_eq!(after, DEADLINE);
+        let timer = Arc::clone(&timer);
+        async move { timer.notified().await }
+    });
+    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let mut future = pin!(service.oneshot(bearing(&world.key())));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        assert!(future.as_mut().poll(&mut context).is_pending());
+    }
+    ring.notify_one();
+    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still waiting") };
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 503);
+    let Some(RefusalReason::Store(error)) = answer.extensions().get() else {
+        panic!("another reason")
+    };
+    assert_eq!(error.to_string(), "no answer before the deadline");
+}
+
+/// Answers when it is told to.
+#[derive(Clone)]
+struct Late(Arc<World>, Arc<Notify>);
+
+impl KeyStore for Late {
+    type Error = Infallible;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+        self.1.notified().await;
+        Ok(self.0.store.find_sync(lookup))
+    }
+}
+
+#[test]
+fn an_answer_that_comes_with_the_deadline_counts() {
+    let world = Arc::new(World::new());
+    let (answered, ring) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let timer = Arc::clone(&ring);
+    let keys = world.keys_over(Late(Arc::clone(&world), Arc::clone(&answered)));
+    let keys = keys.deadline(DEADLINE, move |_| {
+        let timer = Arc::clone(&timer);
+        async move { timer.notified().await }
+    });
+    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let mut future = pin!(service.oneshot(bearing(&world.key())));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    answered.notify_one();
+    ring.notify_one();
+    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still waiting") };
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
+#[test]
+fn a_store_that_answers_at_once_needs_no_timer() {
+    let world = World::new();
+    let timers = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&timers);
+    let keys = world.keys().recheck().deadline(DEADLINE, move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::future::pending()
+    });
+    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let answer = pollster::block_on(service.oneshot(bearing(&world.key()))).unwrap();
+    assert_eq!((answer.status().as_u16(), timers.load(Ordering::SeqCst)), (200, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_works_on_timers_of_tokio() {
+    let world = World::new();
+    let begin = tokio::time::Instant::now();
+    let keys = world.keys_over(Broken::Hangs).deadline(DEADLINE, tokio::time::sleep);
+    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let answer = service.oneshot(bearing(&world.key())).await.unwrap();
+    assert_eq!((answer.status().as_u16(), begin.elapsed()), (503, DEADLINE));
+}

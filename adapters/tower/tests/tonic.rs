@@ -1,0 +1,216 @@
+//! The layer around a tonic server, asked by a tonic client over a real socket.
+
+mod support;
+#[path = "support/text_rpc.rs"]
+mod text_rpc;
+
+use std::{future::ready, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http_body::Body;
+use http_body_util::Full;
+use keyward::{Access, Caller, ErrorBodies, KeyStore, PublicReason};
+use keyward_tower::ApiKeyLayer;
+use support::*;
+use text_rpc::{TextService, call};
+use tokio::net::TcpListener;
+use tonic::{
+    Code, Request, Response, Status,
+    service::LayerExt,
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+};
+use tower::{Service, ServiceExt};
+
+async fn whoami(request: Request<String>) -> Result<Response<String>, Status> {
+    let caller = request.extensions().get::<Caller>();
+    let owner = caller.map_or("nobody", |caller| caller.owner_id().as_str());
+    Ok(Response::new(format!("{} to {owner}", request.get_ref())))
+}
+
+/// A server with the layer around everything.
+async fn serve<K>(layer: ApiKeyLayer<K>) -> (SocketAddr, Channel)
+where
+    K: KeyStore + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Server::builder().accept_http1(true).layer(layer).add_service(TextService(whoami));
+    tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
+    (address, connect(address).await)
+}
+
+async fn connect(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+fn metadata<'s>(status: &'s Status, name: &str) -> Option<&'s str> {
+    status.metadata().get(name).map(|value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_status() {
+    let world = World::new();
+    let (reader, writer, revoked, stranger) =
+        (world.key(), world.writing_key(), world.key(), World::new().key());
+    world.revoke(&revoked);
+    let (reading, writing) = (reading(3), limited(Access::scope(WRITE), 100));
+    let layer = world.keys().grpc().require_by(move |parts| match parts.uri.path() {
+        "/test.Text/Call" => reading.clone(),
+        _ => writing.clone(),
+    });
+    let (_, channel) = serve(layer).await;
+
+    let answer = call(&channel, "Call", Some(&reader.token)).await.unwrap();
+    assert_eq!(answer.get_ref(), "hello to acme");
+    assert_eq!(answer.metadata().get("x-ratelimit-remaining").unwrap(), "2");
+
+    let invalid = "Missing or invalid API key.";
+    for (case, method, token, code, message, challenge) in [
+        ("no key", "Call", None, Code::Unauthenticated, invalid, true),
+        ("malformed", "Call", Some("luci_1"), Code::Unauthenticated, invalid, true),
+        ("unknown", "Call", Some(&*stranger.token), Code::Unauthenticated, invalid, true),
+        ("revoked", "Call", Some(&*revoked.token), Code::Unauthenticated, invalid, true),
+        (
+            "scope",
+            "Change",
+            Some(&*reader.token),
+            Code::PermissionDenied,
+            "Missing required scope: write:data",
+            false,
+        ),
+    ] {
+        let status = call(&channel, method, token).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (code, message), "{case}");
+        assert_eq!(metadata(&status, "www-authenticate").is_some(), challenge, "{case}");
+        // What tonic makes of a status that came otherwise is another message, so this one
+        // came as `grpc-message`.
+        assert_eq!(metadata(&status, "x-ratelimit-limit").is_some(), case == "scope", "{case}");
+    }
+    let forbidden = call(&channel, "Change", Some(&writer.token)).await.unwrap();
+    assert_eq!(forbidden.get_ref(), "hello to acme");
+
+    // The scope's refusal was charged to the reader, so one request is left.
+    assert!(call(&channel, "Call", Some(&reader.token)).await.is_ok());
+    let status = call(&channel, "Call", Some(&reader.token)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.message(), "Retry after 60 seconds.");
+    assert_eq!(metadata(&status, "retry-after"), Some("60"));
+    assert_eq!(metadata(&status, "x-ratelimit-remaining"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_or_hangs_is_unavailable() {
+    let world = World::new();
+    let key = world.key();
+    for broken in [Broken::Fails, Broken::Hangs] {
+        let keys = world.keys_over(broken).deadline(Duration::from_secs(1), |_| ready(())).grpc();
+        let (_, channel) = serve(keys.require(reading(100))).await;
+        let status = call(&channel, "Call", Some(&key.token)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{broken:?}");
+        assert_eq!(status.message(), "Service unavailable", "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn contradicting_keys_are_an_invalid_argument() {
+    let world = World::new();
+    let (_, channel) = serve(world.keys().grpc().require(reading(100))).await;
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let mut request = Request::new("hello".to_owned());
+    for key in [world.key(), world.key()] {
+        request.metadata_mut().append("x-api-key", key.token.parse().unwrap());
+    }
+    let path = PathAndQuery::from_static("/test.Text/Call");
+    let status = client.unary(request, path, text_rpc::Text).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.message(), "Several different API keys were sent");
+}
+
+#[tokio::test]
+async fn messages_may_hold_any_character() {
+    let message = "Schlüssel fehlt: 100 % nötig\n";
+    let world = World::with_gate(|gate| {
+        gate.errors(ErrorBodies::flat().on(PublicReason::MissingKey, message))
+    });
+    let (_, channel) = serve(world.keys().grpc().require(Access::any_key())).await;
+    let status = call(&channel, "Call", None).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, message));
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_frame_of_headers() {
+    let world = World::new();
+    let (_, mut channel) = serve(world.keys().grpc().require(reading(100))).await;
+    for (token, at_its_end) in
+        [(String::new(), true), (format!("Bearer {}", world.key().token), false)]
+    {
+        let request = http::Request::post("/test.Text/Call")
+            .header("content-type", "application/grpc")
+            .header("authorization", token)
+            .body(tonic::body::Body::new(Full::<Bytes>::from(&b"\0\0\0\0\x05hello"[..])))
+            .unwrap();
+        let answer = channel.ready().await.unwrap().call(request).await.unwrap();
+        // A response that is served has its status in trailers, behind its body.
+        assert_eq!(answer.headers().contains_key("grpc-status"), at_its_end);
+        assert_eq!(answer.body().is_end_stream(), at_its_end);
+    }
+}
+
+#[tokio::test]
+async fn only_grpc_is_answered_so() {
+    let world = World::new();
+    let (address, _) = serve(world.keys().grpc().require(reading(100))).await;
+    let bytes = [("content-type", "application/grpc")];
+    let reply = support::client::send(address, "POST", "/test.Text/Call", &bytes).await;
+    assert_eq!((reply.status, reply.text().as_str()), (200, ""));
+    assert_eq!(reply.header("content-type"), ["application/grpc"]);
+    assert_eq!(reply.header("grpc-status"), ["16"]);
+    assert_eq!(reply.header("grpc-message"), ["Missing or invalid API key."]);
+
+    // What is no gRPC is not told 200.
+    for content_type in ["application/json", "application/grpc-web"] {
+        let other = [("content-type", content_type)];
+        let reply = support::client::send(address, "POST", "/test.Text/Call", &other).await;
+        assert_eq!(reply.status, 401, "{content_type}");
+        assert_eq!(reply.header("content-type"), ["application/json"]);
+        assert!(reply.header("grpc-status").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_layer_can_stand_around_one_service() {
+    let world = World::new();
+    let layer = world.keys().grpc().require(Access::scope(READ));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = layer.named_layer(TextService(whoami));
+    let router = Server::builder().add_service(service);
+    tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
+    let channel = connect(address).await;
+    let answer = call(&channel, "Call", Some(&world.key().token)).await.unwrap();
+    assert_eq!(answer.get_ref(), "hello to acme");
+    assert_eq!(call(&channel, "Call", None).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_key_revoked_in_flight_is_unauthenticated() {
+    let world = std::sync::Arc::new(World::new());
+    let key = world.key();
+    let (revoking, id) = (std::sync::Arc::clone(&world), key.id);
+    let handler = move |request: Request<String>| {
+        let world = std::sync::Arc::clone(&revoking);
+        async move {
+            world.issuer.revoke(id, NOON).await.unwrap();
+            Ok(Response::new(request.into_inner()))
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let layer = world.keys().grpc().recheck().require(Access::scope(READ));
+    let router = Server::builder().layer(layer).add_service(TextService(handler));
+    tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
+    let status = call(&connect(address).await, "Call", Some(&key.token)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}

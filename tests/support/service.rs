@@ -65,7 +65,7 @@ impl Example {
     /// A command that pipes its output, with no setting of whoever runs the tests.
     pub(crate) fn command(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.executable.get_or_init(|| build(self.name)));
-        for name in ["BIND", "GRACE_SECONDS", "SESSION_SECONDS"] {
+        for name in ["BIND", "GRACE_SECONDS", "SESSION_SECONDS", "TOKEN_SECONDS"] {
             command.env_remove(name);
         }
         command

@@ -57,9 +57,11 @@ impl Encoding {
 }
 
 fn check_json(body: &[u8]) -> Result<(), Failure> {
-    match serde_json::from_slice::<IgnoredAny>(body) {
-        Ok(IgnoredAny) => Ok(()),
-        Err(_) => Err(Failure::bad_request("The body is not JSON")),
+    // JSON is UTF-8 (RFC 8259 §8.1), which is not looked at in what is ignored.
+    let json = str::from_utf8(body).ok();
+    match json.map(serde_json::from_str::<IgnoredAny>) {
+        Some(Ok(IgnoredAny)) => Ok(()),
+        _ => Err(Failure::bad_request("The body is not JSON")),
     }
 }
 

@@ -37,6 +37,8 @@ mod ingest;
 mod issues;
 mod kinds;
 mod oauth;
+#[cfg(test)]
+mod tests;
 
 use std::{
     error::Error,

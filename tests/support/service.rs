@@ -153,8 +153,9 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
-        // Both default members, so that features are unified as they were for the tests.
-        .args(["--package=keyward", "--package=keyward-examples", "--example", name])
+        // All default members, so that features are unified as they were for the tests.
+        .args(["--package=keyward", "--package=keyward-tower", "--package=keyward-examples"])
+        .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");

@@ -13,6 +13,8 @@ use libfuzzer_sys::fuzz_target;
 const TOKENS: [&[u8]; 4] = [b"lqt_0123", b"luc_pk_%41b", b"a+b/c~d==", b""];
 /// What must never stand in a redacted URL; nothing else here has it.
 const SECRET: &str = "lqt_5ec2e7";
+/// Names that hold what parts or encodes names elsewhere.
+const ODD_NAMES: [&str; 6] = ["a;b", "a?b", "a=b", "a&b", " a ", "%41"];
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -37,7 +39,18 @@ enum Place<'a> {
 /// A parameter of a URL whose secrets are known.
 #[derive(Arbitrary, Debug)]
 enum Parameter<'a> {
-    Secret { encoded: u16, upper: bool, blanks: bool, separator: u8, more: &'a str },
+    Secret {
+        encoded: u16,
+        upper: bool,
+        blanks: bool,
+        separator: u8,
+        more: &'a str,
+    },
+    /// A name with odd characters, raw where a query can hold it so.
+    OddlyNamed {
+        which: u8,
+        more: &'a str,
+    },
     Other(&'a str),
 }
 
@@ -196,6 +209,12 @@ fn hides_secrets(input: &Input<'_>) {
                 url.push_str(&format!("{name}={SECRET}{more}"));
                 *separator
             }
+            Parameter::OddlyNamed { which, more } => {
+                let name = ODD_NAMES[usize::from(*which) % ODD_NAMES.len()];
+                let name = name.replace('=', "%3d").replace('&', "%26");
+                url.push_str(&format!("&{name}={SECRET}{more}"));
+                0
+            }
         };
         if parameters.peek().is_some() {
             url.push(['&', '#', ';', '?'][usize::from(separator % 4)]);
@@ -204,12 +223,13 @@ fn hides_secrets(input: &Input<'_>) {
     // Only where nothing else holds it.
     let others = input.parameters.iter().map(|parameter| match parameter {
         Parameter::Other(text) => *text,
-        Parameter::Secret { more, .. } => more,
+        Parameter::Secret { more, .. } | Parameter::OddlyNamed { more, .. } => more,
     });
     if others.chain([input.path]).any(|text| text.contains(SECRET)) {
         return;
     }
-    let redacted = redact_query(&url, &["api_key"]);
+    let names = ODD_NAMES.into_iter().chain(["api_key"]).collect::<Vec<_>>();
+    let redacted = redact_query(&url, &names);
     assert!(!redacted.contains(SECRET), "{url:?} became {redacted:?}");
 }
 

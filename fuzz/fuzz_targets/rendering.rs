@@ -202,6 +202,12 @@ fn rate_headers_are_legal(style: RateHeaders, input: &DecisionInput) {
 }
 
 fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
+    // The fuzzer sees the tokens being compared and puts them into the host's own texts, where
+    // they would not be a leak.
+    let texts = format!("{challenges:?} {:?}", input.bodies);
+    if world.keys.iter().any(|key| texts.contains(key.hidden())) {
+        return;
+    }
     let config = &input.gate;
     let sources = match config.sources % 4 {
         0 => CredentialSources::from(CredentialSource::header("x-api-key")),
@@ -370,8 +376,7 @@ impl Served<'_> {
     /// No key stands in what is said, whoever sent it.
     fn keeps_secrets(&self, said: &str) {
         for key in &self.world.keys {
-            let body = &key.token[key.token.len() - 24..];
-            assert!(!said.contains(body), "{said}");
+            assert!(!said.contains(key.hidden()), "{said}");
         }
     }
 
@@ -409,6 +414,11 @@ struct Key {
 }
 
 impl Key {
+    /// What of it must never be shown.
+    fn hidden(&self) -> &str {
+        &self.token[self.token.len() - 24..]
+    }
+
     fn lives_at(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }

@@ -73,7 +73,7 @@ impl Service {
     fn admit(&self, head: &impl RequestHead, now: Timestamp) -> usize {
         match self.gate.check_sync(head, &self.route, &self.store, now) {
             Outcome::Admitted(admission) => {
-                admission.headers().map(|header| header.value().len()).sum()
+                admission.headers().map(|header| header.value_bytes().len()).sum()
             }
             other => panic!("{other:?}"),
         }
@@ -83,7 +83,7 @@ impl Service {
     fn refuse(&self, head: &impl RequestHead, now: Timestamp) -> u16 {
         match self.gate.check_sync(head, &self.route, &self.store, now) {
             Outcome::Refused(refusal) => {
-                let head: usize = refusal.headers().map(|header| header.value().len()).sum();
+                let head: usize = refusal.headers().map(|header| header.value_bytes().len()).sum();
                 refusal.status() + black_box(head + refusal.body().len()) as u16
             }
             other => panic!("{other:?}"),

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Decision, KeyId, Kind, MatchedSecret, OwnerId, RefusalReason, Timestamp};
+use crate::{
+    Decision, KeyId, Kind, MatchedSecret, OwnerId, Quotas, RefusalReason, ScopeSet, Timestamp,
+};
 
 /// Where events are reported: one callback, shared by gates and issuers.
 ///
@@ -130,4 +132,18 @@ pub enum AuditAction {
     },
     /// A secret was put under the current hash scheme.
     Rehashed,
+    /// A key got another name.
+    Renamed,
+    /// A key got other scopes.
+    ScopesChanged {
+        /// What it may do from now on.
+        scopes: ScopeSet,
+    },
+    /// A key got other quotas of its own.
+    QuotasChanged {
+        /// Its own quotas from now on; `None` if its owner's apply.
+        quotas: Option<Quotas>,
+    },
+    /// A key that had ended was forgotten; only its id is still known.
+    Purged,
 }

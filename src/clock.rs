@@ -55,8 +55,11 @@ pub struct SystemClock {
     next_sync: AtomicU64,
     /// The latest millisecond that was handed out.
     latest: AtomicU64,
+    /// The monotonic nanoseconds up to which `latest` is the answer.
+    latest_until: AtomicU64,
 }
 
+const MILLISECOND: i64 = 1_000_000;
 const SYNC_EVERY: u64 = 16_000_000;
 /// The anchor moves by at most this part of the time since the last comparison.
 const SLEW: u64 = 16;
@@ -71,6 +74,7 @@ impl SystemClock {
             anchor_nanos: AtomicI64::new(wall_nanos(SystemTime::now())),
             next_sync: AtomicU64::new(SYNC_EVERY),
             latest: AtomicU64::new(0),
+            latest_until: AtomicU64::new(0),
         }
     }
 
@@ -78,7 +82,18 @@ impl SystemClock {
     /// due, `compare` reads the wall clock and then the monotonic one: in this order, so that
     /// a thread that is held up between them sees the wall clock behind, which is approached,
     /// and never ahead, which would be followed.
+    #[inline]
     fn read(&self, elapsed: u64, compare: impl FnOnce() -> (i64, u64)) -> Timestamp {
+        // In most calls the millisecond is the one of the call before. Whoever sees the later
+        // bound sees the millisecond that was stored before it.
+        if elapsed < self.latest_until.load(Ordering::Acquire) {
+            return Timestamp::from_unix_millis(self.latest.load(Ordering::Relaxed));
+        }
+        self.read_anew(elapsed, compare)
+    }
+
+    #[cold]
+    fn read_anew(&self, elapsed: u64, compare: impl FnOnce() -> (i64, u64)) -> Timestamp {
         let due = self.next_sync.load(Ordering::Relaxed);
         // One thread wins the exchange and compares.
         if elapsed >= due
@@ -107,14 +122,13 @@ impl SystemClock {
                 Ordering::Relaxed,
             );
         }
-        let nanos = self.anchor_nanos.load(Ordering::Relaxed).saturating_add_unsigned(elapsed);
-        let millis = (nanos.max(0) / 1_000_000) as u64;
-        // The line is written at most once a millisecond, so readers share it without contention.
-        let latest = self.latest.load(Ordering::Relaxed);
-        if millis > latest {
-            let latest = self.latest.fetch_max(millis, Ordering::Relaxed);
-            return Timestamp::from_unix_millis(latest.max(millis));
-        }
+        let anchor = self.anchor_nanos.load(Ordering::Relaxed);
+        let millis = (anchor.saturating_add_unsigned(elapsed).max(0) / MILLISECOND) as u64;
+        let latest = self.latest.fetch_max(millis, Ordering::Relaxed).max(millis);
+        let next = i64::try_from(latest + 1).unwrap_or(i64::MAX).saturating_mul(MILLISECOND);
+        let until = u64::try_from(next.saturating_sub(anchor)).unwrap_or(0);
+        let until = until.min(self.next_sync.load(Ordering::Relaxed));
+        self.latest_until.store(until, Ordering::Release);
         Timestamp::from_unix_millis(latest)
     }
 }

@@ -1,15 +1,15 @@
 //! Issuing and managing keys over a store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rand::TryCryptoRng;
 use thiserror::Error;
 
 use crate::{
     Audit, AuditAction, AuditEvent, CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats,
-    KeyHasher, KeyId, KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId, Page,
-    PlaintextKey, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp, TransitionError,
-    Verified, Verifier,
+    KeyHasher, KeyId, KeyName, KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId,
+    Page, PlaintextKey, Quotas, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp,
+    TransitionError, Verified, Verifier,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -173,7 +173,8 @@ impl<R: KeyRegistry> Issuer<R> {
     /// The id is the host's to choose, and should follow from the old table's row (a UUID, or
     /// the first bytes of a hash of the row's id). Then importing the same row again is
     /// refused as [`IssuerError::DuplicateId`], even after the key was rotated, rehashed or
-    /// revoked here, and cannot bring back a secret that is no longer good.
+    /// revoked here, and cannot bring back a secret that is no longer good. This holds until
+    /// the key is purged: be done with the old table before [`Issuer::purge`] is first called.
     ///
     /// # Errors
     ///
@@ -313,6 +314,90 @@ impl<R: KeyRegistry> Issuer<R> {
         let found = self.get(id).await?;
         let action = AuditAction::ExpiryChanged { expires_at: Some(at) };
         self.change(&found, |record, now| record.expire_at(at, now), action, now).await
+    }
+
+    /// Gives a key another name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn rename(
+        &self,
+        id: KeyId,
+        name: KeyName,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::Renamed;
+        self.change(&found, |record, now| record.rename(name, now), action, now).await
+    }
+
+    /// Gives a key these scopes in place of those so far, from the next decision on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`], and [`IssuerError::Catalog`] for scopes that the key's kind
+    /// cannot hold.
+    pub async fn set_scopes(
+        &self,
+        id: KeyId,
+        scopes: ScopeSet,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.rules.catalog.check(found.record().kind(), &scopes)?;
+        let action = AuditAction::ScopesChanged { scopes: scopes.clone() };
+        self.change(&found, |record, now| record.set_scopes(scopes, now), action, now).await
+    }
+
+    /// Gives a key quotas of its own, or with `None` takes them away, so that its owner's
+    /// apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn set_quotas(
+        &self,
+        id: KeyId,
+        quotas: Option<Quotas>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::QuotasChanged { quotas };
+        self.change(&found, |record, now| record.set_quotas(quotas, now), action, now).await
+    }
+
+    /// Makes the store forget keys that have been revoked or expired for longer than
+    /// `kept_for`, at most `limit` of them, and returns their ids. Fewer than `limit` means
+    /// that no more are left. Choose `kept_for` as long as audits need the records.
+    ///
+    /// Keys that are in use or suspended stay. A secret of a purged key is refused as an
+    /// unknown one. Ids are random, so none that was issued comes again; one that was imported
+    /// can, see [`Issuer::import`].
+    ///
+    /// What has expired is judged by `now`, and purging cannot be undone: do not purge by a
+    /// clock that may be ahead of the one by which requests are decided.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to an owner, for a purge takes
+    /// keys of all; [`IssuerError::Store`].
+    pub async fn purge(
+        &self,
+        kept_for: Duration,
+        limit: u16,
+        now: Timestamp,
+    ) -> Result<Vec<KeyId>, IssuerError<R::Error>> {
+        let Within::All = self.within else { return Err(IssuerError::ForeignOwner) };
+        let ended_before = now.saturating_sub(kept_for);
+        let purged = self.registry.purge(ended_before, limit).await.map_err(IssuerError::Store)?;
+        for id in &purged {
+            self.audit.report(|| AuditEvent {
+                key: Some(*id),
+                ..AuditEvent::new(now, AuditAction::Purged)
+            });
+        }
+        Ok(purged)
     }
 
     /// Saves the effect of [`Verified::rehash`], if there is one. The answer is whether
@@ -539,6 +624,50 @@ mod tests {
                 let listed = nobodys.list(owner, Page::first(1)).await;
                 assert_eq!(listed.unwrap_err(), IssuerError::ForeignOwner);
             }
+        });
+    }
+
+    #[test]
+    fn a_purge_keeps_what_has_not_ended_for_long_enough() {
+        pollster::block_on(async {
+            const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+            const KEPT: Duration = Duration::from_secs(30 * 86_400);
+            let now = Timestamp::from_unix_secs(1_700_000_000);
+            let issuer = Issuer::new(MemoryStore::new(), FORMAT, KeyHasher::sha256());
+            let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
+            let mut issued = Vec::new();
+            for expiry in [None, Some(now + Duration::from_millis(1)), None] {
+                let draft = KeyDraft { expires_at: expiry, ..draft.clone() };
+                issued.push(issuer.issue(FORMAT.kind(), draft, &mut SysRng, now).await.unwrap());
+            }
+            let [living, expired, revoked] = issued.as_slice() else { unreachable!() };
+            issuer.revoke(revoked.record.id(), now).await.unwrap();
+            let confined = issuer.within("acme".parse().unwrap());
+            let refused = confined.purge(KEPT, 9, now + 2 * KEPT).await;
+            assert_eq!(refused.unwrap_err(), IssuerError::ForeignOwner);
+            let millis = Duration::from_millis;
+            for (after, ids) in [
+                (Duration::ZERO, vec![]),
+                (KEPT, vec![]),
+                (KEPT + millis(1), vec![revoked.record.id()]),
+                (KEPT + millis(1), vec![]),
+                (KEPT + millis(2), vec![expired.record.id()]),
+                (Duration::MAX, vec![]),
+            ] {
+                assert_eq!(issuer.purge(KEPT, 9, now + after).await, Ok(ids), "{after:?} later");
+            }
+            assert!(issuer.get(living.record.id()).await.is_ok());
+            // A clock at its beginning takes nothing.
+            issuer.revoke(living.record.id(), Timestamp::ZERO).await.unwrap();
+            assert_eq!(issuer.purge(Duration::ZERO, 9, Timestamp::ZERO).await, Ok(vec![]));
+            // To whoever presents it, a purged key is as unknown as one that never was.
+            let verifier = issuer.verifier();
+            let lookup = verifier.lookup(&revoked.key.present().unwrap());
+            let found = issuer.registry().find_sync(&lookup);
+            let refused = verifier.verify(&lookup, found, now).unwrap_err();
+            assert_eq!((refused, refused.status()), (crate::VerifyError::Unknown, 401));
+            let gone = issuer.revoke(revoked.record.id(), now).await;
+            assert_eq!(gone.unwrap_err(), IssuerError::NotFound);
         });
     }
 

@@ -64,6 +64,7 @@
 //! - Who may do what: [`Verifier`], [`Verified`], [`Access`], [`Caller`], [`Scope`],
 //!   [`ScopeCatalog`], [`Owner`], [`Tier`].
 //! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
+//! - How often it was: [`UsageLedger`], [`Usage`], [`UsageBatch`].
 //! - When: [`Timestamp`], [`Clock`], [`SystemClock`], [`ManualClock`].
 //!
 //! # What it does not do
@@ -111,6 +112,7 @@ mod store;
 pub mod testing;
 mod text;
 mod timestamp;
+mod usage;
 mod verify;
 mod wire;
 
@@ -153,6 +155,7 @@ pub use store::{
     KeyStore, Listing, Page, ReplaceError, StoreError, StoreFuture,
 };
 pub use timestamp::{Timestamp, TimestampError};
+pub use usage::{Usage, UsageBatch, UsageLedger};
 pub use verify::{Caller, MatchedSecret, Rehash, Verified, Verifier, VerifyError};
 pub use wire::{
     challenge::{Challenge, ChallengeError, ChallengeErrorCode},

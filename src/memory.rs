@@ -16,12 +16,13 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::{
     Cursor, Found, InsertError, KeyHash, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
-    Owner, OwnerId, Page, ReplaceError,
+    Owner, OwnerId, Page, ReplaceError, Timestamp,
 };
 
 /// A store in memory, shared by reference between threads.
 ///
-/// It holds every key that was inserted until it is dropped, revoked and expired ones too.
+/// It holds every key that was inserted, revoked and expired ones too, until they are purged
+/// or it is dropped.
 ///
 /// Finding a key takes one read lock of 64, chosen by the hash, so readers of different
 /// keys do not meet and no reader waits for another. Changes are made one at a time; a
@@ -83,6 +84,8 @@ impl Indexed {
 struct Index {
     keys: HashMap<KeyId, Found>,
     order: BTreeSet<Cursor>,
+    /// The keys that have ended or are going to, by when.
+    ends: BTreeSet<(Timestamp, KeyId)>,
     owners: HashMap<OwnerId, OwnerEntry>,
 }
 
@@ -141,7 +144,7 @@ impl MemoryStore {
             return Err(InsertError::DuplicateId);
         }
         let found = index.joined(record);
-        if !self.swap(None, &found) {
+        if !self.swap(None, Some(&found)) {
             return Err(InsertError::DuplicateSecret);
         }
         index.add(found);
@@ -160,12 +163,31 @@ impl MemoryStore {
             return Err(ReplaceError::Conflict);
         }
         let found = index.joined(record);
-        if !self.swap(Some(&stored), &found) {
+        if !self.swap(Some(&stored), Some(&found)) {
             return Err(ReplaceError::DuplicateSecret);
         }
         index.remove(stored.record());
         index.add(found);
         Ok(())
+    }
+
+    /// [`KeyRegistry::purge`] without a future.
+    ///
+    /// Those that ended first go first. It takes time in proportion to what it removes,
+    /// whatever the store holds, and meanwhile holds off changes and listings, but not `find`.
+    pub fn purge_sync(&self, ended_before: Timestamp, limit: u16) -> Vec<KeyId> {
+        let mut index = self.index.write();
+        let end = (ended_before, KeyId::from_bytes([0; 16]));
+        let ended = index.ends.range(..end).take(usize::from(limit)).map(|(_, id)| *id);
+        let ended: Vec<KeyId> = ended.collect();
+        for id in &ended {
+            let Some(found) = index.keys.get(id).cloned() else { continue };
+            // Without a new record there is no stranger to meet.
+            let _swapped = self.swap(Some(&found), None);
+            index.remove(found.record());
+            index.forget_owner(found.record().owner());
+        }
+        ended
     }
 
     /// [`KeyRegistry::get`] without a future.
@@ -211,7 +233,7 @@ impl MemoryStore {
             let Some(stored) = index.keys.get_mut(&id) else { continue };
             let found = Found::new(stored.record().clone(), Arc::clone(&owner));
             // The hashes stay the same, so none can be a stranger's.
-            let _swapped = self.swap(Some(stored), &found);
+            let _swapped = self.swap(Some(stored), Some(&found));
             *stored = found;
         }
     }
@@ -230,19 +252,21 @@ impl MemoryStore {
     }
 
     /// Makes the secrets of `old` lead nowhere and those of `new` to it, at one moment
-    /// for all readers. Where a secret of `new` belongs to another record, nothing
+    /// for all readers; either may be missing. Where a secret of `new` belongs to another record, nothing
     /// changes and the answer is `false`. The index is locked by the caller.
-    fn swap(&self, old: Option<&Found>, new: &Found) -> bool {
+    fn swap(&self, old: Option<&Found>, new: Option<&Found>) -> bool {
         let old_hashes = || old.into_iter().flat_map(|old| old.record().hashes());
+        let new_hashes =
+            || new.into_iter().flat_map(|new| new.record().hashes().map(move |hash| (hash, new)));
         let touched: BTreeSet<usize> =
-            old_hashes().chain(new.record().hashes()).map(|hash| place(hash).0).collect();
+            old_hashes().chain(new_hashes().map(|(hash, _)| hash)).map(|it| place(it).0).collect();
         // All touched shards are held at once; the index's lock keeps other writers away,
         // and readers hold one shard at a time, so this cannot deadlock.
         let mut tables: BTreeMap<usize, RwLockWriteGuard<'_, HashTable<Indexed>>> = touched
             .into_iter()
             .filter_map(|at| self.shards.get(at).map(|shard| (at, shard.0.write())))
             .collect();
-        let strangers = new.record().hashes().any(|hash| {
+        let strangers = new_hashes().any(|(hash, _)| {
             let (at, word) = place(hash);
             let there = tables.get(&at).and_then(|table| table.find(word, |it| it.is(word, hash)));
             there.is_some_and(|there| {
@@ -259,7 +283,7 @@ impl MemoryStore {
                 entry.remove();
             }
         }
-        for hash in new.record().hashes() {
+        for (hash, new) in new_hashes() {
             let (at, word) = place(hash);
             let Some(table) = tables.get_mut(&at) else { continue };
             table.insert_unique(word, Indexed { word, found: new.clone() }, |it| it.word);
@@ -291,6 +315,7 @@ impl Index {
             .order
             .insert(cursor);
         self.order.insert(cursor);
+        self.ends.extend(found.record().ends_at().map(|at| (at, cursor.id)));
         self.keys.insert(cursor.id, found);
     }
 
@@ -300,7 +325,17 @@ impl Index {
             entry.order.remove(&cursor);
         }
         self.order.remove(&cursor);
+        if let Some(at) = record.ends_at() {
+            self.ends.remove(&(at, cursor.id));
+        }
         self.keys.remove(&cursor.id);
+    }
+
+    /// Drops what stands for an owner that was never put and has no key any more.
+    fn forget_owner(&mut self, owner: &OwnerId) {
+        if self.owners.get(owner).is_some_and(|entry| !entry.put && entry.order.is_empty()) {
+            self.owners.remove(owner);
+        }
     }
 
     fn page(&self, order: &BTreeSet<Cursor>, page: Page) -> Listing {
@@ -343,6 +378,10 @@ impl KeyRegistry for MemoryStore {
         self.replace_sync(record)
     }
 
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
+        Ok(self.purge_sync(ended_before, limit))
+    }
+
     async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
         Ok(self.get_sync(id))
     }
@@ -370,9 +409,67 @@ impl KeyRegistry for MemoryStore {
 /// The digest of a minted key is as good as random and nobody can steer it, so its own bits
 /// serve (a host that lets strangers import hashes of their choice lets them slow it down): the table uses the low and the seven highest bits of
 /// the first word, the shard is chosen by the second.
+#[inline]
 fn place(hash: &KeyHash) -> (usize, u64) {
     match hash.digest().as_chunks::<8>().0 {
         [word, [shard, ..], ..] => (usize::from(*shard) % SHARDS, u64::from_le_bytes(*word)),
         _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Grace, HashScheme, KeyDraft, Kind, Secret};
+
+    #[test]
+    fn a_purge_leaves_nothing_behind() {
+        let now = Timestamp::from_unix_secs(1_700_000_000);
+        let store = MemoryStore::new();
+        let secret = |number: u8| {
+            let hash = KeyHash::new(HashScheme::Sha256Token, [number; 32]);
+            Secret::new(hash, Kind::from_static("k_"), now)
+        };
+        store.put_owner_sync(Owner::new("put".parse().unwrap()));
+        for n in 0..100 {
+            let owner = if n % 10 == 0 { "put".to_owned() } else { format!("owner {n}") };
+            let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap());
+            let id = KeyId::from_bytes([n; 16]);
+            let mut record = KeyRecord::issue(id, draft, secret(n), now).unwrap();
+            store.insert_sync(record.clone()).unwrap();
+            for end in [500, 900, 100 + u64::from(n)] {
+                record = record.expire_at(now + Duration::from_millis(end), now).unwrap();
+                store.replace_sync(record.clone()).unwrap();
+            }
+            record = record.rotate(secret(n + 100), Grace::DAY, now).unwrap();
+            store.replace_sync(record.clone()).unwrap();
+            if n % 3 == 0 {
+                store.replace_sync(record.revoke(now).unwrap()).unwrap();
+            }
+        }
+        assert_eq!(store.index.read().ends.len(), 100, "one end a key, however often it moved");
+        let mut purged = Vec::new();
+        loop {
+            let some = store.purge_sync(now + Duration::from_millis(200), 7);
+            purged.extend_from_slice(&some);
+            if some.len() < 7 {
+                break;
+            }
+        }
+        assert_eq!(purged.len(), 100);
+        // Those that ended first went first: the revoked, then by expiry.
+        let rank = |id: &KeyId| match id.as_bytes()[0] {
+            revoked if revoked % 3 == 0 => 0,
+            expired => expired,
+        };
+        assert!(purged.is_sorted_by_key(rank));
+        let index = store.index.read();
+        assert!(index.keys.is_empty() && index.order.is_empty() && index.ends.is_empty());
+        let owners: Vec<&str> = index.owners.keys().map(OwnerId::as_str).collect();
+        assert_eq!(owners, ["put"], "an owner that was put stays, the others stood for keys");
+        assert!(index.owners.values().all(|entry| entry.order.is_empty()));
+        assert!(store.shards.iter().all(|shard| shard.0.read().is_empty()));
     }
 }

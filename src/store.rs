@@ -81,6 +81,23 @@ pub trait KeyRegistry: KeyStore {
         record: KeyRecord,
     ) -> impl Future<Output = Result<(), ReplaceError<Self::Error>>> + Send;
 
+    /// Removes records whose [`KeyRecord::ends_at`] lies before `ended_before`, at most `limit`
+    /// of them, and returns their ids. Fewer than `limit` means that no more are left.
+    ///
+    /// `ended_before` is an instant that has passed; [`Issuer::purge`](crate::Issuer::purge)
+    /// works it out. So only keys that are revoked or expired go, and never one that is in use,
+    /// suspended, or has a secret in its grace. Whether a record has ended is asked when it is
+    /// removed, so that a change at the same time either comes first and counts, or is refused
+    /// as [`ReplaceError::NotFound`].
+    ///
+    /// The store has forgotten a removed record: its secrets are not found, no listing shows
+    /// it, and another may take its id or its hashes. Its owner stays, if it was put.
+    fn purge(
+        &self,
+        ended_before: Timestamp,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send;
+
     /// The key with this id, joined with its owner.
     fn get(&self, id: KeyId) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send;
 
@@ -354,6 +371,14 @@ macro_rules! through_pointer {
                 (**self).replace(record)
             }
 
+            fn purge(
+                &self,
+                ended_before: Timestamp,
+                limit: u16,
+            ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send {
+                (**self).purge(ended_before, limit)
+            }
+
             fn get(
                 &self,
                 id: KeyId,
@@ -501,6 +526,13 @@ pub trait DynKeyRegistry: DynKeyStore {
         record: KeyRecord,
     ) -> StoreFuture<'_, Result<(), ReplaceError<StoreError>>>;
 
+    /// [`KeyRegistry::purge`] as a boxed future.
+    fn purge_boxed(
+        &self,
+        ended_before: Timestamp,
+        limit: u16,
+    ) -> StoreFuture<'_, Result<Vec<KeyId>, StoreError>>;
+
     /// [`KeyRegistry::get`] as a boxed future.
     fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>>;
 
@@ -541,6 +573,16 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         StoreFuture::new(async move {
             self.replace(record).await.map_err(|error| error.map_store(StoreError::new))
         })
+    }
+
+    fn purge_boxed(
+        &self,
+        ended_before: Timestamp,
+        limit: u16,
+    ) -> StoreFuture<'_, Result<Vec<KeyId>, StoreError>> {
+        StoreFuture::new(
+            async move { self.purge(ended_before, limit).await.map_err(StoreError::new) },
+        )
     }
 
     fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>> {
@@ -586,6 +628,10 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<StoreError>> {
         self.replace_boxed(record).await
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, StoreError> {
+        self.purge_boxed(ended_before, limit).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Found>, StoreError> {

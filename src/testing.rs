@@ -59,9 +59,32 @@ impl BlockOn for Inline {
 /// evaluated once for each check.
 #[macro_export]
 macro_rules! conformance_tests {
+    (@each $executor:expr, $store:expr, $($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            $crate::testing::$check(&$executor, &$store);
+        }
+    )*};
     ($executor:expr, $store:expr) => {
-        $crate::conformance_tests!(
-            @each $executor, $store,
+        $crate::each_conformance_check!([$crate::conformance_tests] @each $executor, $store,);
+    };
+}
+
+/// Calls a macro with the names of all checks of [`testing`](crate::testing), behind whatever
+/// else it is to be called with: what [`conformance_tests!`](crate::conformance_tests) does,
+/// for tests that want another attribute or another shape.
+///
+/// ```
+/// macro_rules! count {
+///     ($($check:ident),* $(,)?) => { [$(stringify!($check)),*].len() };
+/// }
+/// assert!(keyward::each_conformance_check!([count]) >= 17);
+/// ```
+#[macro_export]
+macro_rules! each_conformance_check {
+    ([$($callback:tt)*] $($arguments:tt)*) => {
+        $($callback)*! {
+            $($arguments)*
             insert_then_find,
             insert_never_replaces,
             insert_refuses_duplicate_secrets,
@@ -73,18 +96,14 @@ macro_rules! conformance_tests {
             several_candidates_are_looked_up,
             schemes_are_told_apart,
             revoked_keys_are_still_found,
+            ended_keys_are_purged,
             owners_are_joined,
             listings_are_paged,
             concurrent_replaces_have_one_winner,
             concurrent_inserts_have_one_winner,
-        );
-    };
-    (@each $executor:expr, $store:expr, $($check:ident),* $(,)?) => {$(
-        #[test]
-        fn $check() {
-            $crate::testing::$check(&$executor, &$store);
+            purging_and_changing_exclude_each_other,
         }
-    )*};
+    };
 }
 
 /// What was inserted is found by its hash, got by its id, and nothing else is.
@@ -328,6 +347,108 @@ pub fn revoked_keys_are_still_found(executor: &impl BlockOn, store: &impl KeyReg
     });
 }
 
+/// A purge removes what ended before the given instant, in portions, and nothing else; what
+/// it removed is forgotten.
+pub fn ended_keys_are_purged(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    executor.block_on(async {
+        let mut world = World::new(16);
+        let before = world.now + Duration::from_secs(3_600);
+        let millisecond = Duration::from_millis(1);
+        let (earlier, later) = (before.saturating_sub(millisecond), before + millisecond);
+        let owner = Owner::new(OwnerId::new("owner").unwrap()).with_quotas(quotas());
+        store.put_owner(owner.clone()).await.unwrap();
+        let asleep = Some(KeyState::Suspended { since: world.now });
+        let revoked = |since| Some(KeyState::Revoked { since });
+        let (mut gone, mut staying) = (Vec::new(), Vec::new());
+        for (what, state, expiry, goes) in [
+            ("in use", None, None, false),
+            ("in use, expiring some day", None, Some(Timestamp::MAX), false),
+            ("expiring afterwards", None, Some(later), false),
+            ("expired then", None, Some(before), false),
+            ("expired before", None, Some(earlier), true),
+            ("suspended", asleep, None, false),
+            ("suspended, expired then", asleep, Some(before), false),
+            ("suspended, expired before", asleep, Some(earlier), true),
+            ("revoked afterwards", revoked(later), None, false),
+            ("revoked then", revoked(before), None, false),
+            ("revoked before", revoked(earlier), None, true),
+            ("revoked before its expiry", revoked(earlier), Some(later), true),
+            ("revoked after its expiry", revoked(later), Some(earlier), true),
+            ("revoked and expired afterwards", revoked(later), Some(later), false),
+            ("revoked long before", revoked(world.now), None, true),
+        ] {
+            let (record, old) = world.issue(if expiry.is_some() { "other" } else { "owner" });
+            let mut parts = record.into_parts();
+            parts.expires_at = expiry;
+            let record = parts.build().unwrap();
+            store.insert(record.clone()).await.unwrap();
+            // One secret in its grace, so that there are two to forget.
+            let (record, new) = world.rotate(&record);
+            let mut parts = record.into_parts();
+            parts.state = state.unwrap_or(parts.state);
+            let record = parts.build().unwrap();
+            store.replace(record.clone()).await.unwrap();
+            let kept = if goes { &mut gone } else { &mut staying };
+            kept.push((what, record, [old, new]));
+        }
+        assert_eq!(store.purge(before, 0).await.unwrap(), [], "more than asked for");
+        let mut purged = Vec::new();
+        loop {
+            let some = store.purge(before, 2).await.unwrap();
+            assert!(some.len() <= 2, "more than asked for");
+            let last = some.len() < 2;
+            purged.extend(some);
+            assert!(purged.len() <= gone.len(), "more than have ended were purged: {purged:?}");
+            if last {
+                break;
+            }
+        }
+        for (what, record, keys) in &gone {
+            assert!(purged.contains(&record.id()), "{what}: it was not purged");
+            assert!(store.get(record.id()).await.unwrap().is_none(), "{what}: it is got");
+            for key in keys {
+                let found = store.find(&world.lookup(key)).await.unwrap();
+                assert!(found.is_none(), "{what}: it is found");
+            }
+            let changed = store.replace(record.revoke(world.now).unwrap()).await;
+            assert!(matches!(changed, Err(ReplaceError::NotFound)), "{what}: {changed:?}");
+        }
+        for (what, record, keys) in &staying {
+            let got = store.get(record.id()).await.unwrap();
+            assert_eq!(got.as_ref().map(|it| it.record()), Some(record), "{what}: it was purged");
+            for key in keys {
+                let found = store.find(&world.lookup(key)).await.unwrap();
+                assert_eq!(found.as_ref().map(|it| it.record()), Some(record), "{what}");
+            }
+        }
+        let place = |record: &KeyRecord| (record.created_at(), record.id());
+        let of = |owner: &str| {
+            let records = staying.iter().map(|(_, record, _)| record);
+            records.filter(|it| it.owner().as_str() == owner).map(place).collect::<BTreeSet<_>>()
+        };
+        for name in ["owner", "other"] {
+            let id = OwnerId::new(name).unwrap();
+            let listed = store.list(&id, Page::first(100)).await.unwrap();
+            assert!(listed.keys.iter().map(|it| place(it.record())).eq(of(name)), "{name}'s keys");
+        }
+        let all = store.list_all(Page::first(100)).await.unwrap();
+        assert!(all.keys.iter().map(|it| place(it.record())).eq(&of("owner") | &of("other")));
+        assert_eq!(*store.owner(&owner.id).await.unwrap().expect("its owner is gone"), owner);
+        // Forgotten: its id and its secrets can come again.
+        for (what, record, keys) in &gone {
+            let mut parts = record.clone().into_parts();
+            parts.revision = 1;
+            let record = parts.build().unwrap();
+            let inserted = store.insert(record.clone()).await;
+            assert!(inserted.is_ok(), "{what}: it is not forgotten: {inserted:?}");
+            let found = store.find(&world.lookup(&keys[0])).await.unwrap();
+            assert_eq!(found.as_ref().map(|it| it.record()), Some(&record), "{what}");
+        }
+        assert_eq!(store.purge(before, u16::MAX).await.unwrap().len(), gone.len());
+        assert_eq!(store.purge(before, u16::MAX).await.unwrap(), []);
+    });
+}
+
 /// A key is found with its owner as of now; one whose owner was never put, with a bare one.
 pub fn owners_are_joined(executor: &impl BlockOn, store: &impl KeyRegistry) {
     executor.block_on(async {
@@ -498,6 +619,54 @@ pub fn concurrent_inserts_have_one_winner(executor: &impl BlockOn, store: &impl 
             });
             assert_eq!(winners, 1, "winners of round {round}");
         }
+    }
+}
+
+/// Of two purges and a change of one key at the same time exactly one wins: what was changed
+/// so that it has not ended is there, and what was purged is not changed.
+pub fn purging_and_changing_exclude_each_other(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    const ROUNDS: usize = 50;
+    let mut world = World::new(17);
+    let expiry = world.now + Duration::from_millis(10);
+    for round in 0..ROUNDS {
+        let (record, key) = world.issue("owner");
+        let mut parts = record.into_parts();
+        parts.expires_at = Some(expiry);
+        let record = parts.build().unwrap();
+        executor.block_on(store.insert(record.clone())).unwrap();
+        // The clock of whoever changes it is a little behind that of whoever purges.
+        let changed = record.expire_at(Timestamp::MAX, world.now).unwrap();
+        let barrier = Barrier::new(3);
+        let purge = || {
+            barrier.wait();
+            executor.block_on(store.purge(expiry + Duration::from_millis(1), 10)).unwrap()
+        };
+        let replace = || {
+            barrier.wait();
+            match executor.block_on(store.replace(changed.clone())) {
+                Ok(()) => true,
+                Err(ReplaceError::NotFound) => false,
+                Err(error) => panic!("neither changed nor purged: {error:?}"),
+            }
+        };
+        let (was_changed, purged) = thread::scope(|scope| {
+            // Whoever comes to the barrier last goes first, where there is one processor.
+            let first = scope.spawn(purge);
+            let (second, change);
+            if round % 2 == 0 {
+                (change, second) = (scope.spawn(replace), scope.spawn(purge));
+            } else {
+                (second, change) = (scope.spawn(purge), scope.spawn(replace));
+            }
+            let was_changed = change.join().unwrap();
+            (was_changed, [first, second].map(|thread| thread.join().unwrap()).concat())
+        });
+        let expected = if was_changed { vec![] } else { vec![record.id()] };
+        assert_eq!(purged, expected, "round {round}: changed: {was_changed}");
+        let got = executor.block_on(store.get(record.id())).unwrap();
+        assert_eq!(got.map(|it| it.record().clone()), was_changed.then_some(changed));
+        let found = executor.block_on(store.find(&world.lookup(&key))).unwrap();
+        assert_eq!(found.is_some(), was_changed, "round {round}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a presented key to a caller: hash, compare, judge, authorize.
 
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::{
@@ -81,19 +81,12 @@ impl Verifier {
         let Some(found) = found else {
             // The comparison that a found record would have had, so that its absence costs as much.
             let dummy = KeyHash::new(lookup.current().scheme(), DUMMY);
-            let _no_match = position(lookup, std::iter::once(&dummy));
+            let _no_match = matches(lookup, std::iter::once(&dummy));
             return Err(VerifyError::Unknown);
         };
         let record = found.record();
-        let matched = position(lookup, record.hashes());
-        let (secret, valid_until) = match matched {
-            0 => return Err(VerifyError::Mismatch),
-            1 => (record.current(), None),
-            older => match record.retiring().get(usize::from(older) - 2) {
-                Some(retiring) => (&retiring.secret, Some(retiring.valid_until)),
-                None => return Err(VerifyError::Mismatch),
-            },
-        };
+        let matched = proved(record, matches(lookup, record.hashes()))?;
+        let (secret, valid_until) = secret_at(record, matched);
         if secret.kind != lookup.kind() {
             return Err(VerifyError::WrongKind);
         }
@@ -110,27 +103,33 @@ impl Verifier {
         if valid_until.is_some_and(|deadline| deadline <= now) {
             return Err(VerifyError::PastGrace);
         }
+        let differing = self.differing(record, secret, lookup);
+        Ok(Verified { found, matched, differing })
+    }
+
+    /// What is not as the record says; for most keys there is nothing to find out.
+    #[inline]
+    fn differing(
+        &self,
+        record: &KeyRecord,
+        secret: &Secret,
+        lookup: &Lookup,
+    ) -> Option<Box<Differing>> {
+        if self.catalog.is_none() && secret.hash.scheme() == lookup.current().scheme() {
+            return None;
+        }
         let scopes = self.held_to_ceiling(secret.kind, record.scopes());
-        let rehash = self.rehash(secret, lookup);
-        Ok(Verified { kind: secret.kind, matched, valid_until, scopes, rehash, found })
+        let rehash = rehash(secret, lookup);
+        (scopes.is_some() || rehash.is_some()).then(|| Box::new(Differing { scopes, rehash }))
     }
 
     /// The scopes that remain where the record has some that its kind cannot hold.
-    #[inline]
     fn held_to_ceiling(&self, kind: Kind, scopes: &ScopeSet) -> Option<ScopeSet> {
         let catalog = self.catalog.as_ref()?;
         if scopes.iter().all(|scope| catalog.permits(kind, scope)) {
             return None;
         }
         Some(scopes.intersection(&catalog.ceiling(kind)))
-    }
-
-    #[inline]
-    fn rehash(&self, secret: &Secret, lookup: &Lookup) -> Option<Box<Rehash>> {
-        if secret.hash.scheme() == lookup.current().scheme() {
-            return None;
-        }
-        Some(Box::new(Rehash { old: secret.hash, new: *lookup.current() }))
     }
 }
 
@@ -141,13 +140,17 @@ impl Verifier {
 #[derive(Clone, Debug)]
 pub struct Verified {
     found: Found,
-    kind: Kind,
-    /// The place from 1 of the secret among the record's.
+    /// The place of the secret that was presented, as `proved` counts.
     matched: u8,
-    valid_until: Option<Timestamp>,
+    differing: Option<Box<Differing>>,
+}
+
+/// In what a verified key differs from its record.
+#[derive(Clone, Debug)]
+struct Differing {
     /// In place of the record's, where it has more than its kind can hold.
     scopes: Option<ScopeSet>,
-    rehash: Option<Box<Rehash>>,
+    rehash: Option<Rehash>,
 }
 
 /// The secret that matched is stored under an older scheme: what to replace, and by what.
@@ -183,8 +186,16 @@ impl Verified {
     /// [`Forbidden`], to be answered with 403.
     #[inline]
     pub fn authorize(self, access: &Access) -> Result<Caller, Forbidden> {
-        access.check(self.kind, self.scopes(), self.owner())?;
-        Ok(Caller(self))
+        self.authorized(access).map_err(|(forbidden, _)| forbidden)
+    }
+
+    /// As [`Verified::authorize`], with the key beside the error.
+    #[inline]
+    pub(crate) fn authorized(self, access: &Access) -> Result<Caller, (Forbidden, Self)> {
+        match access.check(self.kind(), self.scopes(), self.owner()) {
+            Ok(()) => Ok(Caller(self)),
+            Err(forbidden) => Err((forbidden, self)),
+        }
     }
 
     /// The key's identity, on which limits, usage and audit hang.
@@ -193,8 +204,9 @@ impl Verified {
     }
 
     /// The kind of the key that was presented. In grace it can be a legacy kind.
-    pub const fn kind(&self) -> Kind {
-        self.kind
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.secret().0.kind
     }
 
     /// What people call the key.
@@ -219,7 +231,8 @@ impl Verified {
 
     /// What the key may do.
     pub fn scopes(&self) -> &ScopeSet {
-        self.scopes.as_ref().unwrap_or_else(|| self.found.record().scopes())
+        let held = self.differing.as_ref().and_then(|differing| differing.scopes.as_ref());
+        held.unwrap_or_else(|| self.record().scopes())
     }
 
     /// The quotas of the key: its own, else its owner's; with `None` the route's apply.
@@ -229,7 +242,7 @@ impl Verified {
 
     /// Which secret was presented, and if it is retiring, until when it works.
     pub fn matched(&self) -> MatchedSecret {
-        match self.valid_until {
+        match self.secret().1 {
             None => MatchedSecret::Current,
             Some(valid_until) => MatchedSecret::Retiring { valid_until },
         }
@@ -238,10 +251,11 @@ impl Verified {
     /// What to save so that an older hash scheme can be given up; `None` if the secret is
     /// under the current one.
     pub fn rehash(&self) -> Option<&Rehash> {
-        self.rehash.as_deref()
+        self.differing.as_ref()?.rehash.as_ref()
     }
 
     /// The key's record as the store found it.
+    #[inline]
     pub fn record(&self) -> &KeyRecord {
         self.found.record()
     }
@@ -249,13 +263,18 @@ impl Verified {
     /// What finds the same secret again, without the key: the hash that is stored, and the one
     /// under which a rehash may have put it meanwhile.
     pub(crate) fn lookup(&self) -> Lookup {
-        let hash = self.record().hashes().nth(usize::from(self.matched).saturating_sub(1));
-        let stored = *hash.unwrap_or(&self.record().current().hash);
+        let stored = self.secret().0.hash;
         let candidates = match self.rehash() {
             None => Candidates { current: stored, older: Vec::new() },
             Some(rehash) => Candidates { current: rehash.new, older: vec![stored] },
         };
-        Lookup::new(self.kind, candidates)
+        Lookup::new(self.kind(), candidates)
+    }
+
+    /// The secret that was presented, and if it is retiring, until when it works.
+    #[inline]
+    fn secret(&self) -> (&Secret, Option<Timestamp>) {
+        secret_at(self.record(), self.matched)
     }
 }
 
@@ -328,19 +347,56 @@ impl VerifyError {
 /// A digest that belongs to no key.
 const DUMMY: [u8; 32] = [0x5A; 32];
 
-/// The place from 1 of the hash that equals one of the candidates, or 0.
+fn rehash(secret: &Secret, lookup: &Lookup) -> Option<Rehash> {
+    let new = *lookup.current();
+    (secret.hash.scheme() != new.scheme()).then_some(Rehash { old: secret.hash, new })
+}
+
+/// Which of the hashes equal one of the candidates: a bit each, the lowest for the first.
 ///
-/// All are compared, each in constant time, and nothing branches before the end: what is
-/// secret here is the stored digest. The bytes of the presented key are public to whoever
-/// sends it, and the digest of what it sends cannot be steered.
+/// All are compared, each in constant time, and nothing branches: what is secret here is the
+/// stored digest. The bytes of the presented key are public to whoever sends it, and the
+/// digest of what it sends cannot be steered.
 #[inline]
-fn position<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u8 {
-    let mut position = 0_u8;
-    for (place, hash) in (1_u8..).zip(hashes) {
-        position.conditional_assign(&place, lookup.current().ct_eq(hash));
+fn matches<'r>(lookup: &Lookup, hashes: impl Iterator<Item = &'r KeyHash>) -> u32 {
+    let mut matches = 0;
+    for (place, hash) in (0..).zip(hashes) {
+        let mut equal = lookup.current().ct_eq(hash);
         for older in lookup.older() {
-            position.conditional_assign(&place, older.ct_eq(hash));
+            equal |= older.ct_eq(hash);
+        }
+        matches |= u32::from(equal.unwrap_u8()).wrapping_shl(place);
+    }
+    matches
+}
+
+/// The place of the secret that matches: 0 is the current one, then come the retiring ones.
+///
+/// Which one it is, if any, is the verdict, and shows in the answer. So this may branch on it,
+/// where nothing before it may: `.ci/constant-time` holds the code to that, by the name of this
+/// function. It counts up to the secret in place of computing its place, so that nothing
+/// behind it depends on the digests any more.
+#[inline]
+fn proved(record: &KeyRecord, matches: u32) -> Result<u8, VerifyError> {
+    if matches & 1 != 0 {
+        return Ok(0);
+    }
+    let mut rest = matches;
+    for (place, _) in (1_u8..).zip(record.retiring()) {
+        rest >>= 1;
+        if rest & 1 != 0 {
+            return Ok(place);
         }
     }
-    position
+    Err(VerifyError::Mismatch)
+}
+
+/// The secret at a place as [`proved`] counts them, and if it is retiring, until when it works.
+#[inline]
+fn secret_at(record: &KeyRecord, place: u8) -> (&Secret, Option<Timestamp>) {
+    let retiring = usize::from(place).checked_sub(1).and_then(|at| record.retiring().get(at));
+    match retiring {
+        None => (record.current(), None),
+        Some(retiring) => (&retiring.secret, Some(retiring.valid_until)),
+    }
 }

@@ -7,7 +7,7 @@ use keyward::{
     JoinError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyRecord,
     KeyRecordParts, KeyState, Kind, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
     Quotas, RetiringSecret, Scope, ScopeCatalog, ScopeError, ScopeSet, Secret, Tier, Timestamp,
-    Verified, Verifier, VerifyError,
+    TransitionError, Verified, Verifier, VerifyError,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -427,6 +427,70 @@ fn ceilings_hold_when_a_key_is_issued() {
     assert_eq!(result.err(), Some(IssuerError::UnknownKind));
     let error: IssuerError<std::convert::Infallible> = CatalogError::Unknown.into();
     assert_eq!(error.status(), 422);
+}
+
+#[test]
+fn ceilings_hold_when_scopes_are_set() {
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+    let above = |scope, kind| Err(CatalogError::AboveCeiling { scope, kind });
+    for (digit, (kind, asked, expected)) in ('0'..).zip([
+        (PK, "", Ok("")),
+        (PK, "read:lucent", above(READ, PK)),
+        (API, "write:issues read:lucent", Ok("read:lucent write:issues")),
+        (API, "read:lucent admin:all", Err(CatalogError::Unknown)),
+        (OAT, "write:issues", Ok("write:issues")),
+        (LUCI, "read:lucent", above(READ, LUCI)),
+        (MCP, "read:lucent", Ok("read:lucent")),
+        (MCP, "write:issues", above(WRITE, MCP)),
+    ]) {
+        let presented = lookup(kind, digit);
+        let id = KeyId::from_bytes([digit as u8; 16]);
+        let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap())
+            .with_scopes(ScopeSet::empty());
+        let secret = Secret::new(hash(&presented), kind, now());
+        block_on(issuer.import(id, draft, secret, now())).unwrap();
+        let strangers = issuer.within(owner_id("org_b"));
+        let name = "stolen".parse().unwrap();
+        let refused = block_on(strangers.set_scopes(id, ScopeSet::empty(), now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+        let refused = block_on(strangers.rename(id, name, now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+        let refused = block_on(strangers.set_quotas(id, None, now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+
+        let expected = expected.map(str::to_owned).map_err(IssuerError::Catalog);
+        let set = block_on(issuer.set_scopes(id, asked.parse().unwrap(), now()));
+        let set = set.map(|record| record.scopes().to_string());
+        assert_eq!(set, expected, "{kind} given {asked:?}");
+        // The next decision knows, and a refused change has changed nothing.
+        let found = issuer.registry().find_sync(&presented);
+        let verified = issuer.verifier().verify(&presented, found, now()).unwrap();
+        assert_eq!(verified.scopes().to_string(), *expected.as_deref().unwrap_or(""));
+        assert_eq!(verified.record().revision(), 1 + u64::from(expected.is_ok()));
+    }
+}
+
+#[test]
+fn names_and_quotas_are_changed_through_the_issuer() {
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+    let mut rng = StdRng::seed_from_u64(3);
+    let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap());
+    let issued = block_on(issuer.issue(API, draft, &mut rng, now())).unwrap();
+    let id = issued.record.id();
+    let quotas = Quotas::single(Quota::per_minute(std::num::NonZeroU32::MIN));
+    let renamed = block_on(issuer.rename(id, "another".parse().unwrap(), now())).unwrap();
+    let limited = block_on(issuer.set_quotas(id, Some(quotas), now())).unwrap();
+    let stored = issuer.registry().get_sync(id).unwrap();
+    assert_eq!((renamed.name().as_str(), limited.quotas()), ("another", Some(&quotas)));
+    assert_eq!(*stored.record(), limited);
+    assert_eq!(limited.name(), renamed.name());
+    let unlimited = block_on(issuer.set_quotas(id, None, now())).unwrap();
+    assert_eq!((unlimited.quotas(), unlimited.revision()), (None, 4));
+    block_on(issuer.revoke(id, now())).unwrap();
+    let refused = block_on(issuer.rename(id, "again".parse().unwrap(), now()));
+    assert_eq!(refused.unwrap_err(), IssuerError::Transition(TransitionError::Revoked));
 }
 
 #[test]

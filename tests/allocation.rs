@@ -1,5 +1,5 @@
-//! Parsing allocates nothing, whatever is parsed, and nor does a whole admitted request. A
-//! binary of its own, for its allocator.
+//! Parsing allocates nothing, whatever is parsed, nor does counting the usage of a key that is
+//! counted already, nor a whole admitted request. A binary of its own, for its allocator.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -11,8 +11,8 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, Decision, Gate, Issuer, KeyDraft, KeyFormat, KeyFormats,
-    KeyHasher, Kind, Limiter, LimiterConfig, MemoryStore, Outcome, ParseError, PlainHead, Quota,
-    RateHeaders, Route, RouteQuotas, Step, Tier, Timestamp,
+    KeyHasher, KeyId, Kind, Limiter, LimiterConfig, MemoryStore, Outcome, ParseError, PlainHead,
+    Quota, RateHeaders, Route, RouteQuotas, Step, Tier, Timestamp, UsageLedger,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -108,6 +108,21 @@ fn parsing_never_allocates() {
         });
         assert_eq!(count, 0, "{what}");
     }
+}
+
+#[test]
+fn counting_a_key_again_never_allocates() {
+    let ledger = UsageLedger::new();
+    let ids: Vec<KeyId> = (0..1_000_u128).map(|n| KeyId::from_bytes(n.to_be_bytes())).collect();
+    let record = |at: u64| {
+        let now = Timestamp::from_unix_millis(at);
+        allocations(|| assert!(ids.iter().all(|id| ledger.record(*id, now))))
+    };
+    assert!(record(1) > 0, "new keys take memory");
+    assert_eq!(record(2), 0);
+    // What was drained leaves its memory to the next.
+    assert_eq!(ledger.drain(usize::MAX).len(), ids.len());
+    assert_eq!(record(3), 0);
 }
 
 /// The whole pipeline, from the head of a request to the headers of its answer.

@@ -81,6 +81,10 @@ impl KeyRegistry for Together {
         self.store.replace(record).await
     }
 
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
+        self.store.purge(ended_before, limit).await
+    }
+
     async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
         let found = self.store.get_sync(id);
         if self.wait.load(Ordering::SeqCst) {

@@ -1,10 +1,19 @@
 //! The conformance suite can fail: each of these stores breaks one promise, and is caught.
 
-use std::{convert::Infallible, panic, sync::Arc};
+use std::{
+    convert::Infallible,
+    panic,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use keyward::{
     Found, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup, MemoryStore,
-    Owner, OwnerId, Page, ReplaceError,
+    Owner, OwnerId, Page, ReplaceError, Timestamp,
     testing::{self, Inline},
 };
 
@@ -22,23 +31,64 @@ enum Fault {
     PagesTooLarge,
     RepeatsTheLastOfAPage,
     OwnersAsAtFirst,
+    PurgesNothing,
+    PurgesOneTooFew,
+    PurgesMoreThanAsked,
+    PurgesAtTheInstant,
+    PurgesTheSuspended,
+    PurgesTheExpiredAlone,
+    PurgeLeavesSecrets,
+    PurgeLeavesIds,
+    PurgesByAStaleLook,
 }
 
-struct Broken(Fault, MemoryStore);
+struct Broken {
+    fault: Fault,
+    store: MemoryStore,
+    /// What was purged, for stores that do not forget.
+    purged: Mutex<Vec<Found>>,
+    replaced: AtomicUsize,
+}
+
+impl Broken {
+    fn new(fault: Fault) -> Self {
+        let (store, purged, replaced) = Default::default();
+        Self { fault, store, purged, replaced }
+    }
+
+    fn all(&self) -> Vec<Found> {
+        self.store.list_all_sync(Page::first(Page::MAX_SIZE)).keys
+    }
+
+    /// Whatever it takes to be rid of these keys.
+    fn remove(&self, ids: impl IntoIterator<Item = KeyId>) -> Vec<KeyId> {
+        for id in ids {
+            while let Some(found) = self.store.get_sync(id) {
+                let revoked = found.record().revoke(Timestamp::ZERO).unwrap();
+                if self.store.replace_sync(revoked).is_ok() {
+                    break;
+                }
+            }
+        }
+        self.store.purge_sync(Timestamp::from_unix_millis(1), u16::MAX)
+    }
+}
 
 impl KeyStore for Broken {
     type Error = Infallible;
 
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
-        let found = self.1.find_sync(lookup);
+        let found = self.store.find_sync(lookup);
         let hash = lookup.hashes().next().unwrap();
-        Ok(match self.0 {
+        Ok(match self.fault {
             Fault::ComparesDigestsOnly => self
-                .1
-                .list_all_sync(Page::first(Page::MAX_SIZE))
-                .keys
+                .all()
                 .into_iter()
                 .find(|it| it.record().hashes().any(|held| held.digest() == hash.digest())),
+            Fault::PurgeLeavesSecrets => found.or_else(|| {
+                let purged = self.purged.lock().unwrap();
+                purged.iter().find(|it| it.record().hashes().any(|held| held == hash)).cloned()
+            }),
             Fault::FindsCurrentSecretsOnly => {
                 found.filter(|it| lookup.hashes().any(|hash| it.record().current().hash == *hash))
             }
@@ -59,45 +109,91 @@ impl KeyStore for Broken {
 
 impl KeyRegistry for Broken {
     async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        if self.0 == Fault::InsertReplaces
-            && let Some(old) = self.1.get_sync(record.id())
+        let is_purged = |it: &Found| it.record().id() == record.id();
+        if self.fault == Fault::PurgeLeavesIds && self.purged.lock().unwrap().iter().any(is_purged)
+        {
+            return Err(InsertError::DuplicateId);
+        }
+        if self.fault == Fault::InsertReplaces
+            && let Some(old) = self.store.get_sync(record.id())
         {
             let mut parts = record.into_parts();
             parts.revision = old.record().revision() + 1;
-            self.1.replace_sync(parts.build().unwrap()).unwrap();
+            self.store.replace_sync(parts.build().unwrap()).unwrap();
             return Ok(());
         }
-        self.1.insert_sync(record)
+        self.store.insert_sync(record)
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
-        match self.0 {
+        let result = match self.fault {
             Fault::ReplaceIgnoresRevision => {
-                let old = self.1.get_sync(record.id()).ok_or(ReplaceError::NotFound)?;
+                let old = self.store.get_sync(record.id()).ok_or(ReplaceError::NotFound)?;
                 let mut parts = record.into_parts();
                 parts.revision = old.record().revision() + 1;
-                self.1.replace_sync(parts.build().unwrap())
+                self.store.replace_sync(parts.build().unwrap())
             }
             Fault::ReplaceForgets => Ok(()),
-            _ => self.1.replace_sync(record),
-        }
+            _ => self.store.replace_sync(record),
+        };
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
+        let all = self.all();
+        let ids = |is_of: &dyn Fn(&KeyRecord) -> bool| -> Vec<KeyId> {
+            let ended = all.iter().map(|it| it.record()).filter(|record| is_of(record));
+            ended.map(KeyRecord::id).take(usize::from(limit)).collect()
+        };
+        let ended = |record: &KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
+        let expired = |record: &KeyRecord| record.expires_at().is_some_and(|at| at < ended_before);
+        let suspended =
+            |record: &KeyRecord| matches!(record.state(), keyward::KeyState::Suspended { .. });
+        let purged = match self.fault {
+            Fault::PurgesNothing => Vec::new(),
+            Fault::PurgesOneTooFew => self.store.purge_sync(ended_before, limit.saturating_sub(1)),
+            Fault::PurgesMoreThanAsked => {
+                self.store.purge_sync(ended_before, limit.saturating_add(1))
+            }
+            Fault::PurgesAtTheInstant => {
+                self.store.purge_sync(ended_before + Duration::from_millis(1), limit)
+            }
+            Fault::PurgesTheSuspended => self.remove(ids(&|it| ended(it) || suspended(it))),
+            Fault::PurgesTheExpiredAlone => self.remove(ids(&expired)),
+            Fault::PurgesByAStaleLook => {
+                let ended = ids(&ended);
+                let before = self.replaced.load(Ordering::SeqCst);
+                for _ in 0..20_000 {
+                    if self.replaced.load(Ordering::SeqCst) != before {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+                self.remove(ended)
+            }
+            _ => self.store.purge_sync(ended_before, limit),
+        };
+        let forgotten = all.into_iter().filter(|it| purged.contains(&it.record().id()));
+        self.purged.lock().unwrap().extend(forgotten);
+        Ok(purged)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
-        Ok(self.1.get_sync(id))
+        Ok(self.store.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
-        Ok(match self.0 {
-            Fault::ListsEverybody => self.1.list_all_sync(page),
-            Fault::PagesTooLarge => self.1.list_sync(owner, Page::first(Page::MAX_SIZE)),
-            _ => self.1.list_sync(owner, page),
+        Ok(match self.fault {
+            Fault::ListsEverybody => self.store.list_all_sync(page),
+            Fault::PagesTooLarge => self.store.list_sync(owner, Page::first(Page::MAX_SIZE)),
+            _ => self.store.list_sync(owner, page),
         })
     }
 
     async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
-        let mut listing = self.1.list_all_sync(page);
-        if self.0 == Fault::RepeatsTheLastOfAPage
+        let mut listing = self.store.list_all_sync(page);
+        if self.fault == Fault::RepeatsTheLastOfAPage
             && let Some(last) = listing.keys.len().checked_sub(2)
         {
             listing.next = listing.next.map(|_| keyward::Cursor::of(listing.keys[last].record()));
@@ -106,11 +202,11 @@ impl KeyRegistry for Broken {
     }
 
     async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, Infallible> {
-        Ok(self.1.owner_sync(id))
+        Ok(self.store.owner_sync(id))
     }
 
     async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
-        self.1.put_owner_sync(owner);
+        self.store.put_owner_sync(owner);
         Ok(())
     }
 }
@@ -120,30 +216,14 @@ fn caught(fault: Fault) -> Vec<&'static str> {
     macro_rules! failing {
         ($($check:ident),* $(,)?) => {
             [$((stringify!($check), panic::catch_unwind(|| {
-                testing::$check(&Inline, &Broken(fault, MemoryStore::new()));
+                testing::$check(&Inline, &Broken::new(fault));
             }).is_err())),*]
         };
     }
-    failing![
-        insert_then_find,
-        insert_never_replaces,
-        insert_refuses_duplicate_secrets,
-        replace_needs_the_next_revision,
-        replace_refuses_duplicate_secrets,
-        every_field_survives,
-        retiring_secrets_are_found,
-        dropped_secrets_are_not_found,
-        several_candidates_are_looked_up,
-        schemes_are_told_apart,
-        revoked_keys_are_still_found,
-        owners_are_joined,
-        listings_are_paged,
-        concurrent_replaces_have_one_winner,
-        concurrent_inserts_have_one_winner,
-    ]
-    .into_iter()
-    .filter_map(|(name, failed)| failed.then_some(name))
-    .collect()
+    keyward::each_conformance_check!([failing])
+        .into_iter()
+        .filter_map(|(name, failed)| failed.then_some(name))
+        .collect()
 }
 
 #[test]
@@ -162,6 +242,15 @@ fn each_broken_promise_is_caught_by_its_check() {
         (Fault::PagesTooLarge, "listings_are_paged"),
         (Fault::RepeatsTheLastOfAPage, "listings_are_paged"),
         (Fault::OwnersAsAtFirst, "owners_are_joined"),
+        (Fault::PurgesNothing, "ended_keys_are_purged"),
+        (Fault::PurgesOneTooFew, "ended_keys_are_purged"),
+        (Fault::PurgesMoreThanAsked, "ended_keys_are_purged"),
+        (Fault::PurgesAtTheInstant, "ended_keys_are_purged"),
+        (Fault::PurgesTheSuspended, "ended_keys_are_purged"),
+        (Fault::PurgesTheExpiredAlone, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesSecrets, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesIds, "ended_keys_are_purged"),
+        (Fault::PurgesByAStaleLook, "purging_and_changing_exclude_each_other"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
     }

@@ -4,12 +4,12 @@
 //! `KEYWARD_SEQUENCES` sets how many sequences each property runs (10⁶ unless told);
 //! a failure prints a seed, and `KEYWARD_SEED` runs that sequence alone.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use keyward::{
     Found, Grace, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyName,
     KeyRecord, KeyState, KeyStatus, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
-    ReplaceError, Scope, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
+    Quotas, ReplaceError, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
     VerifyError,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -27,6 +27,9 @@ enum Event {
     Suspended { at: u64 },
     Resumed,
     ExpirySet { to: u64 },
+    Renamed { to: usize },
+    Rescoped { to: usize },
+    Requoted { to: usize },
 }
 
 /// What became of a secret.
@@ -113,6 +116,16 @@ fn secrets(log: &[Event]) -> impl DoubleEndedIterator<Item = usize> {
     })
 }
 
+/// Which of the pool's name, scopes and quotas the key has.
+fn amendable(log: &[Event]) -> [usize; 3] {
+    let last = |of: fn(&Event) -> Option<usize>| log.iter().rev().find_map(of).unwrap_or_default();
+    [
+        last(|event| if let Event::Renamed { to } = event { Some(*to) } else { None }),
+        last(|event| if let Event::Rescoped { to } = event { Some(*to) } else { None }),
+        last(|event| if let Event::Requoted { to } = event { Some(*to) } else { None }),
+    ]
+}
+
 /// The clock is wrong if it shows a time long before the key, or its newest secret, was there.
 fn clock_is_behind(log: &[Event], now: u64) -> bool {
     let newest_secret = log.iter().rev().find_map(|event| match event {
@@ -182,6 +195,9 @@ struct Library {
     rotate_now: fn(&KeyRecord, Secret, Timestamp) -> Result<KeyRecord, TransitionError>,
     revoke: fn(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
     expire_at: fn(&KeyRecord, Timestamp, Timestamp) -> Result<KeyRecord, TransitionError>,
+    rename: fn(&KeyRecord, KeyName, Timestamp) -> Result<KeyRecord, TransitionError>,
+    set_scopes: fn(&KeyRecord, ScopeSet, Timestamp) -> Result<KeyRecord, TransitionError>,
+    set_quotas: fn(&KeyRecord, Option<Quotas>, Timestamp) -> Result<KeyRecord, TransitionError>,
     verify: fn(&Verifier, &Lookup, Option<Found>, Timestamp) -> Result<Verified, VerifyError>,
     replace: fn(&MemoryStore, KeyRecord) -> Result<(), ReplaceError<Infallible>>,
 }
@@ -191,6 +207,9 @@ const REAL: Library = Library {
     rotate_now: KeyRecord::rotate_now,
     revoke: KeyRecord::revoke,
     expire_at: KeyRecord::expire_at,
+    rename: KeyRecord::rename,
+    set_scopes: KeyRecord::set_scopes,
+    set_quotas: KeyRecord::set_quotas,
     verify: Verifier::verify,
     replace: MemoryStore::replace_sync,
 };
@@ -201,15 +220,18 @@ struct Pool {
     lookups: Vec<Lookup>,
     verifier: Verifier,
     owner: Arc<Owner>,
-    scopes: ScopeSet,
+    /// What a key can be named, granted and limited to; each key begins with the first.
+    names: [KeyName; 3],
+    scopes: [ScopeSet; 3],
+    quotas: [Option<Quotas>; 3],
 }
 
 /// The most secrets that one sequence can mint.
 const POOL: usize = 40;
 const ID: KeyId = KeyId::from_bytes([7; 16]);
 const OWNER: OwnerId = OwnerId::from_static("proj_abc123");
-const NAME: KeyName = KeyName::from_static("ingest");
-const QUOTA: Quota = Quota::per_minute(std::num::NonZeroU32::new(100).unwrap());
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+const QUOTA: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
 
 impl Pool {
     fn new() -> Self {
@@ -222,8 +244,11 @@ impl Pool {
             verifier.lookup(&formats.parse(key.expose()).unwrap())
         };
         let lookups = (0..POOL).map(|_| lookup()).collect();
-        let scopes = ScopeSet::new([Scope::from_static("write:issues")]).unwrap();
-        Self { lookups, verifier, owner: Arc::new(Owner::new(OWNER)), scopes }
+        let owner = Arc::new(Owner::new(OWNER));
+        let names = ["ingest", "ingest, old", "backup"].map(KeyName::from_static);
+        let scopes = ["write:issues", "", "read:lucent write:issues"].map(|it| it.parse().unwrap());
+        let quotas = [Some(QUOTA.into()), None, Some(Quota::per_second(ONE).into())];
+        Self { lookups, verifier, owner, names, scopes, quotas }
     }
 
     fn secret(&self, secret: usize, now: u64) -> Secret {
@@ -232,7 +257,8 @@ impl Pool {
     }
 
     fn draft(&self) -> KeyDraft {
-        KeyDraft::new(OWNER, NAME).with_scopes(self.scopes.clone()).with_quotas(QUOTA.into())
+        let ([name, ..], [scopes, ..]) = (&self.names, &self.scopes);
+        KeyDraft::new(OWNER, name.clone()).with_scopes(scopes.clone()).with_quotas(QUOTA.into())
     }
 
     fn digest(&self, secret: usize) -> &[u8; 32] {
@@ -271,6 +297,7 @@ struct Mix {
     suspend: u32,
     resume: u32,
     expire: u32,
+    amend: u32,
     advance: u32,
     jump: u32,
     step_back: u32,
@@ -285,6 +312,9 @@ impl Mix {
             (self.suspend, Operation::Suspend),
             (self.resume, Operation::Resume),
             (self.expire, Operation::Expire),
+            (self.amend, Operation::Rename),
+            (self.amend, Operation::SetScopes),
+            (self.amend, Operation::SetQuotas),
             (self.advance, Operation::Advance),
             (self.jump, Operation::Jump),
             (self.step_back, Operation::StepBack),
@@ -308,6 +338,9 @@ enum Operation {
     Suspend,
     Resume,
     Expire,
+    Rename,
+    SetScopes,
+    SetQuotas,
     Advance,
     Jump,
     StepBack,
@@ -426,6 +459,26 @@ impl<'p> Life<'p> {
                 let found = (self.library.expire_at)(self.record(), at(to), at(now));
                 (expected, found, Event::ExpirySet { to })
             }
+            Operation::Rename | Operation::SetScopes | Operation::SetQuotas => {
+                let expected = alive(&self.log, now);
+                let (record, pool, now) = (self.record(), self.pool, at(now));
+                let to = rng.random_range(0..3);
+                let (found, event) = match operation {
+                    Operation::Rename => {
+                        let name = pool.names[to].clone();
+                        ((self.library.rename)(record, name, now), Event::Renamed { to })
+                    }
+                    Operation::SetScopes => {
+                        let scopes = pool.scopes[to].clone();
+                        ((self.library.set_scopes)(record, scopes, now), Event::Rescoped { to })
+                    }
+                    _ => {
+                        let quotas = pool.quotas[to];
+                        ((self.library.set_quotas)(record, quotas, now), Event::Requoted { to })
+                    }
+                };
+                (expected, found, event)
+            }
             Operation::Advance => {
                 self.now += rng.random_range(1..=500);
                 return Ok(());
@@ -519,6 +572,10 @@ impl<'p> Life<'p> {
         ensure!(record.state() == state, "{:?}, not {state:?}", record.state());
         ensure!(record.expires_at() == expiry(log).map(at), "{:?}", record.expires_at());
         ensure!(record.created_at() == at(born(log)), "{:?}", record.created_at());
+        let [name, scopes, quotas] = amendable(log);
+        ensure!(*record.name() == self.pool.names[name], "named {}", record.name());
+        ensure!(*record.scopes() == self.pool.scopes[scopes], "scopes {}", record.scopes());
+        ensure!(record.quotas() == self.pool.quotas[quotas].as_ref(), "{:?}", record.quotas());
         let current = secrets(log).next_back().unwrap_or_default();
         let digest = |secret: usize| self.pool.digest(secret);
         ensure!(record.current().hash.digest() == digest(current), "{current} is not current");
@@ -613,6 +670,7 @@ const ROTATING: Mix = Mix {
     suspend: 3,
     resume: 4,
     expire: 5,
+    amend: 2,
     advance: 25,
     jump: 10,
     step_back: 6,
@@ -626,13 +684,27 @@ const DYING: Mix = Mix { revoke: 14, rotate_now: 10, suspend: 8, resume: 12, ..R
 /// no grace that was promised is cut short but by revoking, rotating at once, or expiring.
 fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut promised: Vec<(usize, Timestamp)> = Vec::new();
-    let quotas = QUOTA.into();
+    let mut before: Option<KeyRecord> = None;
     live(pool, library, &ROTATING, seed, |life, operation| {
         let record = life.record();
-        ensure!(record.id() == ID, "another id");
-        ensure!(*record.owner() == OWNER && *record.name() == NAME, "another owner or name");
-        ensure!(*record.scopes() == pool.scopes, "other scopes");
-        ensure!(record.quotas() == Some(&quotas), "other quotas");
+        ensure!(record.id() == ID && *record.owner() == OWNER, "another id or owner");
+        // Each of these changes where that is asked for, and there nothing else does.
+        if let Some(before) = &before {
+            let same = [
+                (Operation::Rename, record.name() == before.name()),
+                (Operation::SetScopes, record.scopes() == before.scopes()),
+                (Operation::SetQuotas, record.quotas() == before.quotas()),
+            ];
+            for (may, same) in same {
+                ensure!(same || operation == Some(may), "{operation:?} did what {may:?} does");
+            }
+            if same.iter().any(|(may, _)| operation == Some(*may)) {
+                let unchanged = (record.state(), record.expires_at(), record.retiring())
+                    == (before.state(), before.expires_at(), before.retiring());
+                ensure!(unchanged, "{operation:?} changed more than it should");
+            }
+        }
+        before = Some(record.clone());
         ensure!(record.retiring().len() <= KeyRecord::MAX_RETIRING, "too many are retiring");
         if matches!(operation, Some(Operation::RotateNow | Operation::Expire)) {
             promised.clear();
@@ -646,7 +718,8 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
                     .verify(*secret, life.now)
                     .map_err(|error| format!("a promised grace was cut short: {error:?}"))?;
                 ensure!(verified.key_id() == ID, "rotating made another key");
-                ensure!(verified.quotas() == Some(&quotas), "rotating made another quota");
+                ensure!(verified.quotas() == record.quotas(), "an old secret has another quota");
+                ensure!(verified.scopes() == record.scopes(), "an old secret has other scopes");
             }
         }
         promised.clear();
@@ -759,12 +832,15 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
                 let base = &accepted[held[client]];
                 let secret = pool.secret(minted, now);
                 let grace = Grace::new(Duration::from_millis(rng.random_range(1..200))).unwrap();
-                let attempt = match rng.random_range(0..12) {
+                let attempt = match rng.random_range(0..15) {
                     0..6 => (library.rotate)(base, secret, grace, at(now)),
                     6..8 => (library.rotate_now)(base, secret, at(now)),
                     8 => base.suspend(at(now)),
-                    9..11 => base.resume(at(now)),
-                    _ => (library.revoke)(base, at(now)),
+                    9 | 10 => base.resume(at(now)),
+                    11 => (library.revoke)(base, at(now)),
+                    12 => (library.rename)(base, pool.names[1].clone(), at(now)),
+                    13 => (library.set_scopes)(base, pool.scopes[1].clone(), at(now)),
+                    _ => (library.set_quotas)(base, None, at(now)),
                 };
                 minted += 1;
                 let Ok(attempt) = attempt else { continue };
@@ -988,6 +1064,54 @@ mod planted {
             ..REAL
         };
         is_caught("un-expiring by rotation", &library, invariant_5);
+    }
+
+    #[test]
+    fn granting_scopes_to_a_revoked_key_is_caught() {
+        let library = Library {
+            set_scopes: |record, scopes, now| {
+                let mut parts = record.clone().into_parts();
+                (parts.state, parts.expires_at) = (KeyState::Active, None);
+                parts.build().unwrap().set_scopes(scopes, now)
+            },
+            ..REAL
+        };
+        is_caught("un-revoking by granting scopes", &library, invariant_5);
+    }
+
+    #[test]
+    fn a_renaming_that_changes_more_than_the_name_is_caught() {
+        let library = Library {
+            rename: |record, name, now| {
+                let mut parts = record.rename(name, now)?.into_parts();
+                parts.retiring.clear();
+                Ok(parts.build().unwrap())
+            },
+            ..REAL
+        };
+        is_caught("a renaming that drops graces", &library, invariant_3);
+        let library = Library {
+            rename: |record, name, now| {
+                let mut parts = record.rename(name, now)?.into_parts();
+                parts.scopes = ScopeSet::empty();
+                Ok(parts.build().unwrap())
+            },
+            ..REAL
+        };
+        is_caught("a renaming that drops scopes", &library, invariant_3);
+    }
+
+    #[test]
+    fn quotas_that_are_set_without_a_revision_are_caught() {
+        let library = Library {
+            set_quotas: |record, quotas, now| {
+                let mut parts = record.set_quotas(quotas, now)?.into_parts();
+                parts.revision = record.revision();
+                Ok(parts.build().unwrap())
+            },
+            ..REAL
+        };
+        is_caught("quotas without a revision", &library, invariant_6);
     }
 
     #[test]

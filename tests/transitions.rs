@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use keyward::{
-    Grace, GraceError, HashScheme, KeyDraft, KeyHash, KeyId, KeyRecord, KeyRecordParts, KeyState,
-    KeyStatus, Kind, Quota, QuotaError, Quotas, RecordError, RetiringSecret, Secret, Timestamp,
-    TransitionError,
+    Grace, GraceError, HashScheme, KeyDraft, KeyHash, KeyId, KeyName, KeyRecord, KeyRecordParts,
+    KeyState, KeyStatus, Kind, Quota, QuotaError, Quotas, RecordError, RetiringSecret, ScopeSet,
+    Secret, Timestamp, TransitionError,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -26,6 +26,18 @@ fn draft() -> KeyDraft {
 
 fn id() -> KeyId {
     KeyId::from_bytes([1; 16])
+}
+
+fn name() -> KeyName {
+    "another name".parse().unwrap()
+}
+
+fn scopes() -> ScopeSet {
+    "read:lucent write:issues".parse().unwrap()
+}
+
+fn quotas() -> Quotas {
+    Quotas::single(Quota::new(7, DAY).unwrap())
 }
 
 fn issued(at: Timestamp) -> KeyRecord {
@@ -79,6 +91,10 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
         assert_eq!(record.rotate_now(new, later), Err(error), "{what}");
         assert_eq!(record.resume(later), Err(error), "{what}");
         assert_eq!(record.expire_at(Timestamp::MAX, later), Err(error), "{what}");
+        assert_eq!(record.rename(name(), later), Err(error), "{what}");
+        assert_eq!(record.set_scopes(scopes(), later), Err(error), "{what}");
+        assert_eq!(record.set_quotas(Some(quotas()), later), Err(error), "{what}");
+        assert_eq!(record.set_quotas(None, later), Err(error), "{what}");
         assert_eq!(error.status(), 409);
         // Revoking it, again or at last, is always possible.
         let dead = record.revoke(later).unwrap();
@@ -91,6 +107,39 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
     // A millisecond before its expiry the key is alive.
     let before = Timestamp::from_unix_millis(later.as_unix_millis() - 1);
     assert!(expired.rotate(secret(1, before), Grace::DAY, before).is_ok());
+    assert!(expired.rename(name(), before).is_ok());
+    assert!(expired.set_scopes(scopes(), before).is_ok());
+    assert!(expired.set_quotas(None, before).is_ok());
+}
+
+#[test]
+fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
+    let rotated = issued(now()).rotate(secret(1, now()), Grace::DAY, now()).unwrap();
+    let asleep = rotated.suspend(now()).unwrap().expire_at(now() + DAY * 2, now()).unwrap();
+    for record in [issued(now()), rotated, asleep] {
+        let changed = |change: fn(&mut KeyRecordParts)| {
+            let mut parts = record.clone().into_parts();
+            parts.revision += 1;
+            change(&mut parts);
+            parts.build()
+        };
+        let renamed = record.rename(name(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.name = name()), Ok(renamed.clone()));
+        let scoped = record.set_scopes(scopes(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.scopes = scopes()), Ok(scoped.clone()));
+        let limited = record.set_quotas(Some(quotas()), now()).unwrap();
+        assert_eq!(changed(|parts| parts.quotas = Some(quotas())), Ok(limited.clone()));
+        // And back again, two revisions later.
+        for back in [
+            renamed.rename(record.name().clone(), now()),
+            scoped.set_scopes(ScopeSet::empty(), now()),
+            limited.set_quotas(None, now()),
+        ] {
+            let mut parts = back.unwrap().into_parts();
+            parts.revision -= 2;
+            assert_eq!(parts.build(), Ok(record.clone()));
+        }
+    }
 }
 
 #[test]
@@ -180,6 +229,9 @@ fn clocks_at_both_ends_neither_panic_nor_open_anything() {
         assert_eq!(rotated, expected, "{at}");
         assert_eq!(record.rotate_now(secret(1, at), at).map(|_| ()), expected, "{at}");
         assert_eq!(record.expire_at(now() + DAY, at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.rename(name(), at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.set_scopes(scopes(), at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.set_quotas(None, at).map(|_| ()), expected, "{at}");
         // A leak can be stopped whatever the clock says.
         assert_eq!(record.revoke(at).unwrap().status(now()), KeyStatus::Revoked);
         assert!(record.suspend(at).is_ok());

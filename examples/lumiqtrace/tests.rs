@@ -236,6 +236,10 @@ impl KeyRegistry for Switchable {
         store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))
     }
 
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> io::Result<Vec<KeyId>> {
+        Ok(self.up()?.purge_sync(ended_before, limit))
+    }
+
     async fn get(&self, id: KeyId) -> io::Result<Option<Found>> {
         Ok(self.up()?.get_sync(id))
     }

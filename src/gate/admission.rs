@@ -1,7 +1,8 @@
 //! How a request comes out, and what is awaited on the way.
 
 use crate::{
-    Caller, Decision, PendingCharge, PendingLookup, RateHeaders, Refusal, ResponseHeader, Timestamp,
+    Caller, Decision, PendingCharge, PendingLookup, RateHeaders, Refusal, ResponseHeader,
+    Timestamp, wire::rate_headers::Lines,
 };
 
 /// What happens next with a request.
@@ -77,7 +78,6 @@ impl Admission {
     /// for those of a draft.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        let (decision, rate_headers, now) = (self.decision, self.rate_headers, self.now);
-        decision.into_iter().flat_map(move |decision| rate_headers.render(&decision, now))
+        Lines::new(self.rate_headers, self.decision.as_ref(), self.now)
     }
 }

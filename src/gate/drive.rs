@@ -2,10 +2,10 @@
 
 use std::{convert::Infallible, error::Error, sync::Arc};
 
-use super::pipeline::{Begun, Judged};
+use super::pipeline::{Asked, Begun};
 use crate::{
-    Found, Gate, KeyStore, Lookup, MemoryStore, Outcome, PendingCharge, PendingRecheck, Refusal,
-    RequestHead, Route, Timestamp,
+    Found, Gate, KeyStore, Lookup, MemoryStore, Outcome, PendingRecheck, Refusal, RequestHead,
+    Route, Timestamp,
 };
 
 impl Gate {
@@ -29,7 +29,7 @@ impl Gate {
             match begun {
                 Begun::Done(outcome) => outcome,
                 Begun::Lookup(asked) => match store.find(&asked.lookup).await {
-                    Ok(found) => self.finish(route, self.judge(route, &asked, found, now), now),
+                    Ok(found) => self.finish(route, &asked, found, now),
                     Err(error) => self.not_found(route, &asked, Arc::new(error), now),
                 },
             }
@@ -49,7 +49,7 @@ impl Gate {
         match self.ask(head, route, now) {
             Begun::Done(outcome) => outcome,
             Begun::Lookup(asked) => match find(&asked.lookup) {
-                Ok(found) => self.finish(route, self.judge(route, &asked, found, now), now),
+                Ok(found) => self.finish(route, &asked, found, now),
                 Err(error) => self.not_found(route, &asked, Arc::new(error), now),
             },
         }
@@ -69,14 +69,16 @@ impl Gate {
         self.check_with(head, route, find, now)
     }
 
-    fn finish(&self, route: &Route, judged: Judged, now: Timestamp) -> Outcome {
-        match judged {
-            Judged::Done(outcome) => outcome,
-            // Nobody is here to charge, and nobody passes uncharged.
-            Judged::Charge(verified) => {
-                PendingCharge { gate: self.clone(), route: route.clone(), verified }
-                    .without_limiter(now)
-            }
+    fn finish(
+        &self,
+        route: &Route,
+        asked: &Asked,
+        found: Option<Found>,
+        now: Timestamp,
+    ) -> Outcome {
+        match self.authenticate(route, asked, found, now) {
+            Ok(verified) => self.settle(route, verified, now),
+            Err(refusal) => Outcome::Refused(*refusal),
         }
     }
 }

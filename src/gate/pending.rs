@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::pipeline::{Asked, Gate, Judged};
+use super::pipeline::{Asked, Gate};
 use crate::{
     Decision, Found, KeyId, LimitKey, LimitedBy, Lookup, Outcome, OwnerId, Quotas, Refusal,
     RefusalReason, Route, Step, Timestamp, Verified,
@@ -27,9 +27,12 @@ impl PendingLookup {
     /// Goes on with what the store found.
     pub fn found(self, found: Option<Found>, now: Timestamp) -> Step {
         let Self { gate, route, asked } = self;
-        match gate.judge(&route, &asked, found, now) {
-            Judged::Done(outcome) => Step::Done(outcome),
-            Judged::Charge(verified) => Step::Charge(PendingCharge { gate, route, verified }),
+        match gate.authenticate(&route, &asked, found, now) {
+            Err(refusal) => Step::Done(Outcome::Refused(*refusal)),
+            Ok(verified) if gate.charges_elsewhere(&route) => {
+                Step::Charge(PendingCharge { gate, route, verified })
+            }
+            Ok(verified) => Step::Done(gate.settle(&route, verified, now)),
         }
     }
 
@@ -78,18 +81,12 @@ impl PendingCharge {
     /// binds in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
         let Self { gate, route, verified } = self;
-        gate.charged(&route, verified, Some(decision), now)
+        gate.charged(&route, verified, decision, now)
     }
 
     /// Ends with 503, because the limiter failed or did not answer in time.
     pub fn failed(self, error: impl Error + Send + Sync + 'static, now: Timestamp) -> Outcome {
         let reason = RefusalReason::Limiter(Arc::new(error));
-        self.gate.uncharged(&self.route, reason, &self.verified, now)
-    }
-
-    /// Ends with 503, because there is nobody to ask.
-    pub(super) fn without_limiter(self, now: Timestamp) -> Outcome {
-        let reason = RefusalReason::NoLimiter;
         self.gate.uncharged(&self.route, reason, &self.verified, now)
     }
 }

@@ -7,10 +7,10 @@ use super::{
     refusal::{Bodies, PreparedChallenge},
 };
 use crate::{
-    Admission, Audit, AuditAction, AuditEvent, Caller, ChargeError, CredentialSources, Decision,
-    Found, GateBuilder, KeyFormats, KeyId, KeyRecord, Kind, LimitKey, Limiter, Lookup, Outcome,
-    OwnerId, ParseError, PendingLookup, PendingRecheck, PublicReason, RateHeaders, Refusal,
-    RefusalReason, RequestHead, Route, Step, Timestamp, Verified, Verifier, VerifyError,
+    Admission, Audit, AuditAction, AuditEvent, Caller, ChargeError, Credential, CredentialError,
+    CredentialSources, Decision, Found, GateBuilder, KeyFormats, KeyId, Kind, LimitKey, Limiter,
+    Lookup, Outcome, OwnerId, ParseError, PendingLookup, PendingRecheck, PublicReason, RateHeaders,
+    Refusal, RefusalReason, RequestHead, Route, Step, Timestamp, Verified, Verifier, VerifyError,
 };
 
 /// From the head of a request to an answer: one description of how a service authenticates,
@@ -136,11 +136,23 @@ impl Gate {
     #[inline]
     pub(super) fn ask<H: RequestHead>(&self, head: &H, route: &Route, now: Timestamp) -> Begun {
         let config = self.config();
-        let address = || config.attempts.as_ref().and_then(|_| head.address());
+        let address = if config.attempts.is_some() { head.address() } else { None };
+        self.examine(config.sources.find(head), address, route, now)
+    }
+
+    /// What the first step does with what was found, whatever the type of the head.
+    fn examine(
+        &self,
+        found: Result<Option<Credential<'_>>, CredentialError>,
+        address: Option<LimitKey>,
+        route: &Route,
+        now: Timestamp,
+    ) -> Begun {
+        let config = self.config();
         let stop = |reason| {
-            Begun::Done(self.unauthenticated(route, reason, address(), About::nobody(), now))
+            Begun::Done(self.unauthenticated(route, reason, address, About::nobody(), now))
         };
-        let credential = match config.sources.find(head) {
+        let credential = match found {
             Ok(Some(credential)) => credential,
             Ok(None) => return stop(RefusalReason::Missing),
             Err(error) => return stop(RefusalReason::Credential(error)),
@@ -162,7 +174,6 @@ impl Gate {
         if !credential.takes(presented.kind()) {
             return stop(RefusalReason::NotTaken { kind: presented.kind() });
         }
-        let address = address();
         if let (Some(attempts), Some(address)) = (&config.attempts, address)
             && let Some(refused) = attempts.refused(address, now)
         {
@@ -173,64 +184,94 @@ impl Gate {
         Begun::Lookup(Asked { lookup: config.verifier.lookup(&presented), address })
     }
 
-    /// The second step: is the key good, and what does a limiter that is here say?
+    /// The second step: is the key good?
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if it is not.
     #[inline]
-    pub(super) fn judge(
+    pub(super) fn authenticate(
         &self,
         route: &Route,
         asked: &Asked,
         found: Option<Found>,
         now: Timestamp,
-    ) -> Judged {
+    ) -> Result<Verified, Box<Refusal>> {
         let config = self.config();
         // For the log alone, and only if the secret turns out to be this key's.
-        let about = found.as_ref().map(|found| self.about(found.record(), asked.lookup.kind()));
-        let verified = match config.verifier.verify(&asked.lookup, found, now) {
-            Ok(verified) => verified,
-            Err(error) => {
-                let about = about.filter(|_| is_proved(error));
-                let about = about.unwrap_or(About::claimed(asked.lookup.kind()));
-                let reason = RefusalReason::Verify(error);
-                return Judged::Done(self.unauthenticated(
-                    route,
-                    reason,
-                    asked.address,
-                    about,
-                    now,
-                ));
-            }
+        let key = found.as_ref().map(|found| found.record().id());
+        let owner = match &found {
+            Some(found) if config.audit.is_on() => Some(found.record().owner().clone()),
+            _ => None,
         };
-        if !route.is_limited() {
-            return Judged::Done(self.charged(route, verified, None, now));
-        }
-        let Some(limiter) = &config.limiter else { return Judged::Charge(verified) };
-        Judged::Done(match charge(limiter, route, &verified, now) {
-            Ok(decision) => self.charged(route, verified, Some(decision), now),
-            Err(reason) => self.uncharged(route, reason, &verified, now),
+        config.verifier.verify(&asked.lookup, found, now).map_err(|error| {
+            let claimed = About::claimed(asked.lookup.kind());
+            let about = if is_proved(error) { About { key, owner, ..claimed } } else { claimed };
+            let reason = RefusalReason::Verify(error);
+            Box::new(self.failed_attempt(route, reason, asked.address, about, now))
         })
     }
 
-    /// The last step: was the request within its limits, and may the caller do what the route
-    /// is for?
+    /// Whether the host is to charge, because the route has limits and nobody is here to ask.
+    pub(super) fn charges_elsewhere(&self, route: &Route) -> bool {
+        self.config().limiter.is_none() && route.is_limited()
+    }
+
+    /// The rest, where the limiter is here or there are no limits.
+    #[inline]
+    pub(super) fn settle(&self, route: &Route, verified: Verified, now: Timestamp) -> Outcome {
+        if !route.is_limited() {
+            return self.authorize(route, verified, None, now);
+        }
+        let charged = match &self.config().limiter {
+            Some(limiter) => charge(limiter, route, &verified, now),
+            // Nobody is here to charge, and nobody passes uncharged.
+            None => Err(RefusalReason::NoLimiter),
+        };
+        match charged {
+            Ok(decision) => self.charged(route, verified, decision, now),
+            Err(reason) => self.uncharged(route, reason, &verified, now),
+        }
+    }
+
+    /// The third step: was the request within its limits?
     #[inline]
     pub(super) fn charged(
+        &self,
+        route: &Route,
+        verified: Verified,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Outcome {
+        if decision.allowed {
+            return self.authorize(route, verified, Some(decision), now);
+        }
+        let reason = RefusalReason::Throttled { by: route.limited_by(decision.position) };
+        self.refused(route, reason, self.about(&verified), Some(decision), now)
+    }
+
+    /// The last step: may the caller do what the route is for?
+    #[inline]
+    fn authorize(
         &self,
         route: &Route,
         verified: Verified,
         decision: Option<Decision>,
         now: Timestamp,
     ) -> Outcome {
-        let about = self.about(verified.record(), verified.kind());
-        if let Some(refused) = decision
-            && !refused.allowed
-        {
-            let by = route.limited_by(refused.position);
-            return self.refused(route, RefusalReason::Throttled { by }, about, decision, now);
-        }
-        match verified.authorize(route.access()) {
-            Ok(caller) => self.admitted(caller, about, decision, now),
-            Err(forbidden) => {
-                self.refused(route, RefusalReason::Forbidden(forbidden), about, decision, now)
+        let config = self.config();
+        match verified.authorized(route.access()) {
+            Ok(caller) => {
+                config.audit.report(|| {
+                    let action = AuditAction::Admitted { matched: caller.matched(), decision };
+                    self.about(&caller).event(action, now)
+                });
+                let rate_headers = config.rate_headers;
+                Outcome::Admitted(Admission { caller, decision, rate_headers, now })
+            }
+            Err((forbidden, verified)) => {
+                let reason = RefusalReason::Forbidden(forbidden);
+                self.refused(route, reason, self.about(&verified), decision, now)
             }
         }
     }
@@ -243,8 +284,7 @@ impl Gate {
         verified: &Verified,
         now: Timestamp,
     ) -> Outcome {
-        let about = self.about(verified.record(), verified.kind());
-        self.refused(route, reason, about, None, now)
+        self.refused(route, reason, self.about(verified), None, now)
     }
 
     /// Ends because the store failed.
@@ -259,7 +299,7 @@ impl Gate {
         self.refused(route, RefusalReason::Store(error), about, None, now)
     }
 
-    /// Ends because there is no good key, and counts the attempt.
+    /// Ends because there is no good key.
     fn unauthenticated(
         &self,
         route: &Route,
@@ -268,6 +308,18 @@ impl Gate {
         about: About,
         now: Timestamp,
     ) -> Outcome {
+        Outcome::Refused(self.failed_attempt(route, reason, address, about, now))
+    }
+
+    /// Counts the attempt, if it was one, and refuses it.
+    fn failed_attempt(
+        &self,
+        route: &Route,
+        reason: RefusalReason,
+        address: Option<LimitKey>,
+        about: About,
+        now: Timestamp,
+    ) -> Refusal {
         // No attempt was made without a credential, and none failed for want of a clock.
         let counts = reason.status() == 401 && reason.public() != PublicReason::MissingKey;
         if counts
@@ -275,24 +327,9 @@ impl Gate {
             && let Some(decision) = attempts.failed(address, now)
         {
             let reason = RefusalReason::TooManyAttempts;
-            return self.refused(route, reason, about, Some(decision), now);
+            return self.refusal(route, reason, about, Some(decision), now);
         }
-        self.refused(route, reason, about, None, now)
-    }
-
-    #[inline]
-    fn admitted(
-        &self,
-        caller: Caller,
-        about: About,
-        decision: Option<Decision>,
-        now: Timestamp,
-    ) -> Outcome {
-        let config = self.config();
-        config.audit.report(|| {
-            about.event(AuditAction::Admitted { matched: caller.matched(), decision }, now)
-        });
-        Outcome::Admitted(Admission { caller, decision, rate_headers: config.rate_headers, now })
+        self.refusal(route, reason, about, None, now)
     }
 
     fn refused(
@@ -330,10 +367,9 @@ impl Gate {
     }
 
     /// Whom an event is about. The owner is named only if there is somebody to tell.
-    #[inline]
-    fn about(&self, record: &KeyRecord, kind: Kind) -> About {
-        let owner = self.config().audit.is_on().then(|| record.owner().clone());
-        About { key: Some(record.id()), owner, kind: Some(kind) }
+    fn about(&self, verified: &Verified) -> About {
+        let owner = self.config().audit.is_on().then(|| verified.owner_id().clone());
+        About { key: Some(verified.key_id()), owner, kind: Some(verified.kind()) }
     }
 }
 
@@ -357,13 +393,6 @@ pub(super) struct Asked {
 /// Where a request stands after the first step.
 pub(super) enum Begun {
     Lookup(Asked),
-    Done(Outcome),
-}
-
-/// Where a request stands after the second step.
-pub(super) enum Judged {
-    /// Authenticated, and to be charged by the host.
-    Charge(Verified),
     Done(Outcome),
 }
 

@@ -6,6 +6,7 @@ use super::pipeline::Gate;
 use crate::{
     Challenge, ChallengeErrorCode, Decision, ErrorBodies, ErrorBody, ErrorFacts, Forbidden, KeyId,
     PublicReason, RateHeaders, RefusalReason, ResponseHeader, Route, Scope, Timestamp,
+    wire::rate_headers::Lines,
 };
 
 /// A request that may not pass: the answer to send, and the precise reason for the log.
@@ -97,8 +98,7 @@ impl Refusal {
             RefusalReason::TooManyAttempts => RateHeaders::retry_after_only(),
             _ => self.gate.config().rate_headers,
         };
-        let now = self.now;
-        self.decision().into_iter().flat_map(move |decision| style.render(decision, now))
+        Lines::new(style, self.decision(), self.now)
     }
 
     /// The body that was written when the gate was built, if it is always the same.

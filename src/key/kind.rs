@@ -87,6 +87,19 @@ impl Kind {
         (blocks, self.len())
     }
 
+    /// What stands behind the prefix in `token`, if it begins with it.
+    #[inline]
+    pub(crate) fn strip_from<'t>(&self, token: &'t [u8]) -> Option<&'t [u8]> {
+        let len = self.len();
+        // Whole words are compared, which takes a fraction of a call of `memcmp`: the prefix
+        // stands there if the first byte that differs lies behind it.
+        let alike = match token.first_chunk::<24>() {
+            Some(start) => bytes_alike(start, &self.bytes) >= len,
+            None => token.starts_with(self.as_bytes()),
+        };
+        if alike { token.get(len..) } else { None }
+    }
+
     /// The prefix's bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -98,6 +111,21 @@ impl Kind {
         let [.., len] = self.bytes;
         len as usize
     }
+}
+
+/// At how many bytes two texts begin alike.
+#[inline]
+fn bytes_alike(one: &[u8; 24], other: &[u8; 24]) -> usize {
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    let mut alike = 0;
+    for (one, other) in words {
+        let differing = u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+        if differing != 0 {
+            return alike + differing.trailing_zeros() as usize / 8;
+        }
+        alike += 8;
+    }
+    alike
 }
 
 impl FromStr for Kind {

@@ -400,6 +400,45 @@ impl KeyRecord {
         Ok(Self(next))
     }
 
+    /// The key under another name.
+    ///
+    /// # Errors
+    ///
+    /// [`TransitionError::Revoked`]; [`TransitionError::Expired`];
+    /// [`TransitionError::ClockBehind`].
+    pub fn rename(&self, name: KeyName, now: Timestamp) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { name, ..self.next()? }))
+    }
+
+    /// The key with these scopes in place of those so far, whichever of its secrets is
+    /// presented, from the next decision on.
+    ///
+    /// Whether a key of its kind can hold them is not asked here, but by
+    /// [`Issuer::set_scopes`](crate::Issuer::set_scopes).
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRecord::rename`].
+    pub fn set_scopes(&self, scopes: ScopeSet, now: Timestamp) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { scopes, ..self.next()? }))
+    }
+
+    /// The key with these quotas of its own; with `None` its owner's apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRecord::rename`].
+    pub fn set_quotas(
+        &self,
+        quotas: Option<Quotas>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(KeyRecordParts { quotas, ..self.next()? }))
+    }
+
     /// The key with the secret of hash `old` under the hash `new` of a newer scheme; a
     /// store saves it so that the older scheme can be given up some day.
     ///
@@ -457,12 +496,25 @@ impl KeyRecord {
         self.0.expires_at
     }
 
+    /// The instant from which it is refused for ever: its revocation or its expiry, whichever
+    /// comes first. `None` for a key that neither has ended nor is going to end.
+    ///
+    /// It never moves later once it has passed, and a store may forget the key some time after
+    /// it: see [`KeyRegistry::purge`](crate::KeyRegistry::purge).
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.0.state, self.0.expires_at) {
+            (KeyState::Revoked { since }, expiry) => Some(expiry.map_or(since, |at| at.min(since))),
+            (KeyState::Active | KeyState::Suspended { .. }, expiry) => expiry,
+        }
+    }
+
     /// Whether it is in use, suspended or revoked, whatever the time.
     pub const fn state(&self) -> KeyState {
         self.0.state
     }
 
     /// What it is at `now`.
+    #[inline]
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         match self.0.state {
             KeyState::Revoked { .. } => KeyStatus::Revoked,
@@ -473,6 +525,7 @@ impl KeyRecord {
     }
 
     /// The secret of the last rotation.
+    #[inline]
     pub const fn current(&self) -> &Secret {
         &self.0.current
     }
@@ -484,11 +537,13 @@ impl KeyRecord {
 
     /// Earlier secrets, oldest first; those past their deadline are refused, and dropped
     /// by the next rotation.
+    #[inline]
     pub fn retiring(&self) -> &[RetiringSecret] {
         &self.0.retiring
     }
 
     /// The hashes of all secrets, the current one first: what a store indexes.
+    #[inline]
     pub fn hashes(&self) -> impl Iterator<Item = &KeyHash> {
         std::iter::once(&self.0.current.hash)
             .chain(self.0.retiring.iter().map(|retiring| &retiring.secret.hash))
@@ -517,6 +572,7 @@ impl KeyRecord {
 
     /// Whether `now` is so far behind what this record has seen (its creation, its current
     /// secret) that the host's clock must be wrong, and nothing can be said about expiry or grace.
+    #[inline]
     pub(crate) fn is_ahead_of(&self, now: Timestamp) -> bool {
         let known_past = self.0.created_at.max(self.0.current.created_at);
         now < known_past.saturating_sub(Self::MAX_CLOCK_SKEW)

@@ -36,9 +36,17 @@ impl<'a> ResponseHeader<'a> {
     pub fn value(&self) -> &str {
         match &self.value {
             Value::Text(text) => text,
+            Value::Number { .. } => str::from_utf8(self.value_bytes()).unwrap_or_default(),
+        }
+    }
+
+    /// The value's bytes.
+    #[inline]
+    pub fn value_bytes(&self) -> &[u8] {
+        match &self.value {
+            Value::Text(text) => text.as_bytes(),
             Value::Number { digits, start } => {
-                let digits = digits.get(usize::from(*start)..).unwrap_or_default();
-                str::from_utf8(digits).unwrap_or_default()
+                digits.get(usize::from(*start)..).unwrap_or_default()
             }
         }
     }
@@ -60,11 +68,14 @@ impl<'a> ResponseHeader<'a> {
     pub(crate) fn number(name: &'static str, number: u64) -> Self {
         let mut digits = [b'0'; MAX_DIGITS];
         let (mut rest, mut start) = (number, MAX_DIGITS);
-        for (at, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            start = at;
+        // Two digits a step, so that half as many divisions wait for one another.
+        for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+            let two = (rest % 100) as u8;
+            rest /= 100;
+            *pair = [b'0' + two / 10, b'0' + two % 10];
+            start -= 2;
             if rest == 0 {
+                start += usize::from(two < 10);
                 break;
             }
         }
@@ -106,9 +117,12 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_decimal() {
-        for number in [0, 1, 9, 10, 99, 100, 1_700_000_000, u64::from(u32::MAX), u64::MAX] {
+        let powers = (0..20).map(|power| 10_u64.pow(power));
+        let edges = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(7)]);
+        for number in edges.chain([1_700_000_000, u64::from(u32::MAX), u64::MAX]) {
             let header = ResponseHeader::number("retry-after", number);
             assert_eq!(header.value(), number.to_string());
+            assert_eq!(header.value_bytes(), number.to_string().as_bytes());
             assert_eq!(header.to_string(), format!("retry-after: {number}"));
             assert_eq!(header, ResponseHeader::number("retry-after", number));
         }

@@ -92,65 +92,90 @@ impl RateHeaders {
         decision: &Decision,
         now: Timestamp,
     ) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        let decision = *decision;
-        LINES.into_iter().filter_map(move |line| self.line(line, &decision, now))
+        Lines::new(self, Some(decision), now)
+    }
+}
+
+/// The headers that are still to be written.
+pub(crate) struct Lines {
+    style: RateHeaders,
+    decision: Option<Decision>,
+    now: Timestamp,
+    next: u8,
+}
+
+impl Lines {
+    #[inline]
+    pub(crate) const fn new(
+        style: RateHeaders,
+        decision: Option<&Decision>,
+        now: Timestamp,
+    ) -> Self {
+        Self { style, decision: decision.copied(), now, next: 0 }
     }
 
+    fn x_ratelimit_reset(from: Reset, decision: &Decision, now: Timestamp) -> u64 {
+        match from {
+            Reset::Epoch => decision.reset_at.as_unix_secs_ceil(),
+            Reset::Now => reset_in(decision, now),
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = ResponseHeader<'static>;
+
     #[inline]
-    fn line(
-        self,
-        line: Line,
-        decision: &Decision,
-        now: Timestamp,
-    ) -> Option<ResponseHeader<'static>> {
-        match line {
-            Line::Limit => self
-                .x_ratelimit
-                .map(|_| ResponseHeader::number("x-ratelimit-limit", u64::from(decision.limit))),
-            Line::Remaining => self.x_ratelimit.map(|_| {
-                ResponseHeader::number("x-ratelimit-remaining", u64::from(decision.remaining))
-            }),
-            Line::Reset => self.x_ratelimit.map(|from| {
-                let reset = match from {
-                    Reset::Epoch => decision.reset_at.as_unix_secs_ceil(),
-                    Reset::Now => reset_in(decision, now),
-                };
-                ResponseHeader::number("x-ratelimit-reset", reset)
-            }),
-            Line::Policy => self.draft_09.map(|policy| {
-                let (quota, window) = (decision.limit, decision.quota().window_millis());
-                let value = format!("{};q={quota};w={}", sf_string(policy), window.div_ceil(1_000));
-                ResponseHeader::text("ratelimit-policy", value)
-            }),
-            Line::Live => self.draft_09.map(|policy| {
-                let (remaining, reset) = (decision.remaining, reset_in(decision, now));
-                let value = format!("{};r={remaining};t={reset}", sf_string(policy));
-                ResponseHeader::text("ratelimit", value)
-            }),
-            Line::RetryAfter => {
-                decision.retry_after_secs().map(|secs| ResponseHeader::number("retry-after", secs))
+    fn next(&mut self) -> Option<ResponseHeader<'static>> {
+        let decision = self.decision.as_ref()?;
+        let (RateHeaders { x_ratelimit, draft_09 }, now) = (self.style, self.now);
+        loop {
+            let line = self.next;
+            self.next += 1;
+            match (line, x_ratelimit, draft_09) {
+                (0, Some(_), _) => {
+                    let limit = u64::from(decision.limit);
+                    return Some(ResponseHeader::number("x-ratelimit-limit", limit));
+                }
+                (1, Some(_), _) => {
+                    let remaining = u64::from(decision.remaining);
+                    return Some(ResponseHeader::number("x-ratelimit-remaining", remaining));
+                }
+                (2, Some(from), _) => {
+                    let reset = Self::x_ratelimit_reset(from, decision, now);
+                    return Some(ResponseHeader::number("x-ratelimit-reset", reset));
+                }
+                (3, _, Some(policy)) => return Some(draft_09_policy(policy, decision)),
+                (4, _, Some(policy)) => return Some(draft_09_live(policy, decision, now)),
+                (5, ..) => {
+                    let secs = decision.retry_after_secs();
+                    self.decision = None;
+                    return secs.map(|secs| ResponseHeader::number("retry-after", secs));
+                }
+                _ => {}
             }
         }
     }
+}
+
+#[cold]
+fn draft_09_policy(policy: &str, decision: &Decision) -> ResponseHeader<'static> {
+    let (quota, window) = (decision.limit, decision.quota().window_millis());
+    let value = format!("{};q={quota};w={}", sf_string(policy), window.div_ceil(1_000));
+    ResponseHeader::text("ratelimit-policy", value)
+}
+
+#[cold]
+fn draft_09_live(policy: &str, decision: &Decision, now: Timestamp) -> ResponseHeader<'static> {
+    let (remaining, reset) = (decision.remaining, reset_in(decision, now));
+    let value = format!("{};r={remaining};t={reset}", sf_string(policy));
+    ResponseHeader::text("ratelimit", value)
 }
 
 /// The name of a policy is empty or no text of RFC 9651 §3.3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the name of a policy is printable ASCII and spaces, and not empty")]
 pub struct PolicyNameError;
-
-#[derive(Clone, Copy)]
-enum Line {
-    Limit,
-    Remaining,
-    Reset,
-    Policy,
-    Live,
-    RetryAfter,
-}
-
-const LINES: [Line; 6] =
-    [Line::Limit, Line::Remaining, Line::Reset, Line::Policy, Line::Live, Line::RetryAfter];
 
 /// Seconds from `now` until the reset, rounded up. When refused, the same as `Retry-After`.
 #[inline]

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     KeyFormats, Kind, RequestHead,
+    key::format::first_outside,
     wire::{
         challenge::is_token,
         query::{decode, is_named, looks_like, redact},
@@ -389,10 +390,20 @@ fn parameter<'h>(query: &'h [u8], name: &[u8]) -> Result<Option<Cow<'h, [u8]>>, 
 /// token68 of RFC 9110 §11.2.
 fn is_token68(token: &[u8]) -> bool {
     let is_char = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        // Without a branch, so that whole blocks are judged at once.
+        byte.is_ascii_alphanumeric()
+            | (byte == b'-')
+            | (byte == b'.')
+            | (byte == b'_')
+            | (byte == b'~')
+            | (byte == b'+')
+            | (byte == b'/')
     };
-    let body = token.iter().take_while(|byte| is_char(**byte)).count();
-    body > 0 && token.iter().skip(body).all(|byte| *byte == b'=')
+    let (body, padding) = match first_outside(token, is_char) {
+        None => (token, &[][..]),
+        Some(at) => token.split_at(at),
+    };
+    !body.is_empty() && padding.iter().all(|byte| *byte == b'=')
 }
 
 /// Made of characters that no encoder needs to touch (RFC 3986 §2.3).

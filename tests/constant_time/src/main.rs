@@ -1,18 +1,26 @@
-//! Shows under valgrind that comparing digests takes no branch, and reads no address,
-//! that depends on them.
+//! Shows under valgrind that comparing digests, and verifying a key, takes no branch and reads
+//! no address that depends on stored digests.
 //!
 //! Memcheck reports a jump or an address that depends on undefined memory. So the stored
-//! digest, which is the secret of a comparison, is marked undefined, and then compared by
-//! the library's release build. `.ci/constant-time` runs this: `compare` must be free of
-//! reports, and each control, which leaks on purpose, must be caught.
+//! digests, which are the secret of a comparison, are marked undefined, and then compared by
+//! the library's release build. `.ci/constant-time` runs this:
+//!
+//! - `compare` must be free of reports, and each control, which leaks on purpose, is caught.
+//! - `verify` branches on the verdict, which is public and shows in the answer, in the function
+//!   `proved` alone. `verdict.supp` lets jumps of that function pass, and nothing else may be
+//!   reported. Without that file the jumps must be reported, and copies of the library with a
+//!   leak planted in them must be caught with it.
 //!
 //! The secret is the stored digest alone. Reading the characters of a presented key and
 //! looking up its digest in a table branch by nature. That is safe: whoever sends a key
 //! knows its characters, and nobody can steer the bytes of its SHA-256.
 
-use std::{arch::asm, env, hint::black_box, process::ExitCode};
+use std::{arch::asm, env, hint::black_box, process::ExitCode, sync::Arc, time::Duration};
 
-use keyward::{HashScheme, KeyHash};
+use keyward::{
+    Found, Grace, HashScheme, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId,
+    KeyRecord, MatchedSecret, Owner, PlaintextKey, Secret, Timestamp, Verifier, VerifyError,
+};
 use subtle::ConstantTimeEq;
 
 fn main() -> ExitCode {
@@ -21,6 +29,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let compare: fn(&KeyHash, &KeyHash) -> u8 = match env::args().nth(1).as_deref() {
+        Some("verify") => {
+            verify_all();
+            return ExitCode::SUCCESS;
+        }
         Some("compare") => |a, b| a.ct_eq(b).unwrap_u8(),
         Some("control-early-exit") => early_exit,
         Some("control-slices") => {
@@ -28,10 +40,17 @@ fn main() -> ExitCode {
         }
         Some("control-table") => |a, b| TABLE[usize::from(a.digest()[0] ^ b.digest()[0])],
         _ => {
-            eprintln!("usage: compare | control-early-exit | control-slices | control-table");
+            eprintln!(
+                "usage: compare | verify | control-early-exit | control-slices | control-table"
+            );
             return ExitCode::from(2);
         }
     };
+    compare_all(compare);
+    ExitCode::SUCCESS
+}
+
+fn compare_all(compare: fn(&KeyHash, &KeyHash) -> u8) {
     let stored = [0x5A; 32];
     for scheme in [HashScheme::Sha256Secret, HashScheme::HmacSha256 { pepper: 1 }] {
         // Equal, and different in the first, a middle and the last byte.
@@ -50,7 +69,65 @@ fn main() -> ExitCode {
             assert_eq!(answer, expected, "{differing:?}");
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// Verifies each secret of a key, and one that it does not have, under one scheme and under
+/// several, in each state of the key.
+fn verify_all() {
+    let formats = KeyFormats::from(LQT);
+    let now = Timestamp::from_unix_secs(1_700_000_000);
+    let hmac = || KeyHasher::hmac_sha256(1, &[1; 32]);
+    let (old, new) = (KeyHasher::sha256(), hmac().unwrap());
+    let both = hmac().unwrap().accept(HashScheme::Sha256Secret).unwrap();
+    for (stored_under, hasher) in [(&old, &old), (&new, &new), (&old, &both), (&new, &both)] {
+        let keys: Vec<PlaintextKey> = (0..5).map(|_| LQT.mint_with_system_rng().unwrap()).collect();
+        let secret = |at: usize| Secret::of(&keys[at], stored_under, now);
+        let active = record(secret(3), now)
+            .and_then(|it| it.rotate(secret(2), Grace::DAY, now))
+            .and_then(|it| it.rotate(secret(1), Grace::DAY, now))
+            .and_then(|it| it.rotate(secret(0), Grace::DAY, now))
+            .unwrap();
+        let after = now + Grace::DAY.duration();
+        let expiring = active.expire_at(after + Duration::from_secs(1), now).unwrap();
+        for (record, at, refused) in [
+            (active.clone(), now, None),
+            (active.clone(), after, Some(VerifyError::PastGrace)),
+            (active.suspend(now).unwrap(), now, Some(VerifyError::Suspended)),
+            (active.revoke(now).unwrap(), now, Some(VerifyError::Revoked)),
+            (expiring, after + Duration::from_secs(1), Some(VerifyError::Expired)),
+        ] {
+            for (place, key) in keys.iter().enumerate() {
+                let expected = match (place, refused) {
+                    (4, _) => Err(VerifyError::Mismatch),
+                    (0, None | Some(VerifyError::PastGrace)) => Ok(MatchedSecret::Current),
+                    (_, Some(refused)) => Err(refused),
+                    (_, None) => Ok(MatchedSecret::Retiring { valid_until: after }),
+                };
+                let found = undefined(record.clone());
+                let verifier = Verifier::new(hasher.clone());
+                let lookup = verifier.lookup(&formats.parse(key.expose()).unwrap());
+                let verified = black_box(&verifier).verify(black_box(&lookup), Some(found), at);
+                assert_eq!(verified.map(|it| it.matched()), expected, "secret {place}");
+            }
+        }
+    }
+}
+
+const LQT: KeyFormat = KeyFormat::hex("lqt_");
+
+fn record(secret: Secret, now: Timestamp) -> Result<KeyRecord, keyward::TransitionError> {
+    let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
+    KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now)
+}
+
+/// What a store finds, with all its digests marked undefined.
+fn undefined(record: KeyRecord) -> Found {
+    let owner = Arc::new(Owner::new(record.owner().clone()));
+    let found = Found::join(record, owner).unwrap();
+    for hash in found.record().hashes() {
+        mark(MAKE_MEM_UNDEFINED, hash.digest().as_ptr(), hash.digest().len());
+    }
+    black_box(found)
 }
 
 fn early_exit(a: &KeyHash, b: &KeyHash) -> u8 {

@@ -11,6 +11,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use keyward::RefusalReason;
 
 /// What a handler has to say in the log about its answer, such as why a key was refused.
 /// It travels in the response's extensions and is not sent.
@@ -27,9 +28,12 @@ pub async fn log_requests(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let route = route.as_ref().map_or("(no such route)", MatchedPath::as_str);
     let status = response.status().as_u16();
-    let line = match response.extensions().get::<LogNote>() {
-        None => format!("{method} {route} {status}\n"),
-        Some(LogNote(note)) => format!("{method} {route} {status}: {note}\n"),
+    let extensions = response.extensions();
+    let line = match (extensions.get::<LogNote>(), extensions.get::<RefusalReason>()) {
+        (Some(LogNote(note)), _) => format!("{method} {route} {status}: {note}\n"),
+        // A gate's own, which names no secret.
+        (None, Some(reason)) => format!("{method} {route} {status}: key refused: {reason}\n"),
+        (None, None) => format!("{method} {route} {status}\n"),
     };
     // Unlike `eprintln!` this does not panic when nobody reads stderr any more.
     let _unread = io::stderr().write_all(line.as_bytes());

@@ -54,6 +54,40 @@
 //! # Ok(()) }) }
 //! ```
 //!
+//! # The whole pipeline
+//!
+//! A [`Gate`] does all of this for a service, from the head of a request to an answer in the
+//! service's own words, and so that the order cannot be got wrong: authenticate, charge,
+//! authorize.
+//!
+//! ```
+//! use keyward::{
+//!     Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome, PlainHead, Route,
+//! };
+//! # use keyward::{Issuer, KeyFormat, KeyHasher, MemoryStore, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let issuer = Issuer::new(MemoryStore::new(), KeyFormat::hex("lqt_"), KeyHasher::sha256());
+//! # let now = Timestamp::from_unix_secs(1_700_000_000);
+//! let source = CredentialSource::header("x-api-key");
+//! let gate = Gate::builder(issuer.formats().clone(), issuer.verifier(), source)
+//!     .challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
+//!     .errors(ErrorBodies::flat().unauthenticated("Invalid API key"))
+//!     .build()?;
+//! let ingest = Route::new(Access::any_key());
+//!
+//! let head = PlainHead::new().with_header("X-Api-Key", "lqt_0123");
+//! match gate.check_sync(&head, &ingest, issuer.registry(), now) {
+//!     Outcome::Admitted(admission) => println!("{}", admission.caller().owner_id()),
+//!     Outcome::Refused(refusal) => {
+//!         assert_eq!(refusal.status(), 401);
+//!         assert_eq!(&*refusal.body(), br#"{"error":"Invalid API key"}"#);
+//!     }
+//!     Outcome::PassedOn => unreachable!("this gate passes nothing on"),
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! # Where things are
 //!
 //! - What keys look like: [`KeyFormat`], [`KeyFormats`], [`PresentedKey`], [`PlaintextKey`].
@@ -65,6 +99,9 @@
 //!   [`ScopeCatalog`], [`Owner`], [`Tier`].
 //! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
 //! - How often it was: [`UsageLedger`], [`Usage`], [`UsageBatch`].
+//! - What stands in requests and answers: [`RequestHead`], [`CredentialSource`], [`Challenge`],
+//!   [`RateHeaders`], [`ErrorBodies`]; together, [`Gate`] and [`Route`].
+//! - What happened: [`Audit`], [`AuditEvent`], [`RefusalReason`].
 //! - When: [`Timestamp`], [`Clock`], [`SystemClock`], [`ManualClock`].
 //!
 //! # What it does not do

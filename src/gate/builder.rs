@@ -120,6 +120,7 @@ impl GateBuilder {
             return Err(GateBuildError::NoChallenge);
         }
         self.errors.check()?;
+        let challenges: Vec<_> = self.challenges.into_iter().map(PreparedChallenge::new).collect();
         Ok(Gate::of(Config {
             formats: self.formats,
             verifier: self.verifier,
@@ -127,7 +128,8 @@ impl GateBuilder {
             pass_on_unknown: self.pass_on_unknown,
             limiter: self.limiter,
             attempts: self.attempts,
-            challenges: self.challenges.into_iter().map(PreparedChallenge::new).collect(),
+            names_scopes: challenges.iter().any(PreparedChallenge::names_scopes),
+            challenges,
             bodies: Bodies::new(self.errors),
             rate_headers: self.rate_headers,
             audit: self.audit,

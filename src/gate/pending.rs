@@ -81,7 +81,7 @@ impl PendingCharge {
     /// binds in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
         let Self { gate, route, verified } = self;
-        gate.charged(&route, verified, decision, now)
+        gate.charged(&route, verified, &decision, now)
     }
 
     /// Ends with 503, because the limiter failed or did not answer in time.

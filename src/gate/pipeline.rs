@@ -36,6 +36,8 @@ pub(super) struct Config {
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
     pub(super) challenges: Vec<PreparedChallenge>,
+    /// Whether a challenge depends on the route.
+    pub(super) names_scopes: bool,
     pub(super) bodies: Bodies,
     pub(super) rate_headers: RateHeaders,
     pub(super) audit: Audit,
@@ -176,7 +178,7 @@ impl Gate {
         };
         let presented = match config.formats.parse(credential.token()) {
             Ok(presented) => presented,
-            Err(error) => {
+            Err(error @ (ParseError::Empty | ParseError::UnknownPrefix)) => {
                 // Every key is made of what its place allows, so only the rest is looked at.
                 if let Err(error) = credential.check_characters() {
                     return stop(RefusalReason::Credential(error));
@@ -187,6 +189,7 @@ impl Gate {
                 }
                 return stop(RefusalReason::Parse(error));
             }
+            Err(error) => return stop(RefusalReason::Parse(error)),
         };
         if !credential.takes(presented.kind()) {
             return stop(RefusalReason::NotTaken { kind: presented.kind() });
@@ -246,7 +249,7 @@ impl Gate {
             None => Err(RefusalReason::NoLimiter),
         };
         match charged {
-            Ok(decision) => self.charged(route, verified, decision, now),
+            Ok(decision) => self.charged(route, verified, &decision, now),
             Err(reason) => self.uncharged(route, reason, &verified, now),
         }
     }
@@ -257,14 +260,14 @@ impl Gate {
         &self,
         route: &Route,
         verified: Verified,
-        decision: Decision,
+        decision: &Decision,
         now: Timestamp,
     ) -> Outcome {
         if decision.allowed {
             return self.authorize(route, verified, Some(decision), now);
         }
         let reason = RefusalReason::Throttled { by: route.limited_by(decision.position) };
-        self.refused(route, reason, self.about(&verified), Some(decision), now)
+        self.refused(route, reason, self.about(&verified), Some(*decision), now)
     }
 
     /// The last step: may the caller do what the route is for?
@@ -273,22 +276,23 @@ impl Gate {
         &self,
         route: &Route,
         verified: Verified,
-        decision: Option<Decision>,
+        decision: Option<&Decision>,
         now: Timestamp,
     ) -> Outcome {
         let config = self.config();
         match verified.authorized(route.access()) {
             Ok(caller) => {
                 config.audit.report(|| {
-                    let action = AuditAction::Admitted { matched: caller.matched(), decision };
-                    self.about(&caller).event(action, now)
+                    let (matched, decision) = (caller.matched(), decision.copied());
+                    self.about(&caller).event(AuditAction::Admitted { matched, decision }, now)
                 });
+                let decision = decision.map(Decision::copy_of_admission);
                 let rate_headers = config.rate_headers;
                 Outcome::Admitted(Admission { caller, decision, rate_headers, now })
             }
             Err((forbidden, verified)) => {
                 let reason = RefusalReason::Forbidden(forbidden);
-                self.refused(route, reason, self.about(&verified), decision, now)
+                self.refused(route, reason, self.about(&verified), decision.copied(), now)
             }
         }
     }
@@ -373,9 +377,11 @@ impl Gate {
         self.config()
             .audit
             .report(|| about.event(AuditAction::Refused { reason: reason.clone(), decision }, now));
+        // A count that all threads share is not touched where nothing asks for it.
+        let names_scopes = self.config().names_scopes || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
-            route: route.clone(),
+            route: names_scopes.then(|| route.clone()),
             reason,
             decision: decision.map(Box::new),
             key,

@@ -16,7 +16,8 @@ use crate::{
 #[must_use = "a refusal is to be sent"]
 pub struct Refusal {
     pub(super) gate: Gate,
-    pub(super) route: Route,
+    /// Where something of the answer depends on it.
+    pub(super) route: Option<Route>,
     pub(super) reason: RefusalReason,
     pub(super) decision: Option<Box<Decision>>,
     pub(super) key: Option<KeyId>,
@@ -82,7 +83,7 @@ impl Refusal {
             401 => Some(ChallengeErrorCode::InvalidToken),
             _ => Some(ChallengeErrorCode::InsufficientScope),
         };
-        let scopes = self.route.access().required_scopes();
+        let scopes = self.required_scopes();
         self.gate.config().challenges.iter().filter_map(move |prepared| {
             let wanted = match public {
                 PublicReason::MissingScope => prepared.challenge.has_errors(),
@@ -122,11 +123,13 @@ impl Refusal {
         match &self.reason {
             RefusalReason::Forbidden(Forbidden::Scope { missing }) => Some(missing),
             // The host's own check says no more than that one is missing.
-            RefusalReason::Host(PublicReason::MissingScope) => {
-                self.route.access().required_scopes().first()
-            }
+            RefusalReason::Host(PublicReason::MissingScope) => self.required_scopes().first(),
             _ => None,
         }
+    }
+
+    fn required_scopes(&self) -> &[Scope] {
+        self.route.as_ref().map(|route| route.access().required_scopes()).unwrap_or_default()
     }
 }
 
@@ -182,6 +185,10 @@ impl PreparedChallenge {
             .is_the_same_everywhere()
             .then(|| errors.map(|error| (error, challenge.render(&[], error))));
         Self { challenge, written }
+    }
+
+    pub(super) const fn names_scopes(&self) -> bool {
+        self.written.is_none()
     }
 
     fn value(&self, scopes: &[Scope], error: Option<ChallengeErrorCode>) -> Cow<'_, str> {

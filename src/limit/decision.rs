@@ -82,6 +82,28 @@ impl Decision {
         Quota::from_parts(self.limit, self.window_millis, self.bookkeeping)
     }
 
+    /// The window of that quota, read alone.
+    #[inline]
+    pub(crate) const fn window_millis(&self) -> u64 {
+        self.window_millis
+    }
+
+    /// A copy of an admission, taken piece by piece: a moment after it was written in pieces
+    /// that is faster than copying it as one, which has to wait until all are in the cache.
+    #[inline(always)]
+    pub(crate) const fn copy_of_admission(&self) -> Self {
+        Self {
+            allowed: true,
+            limit: self.limit,
+            remaining: self.remaining,
+            retry_after: None,
+            reset_at: self.reset_at,
+            position: self.position,
+            window_millis: self.window_millis,
+            bookkeeping: self.bookkeeping,
+        }
+    }
+
     /// The value of a `Retry-After` header: whole seconds, rounded up, at least 1; `None` if
     /// the request was allowed.
     pub fn retry_after_secs(&self) -> Option<u64> {

@@ -70,11 +70,11 @@ impl<'a> ResponseHeader<'a> {
         let (mut rest, mut start) = (number, MAX_DIGITS);
         // Two digits a step, so that half as many divisions wait for one another.
         for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
-            let two = (rest % 100) as u8;
-            rest /= 100;
+            let (above, two) = (rest / 100, (rest % 100) as u8);
             *pair = [b'0' + two / 10, b'0' + two % 10];
             start -= 2;
-            if rest == 0 {
+            rest = above;
+            if above == 0 {
                 start += usize::from(two < 10);
                 break;
             }

@@ -97,28 +97,63 @@ impl RateHeaders {
 }
 
 /// The headers that are still to be written.
+///
+/// Of the decision it takes the few numbers that it needs, one by one: the whole of what was
+/// written in pieces a moment ago is slow to copy.
 pub(crate) struct Lines {
     style: RateHeaders,
-    decision: Option<Decision>,
-    now: Timestamp,
+    limit: u32,
+    remaining: u32,
+    reset_at: Timestamp,
+    /// Seconds until the reset, rounded up. When refused, the same as `Retry-After`.
+    reset_in: u64,
+    window_millis: u64,
+    retry_after: Option<u64>,
     next: u8,
 }
 
 impl Lines {
     #[inline]
-    pub(crate) const fn new(
-        style: RateHeaders,
-        decision: Option<&Decision>,
-        now: Timestamp,
-    ) -> Self {
-        Self { style, decision: decision.copied(), now, next: 0 }
+    pub(crate) fn new(style: RateHeaders, decision: Option<&Decision>, now: Timestamp) -> Self {
+        let Some(decision) = decision else { return Self::none() };
+        let retry_after = decision.retry_after_secs();
+        let until = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
+        Self {
+            style,
+            limit: decision.limit,
+            remaining: decision.remaining,
+            reset_at: decision.reset_at,
+            reset_in: retry_after.unwrap_or(until.div_ceil(1_000)),
+            window_millis: decision.window_millis(),
+            retry_after,
+            next: 0,
+        }
     }
 
-    fn x_ratelimit_reset(from: Reset, decision: &Decision, now: Timestamp) -> u64 {
-        match from {
-            Reset::Epoch => decision.reset_at.as_unix_secs_ceil(),
-            Reset::Now => reset_in(decision, now),
+    const fn none() -> Self {
+        Self {
+            style: RateHeaders::retry_after_only(),
+            limit: 0,
+            remaining: 0,
+            reset_at: Timestamp::ZERO,
+            reset_in: 0,
+            window_millis: 0,
+            retry_after: None,
+            next: 0,
         }
+    }
+
+    #[cold]
+    fn draft_09_policy(&self, policy: &str) -> ResponseHeader<'static> {
+        let window = self.window_millis.div_ceil(1_000);
+        let value = format!("{};q={};w={window}", sf_string(policy), self.limit);
+        ResponseHeader::text("ratelimit-policy", value)
+    }
+
+    #[cold]
+    fn draft_09_live(&self, policy: &str) -> ResponseHeader<'static> {
+        let value = format!("{};r={};t={}", sf_string(policy), self.remaining, self.reset_in);
+        ResponseHeader::text("ratelimit", value)
     }
 }
 
@@ -127,62 +162,32 @@ impl Iterator for Lines {
 
     #[inline]
     fn next(&mut self) -> Option<ResponseHeader<'static>> {
-        let decision = self.decision.as_ref()?;
-        let (RateHeaders { x_ratelimit, draft_09 }, now) = (self.style, self.now);
-        loop {
+        let RateHeaders { x_ratelimit, draft_09 } = self.style;
+        let (name, number) = loop {
             let line = self.next;
-            self.next += 1;
+            self.next = line.saturating_add(1);
             match (line, x_ratelimit, draft_09) {
-                (0, Some(_), _) => {
-                    let limit = u64::from(decision.limit);
-                    return Some(ResponseHeader::number("x-ratelimit-limit", limit));
+                (0, Some(_), _) => break ("x-ratelimit-limit", self.limit.into()),
+                (1, Some(_), _) => break ("x-ratelimit-remaining", self.remaining.into()),
+                (2, Some(Reset::Epoch), _) => {
+                    break ("x-ratelimit-reset", self.reset_at.as_unix_secs_ceil());
                 }
-                (1, Some(_), _) => {
-                    let remaining = u64::from(decision.remaining);
-                    return Some(ResponseHeader::number("x-ratelimit-remaining", remaining));
-                }
-                (2, Some(from), _) => {
-                    let reset = Self::x_ratelimit_reset(from, decision, now);
-                    return Some(ResponseHeader::number("x-ratelimit-reset", reset));
-                }
-                (3, _, Some(policy)) => return Some(draft_09_policy(policy, decision)),
-                (4, _, Some(policy)) => return Some(draft_09_live(policy, decision, now)),
-                (5, ..) => {
-                    let secs = decision.retry_after_secs();
-                    self.decision = None;
-                    return secs.map(|secs| ResponseHeader::number("retry-after", secs));
-                }
+                (2, Some(Reset::Now), _) => break ("x-ratelimit-reset", self.reset_in),
+                (3, _, Some(policy)) => return Some(self.draft_09_policy(policy)),
+                (4, _, Some(policy)) => return Some(self.draft_09_live(policy)),
+                (5, ..) => break ("retry-after", self.retry_after?),
+                (6.., ..) => return None,
                 _ => {}
             }
-        }
+        };
+        Some(ResponseHeader::number(name, number))
     }
-}
-
-#[cold]
-fn draft_09_policy(policy: &str, decision: &Decision) -> ResponseHeader<'static> {
-    let (quota, window) = (decision.limit, decision.quota().window_millis());
-    let value = format!("{};q={quota};w={}", sf_string(policy), window.div_ceil(1_000));
-    ResponseHeader::text("ratelimit-policy", value)
-}
-
-#[cold]
-fn draft_09_live(policy: &str, decision: &Decision, now: Timestamp) -> ResponseHeader<'static> {
-    let (remaining, reset) = (decision.remaining, reset_in(decision, now));
-    let value = format!("{};r={remaining};t={reset}", sf_string(policy));
-    ResponseHeader::text("ratelimit", value)
 }
 
 /// The name of a policy is empty or no text of RFC 9651 §3.3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the name of a policy is printable ASCII and spaces, and not empty")]
 pub struct PolicyNameError;
-
-/// Seconds from `now` until the reset, rounded up. When refused, the same as `Retry-After`.
-#[inline]
-fn reset_in(decision: &Decision, now: Timestamp) -> u64 {
-    let millis = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
-    decision.retry_after_secs().unwrap_or(millis.div_ceil(1_000))
-}
 
 /// A string of RFC 9651 §3.3.3.
 fn sf_string(text: &str) -> String {

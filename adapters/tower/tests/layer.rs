@@ -18,7 +18,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use keyward::{Access, Caller, Decision, KeyStore, LimitKey, Quota, RefusalReason, Route};
+use keyward::{
+    Access, Caller, Decision, KeyStore, LimitKey, PublicReason, Quota, RefusalReason, Route,
+};
 use keyward_tower::{ApiKeyLayer, PassedOn, Preflights, ResponseBody};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -499,6 +501,28 @@ fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
     let answer = pollster::block_on(service.oneshot(through_both)).unwrap();
     let body = pollster::block_on(answer.into_body().collect()).unwrap().to_bytes();
     assert_eq!(body, "passed on");
+}
+
+#[test]
+fn what_the_host_refuses_is_answered_in_the_protocol_of_the_request() {
+    let world = World::with_gate(|gate| gate.pass_on_unknown());
+    let inner = service_fn(async |request: Request<()>| {
+        let passed = request.extensions().get::<PassedOn>().unwrap();
+        assert_eq!(passed.route().access(), &Access::scope(WRITE));
+        Ok::<_, Infallible>(passed.refuse(PublicReason::MissingScope).map(Full::from))
+    });
+    let service = world.keys().grpc().require(Access::scope(WRITE)).layer(inner);
+    for (content_type, status, code) in
+        [("application/json", 403, &[][..]), ("application/grpc", 200, &["7"][..])]
+    {
+        let lines = [("authorization", "Bearer jwt.of.session"), ("content-type", content_type)];
+        let answer = service.clone().oneshot(request("POST", "/", &lines));
+        let answer = pollster::block_on(answer).unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(values(answer.headers(), "grpc-status"), code);
+        assert!(matches!(answer.extensions().get(), Some(RefusalReason::Host(_))));
+        assert_eq!(text(answer).contains("Missing required scope: write:data"), code.is_empty());
+    }
 }
 
 #[test]

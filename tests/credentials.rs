@@ -37,6 +37,7 @@ fn lines(name: &str, values: &[&[u8]]) -> PlainHead {
 fn bearer_tokens_are_read_to_the_byte() {
     use CredentialError::Token68;
 
+    #[expect(clippy::type_complexity, reason = "what is read of each line")]
     let table: [(&[u8], Result<Option<&[u8]>, CredentialError>); 30] = [
         (b"Bearer abc", Ok(Some(b"abc"))),
         (b"bearer abc", Ok(Some(b"abc"))),

@@ -846,6 +846,18 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     let key = refused(check(&bearer("luci_")));
     assert_eq!(answer(&refusal), answer(&key));
     assert!(matches!(refusal.reason(), RefusalReason::Host(PublicReason::InvalidKey)));
+    // Nothing at all is not somebody else's credential either.
+    let header = service
+        .builder(LUCI, CredentialSource::header("x-api-key"))
+        .pass_on_unknown()
+        .challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
+        .build()
+        .unwrap();
+    let route = Route::new(Access::any_key());
+    let head = |value: &str| PlainHead::new().with_header("x-api-key", value);
+    assert_eq!(refused(decide_unlimited(&header, &head(""), &route, &service)).status(), 401);
+    let passed = decide_unlimited(&header, &head("anything else"), &route, &service);
+    assert!(matches!(passed, Outcome::PassedOn));
     // A gate that was not told so passes nothing on.
     let (strict, route) = service.lumiqtrace();
     let head = PlainHead::new().with_header("x-api-key", jwt);
@@ -1151,6 +1163,13 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
         let confined = issuer.within(OwnerId::from_static("org_a"));
         confined.resume(id, at(4)).await.unwrap();
         confined.rotate_now(id, &mut rng, at(5)).await.unwrap();
+        issuer.rename(id, "other".parse().unwrap(), at(5)).await.unwrap();
+        assert!(issuer.set_scopes(id, ScopeSet::new([WRITE]).unwrap(), at(5)).await.is_err());
+        issuer.set_scopes(id, ScopeSet::empty(), at(5)).await.unwrap();
+        issuer.set_quotas(id, None, at(5)).await.unwrap();
+        issuer.revoke(id, at(5)).await.unwrap();
+        assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![id]));
+        assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![]));
         let nobodys = issuer.within(OwnerId::from_static("org_b"));
         assert!(nobodys.revoke(id, at(6)).await.is_err());
     });
@@ -1165,6 +1184,11 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
             "Suspended".to_owned(),
             "Resumed".to_owned(),
             format!("{:?}", AuditAction::Rotated { previous_valid_until: None }),
+            "Renamed".to_owned(),
+            format!("{:?}", AuditAction::ScopesChanged { scopes: ScopeSet::empty() }),
+            format!("{:?}", AuditAction::QuotasChanged { quotas: None }),
+            "Revoked".to_owned(),
+            "Purged".to_owned(),
         ]
     );
     assert!(events.iter().all(|event| event.key == Some(id)));

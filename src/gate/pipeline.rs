@@ -87,6 +87,23 @@ impl Gate {
         self.refusal(route, RefusalReason::Host(reason), About::nobody(), None, now)
     }
 
+    /// As [`Gate::refuse`], for somebody whom the host has authenticated and charged itself, such
+    /// as the user of a session beside keys: the answer tells of that limit as it does of a key's.
+    pub fn refuse_charged(
+        &self,
+        route: &Route,
+        reason: PublicReason,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Refusal {
+        self.refusal(route, RefusalReason::Host(reason), About::nobody(), Some(decision), now)
+    }
+
+    /// What answers tell about limits, for a host that has charged somebody itself.
+    pub fn rate_headers(&self) -> RateHeaders {
+        self.0.rate_headers
+    }
+
     /// A URL or request target without the credentials that this gate would read from it, for
     /// a log; see [`redact_query`](crate::redact_query).
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {

@@ -231,7 +231,7 @@ impl<K> Shared<K> {
     /// The head as the gate reads it.
     pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
         let address = self.address.as_ref().and_then(|address| address.of(parts));
-        Head { parts, address }
+        Head { head: parts.into(), address }
     }
 
     fn duplicate(&self) -> Self {

@@ -106,7 +106,7 @@ pub(crate) fn routes() -> (Router, Router) {
 }
 
 /// What every answer has: a body with a code if it is a failure, an id, and a line in the log.
-fn around(routes: Router) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn around(routes: Router) -> Result<Router, Box<dyn Error>> {
     let identify = from_fn_with_state(RequestIds::random()?, identify_requests);
     Ok(routes
         .fallback(async || Failure::no_such_route())

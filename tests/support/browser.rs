@@ -62,7 +62,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let group = format!("kill -KILL -- -{}", self.child.id());
+        let group = format!("kill -KILL -{}", self.child.id());
         let _ended_already = Command::new("sh").arg("-c").arg(group).stderr(Stdio::null()).status();
         let _status = self.child.wait();
         let _left_behind = fs::remove_dir_all(&self.profile);

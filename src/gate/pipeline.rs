@@ -341,8 +341,15 @@ impl Gate {
         about: About,
         now: Timestamp,
     ) -> Refusal {
-        // No attempt was made without a credential, and none failed for want of a clock.
-        let counts = reason.status() == 401 && reason.public() != PublicReason::MissingKey;
+        // No attempt was made without a credential, and none failed for want of a clock. Who
+        // holds the secret of a key that has ended is not guessing, and a client that goes on
+        // trying after its key was rotated must not lock out others behind the same address.
+        let guessed = match &reason {
+            RefusalReason::Verify(error) => !is_proved(*error),
+            _ => true,
+        };
+        let counts =
+            guessed && reason.status() == 401 && reason.public() != PublicReason::MissingKey;
         if counts
             && let (Some(attempts), Some(address)) = (&self.config().attempts, address)
             && let Some(decision) = attempts.failed(address, now)

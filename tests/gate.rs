@@ -225,7 +225,7 @@ struct Answer(u16, Vec<String>, String);
 
 fn answer(refusal: &Refusal) -> Answer {
     let head = refusal.headers().map(|line| line.to_string()).collect();
-    let body = String::from_utf8(refusal.body().into_owned()).unwrap();
+    let body = String::from_utf8(refusal.body().to_vec()).unwrap();
     assert_eq!(refusal.status(), refusal.public().status());
     if refusal.status() == 401 {
         assert!(refusal.headers().any(|line| line.name() == "www-authenticate"));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{
+    answers::Answers,
     attempts::Attempts,
     pipeline::{Config, Gate},
-    refusal::{Bodies, PreparedChallenge},
 };
 use crate::{
     Audit, Challenge, CredentialSources, ErrorBodies, ErrorTextError, KeyFormats, Kind, Limiter,
@@ -120,7 +120,6 @@ impl GateBuilder {
             return Err(GateBuildError::NoChallenge);
         }
         self.errors.check()?;
-        let challenges: Vec<_> = self.challenges.into_iter().map(PreparedChallenge::new).collect();
         Ok(Gate::of(Config {
             formats: self.formats,
             verifier: self.verifier,
@@ -128,9 +127,7 @@ impl GateBuilder {
             pass_on_unknown: self.pass_on_unknown,
             limiter: self.limiter,
             attempts: self.attempts,
-            names_scopes: challenges.iter().any(PreparedChallenge::names_scopes),
-            challenges,
-            bodies: Bodies::new(self.errors),
+            answers: Answers::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             audit: self.audit,
         }))

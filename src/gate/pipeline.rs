@@ -1,11 +1,13 @@
 //! The pipeline: authenticate, charge, authorize. Pure steps between the host's waits.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
-
-use super::{
-    attempts::Attempts,
-    refusal::{Bodies, PreparedChallenge},
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
 };
+
+use super::{answers::Answers, attempts::Attempts};
 use crate::{
     Admission, Audit, AuditAction, AuditEvent, Caller, ChargeError, Credential, CredentialError,
     CredentialSources, Decision, Found, GateBuilder, KeyFormats, KeyId, Kind, LimitKey, Limiter,
@@ -35,10 +37,7 @@ pub(super) struct Config {
     pub(super) pass_on_unknown: bool,
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
-    pub(super) challenges: Vec<PreparedChallenge>,
-    /// Whether a challenge depends on the route.
-    pub(super) names_scopes: bool,
-    pub(super) bodies: Bodies,
+    pub(super) answers: Answers,
     pub(super) rate_headers: RateHeaders,
     pub(super) audit: Audit,
 }
@@ -333,6 +332,7 @@ impl Gate {
     }
 
     /// Counts the attempt, if it was one, and refuses it.
+    #[inline]
     fn failed_attempt(
         &self,
         route: &Route,
@@ -341,17 +341,8 @@ impl Gate {
         about: About,
         now: Timestamp,
     ) -> Refusal {
-        // No attempt was made without a credential, and none failed for want of a clock. Who
-        // holds the secret of a key that has ended is not guessing, and a client that goes on
-        // trying after its key was rotated must not lock out others behind the same address.
-        let guessed = match &reason {
-            RefusalReason::Verify(error) => !is_proved(*error),
-            _ => true,
-        };
-        let counts =
-            guessed && reason.status() == 401 && reason.public() != PublicReason::MissingKey;
-        if counts
-            && let (Some(attempts), Some(address)) = (&self.config().attempts, address)
+        if let (Some(attempts), Some(address)) = (&self.config().attempts, address)
+            && is_failed_attempt(&reason)
             && let Some(decision) = attempts.failed(address, now)
         {
             let reason = RefusalReason::TooManyAttempts;
@@ -372,6 +363,7 @@ impl Gate {
     }
 
     /// Every refusal is made, and reported, here.
+    #[inline]
     pub(super) fn refusal(
         &self,
         route: &Route,
@@ -380,19 +372,22 @@ impl Gate {
         decision: Option<Decision>,
         now: Timestamp,
     ) -> Refusal {
-        let key = about.key;
+        let (key, public) = (about.key, reason.public());
         self.config()
             .audit
             .report(|| about.event(AuditAction::Refused { reason: reason.clone(), decision }, now));
         // A count that all threads share is not touched where nothing asks for it.
-        let names_scopes = self.config().names_scopes || matches!(reason, RefusalReason::Host(_));
+        let names_scopes =
+            self.config().answers.names_scopes() || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
             route: names_scopes.then(|| route.clone()),
             reason,
+            public,
             decision: decision.map(Box::new),
             key,
             now,
+            body: OnceLock::new(),
         }
     }
 
@@ -476,6 +471,19 @@ fn charge(
     }
     let limits = all.get(..count).unwrap_or_default();
     limiter.check_all(limits, cost, now).map_err(RefusalReason::Charge)
+}
+
+/// Whether somebody has tried a key that is not good.
+///
+/// No attempt was made without a credential, and none failed for want of a clock. Who holds the
+/// secret of a key that has ended is not guessing, and a client that goes on trying after its
+/// key was rotated must not lock out others behind the same address.
+fn is_failed_attempt(reason: &RefusalReason) -> bool {
+    match reason {
+        RefusalReason::Verify(error) => !is_proved(*error),
+        RefusalReason::Missing => false,
+        other => other.status() == 401,
+    }
 }
 
 /// Whether the secret was proved, so that the failure may be put down to the key.

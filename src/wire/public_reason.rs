@@ -62,6 +62,7 @@ impl PublicReason {
 
     /// The HTTP status to answer with: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
     /// 503 (RFC 9110 §15.6.4).
+    #[inline]
     pub const fn status(self) -> u16 {
         match self {
             Self::AmbiguousCredentials => 400,

@@ -14,7 +14,7 @@ use crate::grpc::{is_grpc, trailers_only};
 pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
     respond(refusal, |response| {
         *response.status_mut() = status(refusal);
-        *response.body_mut() = Bytes::from(refusal.body().into_owned());
+        *response.body_mut() = Bytes::copy_from_slice(refusal.body());
     })
 }
 

@@ -1228,8 +1228,37 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     assert_eq!(build(header("x-key").into(), &[]), Ok(()));
 
     assert_eq!(build(CredentialSources::first_of([]), &[]), source(SourceError::Empty));
-    let twice = CredentialSources::first_of([header("X-Key"), header("x-key")]);
-    assert_eq!(build(twice, &[]), source(SourceError::Duplicate));
+    let bearer = CredentialSource::bearer;
+    for (one, other) in [
+        (header("X-Key"), header("x-key")),
+        (header("Authorization"), bearer()),
+        (bearer(), header("AUTHORIZATION")),
+        (bearer(), bearer().kinds([api])),
+        (query(), query()),
+    ] {
+        for sources in [
+            CredentialSources::first_of([one.clone(), other.clone()]),
+            CredentialSources::one_of([one.clone(), header("x-between"), other.clone()]),
+        ] {
+            assert_eq!(
+                build(sources.clone(), &[public, api]),
+                source(SourceError::Duplicate),
+                "{one:?} {other:?}"
+            );
+            let passing = service.builder(both(), sources).challenge(challenge());
+            let passing = passing.publishable([public, api]).pass_on_unknown().build().map(drop);
+            assert_eq!(passing, source(SourceError::Duplicate), "{one:?} {other:?}");
+        }
+    }
+    for (one, other) in [
+        (header("authorization"), header("x-key")),
+        (bearer(), header("proxy-authorization")),
+        (bearer(), CredentialSource::query("authorization")),
+        (query(), CredentialSource::query("API_KEY")),
+    ] {
+        let sources = CredentialSources::first_of([one, other]);
+        assert_eq!(build(sources, &[public, api]), Ok(()));
+    }
     for name in [
         "", "a b", "a:", "ä", "a
 ",

@@ -931,6 +931,53 @@ fn brute_force_from_one_address_is_throttled() {
 }
 
 #[test]
+fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
+    let service = Service::new();
+    let gate = |errors: ErrorBodies| {
+        let challenge = Challenge::bearer("r").unwrap();
+        let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
+        builder.errors(errors).build().unwrap()
+    };
+    let worded = ErrorBodies::flat()
+        .on(
+            PublicReason::RateLimited,
+            ErrorText::new("Wait {retry_after} seconds.").with_retry_after("retry_after"),
+        )
+        .on(
+            PublicReason::MissingScope,
+            ErrorText::new("You need {scope}.").with_missing_scope("scope"),
+        )
+        .on(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
+    let (plain, worded) = (gate(ErrorBodies::flat()), gate(worded));
+    let any = Route::new(Access::any_key());
+    let write = Route::new(Access::scope(WRITE));
+    let slow = Decision::refused_elsewhere(per_minute(7), 0, at(10), at(0));
+    let (limited, scope) = (PublicReason::RateLimited, PublicReason::MissingScope);
+    for (refusal, message, fields) in [
+        (plain.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
+        (worded.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
+        (
+            worded.refuse_charged(&any, limited, slow, at(0)),
+            "Wait 10 seconds.",
+            r#","retry_after":10"#,
+        ),
+        (worded.refuse(&any, PublicReason::TooManyAttempts, at(0)), "Too many failed attempts", ""),
+        (plain.refuse(&any, scope, at(0)), "Missing a required scope", ""),
+        (worded.refuse(&any, scope, at(0)), "Missing a required scope", ""),
+        (plain.refuse(&write, scope, at(0)), "Missing required scope: write:issues", ""),
+        (
+            worded.refuse(&write, scope, at(0)),
+            "You need write:issues.",
+            r#","scope":"write:issues""#,
+        ),
+    ] {
+        assert_eq!(refusal.message(), message);
+        let body = format!(r#"{{"error":"{message}"{fields}}}"#);
+        assert_eq!(String::from_utf8_lossy(refusal.body()), body);
+    }
+}
+
+#[test]
 fn attempts_that_were_under_way_are_counted_one_by_one() {
     let service = Service::new();
     let gate = service

@@ -123,6 +123,14 @@ impl PublicReason {
         }
     }
 
+    /// What the client is told where a fact is missing that the other messages ask for.
+    pub(crate) const fn factless_message(self) -> &'static str {
+        match self {
+            Self::MissingScope => "Missing a required scope",
+            other => other.default_message(),
+        }
+    }
+
     /// Whether an answer for this reason has a time after which to try again.
     pub(crate) const fn has_retry_time(self) -> bool {
         matches!(self, Self::RateLimited | Self::TooManyAttempts)

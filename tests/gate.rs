@@ -5,19 +5,22 @@ use std::{
     convert::Infallible,
     fmt,
     num::NonZeroU32,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use keyward::{
     Access, Admission, Audit, AuditAction, AuditEvent, Challenge, CredentialSource,
-    CredentialSources, Decision, ErrorBodies, ErrorText, Forbidden, Found, Gate, GateBuildError,
-    GateBuilder, Grace, HashScheme, Issued, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHash,
-    KeyHasher, KeyId, KeyStore, Kind, LimitKey, LimitedBy, Limiter, LimiterConfig, Lookup,
-    MatchedSecret, MemoryStore, Outcome, Owner, OwnerId, PendingCharge, PendingLookup,
-    PendingRecheck, PlainHead, PublicReason, Quota, Quotas, RateHeaders, Refusal, RefusalReason,
-    Route, RouteQuotas, Scope, ScopeCatalog, ScopeSet, Secret, SourceError, Step, Tier, Timestamp,
-    VerifyError,
+    CredentialSources, Decision, ErrorBodies, ErrorBody, ErrorText, Forbidden, Found, Gate,
+    GateBuildError, GateBuilder, Grace, HashScheme, Issued, Issuer, KeyDraft, KeyFormat,
+    KeyFormats, KeyHash, KeyHasher, KeyId, KeyStore, Kind, LimitKey, LimitedBy, Limiter,
+    LimiterConfig, Lookup, MatchedSecret, MemoryStore, Outcome, Owner, OwnerId, PendingCharge,
+    PendingLookup, PendingRecheck, PlainHead, PublicReason, Quota, Quotas, RateHeaders, Refusal,
+    RefusalReason, Route, RouteQuotas, Scope, ScopeCatalog, ScopeSet, Secret, SourceError, Step,
+    Tier, Timestamp, VerifyError,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -930,6 +933,69 @@ fn brute_force_from_one_address_is_throttled() {
     drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
 }
 
+/// A store that never answers.
+struct Hanging;
+
+impl KeyStore for Hanging {
+    type Error = Infallible;
+
+    async fn find(&self, _: &Lookup) -> Result<Option<Found>, Infallible> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn an_attempt_that_is_dropped_under_way_is_counted() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let gate = service
+        .lucitra_builder()
+        .limiter(Arc::clone(&service.limiter))
+        .failed_attempts(Arc::clone(&attempts), per_minute(2))
+        .build()
+        .unwrap();
+    assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.passes_on_unknown());
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    let head = bearer(service.key(LUCI).key.expose()).with_address(address);
+    let left = |now| {
+        let quotas = Quotas::from(per_minute(2));
+        attempts.peek(address, &quotas, 1, now).unwrap().remaining
+    };
+    let route = datasets();
+    let begin = || match gate.begin(&head, &route, at(0)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    // What was answered is counted by its answer, whatever it was.
+    drop(admitted(gate.check_sync(&head, &route, service.store(), at(0))));
+    drop(admitted(block_on(gate.check(&head, &route, service.store(), at(0)))));
+    drop(refused(begin().failed(Broken, at(0))));
+    drop(refused(block_on(gate.check(&head, &route, &BrokenStore, at(0)))));
+    drop(begin().found(None, at(0)));
+    assert_eq!(attempts.len(), 1, "the key that was not found");
+    let before = left(at(0));
+
+    // A future that was never polled has asked nobody.
+    drop(gate.check(&head, &route, &Hanging, at(0)));
+    assert_eq!(left(at(0)), before);
+    let mut future = Box::pin(gate.check(&head, &route, &Hanging, at(0)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    assert_eq!(left(at(0)), before, "still under way");
+    drop(future);
+    let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+    assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
+
+    // The same by hand, at the host's own instant.
+    let attempt = match gate.begin(&head, &route, at(60)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    let before = left(at(61));
+    attempt.abandoned(at(61));
+    assert_eq!(left(at(61)), before - 1);
+}
+
 #[test]
 fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
     let service = Service::new();
@@ -975,6 +1041,33 @@ fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
         let body = format!(r#"{{"error":"{message}"{fields}}}"#);
         assert_eq!(String::from_utf8_lossy(refusal.body()), body);
     }
+}
+
+#[test]
+fn the_hosts_own_function_is_called_once_an_answer() {
+    let service = Service::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let errors = ErrorBodies::custom({
+        let calls = Arc::clone(&calls);
+        move |facts, message| {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            let bytes = format!("{} {message} {call}", facts.reason.status()).into();
+            ErrorBody { content_type: "text/plain", bytes }
+        }
+    });
+    let challenge = Challenge::bearer("r").unwrap();
+    let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
+    let gate = builder.errors(errors).build().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
+    for call in 0..2 {
+        let route = Route::new(Access::any_key());
+        let refusal = refused(gate.check_sync(&bearer("luci_"), &route, service.store(), at(0)));
+        let Answer(status, head, body) = answer(&refusal);
+        assert_eq!((status, body), (401, format!("401 Invalid API key {call}")));
+        assert_eq!(head, ["content-type: text/plain", r#"www-authenticate: Bearer realm="r""#]);
+        assert_eq!(refusal.body(), format!("401 Invalid API key {call}").as_bytes());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[test]

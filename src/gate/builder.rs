@@ -70,7 +70,10 @@ impl GateBuilder {
 
     /// Limits how many attempts from one [address](crate::RequestHead::address) may fail.
     /// Then its attempts are answered with 429, also those with a good key, and none is
-    /// looked up. Requests without any credential are no attempts.
+    /// looked up. Requests without any credential are no attempts, and those whose host names
+    /// no address are not counted. An attempt whose client is gone before its key was found
+    /// counts as failed, where the host says so: [`Gate::check`] does, and else it is
+    /// [`PendingLookup::abandoned`](crate::PendingLookup::abandoned).
     ///
     /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
     /// crowding keys out.

@@ -109,6 +109,22 @@ impl Gate {
         self.0.sources.redact(url)
     }
 
+    /// Whether it charges the limits of routes itself.
+    pub fn has_limiter(&self) -> bool {
+        self.0.limiter.is_some()
+    }
+
+    /// Whether it limits failed attempts by address, which only counts where the host's
+    /// [`RequestHead::address`] names one.
+    pub fn limits_failed_attempts(&self) -> bool {
+        self.0.attempts.is_some()
+    }
+
+    /// Whether it leaves credentials of no known kind to the host's own check.
+    pub fn passes_on_unknown(&self) -> bool {
+        self.0.pass_on_unknown
+    }
+
     /// The places in which this gate reads credentials.
     pub fn sources(&self) -> &CredentialSources {
         &self.0.sources
@@ -349,6 +365,13 @@ impl Gate {
             return self.refusal(route, reason, about, Some(decision), now);
         }
         self.refusal(route, reason, about, None, now)
+    }
+
+    /// Counts an attempt whose answer nobody waited for.
+    pub(super) fn abandoned(&self, asked: &Asked, now: Timestamp) {
+        if let (Some(attempts), Some(address)) = (&self.config().attempts, asked.address) {
+            let _refused = attempts.failed(address, now);
+        }
     }
 
     fn refused(

@@ -35,7 +35,7 @@
 //! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
 //! let router: Router =
-//!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)));
+//!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));
 //! # let _ = router; Ok(()) }
 //! ```
 //!
@@ -58,6 +58,7 @@
 //!   [`PassedOn`], for the host's own check.
 //!
 //! # Among other layers
+//! - What would silently not be done is refused when the layer is made, with a [`LayerError`].
 //!
 //! Outermost first. Whatever is to be on refusals too has to stand outside, and what logs has to
 //! stand inside of what hides.
@@ -146,6 +147,7 @@ mod service;
 mod trace;
 mod true_preflights;
 
+mod layer_error;
 pub use answer::http_response;
 pub use body::ResponseBody;
 #[cfg(feature = "axum")]
@@ -163,4 +165,5 @@ pub use true_preflights::{RestoreMethod, TruePreflights, TruePreflightsLayer};
 /// The README's wirings, compiled.
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
+pub use layer_error::LayerError;
 struct Readme;

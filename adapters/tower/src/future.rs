@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     PassedOn, ResponseBody,
-    answer::{Answers, insert_headers},
+    answer::{Answers, insert_headers, tell_limit},
     decide::{Deciding, recheck},
     head::{mark_sensitive, redact_query},
     keys::Shared,
@@ -195,6 +195,6 @@ impl<S, F, B, R, K> fmt::Debug for ResponseFuture<S, F, B, R, K> {
 
 /// The inner service's answer, with what the gate says of the caller's limit.
 fn with_headers<R>(mut response: Response<R>, admission: &Admission) -> Response<ResponseBody<R>> {
-    insert_headers(response.headers_mut(), admission.headers());
+    tell_limit(&mut response, admission);
     response.map(ResponseBody::served)
 }

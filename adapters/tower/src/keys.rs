@@ -194,7 +194,8 @@ impl<K> ApiKeys<K> {
     ///
     /// Without this they are replaced, as [`Gate::redact`] does, before the request goes on,
     /// since URLs end up in logs. A credential that is passed on to the host's own check is
-    /// left in any case.
+    /// left in any case. Where another layer inside of this one reads the same key out of the
+    /// query, this one has to keep it, and the innermost takes it out.
     pub fn keep_query(self) -> Self {
         self.with(|shared| Shared { redact_query: false, ..shared })
     }

@@ -200,7 +200,6 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { redact_query: false, ..shared })
     }
 
-    /// Answers refused gRPC requests as gRPC clients understand it: a trailers-only response
     /// Says that the inner service refuses what it cannot check, where the gate
     /// [leaves unknown credentials](keyward::GateBuilder::pass_on_unknown) to the host:
     /// **they reach it unchecked**, marked as [`PassedOn`](crate::PassedOn).
@@ -228,6 +227,7 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { cache_control, ..shared })
     }
 
+    /// Answers refused gRPC requests as gRPC clients understand it: a trailers-only response
     /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
     /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
     /// its headers are metadata.
@@ -288,12 +288,12 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// })
     /// # }
     /// ```
-    pub fn require_by(
     ///
     /// # Errors
     ///
     /// [`LayerError`], as [`ApiKeys::require`]. Only that there is somebody to charge a route's
     /// limits is not known yet: without, a request to it is answered with 503.
+    pub fn require_by(
         &self,
         route: impl Fn(&Parts) -> Route + Send + Sync + 'static,
     ) -> Result<ApiKeyLayer<K>, LayerError> {
@@ -309,7 +309,6 @@ impl<K> Shared<K> {
         Head { head: parts.into(), address }
     }
 
-    fn duplicate(&self) -> Self {
     /// What the answer is to say to caches, if the inner service says nothing.
     pub(crate) fn cache_control(&self, parts: &Parts) -> Option<HeaderValue> {
         let is_kept = matches!(parts.method, Method::GET | Method::HEAD);
@@ -336,6 +335,7 @@ impl<K> Shared<K> {
         Ok(())
     }
 
+    fn duplicate(&self) -> Self {
         Self {
             gate: self.gate.clone(),
             store: Arc::clone(&self.store),
@@ -345,8 +345,8 @@ impl<K> Shared<K> {
             limiter: self.limiter.clone(),
             address: self.address.clone(),
             preflights: self.preflights.clone(),
-            ..*self
             cache_control: self.cache_control.clone(),
+            ..*self
         }
     }
 }

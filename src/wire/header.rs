@@ -97,12 +97,12 @@ const fn eight_digits(number: u64) -> u64 {
     if number == 0 {
         return 0;
     }
-    let halves = number / 10_000 | (number % 10_000) << 32;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
     // 10,486 / 2^20 is 1 / 100, exactly enough below 10,000; so is 103 / 2^10 for 1 / 10 below 100.
     let hundreds = (halves * 10_486) >> 20 & 0x0000_007f_0000_007f;
-    let quarters = hundreds | (halves - 100 * hundreds) << 16;
+    let quarters = hundreds | ((halves - 100 * hundreds) << 16);
     let tens = (quarters * 103) >> 10 & 0x000f_000f_000f_000f;
-    tens | (quarters - 10 * tens) << 8
+    tens | ((quarters - 10 * tens) << 8)
 }
 
 impl PartialEq for Value<'_> {

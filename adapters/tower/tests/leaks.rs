@@ -90,7 +90,7 @@ fn spans_and_events_inside_of_the_layer_hold_no_key() {
             };
             for keys in [world.keys(), world.keys().recheck()] {
                 for layer in [
-                    keys.require(limited(Access::any_key(), 2)).unwrap(),
+                    keys.require_by(|_| limited(Access::any_key(), 2)).unwrap(),
                     keys.require(Access::scope(READ)).unwrap(),
                 ] {
                     for key in [&public, &secret] {

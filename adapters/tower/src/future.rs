@@ -8,14 +8,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL, request::Parts};
 use keyward::{Admission, KeyStore, Outcome, PendingRecheck, Refusal, Route, StoreFuture};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
     PassedOn, ResponseBody,
-    answer::{Answers, insert_headers},
+    answer::{Answers, insert_headers, tell_limit},
     decide::{Deciding, recheck},
     head::{mark_sensitive, redact_query},
     keys::Shared,
@@ -30,6 +30,8 @@ pin_project! {
         shared: Arc<Shared<K>>,
         route: Route,
         answers: Answers,
+        // What the answer says to caches, unless the inner service does.
+        cache_control: Option<HeaderValue>,
         #[pin]
         state: State<S, F, B, R>,
     }
@@ -71,12 +73,13 @@ impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
         shared: Arc<Shared<K>>,
         route: Route,
         answers: Answers,
+        cache_control: Option<HeaderValue>,
         deciding: Deciding,
         service: S,
         request: (Parts, B),
     ) -> Self {
         let state = State::Deciding { deciding, service, request: Some(request) };
-        Self { shared, route, answers, state }
+        Self { shared, route, answers, cache_control, state }
     }
 
     /// A request that is answered already.
@@ -86,7 +89,8 @@ impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
         answers: Answers,
         response: Response<ResponseBody<R>>,
     ) -> Self {
-        Self { shared, route, answers, state: State::Answered { response: Some(response) } }
+        let state = State::Answered { response: Some(response) };
+        Self { shared, route, answers, cache_control: None, state }
     }
 }
 
@@ -131,7 +135,10 @@ where
                     State::Serving { serving, admitted }
                 }
                 StateProjection::Serving { serving, admitted } => {
-                    let response = ready!(serving.poll(context))?;
+                    let mut response = ready!(serving.poll(context))?;
+                    if let Some(value) = this.cache_control.take() {
+                        tell_caches(response.headers_mut(), value);
+                    }
                     match admitted.take() {
                         None => {
                             State::Answered { response: Some(response.map(ResponseBody::served)) }
@@ -195,6 +202,13 @@ impl<S, F, B, R, K> fmt::Debug for ResponseFuture<S, F, B, R, K> {
 
 /// The inner service's answer, with what the gate says of the caller's limit.
 fn with_headers<R>(mut response: Response<R>, admission: &Admission) -> Response<ResponseBody<R>> {
-    insert_headers(response.headers_mut(), admission.headers());
+    tell_limit(&mut response, admission);
     response.map(ResponseBody::served)
+}
+
+/// What the inner service says to caches itself stands.
+fn tell_caches(headers: &mut HeaderMap, value: HeaderValue) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        let _full = headers.try_insert(CACHE_CONTROL, value);
+    }
 }

@@ -68,7 +68,9 @@ where
                 Deciding::new(&shared, step)
             }
         };
-        ResponseFuture::deciding(shared, route, answers, deciding, service, (parts, body))
+        let cache_control = shared.cache_control(&parts);
+        let request = (parts, body);
+        ResponseFuture::deciding(shared, route, answers, cache_control, deciding, service, request)
     }
 }
 

@@ -127,10 +127,10 @@ impl KeyRegistry for Broken {
         }
         if self.fault == Fault::RefusedInsertHoldsHashes {
             let mut refused = self.refused.lock().unwrap();
-            if hashes.iter().any(|hash| refused.contains(hash)) {
-                return Err(InsertError::DuplicateSecret);
-            }
-            let inserted = self.store.insert_sync(record);
+            let inserted = match hashes.iter().any(|hash| refused.contains(hash)) {
+                true => Err(InsertError::DuplicateSecret),
+                false => self.store.insert_sync(record),
+            };
             if inserted.is_err() {
                 refused.extend(hashes);
             }

@@ -252,6 +252,10 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// The layer of a route that requires this: an [`Access`](keyward::Access), or a [`Route`]
     /// with limits.
     ///
+    /// axum's `route_layer` wraps only the methods that were added before it: in
+    /// `get(a).route_layer(keys.require(x)?).post(b)` the `POST` is **open**. One route for each
+    /// requirement, as the README shows, leaves nothing out and wraps nothing twice.
+    ///
     /// The inner service is made ready before the request is decided, so a limit on concurrency
     /// belongs outside this layer; inside, requests that will be refused hold its permits too.
     ///

@@ -95,7 +95,12 @@
 //! where
 //!     M: MakeRequestId + Clone + Send + Sync + 'static,
 //! {
-//!     let cors = CorsLayer::new().allow_origin(Any).expose_headers([RETRY_AFTER]);
+//!     // Browsers send a bearer key only if it is named: `Any` does not cover `Authorization`.
+//!     // What a script is to read of an answer has to be named too.
+//!     let cors = CorsLayer::new()
+//!         .allow_origin(Any)
+//!         .allow_headers([AUTHORIZATION])
+//!         .expose_headers([RETRY_AFTER]);
 //!     routes.layer(
 //!         ServiceBuilder::new()
 //!             .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))

@@ -27,6 +27,15 @@ pub(crate) fn refused(refusal: &Refusal) {
     }
 }
 
+/// Tells of a mistake in how the service is put together.
+#[cfg(all(feature = "tracing", feature = "axum"))]
+pub(crate) fn misconfigured(error: &dyn std::error::Error) {
+    tracing::error!(%error, "cannot decide");
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "axum"))]
+pub(crate) const fn misconfigured(_: &dyn std::error::Error) {}
+
 #[cfg(not(feature = "tracing"))]
 pub(crate) const fn decided(_: &Outcome) {}
 

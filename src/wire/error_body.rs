@@ -403,7 +403,10 @@ pub enum ErrorTextError {
         reason: PublicReason,
     },
     /// A placeholder or a field has nothing to be filled with for this reason.
-    #[error("the text for {reason:?} asks for what there is not for this reason")]
+    #[error(
+        "the text for {reason:?} asks for what this reason has not: a time to retry belongs to \
+         throttling, a scope to a missing one"
+    )]
     Unfilled {
         /// The reason whose text it is.
         reason: PublicReason,

@@ -338,7 +338,10 @@ pub enum SourceError {
         kind: Kind,
     },
     /// Keys of this kind could stand in a query, though they are not declared publishable.
-    #[error("keys of kind {kind} are not publishable, so no query can hold one")]
+    #[error(
+        "keys of kind {kind} are not publishable, so no query can hold one: limit the source to \
+         kinds that are"
+    )]
     NotPublishable {
         /// The kind.
         kind: Kind,

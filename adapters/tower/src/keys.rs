@@ -11,6 +11,7 @@ use crate::{
     head::{ClientAddress, Head},
     remote::RemoteLimiter,
     route::Routing,
+    trace,
 };
 
 /// How a service checks API keys: a gate, a store, a clock, and what is particular to HTTP
@@ -146,7 +147,8 @@ impl<K> ApiKeys<K> {
     /// [limits them](keyward::GateBuilder::failed_attempts): the peer's address, say, that the
     /// server put in the request's extensions. Such a gate has no layer without this
     /// ([`LayerError::NoClientAddress`]); the attempts of a request for which it names none are
-    /// not counted.
+    /// not counted, of which the feature `tracing` warns. axum knows the peer only if it serves
+    /// `router.into_make_service_with_connect_info::<SocketAddr>()`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -310,6 +312,9 @@ impl<K> Shared<K> {
     /// The head as the gate reads it.
     pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
         let address = self.address.as_ref().and_then(|address| address.of(parts));
+        if self.address.is_some() && address.is_none() {
+            trace::no_address();
+        }
         Head { head: parts.into(), address }
     }
 

@@ -53,8 +53,8 @@ pub(crate) fn insert_headers<'h>(
 }
 
 /// Tells of the limit of an admitted request in its answer, unless a layer inside of this one
-/// has told of one that is as tight.
-pub(crate) fn tell_limit<B>(response: &mut Response<B>, admission: &Admission) {
+/// has told of one that is as tight. `inside` of another layer, that one is told too.
+pub(crate) fn tell_limit<B>(response: &mut Response<B>, admission: &Admission, inside: bool) {
     let Some(decision) = admission.decision() else { return };
     if let Some(Told(inner)) = response.extensions().get() {
         if !is_tighter(decision, inner) {
@@ -66,7 +66,9 @@ pub(crate) fn tell_limit<B>(response: &mut Response<B>, admission: &Admission) {
         }
     }
     insert_headers(response.headers_mut(), admission.headers());
-    response.extensions_mut().insert(Told(*decision));
+    if inside {
+        response.extensions_mut().insert(Told(*decision));
+    }
 }
 
 /// Of which limit the headers of an answer tell, for layers outside of the one that wrote them.
@@ -81,6 +83,12 @@ const RATE_HEADERS: [&str; 5] = [
     "x-ratelimit-reset",
     "ratelimit-policy",
     "ratelimit",
+];
+
+static KNOWN: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
 ];
 
 /// Which of two limits to tell of, as the limiter has it for several windows: the one that
@@ -108,8 +116,13 @@ fn respond(refusal: &Refusal, fill: impl FnOnce(&mut Response<Bytes>)) -> Respon
 /// A header of a gate for `http`. The gate promises names in lower case and values in
 /// printable ASCII, so nothing is lost here.
 fn header(header: ResponseHeader<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_bytes(header.name().as_bytes()).ok()?;
-    Some((name, HeaderValue::from_str(header.value()).ok()?))
+    // Those on every answer are not read anew each time.
+    let known = KNOWN.iter().find(|known| known.as_str() == header.name()).cloned();
+    let name = match known {
+        Some(name) => name,
+        None => HeaderName::from_bytes(header.name().as_bytes()).ok()?,
+    };
+    Some((name, HeaderValue::from_bytes(header.value_bytes()).ok()?))
 }
 
 fn status(refusal: &Refusal) -> StatusCode {

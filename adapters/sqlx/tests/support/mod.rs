@@ -1,0 +1,92 @@
+//! What the tests share: a runtime, files, keys.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use keyward::{
+    Grace, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord, Lookup, PlaintextKey,
+    Secret, SysRng, Timestamp, Verifier, testing::BlockOn,
+};
+use keyward_sqlx::SqliteStore;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::runtime::Runtime;
+
+/// Runs futures on one runtime with several threads for the whole test program.
+pub struct OnTokio;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+impl BlockOn for OnTokio {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        RUNTIME.block_on(future)
+    }
+}
+
+/// A directory that is removed when the test is over.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("keyward-sqlx-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.0.join("keys.db")
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A store in a file of its own, with several connections.
+pub async fn sqlite_store(dir: &TempDir) -> SqliteStore {
+    let options = SqliteStore::options(dir.file());
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    let store = SqliteStore::new(pool);
+    store.migrate().await.unwrap();
+    store
+}
+
+pub const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+pub const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+
+pub fn secret(at: Timestamp) -> (Secret, PlaintextKey) {
+    let key = FORMAT.mint(&mut SysRng).unwrap();
+    (Secret::of(&key, &KeyHasher::sha256(), at), key)
+}
+
+/// A new key of an owner, created then.
+pub fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+    let (secret, key) = secret(at);
+    let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap());
+    (KeyRecord::issue(KeyId::random(&mut SysRng).unwrap(), draft, secret, at).unwrap(), key)
+}
+
+pub fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+    let (secret, key) = secret(at);
+    (record.rotate(secret, Grace::DAY, at).unwrap(), key)
+}
+
+pub fn lookup(key: &PlaintextKey) -> Lookup {
+    Verifier::new(KeyHasher::sha256())
+        .lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap())
+}

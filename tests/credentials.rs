@@ -241,6 +241,21 @@ fn secrets_are_redacted_and_nothing_else() {
     ] {
         assert_eq!(redact_query(url, &["api_key", "token"]), expected, "{url}");
     }
+    // Names that hold what parts or encodes names elsewhere: whoever asks for one by its exact
+    // text finds it redacted.
+    for (name, url, expected) in [
+        ("a;b", "/p?a;b=S&c", "/p?a;b=REDACTED&c"),
+        ("a?b", "/p?x&a?b=S", "/p?x&a?b=REDACTED"),
+        ("a=b", "/p?a%3Db=S", "/p?a%3Db=REDACTED"),
+        ("a&b", "/p?a%26b=S", "/p?a%26b=REDACTED"),
+        (" a ", "/p? a =S", "/p? a =REDACTED"),
+        (" a ", "/p?%20a%20=S", "/p?%20a%20=REDACTED"),
+        ("%41", "/p?%41=S", "/p?%41=REDACTED"),
+    ] {
+        assert_eq!(redact_query(url, &[name]), expected, "{name:?}");
+        let sources = CredentialSources::from(CredentialSource::query(name));
+        assert_eq!(sources.redact(url), expected, "{name:?}");
+    }
     for kept in ["", "/a", "/a?", "/a?x=api_key", "/api_key=x", "/a?api_key", "/a?my_api_key=x"] {
         assert!(matches!(redact_query(kept, &["api_key"]), Cow::Borrowed(url) if url == kept));
     }

@@ -885,8 +885,13 @@ fn brute_force_from_one_address_is_throttled() {
         gate.check_sync(&head, &datasets(), service.store(), now)
     };
     let unknown = format!("luci_{}", "0".repeat(64));
-    // No credential, contradicting ones, somebody else's and good ones are no failed attempts.
+    let ended = service.key(LUCI);
+    service.revoke(ended.record.id());
+    // No credential, contradicting ones, somebody else's, good ones and those that were good once
+    // are no failed attempts.
     for _ in 0..10 {
+        let once_good = bearer(ended.key.expose());
+        assert_eq!(refused(check(once_good, Some(attacker), at(0))).status(), 401);
         assert_eq!(refused(check(PlainHead::new(), Some(attacker), at(0))).status(), 401);
         let twice = bearer("a").with_header("authorization", "Bearer b");
         assert_eq!(refused(check(twice, Some(attacker), at(0))).status(), 400);

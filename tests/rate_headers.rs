@@ -68,6 +68,28 @@ fn retry_after_is_rounded_up_and_at_least_one() {
     }
 }
 
+/// A limiter of the host's can have written anything into the public fields.
+#[test]
+fn the_longest_wait_is_written_and_not_wrapped() {
+    let now = at(1_700_000_000_123);
+    let mut refused = Decision::refused_elsewhere(quota(100, 60_000), 0, now, now);
+    let style = RateHeaders::x_ratelimit_delta().with_draft_09("p").unwrap();
+    for (wait, secs, in_draft) in [
+        (Duration::MAX, u64::MAX, 999_999_999_999_999),
+        (Duration::from_secs(u64::MAX), u64::MAX, 999_999_999_999_999),
+        (Duration::new(999_999_999_999_999, 1), 1_000_000_000_000_000, 999_999_999_999_999),
+        (Duration::new(999_999_999_999_998, 1), 999_999_999_999_999, 999_999_999_999_999),
+        (Duration::from_secs(999_999_999_999_998), 999_999_999_999_998, 999_999_999_999_998),
+    ] {
+        refused.retry_after = Some(wait);
+        let headers = render(style, &refused, now);
+        assert_eq!(number(&headers, "retry-after"), secs, "{wait:?}");
+        assert_eq!(number(&headers, "x-ratelimit-reset"), secs, "{wait:?}");
+        // RFC 9651 §3.3.1: an integer has at most 15 digits.
+        assert_eq!(item(&headers["ratelimit"]).1["t"], in_draft, "{wait:?}");
+    }
+}
+
 #[test]
 fn an_admission_has_no_retry_time() {
     let admitted = Decision::admitted_elsewhere(quota(100, 60_000), 99, at(61_001));

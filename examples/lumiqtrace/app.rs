@@ -4,25 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::StatusCode,
     middleware::from_fn,
     routing::{delete, get, post},
 };
 use keyward::{
-    Clock, DynKeyRegistry, Grace, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyName,
-    OwnerId, PlaintextKey, SysRng, Verifier,
+    Access, Clock, DynKeyRegistry, Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyName, OwnerId,
+    PlaintextKey, SysRng,
 };
-use keyward_examples::log_requests;
+use keyward_examples::{Failure, SessionTokens, log_requests};
+use keyward_tower::ApiKeys;
 
 use crate::{
-    errors::Failure,
     events::{self, EventLog},
     ingest, keys,
-    sessions::{self, Accounts, OrganizationId, Sessions},
+    sessions::{self, Accounts, OrganizationId},
 };
 
 /// `lqt_` and 64 hexadecimal characters.
 pub(crate) const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+
+/// The most bytes that a request's body can have.
+pub(crate) const MAX_BODY: usize = 1 << 20;
 
 const EMAIL: &str = "dev@lumiqtrace.example";
 const PROJECT: OwnerId = OwnerId::from_static("proj_abc123");
@@ -34,14 +36,13 @@ const FOREIGN_ORGANIZATION: OrganizationId = OrganizationId("org_other");
 
 /// Everything that the handlers share.
 pub(crate) struct App {
-    pub(crate) formats: KeyFormats,
-    pub(crate) verifier: Verifier,
+    pub(crate) ingest_keys: ApiKeys<Arc<dyn DynKeyRegistry>>,
     /// Boxed, so that a test can put in a store that fails.
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
     pub(crate) grace: Grace,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) accounts: Accounts,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: SessionTokens,
     pub(crate) events: EventLog,
 }
 
@@ -69,15 +70,14 @@ impl App {
         accounts.add_project(PROJECT, ORGANIZATION);
         accounts.add_project(SISTER_PROJECT, ORGANIZATION);
         accounts.add_project(FOREIGN_PROJECT, FOREIGN_ORGANIZATION);
-        let hasher = KeyHasher::sha256();
+        let issuer = Issuer::new(registry, INGEST, KeyHasher::sha256());
         let app = Self {
-            formats: KeyFormats::from(INGEST),
-            verifier: Verifier::new(hasher.clone()),
-            issuer: Issuer::new(registry, INGEST, hasher),
+            ingest_keys: ingest::keys(&issuer, Arc::clone(&clock))?,
+            issuer,
             grace,
             clock,
             accounts,
-            sessions: Sessions::with_random_secret(session)?,
+            sessions: SessionTokens::with_random_secret(session)?,
             events: EventLog::default(),
         };
         let draft = KeyDraft::new(PROJECT, KeyName::from_static("demo ingest"));
@@ -101,17 +101,16 @@ impl App {
 
 /// The routes. What is not here is answered in JSON too.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let ingest_keys = app.ingest_keys.require(Access::kinds([INGEST.kind()]));
     Router::new()
-        .route("/v1/ingest", post(ingest::ingest))
+        .route("/v1/ingest", post(ingest::ingest).route_layer(ingest_keys))
         .route("/v1/auth/login", post(sessions::login))
         .route("/v1/events", get(events::list))
         .route("/v1/projects/{id}/keys", get(keys::list).post(keys::create))
         .route("/v1/projects/{id}/keys/{key}", delete(keys::revoke))
         .route("/v1/projects/{id}/keys/{key}/rotate", post(keys::rotate))
-        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "No such route"))
-        .method_not_allowed_fallback(async || {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
-        })
+        .fallback(async || Failure::no_such_route())
+        .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(from_fn(log_requests))
         .with_state(app)
 }

@@ -13,7 +13,9 @@ use keyward::OwnerId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{app::App, errors::Failure, sessions::Session};
+use keyward_examples::Failure;
+
+use crate::{app::App, sessions::Session};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,81 +1,59 @@
 //! `POST /v1/ingest`: events, under an ingest key in `x-api-key`.
 
-use std::{fmt, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequestParts, State},
+    extract::State,
     http::{
-        HeaderMap, HeaderName, StatusCode,
+        HeaderMap, StatusCode,
         header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
-        request::Parts,
     },
 };
-use keyward::{Access, Caller, KeyStore, VerifyError};
-use keyward_examples::{Challenge, Conflict, single_value};
+use keyward::{Challenge, Clock, CredentialSource, DynKeyRegistry, ErrorBodies, Gate, Issuer};
+use keyward_examples::{Failure, read_body};
+use keyward_tower::{ApiKeys, Caller};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{App, INGEST},
-    errors::{Failure, read},
+    app::{App, INGEST, MAX_BODY},
     ndjson,
 };
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const CHALLENGE: Challenge = Challenge::api_key(r#"ApiKey realm="lumiqtrace", header="x-api-key""#);
+/// How long the store may take to find a key.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Stores the events under the key's project. `caller` stands first, so that nothing of
-/// the body is read before the key is verified.
+/// Everything that this service says about its keys: where they stand, what a 401 asks for,
+/// and the one answer to every key that is not good, whatever the reason.
+pub(crate) fn keys(
+    issuer: &Issuer<Arc<dyn DynKeyRegistry>>,
+    clock: Arc<dyn Clock>,
+) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
+    let gate = Gate::builder(INGEST, issuer.verifier(), CredentialSource::header("x-api-key"))
+        .challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
+        .errors(ErrorBodies::flat().unauthenticated("Invalid API key"))
+        .build()?;
+    let store = Arc::clone(issuer.registry());
+    Ok(ApiKeys::new(gate, store, clock).deadline(PATIENCE, tokio::time::sleep))
+}
+
+/// Stores the events under the key's project. Nobody comes here without a key that was found
+/// good, so nothing of the body is read before.
 pub(crate) async fn ingest(
-    IngestCaller(caller): IngestCaller,
+    caller: Caller,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     check_media_type(&headers)?;
-    let body = read(body).await?;
+    let body = read_body(body, MAX_BODY).await?;
     let project = caller.owner_id();
     let events =
         ndjson::parse(&body, project).map_err(|error| Failure::bad_request(error.to_string()))?;
     let accepted = events.len();
     app.events.append(project, events);
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": accepted }))))
-}
-
-/// The key that a request was sent with, verified and entitled to ingest.
-pub(crate) struct IngestCaller(Caller);
-
-impl FromRequestParts<Arc<App>> for IngestCaller {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
-        let token = single_value(&parts.headers, &API_KEY)
-            .map_err(|Conflict| conflict())?
-            .ok_or_else(|| refused(&"no key was sent"))?;
-        let presented = app.formats.parse(token).map_err(|error| refused(&error))?;
-        let lookup = app.verifier.lookup(&presented);
-        let found = app.issuer.registry().find(&lookup).await;
-        let found = found.map_err(|error| Failure::unavailable(&error))?;
-        let verified = app.verifier.verify(&lookup, found, app.clock.now()).map_err(unverified)?;
-        let caller = verified.authorize(&Access::kinds([INGEST.kind()]));
-        Ok(Self(caller.map_err(|error| refused(&error))?))
-    }
-}
-
-/// The one answer to every key that is not good, whatever the reason.
-fn refused(reason: &dyn fmt::Display) -> Failure {
-    Failure::new(StatusCode::UNAUTHORIZED, "Invalid API key")
-        .with_challenge(CHALLENGE)
-        .with_note(format!("key refused: {reason}"))
-}
-
-fn unverified(error: VerifyError) -> Failure {
-    if error.status() == 401 { refused(&error) } else { Failure::unavailable(&error) }
-}
-
-fn conflict() -> Failure {
-    Failure::bad_request("x-api-key was sent twice with different values").with_challenge(CHALLENGE)
 }
 
 /// A body without a stated type counts as NDJSON (RFC 9110 §8.3 lets a recipient assume

@@ -13,12 +13,12 @@ use keyward::{
     SysRng, Timestamp,
 };
 
+use keyward_examples::{Failure, read_body};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{App, INGEST},
-    errors::{Failure, read},
+    app::{App, INGEST, MAX_BODY},
     sessions::Session,
 };
 
@@ -59,7 +59,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Minted, Failure> {
     let project = session.project(&app, &path.map_err(unreadable)?)?;
-    let name = key_name(&read(body).await?)?;
+    let name = key_name(&read_body(body, MAX_BODY).await?)?;
     let now = app.clock.now();
     let issuer = app.issuer.within(project.clone());
     let draft = KeyDraft::new(project, name);
@@ -149,16 +149,12 @@ fn key_id(text: &str) -> Result<KeyId, Failure> {
 fn key_name(body: &[u8]) -> Result<KeyName, Failure> {
     let NewKey { name } = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
-            unprocessable(r#"The body must be an object with a string "name""#)
+            Failure::unprocessable(r#"The body must be an object with a string "name""#)
         } else {
             Failure::bad_request("The body is not JSON")
         }
     })?;
-    KeyName::new(&name).map_err(|error| unprocessable(error.to_string()))
-}
-
-fn unprocessable(message: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
-    Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+    KeyName::new(&name).map_err(|error| Failure::unprocessable(error.to_string()))
 }
 
 fn unreadable(_: PathRejection) -> Failure {

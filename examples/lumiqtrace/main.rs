@@ -28,7 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
-mod errors;
+mod bearer;
 mod events;
 mod ingest;
 mod keys;

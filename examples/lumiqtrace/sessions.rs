@@ -1,36 +1,37 @@
 //! People: `POST /v1/auth/login`, and the sessions that it opens.
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use axum::{
     Json,
     body::Body,
     extract::{FromRequestParts, State},
-    http::{HeaderName, StatusCode, header::CACHE_CONTROL, request::Parts},
+    http::{
+        HeaderName, StatusCode,
+        header::{CACHE_CONTROL, WWW_AUTHENTICATE},
+        request::Parts,
+    },
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use keyward::{OwnerId, Timestamp};
-use keyward_examples::{Challenge, Conflict, bearer_token};
+use keyward::OwnerId;
+use keyward_examples::{Failure, read_body};
 use rand::{
     TryRng,
     rngs::{SysError, SysRng},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    app::App,
-    errors::{Failure, read},
+    app::{App, MAX_BODY},
+    bearer::{Conflict, bearer_token},
 };
 
 /// Without credentials a challenge names no error (RFC 6750 §3.1).
-const CHALLENGE: Challenge = Challenge::bearer(r#"Bearer realm="lumiqtrace""#);
-const INVALID_TOKEN: Challenge =
-    Challenge::bearer(r#"Bearer realm="lumiqtrace", error="invalid_token""#);
-const INVALID_REQUEST: Challenge =
-    Challenge::bearer(r#"Bearer realm="lumiqtrace", error="invalid_request""#);
+const CHALLENGE: &str = r#"Bearer realm="lumiqtrace""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="lumiqtrace", error="invalid_token""#;
+const INVALID_REQUEST: &str = r#"Bearer realm="lumiqtrace", error="invalid_request""#;
 
 /// Opens a session. Whatever is wrong with a login, the answer is the same: a body that
 /// is no login, an unknown email, a wrong password.
@@ -38,7 +39,7 @@ pub(crate) async fn login(
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Value>), Failure> {
-    let body = read(body).await?;
+    let body = read_body(body, MAX_BODY).await?;
     let login = serde_json::from_slice(&body)
         .map_err(|_| unauthenticated(CHALLENGE, "the body is no login"))?;
     let token = open(&app, &login)?;
@@ -51,7 +52,7 @@ pub(crate) fn open(app: &App, login: &Login<'_>) -> Result<String, Failure> {
         .accounts
         .user(login)
         .ok_or_else(|| unauthenticated(CHALLENGE, "unknown email or wrong password"))?;
-    app.sessions.open(user, app.clock.now()).map_err(|error| Failure::unavailable(&error))
+    app.sessions.open(user.id, app.clock.now()).map_err(|error| Failure::unavailable(&error))
 }
 
 /// An email and a password.
@@ -93,21 +94,21 @@ impl FromRequestParts<Arc<App>> for Session {
         let token = bearer_token(&parts.headers)
             .map_err(|Conflict| {
                 Failure::bad_request("Authorization was sent twice with different values")
-                    .with_challenge(INVALID_REQUEST)
+                    .with_header(WWW_AUTHENTICATE, INVALID_REQUEST)
             })?
             .ok_or_else(|| unauthenticated(CHALLENGE, "no bearer token was sent"))?;
         let user = app
             .sessions
-            .user_id(token, app.clock.now())
+            .user(token, app.clock.now())
             .and_then(|id| app.accounts.users.values().find(|user| user.id == id))
             .ok_or_else(|| unauthenticated(INVALID_TOKEN, "not the token of a session"))?;
         Ok(Self { organization: user.organization })
     }
 }
 
-fn unauthenticated(challenge: Challenge, note: &'static str) -> Failure {
+fn unauthenticated(challenge: &'static str, note: &'static str) -> Failure {
     Failure::new(StatusCode::UNAUTHORIZED, "Not authenticated")
-        .with_challenge(challenge)
+        .with_header(WWW_AUTHENTICATE, challenge)
         .with_note(note)
 }
 
@@ -196,59 +197,5 @@ impl PasswordHash {
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(…)")
-    }
-}
-
-/// Signs and reads session tokens: JWTs under HS256, with a secret of this process.
-pub(crate) struct Sessions {
-    signing: EncodingKey,
-    reading: DecodingKey,
-    validation: Validation,
-    lifetime: Duration,
-}
-
-/// What a session token says. Membership is not in it, but looked up each time, so that
-/// leaving an organization takes effect at once.
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    iat: u64,
-    exp: u64,
-}
-
-impl Sessions {
-    pub(crate) fn with_random_secret(lifetime: Duration) -> Result<Self, SysError> {
-        let mut secret = [0; 32];
-        SysRng.try_fill_bytes(&mut secret)?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // `exp` is judged below by the service's own clock, to the second and without the
-        // minute of leeway that the crate grants.
-        validation.validate_exp = false;
-        Ok(Self {
-            signing: EncodingKey::from_secret(&secret),
-            reading: DecodingKey::from_secret(&secret),
-            validation,
-            lifetime,
-        })
-    }
-
-    fn open(&self, user: &User, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
-        let issued = now.as_unix_secs();
-        let exp = issued.saturating_add(self.lifetime.as_secs());
-        let claims = Claims { sub: user.id.to_owned(), iat: issued, exp };
-        encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
-    }
-
-    /// The id of the user whose session this is, if it is one that we opened and `now` is
-    /// before its end (RFC 7519 §4.1.4).
-    fn user_id(&self, token: &[u8], now: Timestamp) -> Option<String> {
-        let claims = decode::<Claims>(token, &self.reading, &self.validation).ok()?.claims;
-        (now < Timestamp::from_unix_secs(claims.exp)).then_some(claims.sub)
-    }
-}
-
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }

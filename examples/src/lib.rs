@@ -1,18 +1,28 @@
-//! What the runnable services share: settings from the environment, start-up and shutdown,
-//! credentials out of headers, challenges, and a log that never holds a key.
+//! What the runnable services share: settings from the environment, start-up and shutdown, an
+//! admin surface with usage per key, how failures are worded, and a log that never holds a key.
 //!
 //! The services themselves are the `[[example]]`s of this package.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod challenge;
-mod credentials;
+mod admin;
+mod body;
+mod failure;
 mod log;
+mod request_ids;
 mod service;
+mod session_tokens;
 mod settings;
+mod tiers;
+mod usage;
 
-pub use challenge::Challenge;
-pub use credentials::{Conflict, bearer_token, single_value};
+pub use admin::Admin;
+pub use body::{read_body, read_json, too_large_body};
+pub use failure::{Failure, nested_errors};
 pub use log::{LogNote, log_requests};
+pub use request_ids::{RequestIds, identify_requests};
 pub use service::{Arguments, Service};
+pub use session_tokens::SessionTokens;
 pub use settings::{SettingError, Settings, seconds};
+pub use tiers::{ENTERPRISE, HIGHER, STANDARD};
+pub use usage::UsageTable;

@@ -11,13 +11,16 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use keyward::RefusalReason;
+
+use crate::request_ids::X_REQUEST_ID;
 
 /// What a handler has to say in the log about its answer, such as why a key was refused.
 /// It travels in the response's extensions and is not sent.
 #[derive(Clone, Debug)]
 pub struct LogNote(pub Cow<'static, str>);
 
-/// Middleware that logs method, route and status.
+/// Middleware that logs method, route, status and, if the answer has one, its id.
 ///
 /// The route is logged as it was declared and the method only if it is a standard one:
 /// both could hold a key that somebody pasted in the wrong place.
@@ -27,10 +30,16 @@ pub async fn log_requests(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let route = route.as_ref().map_or("(no such route)", MatchedPath::as_str);
     let status = response.status().as_u16();
-    let line = match response.extensions().get::<LogNote>() {
-        None => format!("{method} {route} {status}\n"),
-        Some(LogNote(note)) => format!("{method} {route} {status}: {note}\n"),
+    let id = response.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+    let extensions = response.extensions();
+    let why = match (extensions.get::<LogNote>(), extensions.get::<RefusalReason>()) {
+        (Some(LogNote(note)), _) => format!(": {note}"),
+        // A gate's own, which names no secret.
+        (None, Some(reason)) => format!(": key refused: {reason}"),
+        (None, None) => String::new(),
     };
+    let line = format!("{method} {route} {status}{id}{why}\n");
     // Unlike `eprintln!` this does not panic when nobody reads stderr any more.
     let _unread = io::stderr().write_all(line.as_bytes());
     response

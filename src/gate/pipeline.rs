@@ -87,6 +87,23 @@ impl Gate {
         self.refusal(route, RefusalReason::Host(reason), About::nobody(), None, now)
     }
 
+    /// As [`Gate::refuse`], for somebody whom the host has authenticated and charged itself, such
+    /// as the user of a session beside keys: the answer tells of that limit as it does of a key's.
+    pub fn refuse_charged(
+        &self,
+        route: &Route,
+        reason: PublicReason,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Refusal {
+        self.refusal(route, RefusalReason::Host(reason), About::nobody(), Some(decision), now)
+    }
+
+    /// What answers tell about limits, for a host that has charged somebody itself.
+    pub fn rate_headers(&self) -> RateHeaders {
+        self.0.rate_headers
+    }
+
     /// A URL or request target without the credentials that this gate would read from it, for
     /// a log; see [`redact_query`](crate::redact_query).
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
@@ -324,8 +341,15 @@ impl Gate {
         about: About,
         now: Timestamp,
     ) -> Refusal {
-        // No attempt was made without a credential, and none failed for want of a clock.
-        let counts = reason.status() == 401 && reason.public() != PublicReason::MissingKey;
+        // No attempt was made without a credential, and none failed for want of a clock. Who
+        // holds the secret of a key that has ended is not guessing, and a client that goes on
+        // trying after its key was rotated must not lock out others behind the same address.
+        let guessed = match &reason {
+            RefusalReason::Verify(error) => !is_proved(*error),
+            _ => true,
+        };
+        let counts =
+            guessed && reason.status() == 401 && reason.public() != PublicReason::MissingKey;
         if counts
             && let (Some(attempts), Some(address)) = (&self.config().attempts, address)
             && let Some(decision) = attempts.failed(address, now)

@@ -108,7 +108,7 @@ impl Decision {
     /// the request was allowed.
     pub fn retry_after_secs(&self) -> Option<u64> {
         let wait = self.retry_after?;
-        let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let secs = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         Some(secs.max(1))
     }
 }

@@ -44,6 +44,12 @@ pub(crate) fn redact(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, st
 
 /// Where the value of the first secret parameter begins in what stands between two `&`.
 fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    // First as a server reads it that parts nothing but at `&`, ours among them.
+    if let Some((name, _)) = text.split_once('=')
+        && is_secret(name.as_bytes())
+    {
+        return Some(name.len() + 1);
+    }
     let mut start = 0;
     for piece in text.split_inclusive([';', '?']) {
         if let Some((name, _)) = piece.split_once('=')
@@ -58,8 +64,8 @@ fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
 
 /// Whether a raw name could be read as this one by anybody.
 pub(crate) fn looks_like(raw: &[u8], name: &[u8]) -> bool {
-    let decoded = decode(raw).unwrap_or(Cow::Borrowed(raw));
-    decoded.trim_ascii().eq_ignore_ascii_case(name)
+    let is_like = |text: &[u8]| text.trim_ascii().eq_ignore_ascii_case(name.trim_ascii());
+    is_like(raw) || decode(raw).is_some_and(|decoded| is_like(&decoded))
 }
 
 /// Whether a raw name is this one, to the byte after decoding (RFC 3986 §2.1).

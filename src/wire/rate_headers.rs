@@ -152,7 +152,8 @@ impl Lines {
 
     #[cold]
     fn draft_09_live(&self, policy: &str) -> ResponseHeader<'static> {
-        let value = format!("{};r={};t={}", sf_string(policy), self.remaining, self.reset_in);
+        let reset_in = self.reset_in.min(MAX_SF_INTEGER);
+        let value = format!("{};r={};t={reset_in}", sf_string(policy), self.remaining);
         ResponseHeader::text("ratelimit", value)
     }
 }
@@ -188,6 +189,9 @@ impl Iterator for Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the name of a policy is printable ASCII and spaces, and not empty")]
 pub struct PolicyNameError;
+
+/// The largest integer of RFC 9651 §3.3.1, which is some 30 million years of seconds.
+const MAX_SF_INTEGER: u64 = 999_999_999_999_999;
 
 /// A string of RFC 9651 §3.3.3.
 fn sf_string(text: &str) -> String {

@@ -50,6 +50,12 @@ impl Request {
         self.header("Content-Type", "application/json").body(body.to_string())
     }
 
+    /// What is asked for, with its query.
+    pub(crate) fn target(&self) -> &str {
+        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        str::from_utf8(line).expect("a request line").split(' ').nth(1).expect("a target")
+    }
+
     fn bytes(self) -> Vec<u8> {
         let Self { mut head, body } = self;
         if let Some(body) = &body {

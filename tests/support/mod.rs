@@ -2,7 +2,9 @@
 //! a client would that knows nothing of Rust.
 #![allow(dead_code, reason = "each contract test uses a part of it")]
 
+pub(crate) mod browser;
 pub(crate) mod http;
+pub(crate) mod page;
 pub(crate) mod service;
 
 use std::time::Duration;

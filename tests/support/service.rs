@@ -65,7 +65,7 @@ impl Example {
     /// A command that pipes its output, with no setting of whoever runs the tests.
     pub(crate) fn command(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.executable.get_or_init(|| build(self.name)));
-        for name in ["BIND", "GRACE_SECONDS", "SESSION_SECONDS"] {
+        for name in ["BIND", "GRACE_SECONDS", "SESSION_SECONDS", "TOKEN_SECONDS"] {
             command.env_remove(name);
         }
         command
@@ -153,8 +153,9 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
-        // Both default members, so that features are unified as they were for the tests.
-        .args(["--package=keyward", "--package=keyward-examples", "--example", name])
+        // All default members, so that features are unified as they were for the tests.
+        .args(["--package=keyward", "--package=keyward-tower", "--package=keyward-examples"])
+        .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");

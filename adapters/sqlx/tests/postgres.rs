@@ -15,7 +15,7 @@ use keyward::{
 };
 use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
-use sqlx::{Row as _, migrate::Migrator, postgres::PgPoolOptions};
+use sqlx::{AssertSqlSafe, Row as _, migrate::Migrator, postgres::PgPoolOptions};
 use support::{FORMAT, NOW, OnTokio, TempDir, issue, lookup};
 
 impl SqlStore for PostgresStore {
@@ -33,7 +33,8 @@ impl SqlStore for PostgresStore {
         .execute(&mut *transaction)
         .await?;
         let sql = sql.replace("char10", "chr(10)");
-        let done = sqlx::query(&sql).execute(&mut *transaction).await?.rows_affected();
+        let done =
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
         transaction.commit().await?;
         Ok(done)
     }
@@ -41,7 +42,7 @@ impl SqlStore for PostgresStore {
     async fn dump(&self, table: &str) -> Vec<String> {
         // The transaction that wrote a row, and where it stands, tell of every writing.
         let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
-        sqlx::query_scalar(&rows).fetch_all(self.pool()).await.unwrap()
+        sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
     }
 
     async fn migrate(&self) -> Result<(), MigrateError> {
@@ -203,9 +204,10 @@ fn lookups_and_pages_use_their_indexes() {
             .unwrap();
         let mut plan = async |types: &str, sql: &str, values: &str| {
             let sql = format!("PREPARE p ({types}) AS {sql}");
-            sqlx::raw_sql(&sql).execute(&mut *connection).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
             let explain = format!("EXPLAIN EXECUTE p ({values})");
-            let rows = sqlx::raw_sql(&explain).fetch_all(&mut *connection).await.unwrap();
+            let rows =
+                sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
             sqlx::raw_sql("DEALLOCATE p").execute(&mut *connection).await.unwrap();
             rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
         };

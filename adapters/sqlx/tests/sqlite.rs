@@ -12,7 +12,10 @@ use keyward::{
     Verifier, testing::BlockOn as _,
 };
 use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
-use sqlx::{Connection as _, Row as _, SqlitePool, migrate::Migrator, sqlite::SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
+    sqlite::SqlitePoolOptions,
+};
 use support::{FORMAT, NOW, OnTokio, TempDir, issue, lookup, sqlite_store};
 
 impl SqlStore for SqliteStore {
@@ -22,16 +25,20 @@ impl SqlStore for SqliteStore {
             sqlx::raw_sql(pragma).execute(&mut connection).await?;
         }
         let sql = sql.replace("char10", "char(10)");
-        let done = sqlx::query(&sql).execute(&mut connection).await?.rows_affected();
+        let done = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?.rows_affected();
         connection.close().await?;
         Ok(done)
     }
 
     async fn dump(&self, table: &str) -> Vec<String> {
-        let columns = format!("SELECT group_concat(name, ',') FROM pragma_table_info('{table}')");
-        let columns: String = sqlx::query_scalar(&columns).fetch_one(self.pool()).await.unwrap();
-        let rows = format!("SELECT json_array({columns}) FROM {table} ORDER BY 1");
-        sqlx::query_scalar(&rows).fetch_all(self.pool()).await.unwrap()
+        let columns = format!(
+            "SELECT group_concat('quote(' || name || ')', '||'',''||')
+             FROM pragma_table_info('{table}')"
+        );
+        let columns: String =
+            sqlx::query_scalar(AssertSqlSafe(columns)).fetch_one(self.pool()).await.unwrap();
+        let rows = format!("SELECT {columns} FROM {table} ORDER BY 1");
+        sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
     }
 
     async fn migrate(&self) -> Result<(), MigrateError> {
@@ -157,7 +164,7 @@ fn lookups_and_pages_use_their_indexes() {
         let store = sqlite_store(&dir).await;
         let plan = async |sql: &str| {
             let explain = format!("EXPLAIN QUERY PLAN {sql}");
-            let rows = sqlx::query(&explain).fetch_all(store.pool()).await.unwrap();
+            let rows = sqlx::query(AssertSqlSafe(explain)).fetch_all(store.pool()).await.unwrap();
             rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>()
         };
         let find = plan(SqliteStore::FIND_SQL).await;

@@ -23,11 +23,12 @@ use crate::{PassedOn, head::redacted};
 /// }
 ///
 /// async fn anyone(caller: Option<Caller>) -> String {
-///     caller.map_or_else(|| "a session".to_owned(), |Caller(key)| key.name().to_string())
+///     caller.map_or_else(|| "nobody is proved yet".to_owned(), |Caller(key)| key.name().to_string())
 /// }
 /// ```
 ///
-/// `Option<Caller>` is `None` where a request was [passed on](crate::PassedOn) without a key.
+/// `Option<Caller>` is `None` where a request was [passed on](crate::PassedOn) without a key: then
+/// nothing is proved, and whoever takes it must check the credential for itself.
 #[derive(Clone, Debug)]
 pub struct Caller(pub keyward::Caller);
 

@@ -1,23 +1,73 @@
 //! The head of a request, as the gate reads it and as it goes on.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderName, Uri, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuery};
 use keyward::{Gate, LimitKey, RequestHead};
 
-/// What the gate reads of a request.
+/// The head of an `http` request as keyward reads it, for a host that reads credentials itself:
+/// those that a gate [passed on](crate::PassedOn::credential), or on routes without a layer.
+///
+/// ```
+/// use http::Request;
+/// use keyward::{CredentialSource, CredentialSources};
+/// use keyward_tower::HttpHead;
+///
+/// let request = Request::builder().header("authorization", "Bearer abc").body(())?;
+/// let bearer = CredentialSources::from(CredentialSource::bearer());
+/// let head = HttpHead::from(&request);
+/// assert_eq!(bearer.extract(&head)?.unwrap().token(), b"abc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Its `Debug` shows nothing of the request.
+#[derive(Clone, Copy)]
+pub struct HttpHead<'r> {
+    headers: &'r HeaderMap,
+    uri: &'r Uri,
+}
+
+impl<'r> From<&'r Parts> for HttpHead<'r> {
+    fn from(parts: &'r Parts) -> Self {
+        Self { headers: &parts.headers, uri: &parts.uri }
+    }
+}
+
+impl<'r, B> From<&'r Request<B>> for HttpHead<'r> {
+    fn from(request: &'r Request<B>) -> Self {
+        Self { headers: request.headers(), uri: request.uri() }
+    }
+}
+
+impl RequestHead for HttpHead<'_> {
+    fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+        self.headers.get_all(name).iter().map(|value| value.as_bytes())
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.uri.query().map(str::as_bytes)
+    }
+}
+
+impl fmt::Debug for HttpHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpHead").finish_non_exhaustive()
+    }
+}
+
+/// What the gate reads of a request, and on whom it counts failures.
 pub(crate) struct Head<'p> {
-    pub(crate) parts: &'p Parts,
+    pub(crate) head: HttpHead<'p>,
     pub(crate) address: Option<LimitKey>,
 }
 
 impl RequestHead for Head<'_> {
     fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-        self.parts.headers.get_all(name).iter().map(|value| value.as_bytes())
+        self.head.header(name)
     }
 
     fn query(&self) -> Option<&[u8]> {
-        self.parts.uri.query().map(str::as_bytes)
+        self.head.query()
     }
 
     fn address(&self) -> Option<LimitKey> {

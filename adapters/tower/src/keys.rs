@@ -196,6 +196,14 @@ impl<K> ApiKeys<K> {
 impl<K: KeyStore + 'static> ApiKeys<K> {
     /// The layer of a route that requires this: an [`Access`](keyward::Access), or a [`Route`]
     /// with limits.
+    ///
+    /// Where the gate passes credentials on that are no keys (`GateBuilder::pass_on_unknown`),
+    /// they reach the inner service **unchecked**, with [`PassedOn`](crate::PassedOn): a handler
+    /// that takes no `Caller` then serves anybody, so something of the host's own must stand
+    /// between that refuses what it cannot check.
+    ///
+    /// The inner service is made ready before the request is decided, so a limit on concurrency
+    /// belongs outside this layer; inside, requests that will be refused hold its permits too.
     pub fn require(&self, route: impl Into<Route>) -> ApiKeyLayer<K> {
         ApiKeyLayer::new(Arc::clone(&self.shared), Routing::fixed(route.into()))
     }
@@ -231,7 +239,7 @@ impl<K> Shared<K> {
     /// The head as the gate reads it.
     pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
         let address = self.address.as_ref().and_then(|address| address.of(parts));
-        Head { parts, address }
+        Head { head: parts.into(), address }
     }
 
     fn duplicate(&self) -> Self {

@@ -152,6 +152,7 @@ pub use body::ResponseBody;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use extract::{Caller, CallerRejection};
 pub use future::ResponseFuture;
+pub use head::HttpHead;
 pub use keys::ApiKeys;
 pub use layer::ApiKeyLayer;
 pub use passed_on::PassedOn;

@@ -3,10 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
-use keyward::{Clock, Gate, PublicReason, Route};
+use http::{HeaderMap, Response};
+use keyward::{Clock, Credential, Decision, Gate, PublicReason, Route};
 
-use crate::answer::Answers;
+use crate::{
+    HttpHead,
+    answer::{Answers, insert_headers},
+};
 
 /// Stands in the extensions of a request that went on without a caller: its credential is of
 /// no known kind and the gate was told to
@@ -19,18 +22,22 @@ use crate::answer::Answers;
 /// ```
 /// use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 /// use keyward::PublicReason;
-/// use keyward_tower::PassedOn;
+/// use keyward_tower::{HttpHead, PassedOn};
 ///
-/// # fn is_session<B>(_: &axum::http::Request<B>) -> bool { false }
+/// # fn is_session(_: &[u8]) -> bool { false }
 /// async fn sessions(request: Request, next: Next) -> Response {
-///     match request.extensions().get::<PassedOn>() {
-///         Some(passed) if !is_session(&request) => {
-///             passed.refuse(PublicReason::InvalidKey).map(Body::from)
+///     if let Some(passed) = request.extensions().get::<PassedOn>() {
+///         let head = HttpHead::from(&request);
+///         if !passed.credential(&head).is_some_and(|jwt| is_session(jwt.token())) {
+///             return passed.refuse(PublicReason::InvalidKey).map(Body::from);
 ///         }
-///         _ => next.run(request).await,
 ///     }
+///     next.run(request).await
 /// }
 /// ```
+///
+/// Its limits are the host's to charge, and [`PassedOn::refuse_charged`] and
+/// [`PassedOn::rate_headers`] tell of them as of those of keys.
 #[derive(Clone)]
 pub struct PassedOn {
     pub(crate) gate: Gate,
@@ -45,10 +52,32 @@ impl PassedOn {
         &self.route
     }
 
+    /// The credential that was passed on, out of the request that carries it. A preflight has
+    /// none.
+    pub fn credential<'h>(&'h self, head: &'h HttpHead<'_>) -> Option<Credential<'h>> {
+        // What contradicts itself or cannot be read was refused and not passed on.
+        self.gate.sources().extract(head).ok().flatten()
+    }
+
     /// The answer to a request that the host's own check found not to be good, in the gate's
     /// words and with its challenges. The gate's audit is told.
     pub fn refuse(&self, reason: PublicReason) -> Response<Bytes> {
         self.answers.refusal(&self.gate.refuse(&self.route, reason, self.clock.now()))
+    }
+
+    /// As [`PassedOn::refuse`], after the host has authenticated and charged somebody itself: the
+    /// answer has the headers of that limit too, and a 429 the time to wait.
+    pub fn refuse_charged(&self, reason: PublicReason, decision: Decision) -> Response<Bytes> {
+        let now = self.clock.now();
+        self.answers.refusal(&self.gate.refuse_charged(&self.route, reason, decision, now))
+    }
+
+    /// What an answer tells of a limit that the host has charged itself, in the gate's style.
+    pub fn rate_headers(&self, decision: &Decision) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let style = self.gate.rate_headers();
+        insert_headers(&mut headers, style.render(decision, self.clock.now()));
+        headers
     }
 }
 

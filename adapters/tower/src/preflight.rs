@@ -24,6 +24,9 @@ pub enum Preflights {
     /// service must do nothing on `OPTIONS` but answer.
     PassOn,
     /// They are answered with 204 and these headers, and never reach the inner service.
+    ///
+    /// The layer must see them: axum's `route_layer` runs for the methods of a route alone, so
+    /// there the route also needs a fallback or `options` handler, with `layer` around it.
     Answer(HeaderMap),
 }
 

@@ -2,19 +2,19 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
-    extract::{OriginalUri, Query, Request},
+    extract::{OriginalUri, Query, Request, State},
     http::{StatusCode, Uri},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use keyward::{Access, PublicReason};
-use keyward_tower::{Caller, CallerRejection, PassedOn, Preflights};
+use keyward::{Access, LimitKey, Limiter, PublicReason, Quota};
+use keyward_tower::{Caller, CallerRejection, HttpHead, PassedOn, Preflights};
 use support::{client::Reply, *};
 use tokio::net::TcpListener;
 
@@ -157,6 +157,64 @@ async fn sessions_live_beside_keys() {
         let challenge: &[&str] = if status == 401 { &[r#"Bearer scope="read:data""#] } else { &[] };
         assert_eq!(reply.header("www-authenticate"), challenge, "{path} {line}");
     }
+}
+
+/// A host's own check that charges each session by its own limit.
+async fn charged_sessions(
+    State(limiter): State<Arc<Limiter>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(passed) = request.extensions().get::<PassedOn>().cloned() else {
+        return next.run(request).await;
+    };
+    let user = match passed.credential(&HttpHead::from(&request)) {
+        Some(jwt) if jwt.token().starts_with(b"jwt.of.") => jwt.token().to_owned(),
+        _ => return passed.refuse(PublicReason::InvalidKey).map(Body::from),
+    };
+    let quota = Quota::per_minute(NonZeroU32::new(2).unwrap()).into();
+    let decision = limiter.check(LimitKey::named(1, &user), &quota, 1, NOON).unwrap();
+    if !decision.allowed {
+        return passed.refuse_charged(PublicReason::RateLimited, decision).map(Body::from);
+    }
+    if request.uri().path() == "/closed" {
+        return passed.refuse_charged(PublicReason::ForbiddenTier, decision).map(Body::from);
+    }
+    (passed.rate_headers(&decision), next.run(request).await).into_response()
+}
+
+#[tokio::test]
+async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
+    let limiter = Arc::new(limiter());
+    let world = World::with_gate(|gate| gate.limiter(Arc::clone(&limiter)).pass_on_unknown());
+    let router = Router::new()
+        .route("/data", get(perhaps))
+        .route("/closed", get(perhaps))
+        .route_layer(from_fn_with_state(limiter, charged_sessions))
+        .route_layer(world.keys().require(reading(100)));
+    let address = serve(router).await;
+    let session = [("authorization", "Bearer jwt.of.session")];
+    for (path, status, remaining, retry_after) in
+        [("/data", 200, "1", &[][..]), ("/closed", 403, "0", &[]), ("/data", 429, "0", &["60"])]
+    {
+        let reply = send(address, "GET", path, &session).await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.header("x-ratelimit-limit"), ["2"]);
+        assert_eq!(reply.header("x-ratelimit-remaining"), [remaining]);
+        assert_eq!(reply.header("x-ratelimit-reset"), ["1700000060"]);
+        assert_eq!(reply.header("retry-after"), retry_after);
+        if status == 429 {
+            let body = r#"{"error":{"code":"RATE_LIMITED","message":"Retry after 60 seconds.","retry_after":60}}"#;
+            assert_eq!(reply.text(), body);
+        }
+    }
+    // Nobody else's limit is touched, and a stranger has none.
+    let reply = send(address, "GET", "/data", &[("authorization", "Bearer jwt.of.another")]).await;
+    assert_eq!((reply.status, reply.header("x-ratelimit-remaining")), (200, vec!["1"]));
+    let reply = send(address, "GET", "/data", &[("authorization", "Bearer stranger")]).await;
+    assert_eq!((reply.status, reply.header("x-ratelimit-limit").len()), (401, 0));
+    let reply = send(address, "GET", "/data", &[("authorization", &bearer(&world.key()))]).await;
+    assert_eq!((reply.status, reply.header("x-ratelimit-remaining")), (200, vec!["99"]));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use keyward_sqlx::{MigrateError, SqlStoreError};
 use crate::support::{FORMAT, NOW, issue, lookup, rotate};
 
 /// A store of this crate, and its database to tamper with.
-pub trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
+pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
     /// Runs a statement past the checks of columns. In it `char10` is the end of a line.
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// The rows of a table as texts, with all that shows whether a row was written again.
@@ -28,7 +28,7 @@ pub trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
 }
 
 /// Rotations of one revision from as many pools: one wins, and its secret is the current one.
-pub async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
+pub(crate) async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
     for round in 0..10 {
         let (first, first_key) = issue("owner", NOW);
         stores[0].insert(first.clone()).await.unwrap();
@@ -60,7 +60,7 @@ pub async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
 }
 
 /// Pages by place: what comes and goes meanwhile moves nothing.
-pub async fn pages_are_stable(store: impl SqlStore) {
+pub(crate) async fn pages_are_stable(store: impl SqlStore) {
     let owner = OwnerId::from_static("owner");
     let mut ids = BTreeSet::new();
     for number in 0..60 {
@@ -91,7 +91,7 @@ pub async fn pages_are_stable(store: impl SqlStore) {
 }
 
 /// Saved usage adds up, never goes back, and nothing else is written.
-pub async fn usage_is_monotonic(store: impl SqlStore) {
+pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
     let tables = ["keyward_keys", "keyward_secrets", "keyward_owners"];
     let (first, second) = (issue("owner", NOW).0, issue("owner", NOW).0);
     for key in [&first, &second] {
@@ -143,7 +143,7 @@ pub async fn usage_is_monotonic(store: impl SqlStore) {
 }
 
 /// What was purged takes its usage with it.
-pub async fn purging_leaves_nothing(store: impl SqlStore) {
+pub(crate) async fn purging_leaves_nothing(store: impl SqlStore) {
     let (key, _) = issue("owner", NOW);
     store.insert(key.clone()).await.unwrap();
     store.save_usage(&[(key.id(), Usage::new(1, Some(NOW)))].into_iter().collect()).await.unwrap();
@@ -156,7 +156,7 @@ pub async fn purging_leaves_nothing(store: impl SqlStore) {
 }
 
 /// Rows that make no record are errors that name key and column, whoever reads them.
-pub async fn corrupt_rows_are_named(store: impl SqlStore) {
+pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
     let (of_keys, of_secrets, of_owners) = ("keyward_keys", "keyward_secrets", "keyward_owners");
     let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
     let long = format!("'{}'", "x".repeat(1 << 20));
@@ -224,7 +224,7 @@ pub async fn corrupt_rows_are_named(store: impl SqlStore) {
 }
 
 /// A key without secrets, one whose id is none, and two of one secret.
-pub async fn contradicting_rows_are_refused(store: impl SqlStore) {
+pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
     let (record, key) = issue("owner", NOW);
     store.insert(record.clone()).await.unwrap();
     store.tamper("DELETE FROM keyward_secrets").await.unwrap();
@@ -258,7 +258,7 @@ pub async fn contradicting_rows_are_refused(store: impl SqlStore) {
 }
 
 /// Texts that are nobody's idea of a name come back as they went.
-pub async fn adversarial_text_survives(store: impl SqlStore) {
+pub(crate) async fn adversarial_text_survives(store: impl SqlStore) {
     let longest = "\u{1f511}".repeat(KeyName::MAX_LEN / 4);
     for text in [
         "'; DROP TABLE keyward_keys; --",
@@ -294,7 +294,7 @@ pub async fn adversarial_text_survives(store: impl SqlStore) {
 }
 
 /// Migrating again, from several sides at once, and over a newer version's tables.
-pub async fn migrating_is_safe(stores: Vec<impl SqlStore>) {
+pub(crate) async fn migrating_is_safe(stores: Vec<impl SqlStore>) {
     let all: Vec<_> = stores
         .iter()
         .cloned()

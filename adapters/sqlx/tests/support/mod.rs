@@ -19,7 +19,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use tokio::runtime::Runtime;
 
 /// Runs futures on one runtime with several threads for the whole test program.
-pub struct OnTokio;
+pub(crate) struct OnTokio;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -30,10 +30,10 @@ impl BlockOn for OnTokio {
 }
 
 /// A directory that is removed when the test is over.
-pub struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("keyward-sqlx-{}-{number}", std::process::id());
@@ -42,11 +42,11 @@ impl TempDir {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.join("keys.db")
     }
 }
@@ -58,7 +58,7 @@ impl Drop for TempDir {
 }
 
 /// A store in a file of its own, with several connections.
-pub async fn sqlite_store(dir: &TempDir) -> SqliteStore {
+pub(crate) async fn sqlite_store(dir: &TempDir) -> SqliteStore {
     let options = SqliteStore::options(dir.file());
     let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
     let store = SqliteStore::new(pool);
@@ -66,27 +66,27 @@ pub async fn sqlite_store(dir: &TempDir) -> SqliteStore {
     store
 }
 
-pub const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
-pub const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+pub(crate) const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 
-pub fn secret(at: Timestamp) -> (Secret, PlaintextKey) {
+pub(crate) fn secret(at: Timestamp) -> (Secret, PlaintextKey) {
     let key = FORMAT.mint(&mut SysRng).unwrap();
     (Secret::of(&key, &KeyHasher::sha256(), at), key)
 }
 
 /// A new key of an owner, created then.
-pub fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+pub(crate) fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
     let (secret, key) = secret(at);
     let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap());
     (KeyRecord::issue(KeyId::random(&mut SysRng).unwrap(), draft, secret, at).unwrap(), key)
 }
 
-pub fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+pub(crate) fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, PlaintextKey) {
     let (secret, key) = secret(at);
     (record.rotate(secret, Grace::DAY, at).unwrap(), key)
 }
 
-pub fn lookup(key: &PlaintextKey) -> Lookup {
+pub(crate) fn lookup(key: &PlaintextKey) -> Lookup {
     Verifier::new(KeyHasher::sha256())
         .lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap())
 }

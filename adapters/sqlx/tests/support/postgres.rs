@@ -15,7 +15,7 @@ use std::{
 
 use keyward_sqlx::PostgresStore;
 use sqlx::{
-    ConnectOptions as _, Connection as _,
+    AssertSqlSafe, ConnectOptions as _, Connection as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -29,7 +29,7 @@ static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(Server::start);
 ///
 /// Without a server the answer is `None`, and the test says that it was not run; with
 /// `KEYWARD_REQUIRE_POSTGRES=1` it fails.
-pub async fn fresh_database(test: &str) -> Option<PgConnectOptions> {
+pub(crate) async fn fresh_database(test: &str) -> Option<PgConnectOptions> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let server = match &*SERVER {
         Ok(server) => server,
@@ -42,26 +42,26 @@ pub async fn fresh_database(test: &str) -> Option<PgConnectOptions> {
     let name = format!("keyward_{}_{number}", std::process::id());
     let mut connection = server.options.connect().await.unwrap();
     let create = format!("CREATE DATABASE {name}");
-    sqlx::raw_sql(&create).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     Some(server.options.clone().database(&name))
 }
 
 /// A store in a fresh database, with several connections.
-pub async fn postgres_store(test: &str) -> Option<PostgresStore> {
+pub(crate) async fn postgres_store(test: &str) -> Option<PostgresStore> {
     let store = connect(&fresh_database(test).await?).await;
     store.migrate().await.unwrap();
     Some(store)
 }
 
 /// A store over a pool of its own: what another process would have.
-pub async fn connect(options: &PgConnectOptions) -> PostgresStore {
+pub(crate) async fn connect(options: &PgConnectOptions) -> PostgresStore {
     let pool = PgPoolOptions::new().max_connections(6);
     PostgresStore::new(pool.connect_with(options.clone()).await.unwrap())
 }
 
 /// Says that a test was not run, or fails where it must be.
-pub fn not_run(test: &str, reason: &str) {
+pub(crate) fn not_run(test: &str, reason: &str) {
     assert!(
         std::env::var_os("KEYWARD_REQUIRE_POSTGRES").is_none_or(|it| it != "1"),
         "{test} needs PostgreSQL: {reason}"
@@ -87,7 +87,7 @@ impl Server {
 }
 
 /// A server of its own in a temporary directory, reached by a socket in it.
-pub struct Cluster {
+pub(crate) struct Cluster {
     bin: PathBuf,
     dir: PathBuf,
     user: Option<(u32, u32)>,
@@ -98,7 +98,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes a cluster, without starting its server.
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let bin = server_programs().ok_or("it is not installed, and no URL is given")?;
         let user = unprivileged_user()?;
@@ -134,18 +134,18 @@ impl Cluster {
     }
 
     /// Starts the server, and returns when it answers.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         assert!(self.try_start(), "the server does not start, see {:?}", self.dir);
     }
 
     /// Starts the server after it was killed: as often as it takes until what is left of the one
     /// before is gone.
-    pub fn start_again(&self) {
+    pub(crate) fn start_again(&self) {
         let started = (0..200).any(|_| self.try_start());
         assert!(started, "the server does not start again, see {:?}", self.dir);
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -167,14 +167,14 @@ impl Cluster {
     }
 
     /// Kills the server's first process as by `kill -9`. Its children notice that and end.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let file = self.dir.join("data/postmaster.pid");
         let pid = std::fs::read_to_string(&file).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
-    pub fn options(&self) -> PgConnectOptions {
+    pub(crate) fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .socket(&self.dir)
             .username("postgres")

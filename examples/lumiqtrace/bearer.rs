@@ -1,27 +1,7 @@
-//! Credentials out of headers, strictly to the byte.
+//! The bearer token of a session, strictly to the byte. Keys are the gate's to read.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use axum::http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use thiserror::Error;
-
-/// The one value of a header, if it was sent.
-///
-/// The same value sent twice is one value: there is nothing to pick from.
-///
-/// # Errors
-///
-/// [`Conflict`] for two different values, to be answered with 400. Whichever was picked,
-/// a proxy before us could have judged the other.
-pub fn single_value<'h>(
-    headers: &'h HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'h HeaderValue>, Conflict> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.any(|value| Some(value) != first) {
-        return Err(Conflict);
-    }
-    Ok(first)
-}
 
 /// The token of `Authorization: Bearer <token>`, if one was sent (RFC 6750 §2.1).
 ///
@@ -31,10 +11,10 @@ pub fn single_value<'h>(
 /// # Errors
 ///
 /// [`Conflict`] for two different `Authorization` lines.
-pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Conflict> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Conflict> {
     const SCHEME: &[u8] = b"bearer";
 
-    let Some(value) = single_value(headers, &AUTHORIZATION)? else { return Ok(None) };
+    let Some(value) = authorization(headers)? else { return Ok(None) };
     let Some((scheme, rest)) = value.as_bytes().split_at_checked(SCHEME.len()) else {
         return Ok(None);
     };
@@ -48,7 +28,24 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Conflict> {
 /// One credential was sent with two different values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the credential was sent twice with different values")]
-pub struct Conflict;
+pub(crate) struct Conflict;
+
+/// The one value of `Authorization`, if it was sent.
+///
+/// The same value sent twice is one value: there is nothing to pick from.
+///
+/// # Errors
+///
+/// [`Conflict`] for two different values, to be answered with 400. Whichever was picked,
+/// a proxy before us could have judged the other.
+fn authorization(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Conflict> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let first = values.next();
+    if values.any(|value| Some(value) != first) {
+        return Err(Conflict);
+    }
+    Ok(first)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,129 @@
+//! The service, in a process of its own.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Extension, Router};
+use keyward::{KeyDraft, KeyName, KeyRegistry, MemoryStore, Owner, OwnerId, SysRng, SystemClock};
+use keyward_examples::{ENTERPRISE, Service};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{self, App},
+    auth::KEYS,
+    organization::Organization,
+};
+
+/// So many that none comes near its 1,000 requests in any 60 seconds.
+const KEY_COUNT: usize = 2_048;
+const OWNER: OwnerId = OwnerId::from_static("org_load");
+const SESSION: Duration = Duration::from_secs(60);
+
+/// What is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// Lucitra as it is.
+    WithLayer,
+    /// Its routes without anything that asks who is there.
+    Bare,
+}
+
+impl Serving {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WithLayer => "with-layer",
+            Self::Bare => "bare",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::WithLayer, Self::Bare].into_iter().find(|serving| serving.name() == name)
+    }
+}
+
+/// A running service; it ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    keys: Vec<String>,
+}
+
+impl Server {
+    pub(crate) fn start(serving: Serving) -> Result<Self, Box<dyn Error>> {
+        let mut child = Command::new(env::current_exe()?)
+            .args(["serve", serving.name()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("no pipe")?;
+        // Held from here on, so that it is ended if its line is bad.
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { child, address, keys: Vec::new() };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let started: Value = serde_json::from_str(&line)?;
+        let url = started["listening"].as_str().unwrap_or_default();
+        server.address = url.strip_prefix("http://").unwrap_or_default().parse()?;
+        server.keys = serde_json::from_value(started["keys"].clone())?;
+        Ok(server)
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// How long its threads have run in all, in steps of 10 ms: `utime` and `stime` of
+    /// proc_pid_stat(5), in the clock ticks of Linux for programs, of which a second has 100.
+    pub(crate) fn processor_time(&self) -> Result<Duration, Box<dyn Error>> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program stands in brackets and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').ok_or("not what proc_pid_stat(5) says")?;
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Serves until it is killed.
+pub(crate) async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
+    let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock::new()));
+    let (app, _demo) = App::with_demo(store, clock, SESSION).await?;
+    let mut keys = Vec::new();
+    app.issuer.registry().put_owner(Owner::new(OWNER).with_tier(ENTERPRISE)).await?;
+    for _ in 0..KEY_COUNT {
+        let draft = KeyDraft::new(OWNER, KeyName::from_static("load"));
+        let now = app.clock.now();
+        keys.push(app.issuer.issue(KEYS.kind(), draft, &mut SysRng, now).await?.key);
+    }
+    let router = match serving {
+        Serving::WithLayer => app::router(&Arc::new(app), Router::new())?,
+        Serving::Bare => {
+            let (open, paid) = app::routes();
+            app::around(open.merge(paid).layer(Extension(Organization(OWNER))))?
+        }
+    };
+    let service = Service::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let keys: Vec<&str> = keys.iter().map(|key| key.expose()).collect();
+    service.announce_json(&json!({ "listening": service.url(), "keys": keys }))?;
+    service.serve(router).await?;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! How keys are checked: two gates, and what each route asks of them.
+
+use std::{error::Error, num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::http::{
+    Method,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER},
+};
+use keyward::{
+    Access, Challenge, CredentialSource, CredentialSources, DynKeyRegistry, ErrorBodies, Gate,
+    Limiter, PublicReason, Quota, Route, RouteQuotas,
+};
+use keyward_examples::{ENTERPRISE, HIGHER};
+use keyward_tower::{ApiKeys, TruePreflightsLayer};
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::{
+    app::App,
+    kinds::{PUBLIC, tokens},
+};
+
+/// The header for the key of a web page.
+const API_KEY: &str = "x-lucent-api-key";
+const HUNDRED: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
+/// How long the store may take.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The keys of web pages, in a header or else in the query.
+pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
+    let header = CredentialSource::header(API_KEY);
+    let sources = CredentialSources::first_of([header, CredentialSource::query("api_key")]);
+    let errors = ErrorBodies::flat()
+        .unauthenticated("Invalid or revoked API key")
+        .on(PublicReason::MissingKey, "Missing API key");
+    let gate = Gate::builder(PUBLIC, app.issuer.verifier(), sources)
+        .publishable([PUBLIC.kind()])
+        .challenge(Challenge::api_key("lucent", API_KEY)?)
+        .errors(errors)
+        .limiter(Limiter::from_system_seed()?)
+        .audit(app.usage.audit())
+        .build()?;
+    Ok(keys(app, gate))
+}
+
+/// Any public key, 100 times in any 60 seconds, and 1,000 times for those who pay.
+pub(crate) fn sending() -> Route {
+    let quotas = RouteQuotas::new(HUNDRED).tier(HIGHER, THOUSAND).tier(ENTERPRISE, THOUSAND);
+    Route::new(Access::any_key()).limit_key(quotas)
+}
+
+/// The tokens of programs, whose challenge names the scope that a route requires.
+pub(crate) fn data(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
+    let gate = Gate::builder(tokens()?, app.issuer.verifier(), CredentialSource::bearer())
+        .challenge(Challenge::bearer("lucent")?.scope_in_place_of_realm())
+        .errors(ErrorBodies::flat().unauthenticated("Missing or invalid bearer token"))
+        .audit(app.usage.audit())
+        .build()?;
+    Ok(keys(app, gate))
+}
+
+/// What stands around ingest, refusals included, for the scripts of every origin. Only true
+/// preflights are answered here; any other `OPTIONS` needs a key.
+pub(crate) fn cors() -> TruePreflightsLayer<CorsLayer> {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers([CONTENT_TYPE, CONTENT_ENCODING, HeaderName::from_static(API_KEY)])
+        .expose_headers([RETRY_AFTER]);
+    TruePreflightsLayer::new(cors)
+}
+
+fn keys(app: &App, gate: Gate) -> ApiKeys<Arc<dyn DynKeyRegistry>> {
+    let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
+    ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep)
+}

@@ -1,0 +1,47 @@
+//! OAuth clients, whose secrets are keys too.
+
+use keyward::{
+    Access, Issuer, IssuerError, KeyDraft, KeyFormat, KeyHasher, KeyId, KeyName, MemoryStore,
+    OwnerId, PlaintextKey, SysRng, Timestamp,
+};
+
+const SECRET: KeyFormat = KeyFormat::hex("luc_cs_");
+
+/// The clients, in a store of their own: a client's secret opens the token endpoint alone.
+#[derive(Debug)]
+pub(crate) struct Clients(Issuer<MemoryStore>);
+
+/// What a client authenticates with. The secret is shown once.
+#[derive(Debug)]
+pub(crate) struct ClientCredentials {
+    pub(crate) id: KeyId,
+    pub(crate) secret: PlaintextKey,
+}
+
+impl Clients {
+    pub(crate) fn new() -> Self {
+        Self(Issuer::new(MemoryStore::new(), SECRET, KeyHasher::sha256()))
+    }
+
+    /// A new client of an organization.
+    pub(crate) async fn register(
+        &self,
+        organization: OwnerId,
+        now: Timestamp,
+    ) -> Result<ClientCredentials, IssuerError<std::convert::Infallible>> {
+        let draft = KeyDraft::new(organization, KeyName::from_static("demo client"));
+        let issued = self.0.issue(SECRET.kind(), draft, &mut SysRng, now).await?;
+        Ok(ClientCredentials { id: issued.record.id(), secret: issued.key })
+    }
+
+    /// The organization of the client with this id, if this is its secret.
+    pub(crate) fn organization(&self, id: &str, secret: &str, now: Timestamp) -> Option<OwnerId> {
+        let presented = self.0.formats().parse(secret).ok()?;
+        let verifier = self.0.verifier();
+        let lookup = verifier.lookup(&presented);
+        let found = self.0.registry().find_sync(&lookup);
+        let verified = verifier.verify(&lookup, found, now).ok()?;
+        let caller = verified.authorize(&Access::any_key()).ok()?;
+        (caller.key_id().to_string() == id).then(|| caller.owner_id().clone())
+    }
+}

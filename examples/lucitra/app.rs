@@ -1,0 +1,116 @@
+//! What the service is made of, and which request goes where.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state, map_response},
+    routing::{any, get},
+};
+use keyward::{
+    Clock, DynKeyRegistry, Issuer, KeyDraft, KeyHasher, KeyName, KeyRegistry, Limiter, Owner,
+    OwnerId, PlaintextKey, SysRng, Tier,
+};
+use keyward_examples::{
+    ENTERPRISE, Failure, RequestIds, STANDARD, SessionTokens, UsageTable, identify_requests,
+    log_requests, nested_errors,
+};
+
+use crate::{
+    auth::{self, KEYS},
+    datasets, enterprise,
+    sessions::{Members, or_session},
+};
+
+const ORGANIZATION: OwnerId = OwnerId::from_static("org_standard");
+const ENTERPRISE_ORGANIZATION: OwnerId = OwnerId::from_static("org_enterprise");
+const USER: &str = "user_1";
+
+/// Everything that the handlers share.
+pub(crate) struct App {
+    /// Boxed, so that a test can put in a store that fails.
+    pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) usage: Arc<UsageTable>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sessions: SessionTokens,
+    pub(crate) members: Members,
+}
+
+/// The credentials that the service shows once, at its start.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    pub(crate) api_key: PlaintextKey,
+    pub(crate) enterprise_key: PlaintextKey,
+    pub(crate) session_jwt: String,
+}
+
+impl App {
+    /// A service with two organizations, a key of each, and a user of the first.
+    pub(crate) async fn with_demo(
+        registry: Arc<dyn DynKeyRegistry>,
+        clock: Arc<dyn Clock>,
+        session: Duration,
+    ) -> Result<(Self, Demo), Box<dyn Error>> {
+        let app = Self {
+            issuer: Issuer::new(registry, KEYS, KeyHasher::sha256()),
+            limiter: Arc::new(Limiter::from_system_seed()?),
+            usage: Arc::default(),
+            clock,
+            sessions: SessionTokens::with_random_secret(session)?,
+            members: Members::from([(USER, ORGANIZATION)]),
+        };
+        let demo = Demo {
+            api_key: app.found(ORGANIZATION, STANDARD).await?,
+            enterprise_key: app.found(ENTERPRISE_ORGANIZATION, ENTERPRISE).await?,
+            session_jwt: app.sessions.open(USER, app.clock.now())?,
+        };
+        Ok((app, demo))
+    }
+
+    /// A new organization with its first key.
+    async fn found(&self, id: OwnerId, tier: Tier) -> Result<PlaintextKey, Box<dyn Error>> {
+        self.issuer.registry().put_owner(Owner::new(id.clone()).with_tier(tier)).await?;
+        let draft = KeyDraft::new(id, KeyName::from_static("demo"));
+        let now = self.clock.now();
+        Ok(self.issuer.issue(KEYS.kind(), draft, &mut SysRng, now).await?.key)
+    }
+}
+
+/// The service: its routes behind the layer for keys, the admin surface, and what stands around
+/// them. What is not here is answered in JSON too.
+pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Error>> {
+    let keys = auth::keys(app)?;
+    let or_session = from_fn_with_state(Arc::clone(app), or_session);
+    let (open, paid) = routes();
+    let open = open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key()));
+    let paid = paid.route_layer(or_session).route_layer(keys.require(auth::enterprise()));
+    around(open.merge(paid).merge(admin))
+}
+
+/// The routes for everybody and those of the Enterprise tier, without any check. A path under
+/// `/v1/` that is neither is unknown only to those who may know.
+pub(crate) fn routes() -> (Router, Router) {
+    let open = Router::new()
+        .route("/v1/datasets", get(datasets::list))
+        .route("/v1/{*path}", any(async || Failure::no_such_route()));
+    let paid = enterprise::SECTIONS.into_iter().fold(Router::new(), |paid, section| {
+        let paths = ["", "/", "/{*path}"].map(|end| format!("/v1/{section}{end}"));
+        paths.iter().fold(paid, |paid, path| paid.route(path, get(enterprise::list)))
+    });
+    let method_not_allowed = async || Failure::method_not_allowed();
+    (
+        open.method_not_allowed_fallback(method_not_allowed),
+        paid.method_not_allowed_fallback(method_not_allowed),
+    )
+}
+
+/// What every answer has: a body with a code if it is a failure, an id, and a line in the log.
+pub(crate) fn around(routes: Router) -> Result<Router, Box<dyn Error>> {
+    let identify = from_fn_with_state(RequestIds::random()?, identify_requests);
+    Ok(routes
+        .fallback(async || Failure::no_such_route())
+        .layer(map_response(nested_errors))
+        .layer(identify)
+        .layer(from_fn(log_requests)))
+}

@@ -1,0 +1,143 @@
+//! `/admin/keys`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{StatusCode, header::CACHE_CONTROL},
+    response::{IntoResponse, Response},
+};
+use keyward::{
+    Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRegistry, Kind, OwnerId, Page, Scope,
+    ScopeSet, SysRng, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Admin, row::Row, unreadable};
+use crate::{Failure, read_json};
+
+/// All keys, oldest first.
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Failure> {
+    let now = admin.clock.now();
+    let mut keys = Vec::new();
+    let mut page = Page::first(Page::MAX_SIZE);
+    loop {
+        let listing = admin.issuer.registry().list_all(page).await?;
+        keys.extend(listing.keys);
+        match listing.next {
+            Some(cursor) => page = page.after(cursor),
+            None => break,
+        }
+    }
+    let usage = admin.usage.of_all(keys.iter().map(|found| found.record().id()));
+    let rows: Vec<_> = keys
+        .iter()
+        .zip(usage)
+        .map(|(found, usage)| Row::of(found.record(), Some(found.owner()), usage, now))
+        .collect();
+    Ok(Json(json!({ "keys": rows })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewKey {
+    kind: String,
+    name: String,
+    owner: String,
+    scopes: Option<Vec<String>>,
+}
+
+impl NewKey {
+    const EXPECTED: &'static str =
+        r#"The body must be an object with strings "kind", "name", "owner", and maybe "scopes""#;
+
+    fn draft(&self) -> Result<KeyDraft, Failure> {
+        let owner = OwnerId::new(&self.owner).map_err(|error| unprocessable("owner", &error))?;
+        let name = KeyName::new(&self.name).map_err(|error| unprocessable("name", &error))?;
+        let draft = KeyDraft::new(owner, name);
+        let Some(scopes) = &self.scopes else { return Ok(draft) };
+        let scopes = scopes.iter().map(|scope| Scope::new(scope)).collect::<Result<Vec<_>, _>>();
+        let scopes = scopes.and_then(ScopeSet::new);
+        Ok(draft.with_scopes(scopes.map_err(|error| unprocessable("scopes", &error))?))
+    }
+}
+
+/// Mints a key. What it can hold is the issuer's to say.
+pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Body) -> Result<Minted, Failure> {
+    let new: NewKey = read_json(body, NewKey::EXPECTED).await?;
+    let kind = Kind::new(&new.kind).map_err(|error| unprocessable("kind", &error))?;
+    let (mut draft, now) = (new.draft()?, admin.clock.now());
+    if let Some((_, lifetime)) = admin.lifetimes.iter().find(|(own, _)| *own == kind) {
+        draft = draft.with_expiry(now + *lifetime);
+    }
+    let issued = admin.issuer.issue(kind, draft, &mut SysRng, now).await?;
+    admin.minted(StatusCode::CREATED, &issued, now).await
+}
+
+/// Mints a new secret for a key; the one before it works on for the grace period.
+pub(super) async fn rotate(
+    State(admin): State<Arc<Admin>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Minted, Failure> {
+    let id = key_id(&path.map_err(unreadable)?)?;
+    let now = admin.clock.now();
+    let issued = admin.issuer.rotate(id, admin.grace, &mut SysRng, now).await?;
+    admin.minted(StatusCode::OK, &issued, now).await
+}
+
+/// Revokes a key with all its secrets.
+pub(super) async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Failure> {
+    let id = key_id(&path.map_err(unreadable)?)?;
+    admin.issuer.revoke(id, admin.clock.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A row and, this once, the key: nobody may keep the answer for later.
+pub(super) struct Minted(StatusCode, Value);
+
+impl IntoResponse for Minted {
+    fn into_response(self) -> Response {
+        (self.0, [(CACHE_CONTROL, "no-store")], Json(self.1)).into_response()
+    }
+}
+
+impl Admin {
+    async fn minted(
+        &self,
+        status: StatusCode,
+        issued: &Issued,
+        now: Timestamp,
+    ) -> Result<Minted, Failure> {
+        #[derive(Serialize)]
+        struct Answer<'r> {
+            #[serde(flatten)]
+            row: Row<'r>,
+            key: &'r str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            previous_valid_until: Option<Timestamp>,
+        }
+
+        let owner = self.issuer.registry().owner(issued.record.owner()).await?;
+        let usage = self.usage.of(issued.record.id());
+        let answer = Answer {
+            row: Row::of(&issued.record, owner.as_deref(), usage, now),
+            key: issued.key.expose(),
+            previous_valid_until: issued.previous_valid_until,
+        };
+        Ok(Minted(status, json!(answer)))
+    }
+}
+
+/// An id that cannot be one is as unknown as one that is not there.
+fn key_id(text: &str) -> Result<KeyId, Failure> {
+    text.parse().map_err(|_| IssuerError::NotFound.into())
+}
+
+fn unprocessable(member: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::unprocessable(format!("{member}: {error}"))
+}

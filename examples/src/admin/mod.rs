@@ -1,0 +1,94 @@
+//! The admin surface: a service's keys and the tiers of their owners, under one token.
+
+mod keys;
+mod owners;
+mod row;
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::rejection::PathRejection,
+    routing::{get, post, put},
+};
+use keyward::{
+    Access, Challenge, Clock, CredentialSource, DynKeyRegistry, ErrorBodies, Gate, Grace, Issuer,
+    KeyDraft, KeyFormat, KeyHasher, KeyName, Kind, MemoryStore, OwnerId, PlaintextKey, SysRng,
+};
+use keyward_tower::ApiKeys;
+
+use crate::{Failure, UsageTable};
+
+/// The admin token is a key too, in a store of its own.
+const TOKEN: KeyFormat = KeyFormat::hex("admin_");
+
+/// What an administrator can do: list keys with their usage, mint, rotate and revoke them, and
+/// move owners between tiers.
+///
+/// | request | answer |
+/// |---|---|
+/// | `GET /admin/keys` | 200 `{"keys":[…]}`, oldest first, revoked ones too |
+/// | `POST /admin/keys` `{"kind","name","owner","scopes"?}` | 201, a row and the `key` |
+/// | `POST /admin/keys/{id}/rotate` | 200, a row, the new `key` and `previous_valid_until` |
+/// | `POST /admin/keys/{id}/revoke` | 204, again too |
+/// | `PUT /admin/owners/{owner}` `{"tier"}` | 200 `{"owner","tier"}` |
+pub struct Admin {
+    issuer: Issuer<Arc<dyn DynKeyRegistry>>,
+    usage: Arc<UsageTable>,
+    clock: Arc<dyn Clock>,
+    grace: Grace,
+    lifetimes: Vec<(Kind, Duration)>,
+}
+
+impl Admin {
+    /// The administration of this issuer's keys. Rotated secrets work on for `grace`.
+    pub fn new(
+        issuer: Issuer<Arc<dyn DynKeyRegistry>>,
+        usage: Arc<UsageTable>,
+        clock: Arc<dyn Clock>,
+        grace: Grace,
+    ) -> Self {
+        Self { issuer, usage, clock, grace, lifetimes: Vec::new() }
+    }
+
+    /// Keys of this kind expire so long after they were minted.
+    #[must_use]
+    pub fn with_lifetime(mut self, kind: Kind, lifetime: Duration) -> Self {
+        self.lifetimes.push((kind, lifetime));
+        self
+    }
+
+    /// The routes, and the one token that opens them. Refusals of the token are worded by
+    /// `errors`; those of the handlers are [`Failure`]s.
+    ///
+    /// # Errors
+    ///
+    /// A realm that no challenge can hold, or a generator that failed.
+    pub async fn into_router(
+        self,
+        realm: &str,
+        errors: ErrorBodies,
+    ) -> Result<(Router, PlaintextKey), Box<dyn Error>> {
+        let tokens = Issuer::new(Arc::new(MemoryStore::new()), TOKEN, KeyHasher::sha256());
+        let draft = KeyDraft::new(OwnerId::from_static("admin"), KeyName::from_static("admin"));
+        let token = tokens.issue(TOKEN.kind(), draft, &mut SysRng, self.clock.now()).await?;
+        let gate = Gate::builder(TOKEN, tokens.verifier(), CredentialSource::bearer())
+            .challenge(Challenge::bearer(realm)?)
+            .errors(errors.unauthenticated("Missing or invalid admin token"))
+            .build()?;
+        let keys = ApiKeys::new(gate, Arc::clone(tokens.registry()), Arc::clone(&self.clock));
+        let router = Router::new()
+            .route("/admin/keys", get(keys::list).post(keys::create))
+            .route("/admin/keys/{id}/rotate", post(keys::rotate))
+            .route("/admin/keys/{id}/revoke", post(keys::revoke))
+            .route("/admin/owners/{owner}", put(owners::put))
+            .method_not_allowed_fallback(async || Failure::method_not_allowed())
+            .layer(keys.require(Access::any_key()))
+            .with_state(Arc::new(self));
+        Ok((router, token.key))
+    }
+}
+
+fn unreadable(_: PathRejection) -> Failure {
+    Failure::bad_request("The path is not UTF-8")
+}

@@ -1,0 +1,39 @@
+//! `/admin/owners/{owner}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+};
+use keyward::{KeyRegistry, Owner, OwnerId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, unreadable};
+use crate::{ENTERPRISE, Failure, HIGHER, STANDARD, read_json};
+
+#[derive(Deserialize)]
+struct NewTier {
+    tier: String,
+}
+
+const EXPECTED: &str =
+    r#"The body must be an object with "tier": "standard", "higher" or "enterprise""#;
+
+/// Moves an owner to a tier, which reaches all its keys with their next request.
+pub(super) async fn put(
+    State(admin): State<Arc<Admin>>,
+    path: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<Json<Value>, Failure> {
+    let Path(owner) = path.map_err(unreadable)?;
+    let owner =
+        OwnerId::new(&owner).map_err(|error| Failure::unprocessable(format!("owner: {error}")))?;
+    let NewTier { tier } = read_json(body, EXPECTED).await?;
+    let known = [STANDARD, HIGHER, ENTERPRISE].into_iter().find(|known| known.as_str() == tier);
+    let tier = known.ok_or_else(|| Failure::unprocessable(EXPECTED))?;
+    admin.issuer.registry().put_owner(Owner::new(owner.clone()).with_tier(tier.clone())).await?;
+    Ok(Json(json!({ "owner": owner, "tier": tier })))
+}

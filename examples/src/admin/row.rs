@@ -1,0 +1,49 @@
+//! What of a key is listed.
+
+use keyward::{
+    Hint, KeyId, KeyName, KeyRecord, KeyStatus, Kind, Owner, OwnerId, ScopeSet, Tier, Timestamp,
+    Usage,
+};
+use serde::Serialize;
+
+use crate::STANDARD;
+
+/// Everything of a key but its secrets.
+#[derive(Serialize)]
+pub(super) struct Row<'r> {
+    id: KeyId,
+    name: &'r KeyName,
+    owner: &'r OwnerId,
+    kind: Kind,
+    prefix: Option<&'r Hint>,
+    scopes: &'r ScopeSet,
+    tier: Tier,
+    created_at: Timestamp,
+    status: KeyStatus,
+    requests: u64,
+    last_used_at: Option<Timestamp>,
+}
+
+impl<'r> Row<'r> {
+    /// The row of a key whose owner is `None` or has no tier if nobody ever set one.
+    pub(super) fn of(
+        record: &'r KeyRecord,
+        owner: Option<&Owner>,
+        usage: Usage,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: record.id(),
+            name: record.name(),
+            owner: record.owner(),
+            kind: record.kind(),
+            prefix: record.hint(),
+            scopes: record.scopes(),
+            tier: owner.and_then(|owner| owner.tier.clone()).unwrap_or(STANDARD),
+            created_at: record.created_at(),
+            status: record.status(now),
+            requests: usage.requests,
+            last_used_at: usage.last_used_at,
+        }
+    }
+}

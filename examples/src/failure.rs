@@ -1,0 +1,130 @@
+//! Every answer of a handler that is not a success: `{"error":"…"}`.
+
+use std::{borrow::Cow, fmt};
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use keyward::{IssuerError, StoreError};
+use serde_json::json;
+
+use crate::LogNote;
+
+/// A refusal by a handler: what the client is told, and what the log is told. Refusals of
+/// keys are the gate's.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    status: StatusCode,
+    message: Cow<'static, str>,
+    header: Option<(HeaderName, &'static str)>,
+    note: Option<Cow<'static, str>>,
+}
+
+impl Failure {
+    /// A status, and what the client is told.
+    pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into(), header: None, note: None }
+    }
+
+    /// 400: the request cannot be read.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 422: the request was read and asks for what cannot be.
+    pub fn unprocessable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
+
+    /// 503: our own store, clock or generator failed. Nobody is let through on that account,
+    /// and the client is told no more than that it may try again.
+    pub fn unavailable(reason: &dyn fmt::Display) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
+            .with_note(reason.to_string())
+    }
+
+    /// 404, for the fallback of a router.
+    pub fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "No such route")
+    }
+
+    /// 405, for the fallback of a router's methods.
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// The failure with a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// The failure with a precise reason, for the log alone.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<Cow<'static, str>>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
+        if let Some((name, value)) = self.header.clone() {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(note) = self.note.clone() {
+            response.extensions_mut().insert(LogNote(note));
+        }
+        // For whoever words it anew.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Words a [`Failure`] as `{"error":{"code":"…","message":"…"}}`, for
+/// `axum::middleware::map_response` around the routes of a service whose gate has
+/// [nested](keyward::ErrorBodies::nested) bodies. Any other answer stays as it is.
+pub async fn nested_errors(response: Response) -> Response {
+    let Some(failure) = response.extensions().get::<Failure>().cloned() else { return response };
+    let code = match failure.status {
+        StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE".to_owned(),
+        status => {
+            let name = status.canonical_reason().unwrap_or("error");
+            name.to_ascii_uppercase().replace(' ', "_")
+        }
+    };
+    let body = Json(json!({ "error": { "code": code, "message": failure.message } }));
+    let (mut head, _flat) = response.into_parts();
+    let (own, body) = body.into_response().into_parts();
+    head.headers.remove(axum::http::header::CONTENT_LENGTH);
+    head.headers.extend(own.headers);
+    Response::from_parts(head, body)
+}
+
+/// Managing keys: the library knows the status, and its messages name no secret.
+impl From<IssuerError<StoreError>> for Failure {
+    fn from(error: IssuerError<StoreError>) -> Self {
+        match StatusCode::from_u16(error.status()) {
+            Ok(status) if status.is_client_error() => Self::new(status, error.to_string()),
+            _ => Self::unavailable(&error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.note.as_ref().unwrap_or(&self.message))
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,304 @@
+//! Credentials out of header lines and queries, against a second reading of the rules, and
+//! the redaction of queries.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use arbitrary::Arbitrary;
+use keyward::{CredentialError, CredentialSource, CredentialSources, redact_query};
+use keyward_fuzz::{Head, percent_decoded, percent_encoded};
+use libfuzzer_sys::fuzz_target;
+
+const TOKENS: [&[u8]; 4] = [b"lqt_0123", b"luc_pk_%41b", b"a+b/c~d==", b""];
+/// What must never stand in a redacted URL; nothing else here has it.
+const SECRET: &str = "lqt_5ec2e7";
+/// Names that hold what parts or encodes names elsewhere.
+const ODD_NAMES: [&str; 6] = ["a;b", "a?b", "a=b", "a&b", " a ", "%41"];
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    places: Vec<Place<'a>>,
+    refuse_several: bool,
+    head: Head<'a>,
+    url: &'a str,
+    names: Vec<&'a str>,
+    path: &'a str,
+    parameters: Vec<Parameter<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Place<'a> {
+    Header,
+    Bearer,
+    Query,
+    OtherHeader(&'a str),
+    OtherQuery(&'a str),
+}
+
+/// A parameter of a URL whose secrets are known.
+#[derive(Arbitrary, Debug)]
+enum Parameter<'a> {
+    Secret {
+        encoded: u16,
+        upper: bool,
+        blanks: bool,
+        separator: u8,
+        more: &'a str,
+    },
+    /// A name with odd characters, raw where a query can hold it so.
+    OddlyNamed {
+        which: u8,
+        more: &'a str,
+    },
+    Other(&'a str),
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let places: Vec<&Place<'_>> = input.places.iter().take(4).collect();
+    let sources = places.iter().map(|place| place.source());
+    let sources = if input.refuse_several {
+        CredentialSources::one_of(sources)
+    } else {
+        CredentialSources::first_of(sources)
+    };
+
+    extracts_as_expected(&input, &places, &sources);
+    hides_what_is_extracted(&input, &places, &sources);
+
+    let mut names: Vec<&str> = input.names.iter().take(4).copied().collect();
+    redacts_exactly(input.url, &names);
+    names.push("api_key");
+    redacts_exactly(input.url, &names);
+    hides_secrets(&input);
+});
+
+fn extracts_as_expected(input: &Input<'_>, places: &[&Place<'_>], sources: &CredentialSources) {
+    let expected = expected(input, places);
+    let head = input.head.plain(&TOKENS);
+    let credential = sources.extract(&head);
+    match (&credential, &expected) {
+        (Ok(Some(credential)), Ok(Some((token, at)))) => {
+            assert_eq!(credential.token(), token);
+            assert_eq!(credential.source(), &places[*at].source());
+            // Whatever it is, it is not shown.
+            let shown = format!("{credential:?}");
+            assert!(shown.starts_with("Credential { source: ") && shown.len() < 600, "{shown}");
+        }
+        (Ok(None), Ok(None)) => {}
+        (Err(error), Err(other)) => {
+            assert_eq!(error, other);
+            assert!(matches!(error.status(), 400 | 401));
+        }
+        _ => panic!("{credential:?}, where {expected:?} was expected"),
+    }
+}
+
+/// The token and the number of its place, by the rules as they are documented.
+fn expected(
+    input: &Input<'_>,
+    places: &[&Place<'_>],
+) -> Result<Option<(Vec<u8>, usize)>, CredentialError> {
+    let mut found = Vec::new();
+    for (at, place) in places.iter().enumerate() {
+        if let Some(token) = place.read(&input.head)? {
+            found.push((token, at));
+            if !input.refuse_several {
+                break;
+            }
+            if found.len() > 1 {
+                return Err(CredentialError::SeveralSources);
+            }
+        }
+    }
+    match found.into_iter().next() {
+        Some((token, at)) if matches!(places[at], Place::Bearer) && !is_token68(&token) => {
+            Err(CredentialError::Token68)
+        }
+        found => Ok(found),
+    }
+}
+
+/// What a query gives away is gone from it when it is redacted.
+fn hides_what_is_extracted(input: &Input<'_>, places: &[&Place<'_>], sources: &CredentialSources) {
+    let Some(query) = input.head.query_bytes(&TOKENS) else { return };
+    let Ok(query) = str::from_utf8(&query) else { return };
+    // A fragment is no part of a query.
+    if query.contains('#') {
+        return;
+    }
+    let redacted = sources.redact(&format!("/p?{query}")).into_owned();
+    let redacted = redacted.strip_prefix("/p?").expect("the path is kept");
+    for place in places {
+        let alone = CredentialSources::from(place.source());
+        let head = keyward::PlainHead::new().with_query(redacted);
+        match alone.extract(&head) {
+            Ok(Some(left)) => assert!(
+                matches!(left.token(), b"" | b"REDACTED"),
+                "{redacted:?} still holds {:?}",
+                left.token().escape_ascii()
+            ),
+            Ok(None) | Err(CredentialError::Conflict) => {}
+            Err(error) => panic!("{redacted:?}: {error}"),
+        }
+    }
+}
+
+/// Whatever the URL is: values of these names are replaced, and not a byte besides.
+fn redacts_exactly(url: &str, names: &[&str]) {
+    let redacted = redact_query(url, names);
+    assert_eq!(redact_query(&redacted, names), redacted, "twice is once");
+    let Some((path, query)) = url.split_once('?') else {
+        assert_eq!(redacted, url);
+        return;
+    };
+    let rest = redacted.strip_prefix(path).and_then(|rest| rest.strip_prefix('?'));
+    let redacted = rest.expect("the path is kept");
+
+    let ends = |text: &str| text.matches(['&', '#']).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(ends(query), ends(redacted));
+    let parts = query.split(['&', '#']).zip(redacted.split(['&', '#']));
+    for (part, redacted) in parts {
+        let value = secret_value(part, names);
+        let expected = match value {
+            Some(at) => format!("{}REDACTED", &part[..at]),
+            None => part.to_owned(),
+        };
+        assert_eq!(redacted, expected);
+    }
+}
+
+/// Where the first value begins that somebody could take for one of a secret.
+fn secret_value(part: &str, names: &[&str]) -> Option<usize> {
+    let is_secret = |raw: &str| {
+        names.iter().any(|name| {
+            let decoded = percent_decoded(raw.as_bytes());
+            let plain = |text: &[u8]| text.trim_ascii().to_ascii_lowercase();
+            plain(raw.as_bytes()) == plain(name.as_bytes())
+                || decoded.is_some_and(|decoded| plain(&decoded) == plain(name.as_bytes()))
+        })
+    };
+    let starts = [0].into_iter().chain(part.match_indices([';', '?']).map(|(at, _)| at + 1));
+    let mut values: Vec<usize> = Vec::new();
+    for start in starts {
+        let piece = &part[start..];
+        let Some(equals) = piece.find('=') else { continue };
+        // A name ends at the next separator, or, for a server that knows none, at the `=`.
+        if (start == 0 || !piece[..equals].contains([';', '?'])) && is_secret(&piece[..equals]) {
+            values.push(start + equals + 1);
+        }
+    }
+    values.into_iter().min()
+}
+
+/// A secret is gone wherever it stood, and however its name was written.
+fn hides_secrets(input: &Input<'_>) {
+    let mut url = format!("{}?", input.path);
+    let mut parameters = input.parameters.iter().take(8).peekable();
+    while let Some(parameter) = parameters.next() {
+        let separator = match parameter {
+            Parameter::Other(text) => {
+                url.push_str(text);
+                0
+            }
+            Parameter::Secret { encoded, upper, blanks, separator, more } => {
+                let name = if *upper { "API_Key" } else { "api_key" };
+                let name = percent_encoded(name.as_bytes(), *encoded);
+                let name = String::from_utf8(name).expect("ASCII");
+                let name = if *blanks { format!("%20{name}%09") } else { name };
+                url.push_str(&format!("{name}={SECRET}{more}"));
+                *separator
+            }
+            Parameter::OddlyNamed { which, more } => {
+                let name = ODD_NAMES[usize::from(*which) % ODD_NAMES.len()];
+                let name = name.replace('=', "%3d").replace('&', "%26");
+                url.push_str(&format!("&{name}={SECRET}{more}"));
+                0
+            }
+        };
+        if parameters.peek().is_some() {
+            url.push(['&', '#', ';', '?'][usize::from(separator % 4)]);
+        }
+    }
+    // Only where nothing else holds it.
+    let others = input.parameters.iter().map(|parameter| match parameter {
+        Parameter::Other(text) => *text,
+        Parameter::Secret { more, .. } | Parameter::OddlyNamed { more, .. } => more,
+    });
+    if others.chain([input.path]).any(|text| text.contains(SECRET)) {
+        return;
+    }
+    let names = ODD_NAMES.into_iter().chain(["api_key"]).collect::<Vec<_>>();
+    let redacted = redact_query(&url, &names);
+    assert!(!redacted.contains(SECRET), "{url:?} became {redacted:?}");
+}
+
+impl Place<'_> {
+    fn source(&self) -> CredentialSource {
+        match self {
+            Self::Header => CredentialSource::header("X-Api-Key"),
+            Self::Bearer => CredentialSource::bearer(),
+            Self::Query => CredentialSource::query("api_key"),
+            Self::OtherHeader(name) => CredentialSource::header(name),
+            Self::OtherQuery(name) => CredentialSource::query(name),
+        }
+    }
+
+    /// What stands here.
+    fn read(&self, head: &Head<'_>) -> Result<Option<Vec<u8>>, CredentialError> {
+        let line = |name: &str| {
+            let values: BTreeSet<Vec<u8>> = head.values(name, &TOKENS).into_iter().collect();
+            if values.len() > 1 {
+                return Err(CredentialError::Conflict);
+            }
+            Ok(values.into_iter().next())
+        };
+        match self {
+            Self::Header => line("x-api-key"),
+            Self::OtherHeader(name) => line(name),
+            Self::Bearer => Ok(line("authorization")?.and_then(|value| bearer_token(&value))),
+            Self::Query => parameter(head, "api_key"),
+            Self::OtherQuery(name) => parameter(head, name),
+        }
+    }
+}
+
+fn bearer_token(value: &[u8]) -> Option<Vec<u8>> {
+    let lower = value.to_ascii_lowercase();
+    if lower == b"bearer" {
+        return Some(Vec::new());
+    }
+    if !lower.starts_with(b"bearer ") {
+        return None;
+    }
+    Some(value["bearer ".len()..].iter().copied().skip_while(|byte| *byte == b' ').collect())
+}
+
+fn parameter(head: &Head<'_>, name: &str) -> Result<Option<Vec<u8>>, CredentialError> {
+    let Some(query) = head.query_bytes(&TOKENS) else { return Ok(None) };
+    let mut raw_values = BTreeSet::new();
+    for pair in query.split(|byte| *byte == b'&') {
+        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let (raw_name, raw) = (&pair[..equals], pair.get(equals + 1..).unwrap_or_default());
+        let decoded = percent_decoded(raw_name);
+        if raw_name == name.as_bytes() || decoded.is_some_and(|own| own == name.as_bytes()) {
+            raw_values.insert(raw.to_vec());
+        }
+    }
+    let decoded: BTreeSet<Option<Vec<u8>>> =
+        raw_values.iter().map(|raw| percent_decoded(raw)).collect();
+    let mut decoded = decoded.into_iter();
+    match (decoded.next(), decoded.next()) {
+        (None, _) => Ok(None),
+        // One that is sent in the same words again is one, even if it cannot be read.
+        (Some(None), None) if raw_values.len() == 1 => Err(CredentialError::PercentEncoding),
+        (Some(Some(value)), None) => Ok(Some(value)),
+        _ => Err(CredentialError::Conflict),
+    }
+}
+
+fn is_token68(token: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(token);
+    let body = text.trim_end_matches('=');
+    !body.is_empty() && body.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
+}

@@ -1,0 +1,727 @@
+//! Every row of Lucitra's contract, driven over a real socket against the runnable service
+//! (`cargo run --example lucitra`).
+
+mod support;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::{BufRead, BufReader},
+    process::Command,
+    sync::{LazyLock, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use keyward::{Clock, SystemClock, Timestamp};
+use regex::Regex;
+use serde_json::{Value, json};
+use support::{
+    http::{self, Request, Response},
+    pause,
+    service::{Example, Service, signal_process, wait},
+};
+
+static LUCITRA: Example = Example::new("lucitra");
+
+const DATASETS: &str = "/v1/datasets";
+const CHALLENGE: &str = r#"Bearer realm="lucitra""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="lucitra", error="invalid_token""#;
+const INVALID_REQUEST: &str = r#"Bearer realm="lucitra", error="invalid_request""#;
+const ADMIN_CHALLENGE: &str = r#"Bearer realm="lucitra-admin""#;
+const UNAUTHORIZED: &str =
+    r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
+/// To the byte, as documented.
+const ENTERPRISE_REQUIRED: &str = r#"{"error":{"code":"ENTERPRISE_REQUIRED","message":"This endpoint requires an Enterprise tier subscription.","upgrade_url":"https://validate.lucitra.ai/settings/billing"}}"#;
+const GATED: [&str; 5] = ["compliance", "audit", "provenance", "model-cards", "certifications"];
+const LIMIT_HEADERS: [&str; 3] =
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const ROW: [&str; 11] = [
+    "created_at",
+    "id",
+    "kind",
+    "last_used_at",
+    "name",
+    "owner",
+    "prefix",
+    "requests",
+    "scopes",
+    "status",
+    "tier",
+];
+
+static KEY: LazyLock<Regex> = LazyLock::new(|| Regex::new("^luci_[0-9a-f]{64}$").unwrap());
+static REQUEST_ID: LazyLock<Regex> = LazyLock::new(|| Regex::new("^req_[0-9a-f]{14}$").unwrap());
+
+#[test]
+fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() {
+    for signal in ["INT", "TERM"] {
+        let client = Client::start();
+        let expected = ["admin_token", "api_key", "enterprise_key", "listening", "session_jwt"];
+        assert_eq!(members(client.service.started()), expected);
+        for key in ["api_key", "enterprise_key"] {
+            assert!(KEY.is_match(client.service.given(key)));
+        }
+        assert_eq!(client.service.address().ip().to_string(), "127.0.0.1");
+        assert_eq!(client.get(DATASETS, client.key()).status, 200);
+        // Somebody who waits for an answer is no reason to stay for long.
+        let slow = format!(
+            "GET {DATASETS}?delay_ms=60000 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\r\n",
+            client.key()
+        );
+        let _waiting = http::connect_and_write(client.service.address(), slow.as_bytes());
+        let (status, stdout, _) = client.service.end_by(signal);
+        assert_eq!(status.code(), Some(0), "SIG{signal}");
+        assert_eq!(stdout, "", "nothing follows the start line");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_end_the_service_with_2() {
+    for (name, value) in
+        [("PORT", "65536"), ("GRACE_SECONDS", "0"), ("BIND", "localhost"), ("SESSION_SECONDS", "x")]
+    {
+        let output = LUCITRA.run(&["--json"], &[(name, value)]);
+        assert_eq!(output.status.code(), Some(2), "{name}={value}");
+        assert_eq!(output.stdout, b"", "{name}={value}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(name), "{name}={value}");
+    }
+    assert_eq!(LUCITRA.run(&["--without-keys"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn the_banner_holds_two_commands_that_work() {
+    let mut child = LUCITRA.command(&[]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut commands = Vec::new();
+    while commands.len() < 2 {
+        let mut line = String::new();
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "the banner ended after {commands:?}");
+        if line.starts_with("curl ") {
+            commands.push(line);
+        }
+    }
+    if Command::new("curl").arg("--version").output().is_ok() {
+        let [list, gated] = commands.try_into().unwrap();
+        for (command, status) in [(list, "HTTP/1.1 200"), (gated, "HTTP/1.1 403")] {
+            let output = Command::new("sh").arg("-c").arg(&command).output().unwrap();
+            let answer = String::from_utf8_lossy(&output.stdout);
+            assert!(answer.starts_with(status), "{command}: {answer}");
+        }
+    }
+    signal_process(&child, "INT");
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn a_key_and_a_session_list_the_datasets_of_their_own_organization() {
+    let client = Client::start();
+    let [key, enterprise, session] = ["api_key", "enterprise_key", "session_jwt"]
+        .map(|name| client.get(DATASETS, client.service.given(name)));
+    for answer in [&key, &enterprise, &session] {
+        assert_eq!(answer.status, 200);
+        assert_eq!(members(&answer.json()), ["datasets"]);
+        assert!(!answer.json()["datasets"].as_array().unwrap().is_empty());
+    }
+    assert_eq!(key.json(), session.json(), "one organization");
+    assert_ne!(key.json(), enterprise.json(), "two organizations");
+    let other = format!("{DATASETS}?organization=org_enterprise&owner=org_enterprise");
+    assert_eq!(client.get(&other, client.key()).json(), key.json(), "the key alone says whose");
+    for line in [format!("bearer {}", client.key()), format!("BEARER   {}", client.key())] {
+        let request = Request::get(DATASETS).header("Authorization", line);
+        assert_eq!(client.call(request).status, 200);
+    }
+}
+
+#[test]
+fn what_is_neither_a_key_nor_a_session_gets_one_answer() {
+    let client = Client::start();
+    let (key, session) = (client.key(), client.session());
+    let body = key.strip_prefix("luci_").unwrap();
+    let (head, signature) = session.rsplit_once('.').unwrap();
+    let (header, payload) = head.split_once('.').unwrap();
+    let missing = [String::new(), "Basic eDp5".to_owned(), key.to_owned(), session.to_owned()];
+    let invalid = [
+        format!("luci_{}", "0".repeat(64)),
+        format!("LUCI_{body}"),
+        format!("luci_{}", body.to_uppercase()),
+        key[..68].to_owned(),
+        format!("{key}0"),
+        format!("{key} x"),
+        format!("\"{key}\""),
+        format!("luci_{}", "a".repeat(4_000)),
+        format!("lqt_{body}"),
+        format!("ｌｕｃｉ＿{body}"),
+        format!("{session}x"),
+        format!("{header}.{payload}"),
+        format!("{header}.{payload}."),
+        format!("{header}.{payload}x.{signature}"),
+        // {"alg":"none"}
+        format!("eyJhbGciOiJub25lIn0.{payload}."),
+        client.service.given("admin_token").to_owned(),
+    ]
+    .map(|token| format!("Bearer {token}"));
+    let missing = missing.map(|line| (line, CHALLENGE));
+    let invalid = invalid.map(|line| (line, INVALID_TOKEN));
+    for path in [DATASETS, "/v1/compliance/reports", "/v1/unknown"] {
+        for (line, challenge) in missing.iter().chain(&invalid) {
+            let answer = client.call(Request::get(path).header("Authorization", line));
+            assert_eq!((answer.status, text(&answer)), (401, UNAUTHORIZED), "{path} {line}");
+            assert_eq!(answer.headers("www-authenticate"), [*challenge], "{path} {line}");
+        }
+        let answer = client.call(Request::get(path));
+        assert_eq!((answer.status, text(&answer)), (401, UNAUTHORIZED));
+        assert_eq!(answer.headers("www-authenticate"), [CHALLENGE]);
+    }
+    for elsewhere in [
+        Request::get(&format!("{DATASETS}?api_key={key}&access_token={key}")),
+        Request::get(DATASETS).header("x-api-key", key),
+        Request::get(DATASETS).header("Cookie", format!("session={session}")),
+    ] {
+        assert_eq!(client.call(elsewhere).status, 401);
+    }
+}
+
+#[test]
+fn two_values_of_the_credential_are_refused_and_never_picked_from() {
+    let client = Client::start();
+    let (key, session) =
+        (format!("Bearer {}", client.key()), format!("Bearer {}", client.session()));
+    for [first, second] in [[&*key, "Bearer x"], ["Bearer x", &key], [&key, &session], ["", &key]] {
+        let request = Request::get(DATASETS).header("Authorization", first);
+        let answer = client.call(request.header("authorization", second));
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.headers("www-authenticate"), [INVALID_REQUEST]);
+        assert_eq!(answer.json()["error"]["code"], "BAD_REQUEST");
+    }
+    let twice = Request::get(DATASETS).header("Authorization", &key).header("Authorization", &key);
+    assert_eq!(client.call(twice).status, 200, "one value, sent twice");
+}
+
+#[test]
+fn the_101st_request_in_60_seconds_is_refused_and_waiting_as_told_is_enough() {
+    let client = Client::start();
+    let clock = SystemClock::new();
+    let before = clock.now();
+    for remaining in (0..100).rev() {
+        let answer = client.get(DATASETS, client.key());
+        assert_eq!(answer.status, 200);
+        assert_eq!(limit(&answer)[..2], [100, remaining]);
+    }
+    // Nobody else's window is touched, and bad keys touch none.
+    assert_eq!(limit(&client.get(DATASETS, client.session()))[..2], [100, 99]);
+    assert_eq!(limit(&client.get(DATASETS, client.enterprise()))[..2], [1_000, 999]);
+    assert_eq!(client.get(DATASETS, &format!("luci_{}", "0".repeat(64))).status, 401);
+
+    for path in [DATASETS, "/v1/compliance/reports"] {
+        let sent = clock.now();
+        let answer = client.get(path, client.key());
+        let wait = refused_for(&answer);
+        let [limit, remaining, reset] = limit(&answer);
+        assert_eq!((limit, remaining), (100, 0));
+        // The first of the hundred leaves the window after 60 seconds.
+        assert!(reset >= before.as_unix_secs() + 60, "{reset} {before}");
+        let told = sent.as_unix_secs() + wait;
+        assert!(reset.abs_diff(told) <= 1 && wait <= 60, "{reset} is not {wait} s after {sent}");
+    }
+    let wait = refused_for(&client.get(DATASETS, client.key()));
+    pause(Duration::from_secs(wait));
+    assert_eq!(client.get(DATASETS, client.key()).status, 200, "waiting {wait} s is enough");
+}
+
+#[test]
+fn a_session_has_a_window_of_its_own_that_is_as_exact() {
+    let client = Client::start();
+    for _ in 0..100 {
+        assert_eq!(client.get(DATASETS, client.session()).status, 200);
+    }
+    let answer = client.get(DATASETS, client.session());
+    refused_for(&answer);
+    assert_eq!(limit(&answer)[..2], [100, 0]);
+    assert_eq!(limit(&client.get(DATASETS, client.key()))[..2], [100, 99]);
+}
+
+#[test]
+fn exactly_100_of_many_at_once_are_admitted() {
+    let client = Client::start();
+    let admitted = Mutex::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let answer = client.get(DATASETS, client.key());
+                    assert!(matches!(answer.status, 200 | 429), "{answer:?}");
+                    if answer.status == 200 {
+                        *admitted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*admitted.lock().unwrap_or_else(PoisonError::into_inner), 100);
+}
+
+#[test]
+fn every_authenticated_answer_tells_of_the_limit_and_no_other_does() {
+    let client = Client::start();
+    let mut left = 100;
+    for (method, path, status) in [
+        ("GET", DATASETS, 200),
+        ("HEAD", DATASETS, 200),
+        ("GET", "/v1/compliance/reports", 403),
+        ("GET", "/v1/unknown", 404),
+        ("GET", "/v1/datasets/", 404),
+        ("POST", DATASETS, 405),
+        ("OPTIONS", DATASETS, 405),
+        ("GET", "/v1/datasets?delay_ms=soon", 400),
+        ("GET", "/v1/datasets?delay_ms=-1", 400),
+        ("GET", "/v1/datasets?delay_ms=60001", 400),
+    ] {
+        left -= 1;
+        let answer = client.send(method, path, client.key());
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(limit(&answer)[..2], [100, left], "{method} {path}");
+        let session = client.send(method, path, client.session());
+        assert_eq!(session.status, status, "{method} {path}");
+        assert_eq!(limit(&session)[..2], [100, left], "{method} {path}");
+        if !matches!(status, 200) {
+            assert_eq!(members(&answer.json()), ["error"]);
+            let error = &answer.json()["error"];
+            assert!(error["code"].is_string() && error["message"].is_string(), "{error}");
+        }
+    }
+    for (path, status) in [(DATASETS, 401), ("/", 404), ("/v2/x", 404), ("/admin/keys", 401)] {
+        let answer = client.call(Request::get(path));
+        assert_eq!(answer.status, status, "{path}");
+        for name in LIMIT_HEADERS {
+            assert!(answer.headers(name).is_empty(), "{path} {name}");
+        }
+    }
+    let nowhere = client.call(Request::get("/")).json();
+    assert_eq!(members(&nowhere["error"]), ["code", "message"]);
+    assert_eq!(nowhere["error"]["code"], "NOT_FOUND");
+}
+
+#[test]
+fn every_answer_has_an_id_of_its_own() {
+    let client = Client::start();
+    let mut ids = HashSet::new();
+    let mut seen = |answer: &Response| {
+        let [id] = answer.headers("x-request-id")[..] else { panic!("one id: {answer:?}") };
+        assert!(REQUEST_ID.is_match(id), "{id}");
+        assert!(ids.insert(id.to_owned()), "{id} again");
+    };
+    let own = "req_0123456789abcd";
+    for request in [
+        Request::get(DATASETS),
+        Request::get("/"),
+        Request::new("DELETE", DATASETS),
+        Request::get("/admin/keys"),
+        Request::new("PATCH", "/admin/keys"),
+        Request::get(DATASETS).header("Authorization", "Bearer a").header("Authorization", "b"),
+        Request::get(DATASETS).header("Authorization", format!("Bearer {}", client.key())),
+        Request::get("/v1/audit/x").header("Authorization", format!("Bearer {}", client.key())),
+        client.as_admin_request("GET", "/admin/keys"),
+        client.as_admin_request("POST", "/admin/keys").body("{"),
+    ] {
+        seen(&client.call(request.clone()));
+        let answer = client.call(request.header("X-Request-Id", own));
+        assert_ne!(answer.headers("x-request-id"), [own]);
+        seen(&answer);
+    }
+    for _ in 0..110 {
+        seen(&client.get(DATASETS, client.key()));
+    }
+}
+
+#[test]
+fn gated_endpoints_need_the_enterprise_tier_of_the_keys_owner() {
+    let client = Client::start();
+    for section in GATED {
+        for path in ["", "/", "/x", "/x/y%20z?tier=enterprise"] {
+            let path = format!("/v1/{section}{path}");
+            for credential in [client.key(), client.session()] {
+                let answer = client.get(&path, credential);
+                assert_eq!((answer.status, text(&answer)), (403, ENTERPRISE_REQUIRED), "{path}");
+                limit(&answer);
+            }
+            let answer = client.get(&path, client.enterprise());
+            assert_eq!((answer.status, &answer.json()["section"]), (200, &json!(section)));
+        }
+    }
+    assert_eq!(client.send("POST", "/v1/audit/x", client.key()).status, 403);
+    assert_eq!(client.send("POST", "/v1/audit/x", client.enterprise()).status, 405);
+    assert_eq!(client.get("/v1/compliances/x", client.key()).status, 404, "no such route");
+}
+
+#[test]
+fn a_tier_reaches_all_keys_of_its_owner_with_the_next_request() {
+    let client = Client::start();
+    let minted = client.mint("org_standard", "second");
+    let second = minted["key"].as_str().unwrap();
+    let gated = "/v1/certifications/x";
+    for (tier, most, status) in [
+        ("standard", 100, 403),
+        ("higher", 1_000, 403),
+        ("enterprise", 1_000, 200),
+        ("standard", 100, 403),
+    ] {
+        let answer = client.put_tier("org_standard", tier);
+        assert_eq!(answer.status, 200);
+        for credential in [client.key(), second, client.session()] {
+            let answer = client.get(gated, credential);
+            assert_eq!((answer.status, limit(&answer)[0]), (status, most), "{tier}");
+        }
+    }
+    // 1,000 and no more, once the owner pays.
+    client.put_tier("org_new", "higher");
+    let minted = client.mint("org_new", "first");
+    let key = minted["key"].as_str().unwrap();
+    for remaining in (0..1_000).rev() {
+        let answer = client.get(DATASETS, key);
+        assert_eq!((answer.status, limit(&answer)[1]), (200, remaining));
+    }
+    refused_for(&client.get(DATASETS, key));
+    for tier in ["gold", "Enterprise", ""] {
+        assert_eq!(client.put_tier("org_new", tier).status, 422, "{tier}");
+    }
+}
+
+#[test]
+fn a_key_that_is_revoked_while_its_request_is_served_is_answered_401() {
+    let client = Client::start();
+    let slow = format!("{DATASETS}?delay_ms=2000");
+    for rotated in [false, true] {
+        let minted = client.mint("org_standard", "doomed");
+        let (id, key) = (minted["id"].as_str().unwrap(), minted["key"].as_str().unwrap());
+        let stays = client.mint("org_standard", "stays");
+        let clock = SystemClock::new();
+        let begun = clock.now();
+        thread::scope(|scope| {
+            let doomed = scope.spawn(|| client.get(&slow, key));
+            let stays = scope.spawn(|| client.get(&slow, stays["key"].as_str().unwrap()));
+            let session = scope.spawn(|| client.get(&slow, client.session()));
+            pause(Duration::from_millis(500));
+            if rotated {
+                client.as_admin("POST", &format!("/admin/keys/{id}/rotate"), None);
+            }
+            let revoked = client.as_admin("POST", &format!("/admin/keys/{id}/revoke"), None);
+            assert_eq!((revoked.status, revoked.body), (204, Vec::new()));
+            let revoked_after = clock.now().saturating_since(begun);
+            assert!(
+                revoked_after < Duration::from_secs(2),
+                "too slow to show it: {revoked_after:?}"
+            );
+            let doomed = doomed.join().unwrap();
+            assert_eq!((doomed.status, text(&doomed)), (401, UNAUTHORIZED));
+            assert_eq!(doomed.headers("www-authenticate"), [INVALID_TOKEN]);
+            assert_eq!([stays, session].map(|other| other.join().unwrap().status), [200, 200]);
+        });
+        let took = clock.now().saturating_since(begun);
+        assert!(took >= Duration::from_millis(1_900), "it was served after {took:?}");
+        assert_eq!(client.get(DATASETS, key).status, 401, "and so is the next");
+    }
+}
+
+#[test]
+fn keys_are_administered_with_the_token_alone() {
+    let client = Client::start();
+    let id = client.row(client.key())["id"].as_str().unwrap().to_owned();
+    let routes = [
+        ("GET", "/admin/keys".to_owned()),
+        ("POST", "/admin/keys".to_owned()),
+        ("POST", format!("/admin/keys/{id}/rotate")),
+        ("POST", format!("/admin/keys/{id}/revoke")),
+        ("PUT", "/admin/owners/org_standard".to_owned()),
+    ];
+    for (method, path) in &routes {
+        for credential in
+            [client.key(), client.enterprise(), client.session(), "admin", &client.admin()[1..]]
+        {
+            let answer = client.send(method, path, credential);
+            assert_eq!(answer.status, 401, "{method} {path}");
+            assert_eq!(answer.headers("www-authenticate"), [ADMIN_CHALLENGE]);
+            assert_eq!(answer.json()["error"]["code"], "UNAUTHORIZED");
+        }
+        assert_eq!(client.call(Request::new(method, path)).status, 401);
+    }
+    assert_eq!(client.get(DATASETS, client.key()).status, 200, "nothing was done");
+}
+
+#[test]
+fn a_minted_key_is_shown_once_and_listed_with_its_usage() {
+    let client = Client::start();
+    let before = SystemClock::new().now();
+    let answer = client.as_admin(
+        "POST",
+        "/admin/keys",
+        Some(json!({"kind": "luci_", "name": "pipeline", "owner": "org_new"})),
+    );
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.headers("cache-control"), ["no-store"]);
+    let minted = answer.json();
+    let with_key: BTreeSet<&str> = ROW.into_iter().chain(["key"]).collect();
+    assert_eq!(members(&minted), with_key.into_iter().collect::<Vec<_>>());
+    let key = minted["key"].as_str().unwrap();
+    assert!(KEY.is_match(key));
+    assert_eq!(minted["prefix"], key[.."luci_".len() + 8]);
+    for (member, value) in [
+        ("kind", json!("luci_")),
+        ("name", json!("pipeline")),
+        ("owner", json!("org_new")),
+        ("tier", json!("standard")),
+        ("scopes", json!([])),
+        ("status", json!("active")),
+        ("requests", json!(0)),
+        ("last_used_at", Value::Null),
+    ] {
+        assert_eq!(minted[member], value, "{member}");
+    }
+    let created: Timestamp = minted["created_at"].as_str().unwrap().parse().unwrap();
+    assert!(created + SLACK >= before);
+
+    // Throttled and forbidden requests count, strangers' do not.
+    for _ in 0..100 {
+        client.get(DATASETS, key);
+    }
+    assert_eq!(client.get("/v1/audit/x", key).status, 429);
+    client.get(DATASETS, &format!("{key}0"));
+    let row = client.row(key);
+    assert_eq!(members(&row), ROW);
+    assert_eq!(row["requests"], 101, "the spike can be seen");
+    let used: Timestamp = row["last_used_at"].as_str().unwrap().parse().unwrap();
+    assert!(used + SLACK >= created && used <= SystemClock::new().now() + SLACK);
+    let listing = client.as_admin("GET", "/admin/keys", None);
+    assert!(!text(&listing).contains(&key[..14]), "no more than the prefix");
+    assert_eq!(members(&listing.json()), ["keys"]);
+    assert_eq!(client.row(client.key())["requests"], 0);
+    assert_eq!(client.row(client.enterprise())["tier"], "enterprise");
+}
+
+#[test]
+fn what_cannot_be_minted_is_refused() {
+    let client = Client::start();
+    for (body, status) in [
+        (json!({"kind": "luci_"}), 422),
+        (json!({"kind": "lqt_", "name": "n", "owner": "o"}), 422),
+        (json!({"kind": "LUCI_", "name": "n", "owner": "o"}), 422),
+        (json!({"kind": "luci_", "name": "", "owner": "o"}), 422),
+        (json!({"kind": "luci_", "name": "n", "owner": "o\n"}), 422),
+        (json!({"kind": "luci_", "name": "n", "owner": "o", "scopes": ["read:all"]}), 422),
+        (json!("luci_"), 422),
+        (json!({"kind": "luci_", "name": "n", "owner": "o", "scopes": []}), 201),
+    ] {
+        let answer = client.as_admin("POST", "/admin/keys", Some(body.clone()));
+        assert_eq!(answer.status, status, "{body}");
+        if status == 422 {
+            assert_eq!(answer.json()["error"]["code"], "UNPROCESSABLE_ENTITY");
+        }
+    }
+    let broken = client.as_admin_request("POST", "/admin/keys").body("{");
+    assert_eq!(client.call(broken).status, 400);
+    for (method, path, status) in [
+        ("POST", format!("/admin/keys/{}/rotate", "0".repeat(32)), 404),
+        ("POST", "/admin/keys/x/revoke".to_owned(), 404),
+        ("DELETE", "/admin/keys".to_owned(), 405),
+        ("GET", "/admin".to_owned(), 404),
+    ] {
+        assert_eq!(client.as_admin(method, &path, None).status, status, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_rotated_key_works_beside_the_new_one_until_its_grace_is_over_and_shares_its_window() {
+    let client = Client::start_with(&[("GRACE_SECONDS", "2")]);
+    let id = client.row(client.key())["id"].as_str().unwrap().to_owned();
+    let rotated = client.as_admin("POST", &format!("/admin/keys/{id}/rotate"), None);
+    assert_eq!((rotated.status, rotated.headers("cache-control")), (200, vec!["no-store"]));
+    let rotated = rotated.json();
+    assert_eq!(rotated["id"], id);
+    let new = rotated["key"].as_str().unwrap();
+    assert!(KEY.is_match(new) && new != client.key());
+    let end: Timestamp = rotated["previous_valid_until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(limit(&client.get(DATASETS, client.key()))[1], 99);
+    assert_eq!(limit(&client.get(DATASETS, new))[1], 98, "one key, one window");
+    let clock = SystemClock::new();
+    while clock.now() < end + SLACK {
+        pause(Duration::from_millis(50));
+    }
+    assert_eq!(client.get(DATASETS, client.key()).status, 401);
+    assert_eq!(client.get(DATASETS, new).status, 200);
+    let revoked = client.as_admin("POST", &format!("/admin/keys/{id}/revoke"), None);
+    assert_eq!(revoked.status, 204);
+    assert_eq!(client.get(DATASETS, new).status, 401, "at once");
+    assert_eq!(client.as_admin("POST", &format!("/admin/keys/{id}/revoke"), None).status, 204);
+    assert_eq!(client.as_admin("POST", &format!("/admin/keys/{id}/rotate"), None).status, 409);
+    assert_eq!(client.row(new)["status"], "revoked");
+}
+
+#[test]
+fn a_session_ends() {
+    let client = Client::start_with(&[("SESSION_SECONDS", "3")]);
+    assert_eq!(client.get(DATASETS, client.session()).status, 200);
+    pause(Duration::from_secs(4));
+    let answer = client.get(DATASETS, client.session());
+    assert_eq!((answer.status, text(&answer)), (401, UNAUTHORIZED));
+    assert_eq!(client.get(DATASETS, client.key()).status, 200);
+}
+
+#[test]
+fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
+    let client = Client::start();
+    let key = client.key().to_owned();
+    let minted = client.mint("org_canary", "canary");
+    let id = client.get(DATASETS, &key).headers("x-request-id")[0].to_owned();
+    client.get(DATASETS, &format!("{key}0"));
+    client.get(&format!("{DATASETS}?api_key={key}&delay_ms=canary"), &key);
+    client.get(&format!("/v1/audit/{key}"), &key);
+    client.get(&format!("/{key}/canary"), &key);
+    client.send(&key, DATASETS, &key);
+    client.get(DATASETS, client.session());
+    client.get(DATASETS, &format!("{}canary", client.session()));
+    client.as_admin("POST", &format!("/admin/keys/{key}/revoke"), None);
+    client.put_tier("canary", "canary");
+    client.call(Request::get(DATASETS).header("X-Request-Id", format!("canary {key}")));
+
+    let secrets = [
+        key[13..29].to_owned(),
+        minted["key"].as_str().unwrap()[13..29].to_owned(),
+        client.enterprise()[13..29].to_owned(),
+        client.admin()[14..30].to_owned(),
+        client.session().rsplit_once('.').unwrap().1.to_owned(),
+        "canary".to_owned(),
+    ];
+    let (status, stdout, log) = client.service.end_by("INT");
+    assert_eq!((status.code(), &*stdout), (Some(0), ""));
+    assert!(log.contains(&format!("GET /v1/datasets 200 {id}\n")), "{log}");
+    assert!(log.contains("401 req_"), "{log}");
+    assert!(log.contains(": key refused: "), "{log}");
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret} in {log}");
+    }
+}
+
+/// How far the clocks of the test and of the service may be apart: both follow the same
+/// wall clock, but each settles on it by itself.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// Everybody who has a credential of the start line.
+struct Client {
+    service: Service,
+}
+
+impl Client {
+    fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(environment: &[(&str, &str)]) -> Self {
+        Self { service: LUCITRA.start(environment) }
+    }
+
+    fn key(&self) -> &str {
+        self.service.given("api_key")
+    }
+
+    fn enterprise(&self) -> &str {
+        self.service.given("enterprise_key")
+    }
+
+    fn session(&self) -> &str {
+        self.service.given("session_jwt")
+    }
+
+    fn admin(&self) -> &str {
+        self.service.given("admin_token")
+    }
+
+    /// Sends a request. Whatever it is about, its answer has one id, and a 401 carries one
+    /// challenge with a parameter.
+    fn call(&self, request: Request) -> Response {
+        let response = http::send(self.service.address(), request);
+        assert_eq!(response.headers("x-request-id").len(), 1, "{response:?}");
+        let challenges = response.headers("www-authenticate");
+        match response.status {
+            401 => {
+                let [challenge] = challenges[..] else { panic!("one challenge: {response:?}") };
+                assert!(challenge.starts_with(r#"Bearer realm="lucitra"#), "{challenge}");
+            }
+            400 => {}
+            _ => assert!(challenges.is_empty(), "{response:?}"),
+        }
+        let retry = response.headers("retry-after");
+        assert_eq!(retry.len(), usize::from(response.status == 429), "{response:?}");
+        response
+    }
+
+    fn send(&self, method: &str, path: &str, credential: &str) -> Response {
+        let line = format!("Bearer {credential}");
+        self.call(Request::new(method, path).header("Authorization", line))
+    }
+
+    fn get(&self, path: &str, credential: &str) -> Response {
+        self.send("GET", path, credential)
+    }
+
+    fn as_admin_request(&self, method: &str, path: &str) -> Request {
+        Request::new(method, path).header("Authorization", format!("Bearer {}", self.admin()))
+    }
+
+    fn as_admin(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+        let request = self.as_admin_request(method, path);
+        self.call(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+    }
+
+    fn mint(&self, owner: &str, name: &str) -> Value {
+        let new = json!({"kind": "luci_", "name": name, "owner": owner});
+        let answer = self.as_admin("POST", "/admin/keys", Some(new));
+        assert_eq!(answer.status, 201);
+        answer.json()
+    }
+
+    fn put_tier(&self, owner: &str, tier: &str) -> Response {
+        self.as_admin("PUT", &format!("/admin/owners/{owner}"), Some(json!({ "tier": tier })))
+    }
+
+    /// What is listed of this key.
+    fn row(&self, key: &str) -> Value {
+        let listing = self.as_admin("GET", "/admin/keys", None).json();
+        let rows = listing["keys"].as_array().expect("keys");
+        let row = rows.iter().find(|row| row["prefix"] == key[..13]);
+        row.unwrap_or_else(|| panic!("it is in {listing}")).clone()
+    }
+}
+
+/// The limit, what remains of it, and its reset, each said once.
+fn limit(answer: &Response) -> [u64; 3] {
+    LIMIT_HEADERS.map(|name| match answer.headers(name)[..] {
+        [value] => value.parse().unwrap_or_else(|_| panic!("{name}: {value}")),
+        _ => panic!("{name} once in {answer:?}"),
+    })
+}
+
+/// The seconds to wait, which a 429 says in three places alike.
+fn refused_for(answer: &Response) -> u64 {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    let [wait] = answer.headers("retry-after")[..] else { panic!("{answer:?}") };
+    let expected = format!(
+        r#"{{"error":{{"code":"RATE_LIMITED","message":"Rate limit exceeded. Retry after {wait} seconds.","retry_after":{wait}}}}}"#
+    );
+    assert_eq!(text(answer), expected);
+    answer.json();
+    let wait = wait.parse().expect("whole seconds");
+    assert!(wait >= 1);
+    wait
+}
+
+fn text(answer: &Response) -> &str {
+    str::from_utf8(&answer.body).expect("text")
+}
+
+/// The names of an object's members, sorted.
+fn members(object: &Value) -> Vec<String> {
+    let object = object.as_object().unwrap_or_else(|| panic!("an object: {object}"));
+    object.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}

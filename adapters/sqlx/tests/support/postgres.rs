@@ -1,16 +1,20 @@
 //! A private PostgreSQL for the tests of one program, or the one that the environment names.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::disallowed_methods, reason = "a server takes time to start")]
 
 use std::{
+    fs::File,
+    io::Write as _,
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     str::FromStr as _,
     sync::{
-        LazyLock,
+        LazyLock, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use keyward_sqlx::PostgresStore;
@@ -19,8 +23,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// Where Debian puts the server's programs; `PATH` is looked at after it.
-const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian puts the server's programs, by version; `PATH` is looked at after it.
+const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// The server of this test program, or why there is none.
 static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(Server::start);
@@ -66,7 +70,9 @@ pub(crate) fn not_run(test: &str, reason: &str) {
         std::env::var_os("KEYWARD_REQUIRE_POSTGRES").is_none_or(|it| it != "1"),
         "{test} needs PostgreSQL: {reason}"
     );
-    eprintln!("NOT RUN: {test} needs PostgreSQL: {reason}");
+    // Past the harness, which keeps what passing tests print to itself.
+    let said = writeln!(std::io::stderr(), "NOT RUN: {test} needs PostgreSQL: {reason}");
+    said.unwrap();
 }
 
 struct Server {
@@ -86,11 +92,19 @@ impl Server {
     }
 }
 
+/// Waits for its input to end, then ends the server whose directory is `$0`, if that is the
+/// process which its file names, and removes the directory.
+const GUARD: &str = r#"read _
+pid=$(head -1 "$0/data/postmaster.pid") && grep -q "$0/data" "/proc/$pid/cmdline" && kill -QUIT "$pid"
+sleep 0.3
+rm -rf "$0""#;
+
 /// A server of its own in a temporary directory, reached by a socket in it.
 pub(crate) struct Cluster {
     bin: PathBuf,
     dir: PathBuf,
     user: Option<(u32, u32)>,
+    child: Mutex<Option<Child>>,
     /// Ends the server and removes the directory when the test program ends, however it does:
     /// then the pipe to it closes.
     _guard: Child,
@@ -111,7 +125,7 @@ impl Cluster {
         }
         let guard = Command::new("sh")
             .arg("-c")
-            .arg("read _; kill -QUIT $(head -1 \"$0/data/postmaster.pid\"); sleep 0.2; rm -rf \"$0\"")
+            .arg(GUARD)
             .arg(&dir)
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -119,7 +133,7 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| error.to_string())?;
-        let cluster = Self { bin, dir, user, _guard: guard };
+        let cluster = Self { bin, dir, user, child: Mutex::new(None), _guard: guard };
         let made = cluster
             .command("initdb")
             .args(["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"])
@@ -134,15 +148,11 @@ impl Cluster {
     }
 
     /// Starts the server, and returns when it answers.
+    ///
+    /// After a crash it takes a few attempts, until what is left of the one before is gone.
     pub(crate) fn start(&self) {
-        assert!(self.try_start(), "the server does not start, see {:?}", self.dir);
-    }
-
-    /// Starts the server after it was killed: as often as it takes until what is left of the one
-    /// before is gone.
-    pub(crate) fn start_again(&self) {
         let started = (0..200).any(|_| self.try_start());
-        assert!(started, "the server does not start again, see {:?}", self.dir);
+        assert!(started, "the server does not start: {}", self.log());
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -150,28 +160,46 @@ impl Cluster {
     }
 
     fn try_start(&self) -> bool {
-        let socket =
-            format!("-k {} -c listen_addresses= -c max_connections=200", self.dir.display());
-        let started = self
-            .command("pg_ctl")
-            .args(["start", "--wait", "--silent", "-D"])
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let mut child = self
+            .command("postgres")
+            .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-k"])
+            .arg(&self.dir)
+            .arg("-D")
             .arg(self.dir.join("data"))
-            .arg("-o")
-            .arg(socket)
-            .arg("-l")
-            .arg(self.dir.join("log"))
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        started.unwrap().success()
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let pid = child.id().to_string();
+        // Its file names it, and in the eighth line says when it is ready.
+        let ready = || {
+            let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).ok()?;
+            let mut lines = file.lines();
+            let its = lines.next()?.trim() == pid;
+            Some(its && lines.nth(6)?.trim() == "ready")
+        };
+        while child.try_wait().unwrap().is_none() {
+            if ready() == Some(true) {
+                *self.child.lock().unwrap() = Some(child);
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Kills the server's first process as by `kill -9`. Its children notice that and end.
     pub(crate) fn kill(&self) {
-        let file = self.dir.join("data/postmaster.pid");
-        let pid = std::fs::read_to_string(&file).unwrap();
-        let pid = pid.lines().next().unwrap().to_owned();
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        // Waited for too: whoever is not is still there for the next one.
+        let mut child = self.child.lock().unwrap().take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     pub(crate) fn options(&self) -> PgConnectOptions {
@@ -192,8 +220,15 @@ impl Cluster {
 }
 
 fn server_programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let mut dirs: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    // The newest first, by the number in the path.
+    dirs.sort_by_key(|dir| {
+        let version = dir.parent().and_then(|dir| dir.file_name()?.to_str()?.parse::<u32>().ok());
+        std::cmp::Reverse(version)
+    });
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::iter::once(PathBuf::from(DEBIAN)).chain(std::env::split_paths(&paths));
+    dirs.extend(std::env::split_paths(&paths));
     dirs.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("pg_ctl").exists())
 }
 

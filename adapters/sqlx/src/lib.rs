@@ -55,6 +55,12 @@
 //! What does not make a record is never passed over: it is
 //! [`SqlStoreError::Corrupt`], which names the key and the column.
 //!
+//! # Caches
+//!
+//! On PostgreSQL each change is announced by `NOTIFY` on the channel `keyward`, in the transaction
+//! that makes it, and `ChangeListener` (feature `postgres`) tells a cache in front of the store.
+//! SQLite announces nothing: of what other processes do a cache learns when its entries run out.
+//!
 //! # Features
 //!
 //! `sqlite` and `postgres`; neither is on by default, for each brings a driver that whoever uses
@@ -82,7 +88,7 @@ mod usage_rows;
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use postgres::PostgresStore;
+pub use postgres::{ChangeListener, PostgresStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;

@@ -292,7 +292,7 @@ fn postgres_survives_its_server_being_killed() {
         let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(acquire_timeout);
         PostgresStore::new(pool.connect_lazy_with(cluster.options()))
     };
-    let book = RefCell::new(Book::new());
+    let mut book = Book::new();
     OnTokio.block_on(async {
         // Both live on over all crashes. One gives up soon, or each round would take as long as
         // it hopes for a server.
@@ -333,11 +333,12 @@ fn postgres_survives_its_server_being_killed() {
                 });
             });
             cluster.start();
-            for (id, acknowledged) in &*told.borrow() {
+            let mut told = told.into_inner();
+            for (id, acknowledged) in &told {
                 check(&checker, *id, acknowledged).await;
             }
-            book.borrow_mut().append(&mut told.borrow_mut());
+            book.append(&mut told);
         }
-        check_all(&checker, &book.borrow()).await;
+        check_all(&checker, &book).await;
     });
 }

@@ -1,10 +1,10 @@
 //! Hearing of changes that others make.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use keyward::{Change, Invalidate, KeyHash, KeyId, OwnerId};
 use sqlx::{
-    PgPool,
+    Executor as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
@@ -15,10 +15,11 @@ use sqlx::{
 /// so a revocation by hand is announced too. What is heard has been committed. Between a commit
 /// and the cache's forgetting lies the time that one message takes.
 ///
-/// Messages are lost while there is no connection, so after each connecting everything is
-/// forgotten, and also when the connection is lost. A connection that is dead without either
-/// side knowing tells nothing: how long a cache serves what is not so any more is then bounded
-/// by how long its entries live, and by that alone.
+/// Messages are lost while there is no connection, so everything is forgotten when it is lost,
+/// and again when there is a new one. A connection that is dead without this side having been
+/// told is noticed after twice [`ChangeListener::LONGEST_SILENCE`]. Until then, and as long as
+/// the database cannot be reached, how long a cache serves what is not so any more is bounded by
+/// how long its entries live, and by that alone.
 ///
 /// ```no_run
 /// # use std::convert::Infallible;
@@ -33,8 +34,7 @@ use sqlx::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChangeListener {
-    /// One connection, apart from the store's: an exhausted pool delays no news.
-    pool: PgPool,
+    options: PgConnectOptions,
 }
 
 impl ChangeListener {
@@ -43,11 +43,15 @@ impl ChangeListener {
     pub const FIRST_PAUSE: Duration = Duration::from_millis(50);
     /// How long it waits at most before it connects again.
     pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+    /// How long it hears nothing before it asks whether the connection still lives, and how long
+    /// it waits for the answer, or for a connection.
+    pub const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
     /// A listener that will connect so, to the store's database. Nothing is connected yet.
-    pub fn new(options: PgConnectOptions) -> Self {
-        let pool = PgPoolOptions::new().max_connections(1).min_connections(0);
-        Self { pool: pool.max_lifetime(None).idle_timeout(None).connect_lazy_with(options) }
+    ///
+    /// It has a connection of its own, so that an exhausted pool delays no news.
+    pub const fn new(options: PgConnectOptions) -> Self {
+        Self { options }
     }
 
     /// Listens until it is dropped, connecting again whenever the connection is lost.
@@ -62,11 +66,10 @@ impl ChangeListener {
         loop {
             if let Ok(mut listener) = self.connect().await {
                 wait = Self::FIRST_PAUSE;
+                // What was committed from here on is heard, and what was read before is told to
+                // be forgotten: in this order nothing falls between the two.
                 told.invalidate(&Change::Everything);
-                // Neither an error nor the end of the connection says what was missed.
-                while let Ok(Some(heard)) = listener.try_recv().await {
-                    told.invalidate(&read(heard.payload()));
-                }
+                listen(&mut listener, &told, &pause).await;
                 told.invalidate(&Change::Everything);
             }
             pause(wait).await;
@@ -75,11 +78,48 @@ impl ChangeListener {
     }
 
     async fn connect(&self) -> Result<PgListener, sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        // A pool of its own each time: a connection that is dead without knowing it would keep
+        // the only place of the one before.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Self::LONGEST_SILENCE)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen("keyward").await?;
         Ok(listener)
     }
+}
+
+/// Passes on what is heard, until the connection is lost. Nothing then says what was missed.
+async fn listen<P, F>(listener: &mut PgListener, told: &impl Invalidate, pause: &P)
+where
+    P: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let silence = ChangeListener::LONGEST_SILENCE;
+    loop {
+        match within(listener.try_recv(), pause(silence)).await {
+            Some(Ok(Some(heard))) => told.invalidate(&read(heard.payload())),
+            Some(Ok(None) | Err(_)) => return,
+            None => match within(listener.execute("SELECT 1"), pause(silence)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+        }
+    }
+}
+
+/// What `work` comes to, unless `limit` is over first.
+async fn within<T>(work: impl Future<Output = T>, limit: impl Future<Output = ()>) -> Option<T> {
+    let (mut work, mut limit) = (pin!(work), pin!(limit));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => limit.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// What an announcement says. One that is not understood may mean anything.
@@ -92,7 +132,10 @@ fn read(announcement: &str) -> Change {
         let id: KeyId = id.parse().ok()?;
         Some(Change::Key { id, hashes: hash.into_iter().collect() })
     };
-    let owner = || Some(Change::Owner(OwnerId::new(announcement.strip_prefix("owner ")?).ok()?));
+    let owner = || {
+        let id = OwnerId::new(announcement.strip_prefix("owner ")?).ok()?;
+        Some(Change::owner(id))
+    };
     key().or_else(owner).unwrap_or(Change::Everything)
 }
 
@@ -106,8 +149,8 @@ mod tests {
         let key = |hashes| Change::Key { id: KeyId::from_bytes([0x0b; 16]), hashes };
         assert_eq!(read(&format!("key {id}")), key(vec![]));
         assert_eq!(read(&format!("key {id} {hash}")), key(vec![hash.parse().unwrap()]));
-        assert_eq!(read("owner a b"), Change::Owner(OwnerId::from_static("a b")));
-        assert_eq!(read("owner key x"), Change::Owner(OwnerId::from_static("key x")));
+        assert_eq!(read("owner a b"), Change::owner(OwnerId::from_static("a b")));
+        assert_eq!(read("owner key x"), Change::owner(OwnerId::from_static("key x")));
         let long = format!("owner {}", "x".repeat(OwnerId::MAX_LEN + 1));
         let bad = [format!("key {id} "), format!("key {id} x"), format!("key {id} {hash} "), long];
         for text in ["", "all", "key", "key ", "owner", "owner ", "keys", "Key 1", "key 1"]

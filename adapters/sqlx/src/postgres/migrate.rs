@@ -5,7 +5,7 @@ use sqlx::{PgPool, Row};
 use crate::MigrateError;
 
 /// Each brings the tables from the version before it to its own, counted from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("0001_tables.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001_tables.sql"), include_str!("0002_notify.sql")];
 
 /// An arbitrary number that other users of advisory locks are unlikely to have chosen.
 const LOCK: i64 = 0x6b65_7977_6172_6401;

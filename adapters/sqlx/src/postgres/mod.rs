@@ -1,6 +1,9 @@
 //! Keys in a database of PostgreSQL.
 
+mod listen;
 mod migrate;
+
+pub use listen::ChangeListener;
 
 use std::sync::Arc;
 

@@ -94,7 +94,7 @@
 //! - What is kept of them: [`KeyRecord`] with its lifecycle, [`Secret`], [`KeyHash`],
 //!   [`KeyHasher`].
 //! - Where it is kept: [`KeyStore`], [`KeyRegistry`], [`MemoryStore`], [`Issuer`]; the suite
-//!   in `testing` (feature `testing`) for stores of your own.
+//!   in `testing` (feature `testing`) for stores of your own; [`Invalidate`] for caches of them.
 //! - Who may do what: [`Verifier`], [`Verified`], [`Access`], [`Caller`], [`Scope`],
 //!   [`ScopeCatalog`], [`Owner`], [`Tier`].
 //! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
@@ -133,6 +133,7 @@ mod audit;
 mod charge;
 mod clock;
 mod gate;
+mod invalidate;
 mod issuer;
 mod key;
 mod limit;
@@ -160,6 +161,7 @@ pub use gate::{
     Admission, Gate, GateBuildError, GateBuilder, Outcome, PendingCharge, PendingLookup,
     PendingRecheck, Refusal, Route, RouteQuotas, Step,
 };
+pub use invalidate::{Change, Invalidate};
 pub use issuer::{Issued, Issuer, IssuerError};
 pub use key::format::{FormatError, FormatsError, KeyFormat, KeyFormats, ParseError};
 pub use key::grace::{Grace, GraceError};

@@ -128,6 +128,8 @@ impl Cluster {
             .arg(GUARD)
             .arg(&dir)
             .current_dir("/")
+            // Apart from ctrl-c, which ends this program and the server but must not end it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

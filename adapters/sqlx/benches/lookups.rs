@@ -25,8 +25,8 @@ use keyward::{Issuer, KeyHasher, KeyId, Lookup, SysRng, Verifier, testing::Block
 
 use support::{FORMAT, NOW, OnTokio, TempDir};
 
-const BLOCKS: usize = 60;
-const BLOCK: usize = 100;
+const BLOCKS: usize = 400;
+const BLOCK: usize = 20;
 /// How many rotate at once in the storm.
 const ROTATING: u64 = 4;
 const STORM: Duration = Duration::from_secs(5);

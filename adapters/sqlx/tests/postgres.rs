@@ -211,14 +211,17 @@ fn lookups_and_pages_use_their_indexes() {
             sqlx::raw_sql("DEALLOCATE p").execute(&mut *connection).await.unwrap();
             rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
         };
-        let find = plan("text[]", PostgresStore::FIND_SQL, "'{a,b,c,d}'").await;
-        for index in
-            ["keyward_secrets_pkey", "keyward_keys_pkey", "keyward_secrets_key_id_place_key"]
-        {
-            assert!(find.contains(index), "{index} is not used:\n{find}");
-        }
-        for table in ["keyward_secrets", "keyward_keys"] {
-            assert!(!find.contains(&format!("Seq Scan on {table}")), "{find}");
+        for (count, sql) in (1..).zip(PostgresStore::FIND_SQL) {
+            let (types, values) = (["text"; 4], ["'a'", "'b'", "'c'", "'d'"]);
+            let find = plan(&types[..count].join(","), sql, &values[..count].join(",")).await;
+            for index in
+                ["keyward_secrets_pkey", "keyward_keys_pkey", "keyward_secrets_key_id_place_key"]
+            {
+                assert!(find.contains(index), "{index} is not used:\n{find}");
+            }
+            for table in ["keyward_secrets", "keyward_keys"] {
+                assert!(!find.contains(&format!("Seq Scan on {table}")), "{find}");
+            }
         }
         let list =
             plan("text, bigint, text, bigint", PostgresStore::LIST_SQL, "'a', 1, '', 10").await;
@@ -274,5 +277,37 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
             found => found,
         };
         assert_eq!(found.unwrap().unwrap().record(), &revoked);
+    });
+}
+
+/// Planning takes longer than the lookup itself.
+#[test]
+fn lookups_are_not_planned_each_time() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("lookups_are_not_planned").await else { return };
+        store.pool().close().await;
+        let options = (*store.pool().connect_options()).clone();
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let store = PostgresStore::new(pool);
+        let (record, key) = issue("owner", NOW);
+        store.insert(record).await.unwrap();
+        let one = KeyHasher::sha256();
+        let two = one.clone().accept(keyward::HashScheme::Sha256Token).unwrap();
+        for hasher in [one, two] {
+            let formats = keyward::KeyFormats::from(FORMAT);
+            let presented = formats.parse(key.expose()).unwrap();
+            let lookup = Verifier::new(hasher).lookup(&presented);
+            for _ in 0..20 {
+                assert!(store.find(&lookup).await.unwrap().is_some());
+            }
+        }
+        let plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements
+             WHERE statement LIKE '%f.hash IN%'";
+        let plans = sqlx::query(plans).persistent(false).fetch_all(store.pool()).await.unwrap();
+        assert_eq!(plans.len(), 2);
+        for row in plans {
+            let (kept, anew) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
+            assert!(kept >= 15 && anew <= 5, "{kept} {anew}");
+        }
     });
 }

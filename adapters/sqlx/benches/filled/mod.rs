@@ -182,7 +182,7 @@ impl Filled for PostgresStore {
     }
 
     async fn bare(&self, hash: &str) -> usize {
-        let query = sqlx::query(Self::FIND_SQL).bind(vec![hash]);
+        let query = sqlx::query(Self::FIND_SQL[0]).bind(hash);
         query.fetch_all(self.pool()).await.unwrap().len()
     }
 

@@ -1,0 +1,66 @@
+//! How much is held, and for how long.
+
+use std::{num::NonZeroU32, time::Duration};
+
+/// The bounds of a [`CachedStore`](crate::CachedStore).
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward_cache::CacheConfig;
+///
+/// const CONFIG: CacheConfig = CacheConfig::new()
+///     .max_secrets(NonZeroU32::new(20_000).unwrap())
+///     .staleness(Duration::from_secs(2));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    pub(crate) max_secrets: NonZeroU32,
+    pub(crate) max_unknown: NonZeroU32,
+    pub(crate) staleness: Duration,
+}
+
+impl CacheConfig {
+    /// The cap on secrets unless one is set: 100,000.
+    pub const DEFAULT_MAX_SECRETS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
+    /// The cap on hashes known to lead nowhere unless one is set: 10,000.
+    pub const DEFAULT_MAX_UNKNOWN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999);
+    /// The staleness bound unless one is set: 5 seconds.
+    pub const DEFAULT_STALENESS: Duration = Duration::from_secs(5);
+
+    /// The defaults.
+    pub const fn new() -> Self {
+        Self {
+            max_secrets: Self::DEFAULT_MAX_SECRETS,
+            max_unknown: Self::DEFAULT_MAX_UNKNOWN,
+            staleness: Self::DEFAULT_STALENESS,
+        }
+    }
+
+    /// The most secrets that are held; a record is held once for all of its secrets. Beside
+    /// them, up to as many but at most 65,536 places keep what was asked for last.
+    #[must_use]
+    pub const fn max_secrets(self, max_secrets: NonZeroU32) -> Self {
+        Self { max_secrets, ..self }
+    }
+
+    /// The most hashes of which it is held that no key has them. They have a room of their own,
+    /// so that random keys cannot push out real ones.
+    #[must_use]
+    pub const fn max_unknown(self, max_unknown: NonZeroU32) -> Self {
+        Self { max_unknown, ..self }
+    }
+
+    /// For how long what was read may be answered, counted from before the query, whatever else
+    /// is or is not told: at this age it no longer is. With zero nothing is held, and each
+    /// request is a query.
+    #[must_use]
+    pub const fn staleness(self, staleness: Duration) -> Self {
+        Self { staleness, ..self }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}

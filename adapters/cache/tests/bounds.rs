@@ -1,0 +1,215 @@
+//! How old an answer can be and how much is held, on both sides of each edge.
+
+mod support;
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use keyward::{Grace, KeyHasher, KeyRegistry, KeyStore, Timestamp, Verifier, VerifyError};
+use keyward_cache::{CacheConfig, CachedStore};
+use support::{FORMAT, Point, Rig, STALENESS, START};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+#[test]
+fn an_answer_is_given_until_it_is_as_old_as_the_bound() {
+    for (age, queries) in [(STALENESS - MILLI, 1), (STALENESS, 2), (STALENESS + MILLI, 2)] {
+        let mut rig = Rig::new();
+        let (record, lookup) = rig.key("owner");
+        let stranger = rig.world.stranger();
+        assert_eq!((rig.revision(&lookup), rig.revision(&stranger)), (Some(1), None));
+        // Changed by somebody of whom nothing is heard.
+        rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
+        rig.clock.set(START + age);
+        assert_eq!(rig.revision(&lookup), Some(queries), "{age:?}");
+        assert_eq!(rig.revision(&stranger), None);
+        assert_eq!(rig.store.finds() as u64, 2 * queries, "{age:?}: absences, too");
+    }
+}
+
+#[test]
+fn age_counts_from_before_the_query() {
+    let mut rig = Rig::new();
+    let (record, lookup) = rig.key("owner");
+    rig.store.close(Point::AfterRead);
+    let mut slow = rig.task(&lookup);
+    assert!(slow.poll().is_none());
+    rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
+    rig.clock.set(START + (STALENESS - MILLI));
+    rig.store.open(Point::AfterRead);
+    assert_eq!(slow.poll(), Some(Ok(Some(1))));
+    assert_eq!(rig.revision(&lookup), Some(1), "held, though not for long");
+    rig.clock.advance(MILLI);
+    assert_eq!(rig.revision(&lookup), Some(2));
+}
+
+#[test]
+fn a_query_that_was_held_up_beyond_the_bound_answers_only_who_sent_it() {
+    for (age, joined) in [(STALENESS - MILLI, true), (STALENESS, false)] {
+        let mut rig = Rig::new();
+        let (record, lookup) = rig.key("owner");
+        rig.store.close(Point::AfterRead);
+        let (mut mine, mut joiner) = (rig.task(&lookup), rig.task(&lookup));
+        assert!(mine.poll().is_none() && joiner.poll().is_none());
+        rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
+        rig.clock.set(START + age);
+        // Who comes now sends a query of its own if the one under way is too old.
+        let mut late = rig.task(&lookup);
+        assert!(late.poll().is_none());
+        assert_eq!(rig.store.finds(), 2 - usize::from(joined), "{age:?}");
+        rig.store.open(Point::AfterRead);
+        assert_eq!(mine.poll(), Some(Ok(Some(1))));
+        let expected = Some(Ok(Some(2 - u64::from(joined))));
+        assert_eq!(late.poll(), expected, "{age:?}");
+        assert_eq!(joiner.poll(), expected, "{age:?}");
+    }
+}
+
+#[test]
+fn a_clock_set_back_makes_nothing_young_again() {
+    let mut rig = Rig::new();
+    let (_, lookup) = rig.key("owner");
+    let stranger = rig.world.stranger();
+    assert_eq!((rig.revision(&lookup), rig.revision(&stranger)), (Some(1), None));
+    rig.clock.set(START.saturating_sub(MILLI));
+    assert_eq!((rig.revision(&lookup), rig.revision(&stranger)), (Some(1), None));
+    assert_eq!(rig.store.finds(), 4);
+}
+
+/// Whatever is held, a key is judged as if nothing were.
+#[test]
+fn expiry_and_grace_are_judged_to_the_millisecond() {
+    let end = START + Duration::from_secs(2);
+    for retiring in [false, true] {
+        for warm in [START, end.saturating_sub(MILLI), end, end + MILLI] {
+            for at in [end.saturating_sub(MILLI), end, end + MILLI] {
+                if at < warm {
+                    continue;
+                }
+                let mut rig = Rig::new();
+                let (record, lookup) = rig.key("owner");
+                let changed = if retiring {
+                    let (secret, _) = rig.world.secret(START);
+                    let grace = Grace::new(Duration::from_secs(2)).unwrap();
+                    record.rotate(secret, grace, START).unwrap()
+                } else {
+                    record.expire_at(end, START).unwrap()
+                };
+                pollster::block_on(rig.cache.replace(changed)).unwrap();
+                let verifier = Verifier::new(rig.world.hasher.clone());
+                let judge = |now: Timestamp| {
+                    rig.clock.set(now);
+                    verifier.verify(&lookup, rig.find(&lookup), now).map(|_| ())
+                };
+                let after = if retiring { VerifyError::PastGrace } else { VerifyError::Expired };
+                let expected = |now| if now < end { Ok(()) } else { Err(after) };
+                assert_eq!(judge(warm), expected(warm));
+                assert_eq!(judge(at), expected(at), "held since {warm:?}, asked at {at:?}");
+                let again = usize::from(warm < end && end <= at);
+                assert_eq!(rig.store.finds(), 1 + again, "read again at the deadline alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_random_keys_pushes_out_no_real_one() {
+    let small = NonZeroU32::new(64).unwrap();
+    let mut rig = Rig::with(CacheConfig::new().max_secrets(small).max_unknown(small));
+    let keys: Vec<_> = (0..50).map(|_| rig.key("owner").1).collect();
+    for lookup in &keys {
+        assert_eq!(rig.revision(lookup), Some(1));
+    }
+    let _pending_work_done = rig.cache.held_secrets();
+    let finds = rig.store.finds();
+    for _ in 0..20_000 {
+        let stranger = rig.world.stranger();
+        assert_eq!(rig.revision(&stranger), None);
+    }
+    assert_eq!(rig.store.finds() - finds, 20_000);
+    assert!(rig.cache.held_unknown() <= 64, "{}", rig.cache.held_unknown());
+    assert_eq!(rig.cache.held_secrets(), 50);
+    for lookup in &keys {
+        assert_eq!(rig.revision(lookup), Some(1));
+    }
+    assert_eq!(rig.store.finds() - finds, 20_000, "every real key was still held");
+}
+
+#[test]
+fn no_more_secrets_are_held_than_allowed() {
+    let small = NonZeroU32::new(64).unwrap();
+    let mut rig = Rig::with(CacheConfig::new().max_secrets(small));
+    for _ in 0..2_000 {
+        let (_, lookup) = rig.key("owner");
+        assert_eq!(rig.revision(&lookup), Some(1));
+    }
+    assert!(rig.cache.held_secrets() <= 64, "{}", rig.cache.held_secrets());
+    // Of 2,000 records those are freed that neither `moka` nor the 64 places hold.
+    let held = rig.cache.inner().store.list_all_sync(keyward::Page::first(1));
+    assert_eq!(held.keys.len(), 1);
+}
+
+#[test]
+fn a_repeated_unknown_key_is_one_query() {
+    let mut rig = Rig::new();
+    let stranger = rig.world.stranger();
+    for _ in 0..100 {
+        assert_eq!(rig.revision(&stranger), None);
+    }
+    assert_eq!(rig.store.finds(), 1);
+}
+
+#[test]
+fn a_record_is_read_once_for_all_of_its_secrets() {
+    let mut rig = Rig::new();
+    let (record, first) = rig.key("owner");
+    let (rotated, second) = rig.world.rotate(&record, START);
+    pollster::block_on(rig.cache.replace(rotated)).unwrap();
+    let (one, other) = (rig.find(&first).unwrap(), rig.find(&second).unwrap());
+    assert_eq!((rig.store.finds(), rig.cache.held_secrets()), (1, 2));
+    assert!(std::ptr::eq(one.record(), other.record()), "and held once");
+}
+
+#[test]
+fn candidates_under_several_schemes_lead_to_one_record() {
+    let old = KeyHasher::hmac_sha256(1, &[1; 32]).unwrap();
+    let new = KeyHasher::hmac_sha256(2, &[2; 32]).unwrap();
+    let both = KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap();
+    let mut rig = Rig::new();
+    rig.world.hasher = old;
+    let (secret, key) = rig.world.secret(START);
+    let (record, _) = rig.key("owner");
+    let record = record.rotate(secret, Grace::DAY, START).unwrap();
+    rig.store.store.replace_sync(record).unwrap();
+    let formats = keyward::KeyFormats::from(FORMAT);
+    let presented = formats.parse(key.expose()).unwrap();
+    let lookup = |hasher: &KeyHasher| Verifier::new(hasher.clone()).lookup(&presented);
+    // The newer hash alone leads nowhere, which says nothing of both together.
+    assert_eq!(rig.revision(&lookup(&new)), None);
+    assert_eq!(rig.revision(&lookup(&both)), Some(2));
+    assert_eq!(rig.revision(&lookup(&both)), Some(2));
+    assert_eq!(rig.revision(&lookup(&new)), None);
+    assert_eq!(rig.store.finds(), 2);
+}
+
+#[test]
+fn a_bound_of_zero_holds_nothing() {
+    let mut rig = Rig::with(CacheConfig::new().staleness(Duration::ZERO));
+    let (record, lookup) = rig.key("owner");
+    assert_eq!(rig.revision(&lookup), Some(1));
+    rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
+    assert_eq!(rig.revision(&lookup), Some(2));
+}
+
+#[test]
+fn two_caches_over_one_store_keep_to_their_bounds() {
+    let mut rig = Rig::new();
+    let (record, lookup) = rig.key("owner");
+    let other = CachedStore::new(Arc::clone(&rig.store), Arc::clone(&rig.clock));
+    assert_eq!(rig.revision(&lookup), Some(1));
+    pollster::block_on(other.replace(record.revoke(START).unwrap())).unwrap();
+    let found = pollster::block_on(other.find(&lookup)).unwrap().unwrap();
+    assert_eq!(found.record().revision(), 2);
+    assert_eq!(rig.revision(&lookup), Some(1), "not told, and within the bound");
+    rig.clock.advance(STALENESS);
+    assert_eq!(rig.revision(&lookup), Some(2));
+}

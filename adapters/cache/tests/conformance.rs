@@ -1,0 +1,30 @@
+//! A cached store passes the suite that every store passes, however much or little it holds. The
+//! clock stands still, so nothing becomes old by itself.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use keyward::{ManualClock, MemoryStore, Timestamp, testing::Inline};
+use keyward_cache::{CacheConfig, CachedStore};
+
+fn cached(config: CacheConfig) -> CachedStore<MemoryStore, ManualClock> {
+    let clock = ManualClock::new(Timestamp::from_unix_secs(1_700_000_000));
+    CachedStore::with_config(MemoryStore::new(), clock, config)
+}
+
+mod as_it_comes {
+    use super::*;
+    keyward::conformance_tests!(Inline, cached(CacheConfig::new()));
+}
+
+mod with_room_for_one {
+    use super::*;
+    keyward::conformance_tests!(
+        Inline,
+        cached(CacheConfig::new().max_secrets(NonZeroU32::MIN).max_unknown(NonZeroU32::MIN))
+    );
+}
+
+mod holding_nothing {
+    use super::*;
+    keyward::conformance_tests!(Inline, cached(CacheConfig::new().staleness(Duration::ZERO)));
+}

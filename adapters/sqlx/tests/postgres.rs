@@ -16,7 +16,7 @@ use keyward::{
 use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
 use sqlx::{AssertSqlSafe, Row as _, migrate::Migrator, postgres::PgPoolOptions};
-use support::{FORMAT, NOW, OnTokio, TempDir, issue, lookup};
+use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
 
 impl SqlStore for PostgresStore {
     async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
@@ -254,6 +254,7 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         sqlx::raw_sql(all).execute(&mut *lock).await.unwrap();
         let error = store.find(&lookup(&key)).await.unwrap_err();
         assert!(matches!(error, SqlStoreError::TimedOut(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
         let revoked = record.revoke(NOW).unwrap();
         let error = store.replace(revoked.clone()).await.unwrap_err();
         assert!(matches!(error, ReplaceError::Store(SqlStoreError::TimedOut(_))), "{error:?}");
@@ -265,7 +266,9 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         let only = store.pool().acquire().await.unwrap();
         let error = store.find(&lookup(&key)).await.unwrap_err();
         assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
         drop(only);
+        assert_eq!(gate_status(&store, &key).await, 401);
         assert_eq!(store.find(&lookup(&key)).await.unwrap().unwrap().record(), &revoked);
 
         // The server ends all connections, as when it is restarted.

@@ -16,7 +16,7 @@ use sqlx::{
     AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
     sqlite::SqlitePoolOptions,
 };
-use support::{FORMAT, NOW, OnTokio, TempDir, issue, lookup, sqlite_store};
+use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_store};
 
 impl SqlStore for SqliteStore {
     async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
@@ -207,7 +207,9 @@ fn a_locked_file_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         let only = store.pool().acquire().await.unwrap();
         let error = store.find(&lookup(&key)).await.unwrap_err();
         assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
         drop(only);
         assert!(store.find(&lookup(&key)).await.unwrap().is_some());
+        assert_eq!(gate_status(&store, &key).await, 200);
     });
 }

@@ -11,8 +11,9 @@ use std::{
 };
 
 use keyward::{
-    Grace, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord, Lookup, PlaintextKey,
-    Secret, SysRng, Timestamp, Verifier, testing::BlockOn,
+    Access, Challenge, CredentialSource, Gate, Grace, KeyDraft, KeyFormat, KeyFormats, KeyHasher,
+    KeyId, KeyRecord, KeyStore, Lookup, Outcome, PlainHead, PlaintextKey, Route, Secret, SysRng,
+    Timestamp, Verifier, testing::BlockOn,
 };
 use keyward_sqlx::SqliteStore;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -84,6 +85,20 @@ pub(crate) fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
 pub(crate) fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, PlaintextKey) {
     let (secret, key) = secret(at);
     (record.rotate(secret, Grace::DAY, at).unwrap(), key)
+}
+
+/// The status with which a gate over this store answers a request with this key; 200 lets it in.
+pub(crate) async fn gate_status(store: &impl KeyStore, key: &PlaintextKey) -> u16 {
+    let sources = CredentialSource::bearer();
+    let gate = Gate::builder(FORMAT, Verifier::new(KeyHasher::sha256()), sources)
+        .challenge(Challenge::bearer("test").unwrap())
+        .build()
+        .unwrap();
+    let head = PlainHead::new().with_header("authorization", format!("Bearer {}", key.expose()));
+    match gate.check(&head, &Route::new(Access::any_key()), store, NOW).await {
+        Outcome::Refused(refusal) => refusal.status(),
+        _ => 200,
+    }
 }
 
 pub(crate) fn lookup(key: &PlaintextKey) -> Lookup {

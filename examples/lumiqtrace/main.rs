@@ -1,7 +1,10 @@
 //! LumiqTrace: project-scoped ingest keys beside dashboard sessions.
 //!
 //! `cargo run --example lumiqtrace` prints credentials and commands to paste; with `--json`
-//! it prints them as one line for a program. Everything is in memory.
+//! it prints them as one line for a program. Everything is in memory, but for the keys if
+//! `--database sqlite:keys.db` or `--database postgres://user@host/name` says where to keep
+//! them: then those of earlier runs still work, and what was revoked stays revoked. The URL may
+//! hold a password that `ps` would show, so PostgreSQL's own `PGPASSWORD` is read too.
 //!
 //! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long a
 //! dashboard session lasts, one hour unless told).
@@ -29,6 +32,7 @@
 
 mod app;
 mod bearer;
+mod database;
 mod events;
 mod ingest;
 mod keys;
@@ -39,35 +43,55 @@ mod tests;
 
 use std::{
     error::Error,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
-use keyward::{MemoryStore, SystemClock};
+use keyward::SystemClock;
 use keyward_examples::{Arguments, Service, SettingError, Settings, seconds};
 use serde_json::json;
 
-use crate::app::{App, Demo, router};
+use crate::{
+    app::{App, Demo, router},
+    database::Database,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const USAGE: &str = "usage: lumiqtrace [--json]";
+const USAGE: &str =
+    "usage: lumiqtrace [--json] [--database sqlite:FILE | --database postgres://URL]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(arguments) = Arguments::from_env() else {
+    let Some((arguments, database)) = command_line(std::env::args_os().skip(1)) else {
         return complain(&USAGE, 2);
     };
     let (settings, session) = match settings() {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };
-    match run(arguments, settings, session).await {
+    match run(arguments, &database, settings, session).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
+}
+
+/// How to announce, and where to keep the keys; `None` if the command line is none of ours.
+fn command_line(mut words: impl Iterator<Item = OsString>) -> Option<(Arguments, Database)> {
+    let (mut arguments, mut database) = (Arguments::Banner, None);
+    while let Some(word) = words.next() {
+        match word.to_str()? {
+            "--json" if arguments != Arguments::Json => arguments = Arguments::Json,
+            "--database" if database.is_none() => {
+                database = Some(Database::parse(words.next()?.to_str()?)?);
+            }
+            _ => return None,
+        }
+    }
+    Some((arguments, database.unwrap_or_default()))
 }
 
 fn settings() -> Result<(Settings, Duration), SettingError> {
@@ -76,10 +100,11 @@ fn settings() -> Result<(Settings, Duration), SettingError> {
 
 async fn run(
     arguments: Arguments,
+    database: &Database,
     settings: Settings,
     session: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let registry = Arc::new(MemoryStore::new());
+    let registry = database.open().await?;
     let clock = Arc::new(SystemClock::new());
     let (app, demo) = App::with_demo(registry, clock, settings.grace, session).await?;
     let service = Service::bind(settings.address).await?;

@@ -19,12 +19,17 @@ use keyward::{
     ManualClock, MemoryStore, Owner, OwnerId, Page, ReplaceError, Timestamp,
 };
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
 use tower::ServiceExt;
 
 use crate::{
     HOUR,
     app::{App, Demo, router},
+    database::Database,
 };
+
+#[path = "../../adapters/sqlx/tests/support/postgres.rs"]
+mod postgres;
 
 const EVENT: &str = r#"{"event_id":"e","trace_id":"t","span_id":"s","timestamp":1}"#;
 const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
@@ -133,6 +138,52 @@ async fn rotation_is_due_after_90_days_and_settled_by_rotating() {
     }
 }
 
+#[tokio::test]
+async fn keys_in_a_file_outlive_the_service() {
+    let name = format!("lumiqtrace-{}.db", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    outlives_a_restart(&format!("sqlite:{}", file.display())).await;
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
+}
+
+#[tokio::test]
+async fn keys_in_postgresql_outlive_the_service() {
+    let test = "keys_in_postgresql_outlive_the_service";
+    let Some(database) = postgres::fresh_database(test).await else { return };
+    outlives_a_restart(database.to_url_lossy().as_str()).await;
+}
+
+/// An old key works, in its grace too, and what was revoked stays revoked.
+async fn outlives_a_restart(database: &str) {
+    let first = Service::over(database).await;
+    let session = first.login().await;
+    let (status, kept) = first.as_user(Method::POST, KEYS, &session, r#"{"name":"kept"}"#).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let rotate = format!("{KEYS}/{}/rotate", kept["id"].as_str().unwrap());
+    let (_, rotated) = first.as_user(Method::POST, &rotate, &session, "").await;
+    let (_, lost) = first.as_user(Method::POST, KEYS, &session, r#"{"name":"lost"}"#).await;
+    let revoke = format!("{KEYS}/{}", lost["id"].as_str().unwrap());
+    let (status, _) = first.as_user(Method::DELETE, &revoke, &session, "").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let keys = [&kept, &rotated, &lost].map(|row| row["key"].as_str().unwrap());
+    let demo = first.demo.ingest_key.expose();
+
+    let second = Service::over(database).await;
+    for service in [&first, &second] {
+        for key in [demo, keys[0], keys[1], second.demo.ingest_key.expose()] {
+            assert_eq!(service.ingest(key).await.0, StatusCode::ACCEPTED);
+        }
+        assert_eq!(service.ingest(keys[2]).await.0, StatusCode::UNAUTHORIZED);
+    }
+    let session = second.login().await;
+    let (_, listed) = second.as_user(Method::GET, KEYS, &session, "").await;
+    let names: Vec<_> = listed["keys"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
+    assert_eq!(names.iter().filter(|name| ***name == "kept").count(), 1);
+    assert!(!names.iter().any(|name| **name == "lost"));
+}
+
 /// The service without a socket, over a store and a clock that the test controls.
 struct Service {
     router: Router,
@@ -148,6 +199,15 @@ impl Service {
         let shared: Arc<dyn Clock> = clock.clone();
         let (app, demo) = App::with_demo(store.clone(), shared, Grace::DAY, HOUR).await.unwrap();
         Self { router: router(Arc::new(app)).unwrap(), demo, store, clock }
+    }
+
+    /// A service of the keys in a database, as `--database` names it.
+    async fn over(database: &str) -> Self {
+        let registry = Database::parse(database).unwrap().open().await.unwrap();
+        let clock = Arc::new(ManualClock::new(START));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let (app, demo) = App::with_demo(registry, shared, Grace::DAY, HOUR).await.unwrap();
+        Self { router: router(Arc::new(app)), demo, store: Arc::default(), clock }
     }
 
     async fn login(&self) -> String {

@@ -1,0 +1,47 @@
+-- Ids and hashes are compared byte by byte, whatever the database's collation.
+CREATE TABLE keyward_owners (
+  id text COLLATE "C" PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 128),
+  tier text CHECK (octet_length(tier) BETWEEN 1 AND 64),
+  quotas text
+);
+
+-- An owner need not be put before its keys, so there is no reference to it.
+CREATE TABLE keyward_keys (
+  id text COLLATE "C" PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
+  owner text COLLATE "C" NOT NULL CHECK (octet_length(owner) BETWEEN 1 AND 128),
+  name text NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 128),
+  scopes text NOT NULL DEFAULT '',
+  quotas text,
+  created_at bigint NOT NULL CHECK (created_at >= 0),
+  expires_at bigint CHECK (expires_at >= 0),
+  state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'revoked')),
+  state_since bigint CHECK (state_since >= 0),
+  -- Computed, so that a revocation by hand is purged in its time too.
+  ends_at bigint GENERATED ALWAYS AS (
+    CASE WHEN state = 'revoked' THEN least(state_since, expires_at) ELSE expires_at END
+  ) STORED,
+  revision bigint NOT NULL DEFAULT 1 CHECK (revision >= 1),
+  CHECK ((state = 'active') = (state_since IS NULL))
+);
+
+CREATE INDEX keyward_keys_by_owner ON keyward_keys (owner, created_at, id);
+CREATE INDEX keyward_keys_by_creation ON keyward_keys (created_at, id);
+CREATE INDEX keyward_keys_by_end ON keyward_keys (ends_at, id) WHERE ends_at IS NOT NULL;
+
+CREATE TABLE keyward_secrets (
+  hash text COLLATE "C" PRIMARY KEY,
+  key_id text COLLATE "C" NOT NULL REFERENCES keyward_keys (id) ON DELETE CASCADE,
+  place bigint NOT NULL DEFAULT 0 CHECK (place BETWEEN 0 AND 3),
+  kind text NOT NULL,
+  hint text,
+  created_at bigint NOT NULL CHECK (created_at >= 0),
+  valid_until bigint CHECK (valid_until >= 0),
+  UNIQUE (key_id, place),
+  CHECK ((place = 0) = (valid_until IS NULL))
+);
+
+CREATE TABLE keyward_usage (
+  key_id text COLLATE "C" PRIMARY KEY REFERENCES keyward_keys (id) ON DELETE CASCADE,
+  requests bigint NOT NULL CHECK (requests >= 0),
+  last_used_at bigint CHECK (last_used_at >= 0)
+);

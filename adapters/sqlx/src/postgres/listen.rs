@@ -1,0 +1,163 @@
+//! Hearing of changes that others make.
+
+use std::{convert::Infallible, future::poll_fn, pin::pin, task::Poll, time::Duration};
+
+use keyward::{Change, Invalidate, KeyHash, KeyId, OwnerId};
+use sqlx::{
+    Executor as _,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+
+/// Hears of each change of a [`PostgresStore`](crate::PostgresStore)'s tables, whoever makes it,
+/// and tells a cache.
+///
+/// The database announces a change by `NOTIFY` in the transaction that makes it: triggers do it,
+/// so a revocation by hand is announced too. What is heard has been committed. Between a commit
+/// and the cache's forgetting lies the time that one message takes.
+///
+/// Messages are lost while there is no connection, so everything is forgotten when it is lost,
+/// and again when there is a new one. A connection that is dead without this side having been
+/// told is noticed after twice [`ChangeListener::LONGEST_SILENCE`]. Until then, and as long as
+/// the database cannot be reached, how long a cache serves what is not so any more is bounded by
+/// how long its entries live, and by that alone.
+///
+/// ```no_run
+/// # use std::convert::Infallible;
+/// use keyward::Invalidate;
+/// use keyward_sqlx::ChangeListener;
+/// use sqlx::postgres::PgConnectOptions;
+///
+/// # async fn listen(cache: impl Invalidate) -> Infallible {
+/// let listener = ChangeListener::new(PgConnectOptions::new());
+/// listener.run(cache, tokio::time::sleep).await // usually in a task of its own
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChangeListener {
+    options: PgConnectOptions,
+}
+
+impl ChangeListener {
+    /// How long it waits at first before it connects again; each time twice as long, up to
+    /// [`ChangeListener::LONGEST_PAUSE`].
+    pub const FIRST_PAUSE: Duration = Duration::from_millis(50);
+    /// How long it waits at most before it connects again.
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+    /// How long it hears nothing before it asks whether the connection still lives, and how long
+    /// it waits for the answer, or for a connection.
+    pub const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+    /// A listener that will connect so, to the store's database. Nothing is connected yet.
+    ///
+    /// It has a connection of its own, so that an exhausted pool delays no news.
+    pub const fn new(options: PgConnectOptions) -> Self {
+        Self { options }
+    }
+
+    /// Listens until it is dropped, connecting again whenever the connection is lost.
+    ///
+    /// `pause` waits for so long on the host's runtime, `tokio::time::sleep` for example.
+    pub async fn run<P, F>(&self, told: impl Invalidate, pause: P) -> Infallible
+    where
+        P: Fn(Duration) -> F,
+        F: Future<Output = ()>,
+    {
+        let mut wait = Self::FIRST_PAUSE;
+        loop {
+            if let Ok(mut listener) = self.connect().await {
+                wait = Self::FIRST_PAUSE;
+                // What was committed from here on is heard, and what was read before is told to
+                // be forgotten: in this order nothing falls between the two.
+                told.invalidate(&Change::Everything);
+                listen(&mut listener, &told, &pause).await;
+                told.invalidate(&Change::Everything);
+            }
+            pause(wait).await;
+            wait = (wait * 2).min(Self::LONGEST_PAUSE);
+        }
+    }
+
+    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
+        // A pool of its own each time: a connection that is dead without knowing it would keep
+        // the only place of the one before.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Self::LONGEST_SILENCE)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen("keyward").await?;
+        Ok(listener)
+    }
+}
+
+/// Passes on what is heard, until the connection is lost. Nothing then says what was missed.
+async fn listen<P, F>(listener: &mut PgListener, told: &impl Invalidate, pause: &P)
+where
+    P: Fn(Duration) -> F,
+    F: Future<Output = ()>,
+{
+    let silence = ChangeListener::LONGEST_SILENCE;
+    loop {
+        match within(listener.try_recv(), pause(silence)).await {
+            Some(Ok(Some(heard))) => told.invalidate(&read(heard.payload())),
+            Some(Ok(None) | Err(_)) => return,
+            None => match within(listener.execute("SELECT 1"), pause(silence)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+        }
+    }
+}
+
+/// What `work` comes to, unless `limit` is over first.
+async fn within<T>(work: impl Future<Output = T>, limit: impl Future<Output = ()>) -> Option<T> {
+    let (mut work, mut limit) = (pin!(work), pin!(limit));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => limit.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+/// What an announcement says. One that is not understood may mean anything.
+fn read(announcement: &str) -> Change {
+    let key = || {
+        let (id, hash) = match announcement.strip_prefix("key ")?.split_once(' ') {
+            Some((id, hash)) => (id, Some(hash.parse::<KeyHash>().ok()?)),
+            None => (announcement.strip_prefix("key ")?, None),
+        };
+        let id: KeyId = id.parse().ok()?;
+        Some(Change::Key { id, hashes: hash.into_iter().collect() })
+    };
+    let owner = || {
+        let id = OwnerId::new(announcement.strip_prefix("owner ")?).ok()?;
+        Some(Change::owner(id))
+    };
+    key().or_else(owner).unwrap_or(Change::Everything)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_may_mean_anything() {
+        let (id, hash) = ("0b".repeat(16), format!("sha256:{}", "ab".repeat(32)));
+        let key = |hashes| Change::Key { id: KeyId::from_bytes([0x0b; 16]), hashes };
+        assert_eq!(read(&format!("key {id}")), key(vec![]));
+        assert_eq!(read(&format!("key {id} {hash}")), key(vec![hash.parse().unwrap()]));
+        assert_eq!(read("owner a b"), Change::owner(OwnerId::from_static("a b")));
+        assert_eq!(read("owner key x"), Change::owner(OwnerId::from_static("key x")));
+        let long = format!("owner {}", "x".repeat(OwnerId::MAX_LEN + 1));
+        let bad = [format!("key {id} "), format!("key {id} x"), format!("key {id} {hash} "), long];
+        for text in ["", "all", "key", "key ", "owner", "owner ", "keys", "Key 1", "key 1"]
+            .into_iter()
+            .chain(bad.iter().map(String::as_str))
+        {
+            assert_eq!(read(text), Change::Everything, "{text}");
+        }
+    }
+}

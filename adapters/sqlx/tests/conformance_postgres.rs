@@ -1,0 +1,21 @@
+//! `PostgresStore` passes the suite that every store's author can run.
+
+#[path = "support/postgres.rs"]
+mod postgres;
+mod support;
+
+use keyward::testing::BlockOn as _;
+use support::OnTokio;
+
+macro_rules! checks {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            if let Some(store) = OnTokio.block_on(postgres::postgres_store(stringify!($check))) {
+                keyward::testing::$check(&OnTokio, &store);
+            }
+        }
+    )*};
+}
+
+keyward::each_conformance_check!([checks]);

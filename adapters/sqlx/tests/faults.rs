@@ -1,0 +1,344 @@
+//! `kill -9` while keys are rotated and revoked: of the process that does it, and of the server.
+//!
+//! `KEYWARD_FAULT_ROUNDS` says how often (20 unless told), and `KEYWARD_SEED` repeats the blows
+//! of a run: after which acknowledgement each falls, and how long after it. What exactly it
+//! then hits is the machine's to decide.
+
+#![allow(clippy::disallowed_methods, reason = "a blow falls some time after an acknowledgement")]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+mod support;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use keyward::{
+    Grace, Issued, Issuer, IssuerError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRegistry,
+    KeyState, Page, SysRng, Verifier, VerifyError, testing::BlockOn as _,
+};
+use keyward_sqlx::{PostgresStore, SqlStoreError, SqliteStore};
+use postgres::{Cluster, connect, not_run};
+use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
+use sqlx::{
+    SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use support::{FORMAT, NOW, OnTokio, TempDir, sqlite_store};
+
+/// How many change one key at once.
+const AT_ONCE: u64 = 3;
+
+/// One change that was acknowledged.
+#[derive(Clone, Debug)]
+struct Acknowledged {
+    revision: u64,
+    /// The key's new plaintext, or none for a revocation.
+    token: Option<String>,
+}
+
+type Book = BTreeMap<KeyId, Vec<Acknowledged>>;
+
+/// Writes down a line of [`work`], and says whether it was one.
+fn note(book: &mut Book, line: &str) -> bool {
+    let mut words = line.trim_end().split(' ');
+    let (Some("ack"), Some(id), Some(revision), Some(token)) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    let token = (token != "revoked").then(|| token.to_owned());
+    let acknowledged = Acknowledged { revision: revision.parse().unwrap(), token };
+    book.entry(id.parse().unwrap()).or_default().push(acknowledged);
+    true
+}
+
+/// Issues keys for ever. Several sides rotate each at once, three times, and one revokes it at
+/// the last. Says what was acknowledged, and returns why it could not go on.
+async fn work(
+    store: impl KeyRegistry<Error = SqlStoreError>,
+    say: impl Fn(&str),
+) -> IssuerError<SqlStoreError> {
+    let issuer = Issuer::new(store, FORMAT, KeyHasher::sha256());
+    let draft = KeyDraft::new("owner".parse().unwrap(), "key".parse().unwrap());
+    let minted = |issued: &Issued| {
+        let (id, revision) = (issued.record.id(), issued.record.revision());
+        say(&format!("ack {id} {revision} {}", issued.key.expose()));
+    };
+    let rotate = async |id| match issuer.rotate(id, Grace::DAY, &mut SysRng, NOW).await {
+        Ok(issued) => {
+            minted(&issued);
+            Ok(())
+        }
+        // Somebody else was first, or has revoked it.
+        Err(IssuerError::Conflict | IssuerError::Transition(_)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let revoke = async |id| {
+        let record = issuer.revoke(id, NOW).await?;
+        say(&format!("ack {id} {} revoked", record.revision()));
+        Ok(())
+    };
+    let one_key = async || {
+        let issued = issuer.issue(FORMAT.kind(), draft.clone(), &mut SysRng, NOW).await?;
+        minted(&issued);
+        let id = issued.record.id();
+        for _ in 0..2 {
+            let (a, b, c) = tokio::join!(rotate(id), rotate(id), rotate(id));
+            a.and(b).and(c)?;
+        }
+        let (a, b, c) = tokio::join!(rotate(id), revoke(id), rotate(id));
+        a.and(b).and(c)
+    };
+    loop {
+        if let Err(error) = one_key().await {
+            return error;
+        }
+    }
+}
+
+/// Whether the store holds all that was acknowledged of a key, and nothing that cannot be.
+async fn check(
+    store: &impl KeyRegistry<Error = SqlStoreError>,
+    id: KeyId,
+    acknowledged: &[Acknowledged],
+) {
+    let context = || format!("{id}: {acknowledged:?}");
+    let found = store.get(id).await.unwrap();
+    let found = found.unwrap_or_else(|| panic!("an acknowledged key is lost: {}", context()));
+    let record = found.record();
+    // A change that was not acknowledged may have been made: one by each side.
+    let last = acknowledged.iter().map(|one| one.revision).max().unwrap();
+    let ahead = record.revision().checked_sub(last);
+    assert!(ahead.is_some_and(|ahead| ahead <= AT_ONCE), "{ahead:?} ahead of {}", context());
+    let revisions: BTreeSet<u64> = acknowledged.iter().map(|one| one.revision).collect();
+    assert_eq!(revisions.len(), acknowledged.len(), "two successors: {}", context());
+    let revoked = matches!(record.state(), KeyState::Revoked { .. });
+    let told = acknowledged.iter().any(|one| one.token.is_none());
+    assert!(revoked || !told, "an acknowledged revocation is lost: {}", context());
+    // Each revision but the first, and but the revocation, is a rotation, which left its
+    // predecessor in its grace.
+    let rotations = record.revision() - 1 - u64::from(revoked);
+    assert_eq!(record.retiring().len() as u64, rotations, "{record:?} {}", context());
+    let verifier = Verifier::new(KeyHasher::sha256());
+    for token in acknowledged.iter().filter_map(|one| one.token.as_deref()) {
+        let lookup = verifier.lookup(&KeyFormats::from(FORMAT).parse(token).unwrap());
+        let found = store.find(&lookup).await.unwrap();
+        let verified = verifier.verify(&lookup, found, NOW).map(|verified| verified.key_id());
+        let expected = if revoked { Err(VerifyError::Revoked) } else { Ok(id) };
+        assert_eq!(verified, expected, "{}", context());
+    }
+}
+
+/// Whether all that stands in the store makes keys, also what was never acknowledged.
+async fn check_all(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book) {
+    for (id, acknowledged) in book {
+        check(store, *id, acknowledged).await;
+    }
+    let (mut page, mut keys) = (Page::first(Page::MAX_SIZE), 0);
+    loop {
+        let listing = store.list_all(page).await.unwrap();
+        keys += listing.keys.len();
+        let Some(next) = listing.next else { break };
+        page = page.after(next);
+    }
+    let changes: usize = book.values().map(Vec::len).sum();
+    let revoked = book.values().flatten().filter(|one| one.token.is_none()).count();
+    println!("{keys} keys, {changes} acknowledged changes, {revoked} of them revocations");
+    assert!(revoked > 0 && keys >= book.len());
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("KEYWARD_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| rand::make_rng::<StdRng>().next_u64());
+    println!("KEYWARD_SEED={seed}");
+    seed
+}
+
+fn rounds() -> usize {
+    let rounds = std::env::var("KEYWARD_FAULT_ROUNDS").ok().map(|rounds| rounds.parse().unwrap());
+    rounds.unwrap_or(20)
+}
+
+/// After which acknowledgement a blow falls, and how long after it.
+fn blow(rng: &mut StdRng) -> (usize, Duration) {
+    (rng.random_range(1..40), Duration::from_micros(rng.random_range(0..4_000)))
+}
+
+const WHERE: &str = "KEYWARD_FAULT_DATABASE";
+
+/// The process that is killed. Run by the tests below and by nobody else.
+#[test]
+#[ignore = "the part of the other tests that is killed"]
+fn worker() {
+    let Ok(database) = std::env::var(WHERE) else { return };
+    // Behind what the harness has begun to say in this line.
+    println!();
+    let say = |line: &str| println!("{line}");
+    OnTokio.block_on(async {
+        let failed = match database.split_once(':') {
+            Some(("sqlite", file)) => {
+                let pool = SqlitePool::connect_with(SqliteStore::options(file)).await.unwrap();
+                work(SqliteStore::new(pool), say).await
+            }
+            Some(("socket", rest)) => {
+                let (dir, name) = rest.split_once(' ').unwrap();
+                let options = PgConnectOptions::new_without_pgpass();
+                let options = options.socket(dir).username("postgres").database(name);
+                work(connect(&options).await, say).await
+            }
+            _ => panic!("no such database"),
+        };
+        panic!("{failed:?}");
+    });
+}
+
+/// Starts the worker and kills it. Returns what it said.
+fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
+    let mut book = Book::new();
+    let mut worker = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(WHERE, database)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(worker.stdout.take().unwrap());
+    let (last, pause) = blow(rng);
+    let (mut heard, mut line) = (0, String::new());
+    while heard < last {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "the worker ended by itself");
+        heard += usize::from(note(&mut book, &line));
+    }
+    thread::sleep(pause);
+    // SIGKILL, which nothing can prepare for.
+    worker.kill().unwrap();
+    loop {
+        line.clear();
+        // The last line can be cut short: then nobody was told.
+        if said.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
+            break;
+        }
+        note(&mut book, &line);
+    }
+    worker.wait().unwrap();
+    book
+}
+
+#[test]
+fn sqlite_survives_its_process_being_killed() {
+    let (dir, mut rng) = (TempDir::new(), StdRng::seed_from_u64(seed()));
+    let mut book = Book::new();
+    OnTokio.block_on(sqlite_store(&dir));
+    let database = format!("sqlite:{}", dir.file().display());
+    for _ in 0..rounds() {
+        let mut told = kill_a_worker(&database, &mut rng);
+        OnTokio.block_on(async {
+            // Opened afresh, as after a restart.
+            let store = sqlite_store(&dir).await;
+            for (id, acknowledged) in &told {
+                check(&store, *id, acknowledged).await;
+            }
+            store.pool().close().await;
+        });
+        book.append(&mut told);
+    }
+    OnTokio.block_on(async { check_all(&sqlite_store(&dir).await, &book).await });
+}
+
+#[test]
+fn postgres_survives_its_client_being_killed() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    let cluster = match Cluster::new() {
+        Ok(cluster) => cluster,
+        Err(reason) => return not_run("postgres_survives_its_client_being_killed", &reason),
+    };
+    cluster.start();
+    let mut book = Book::new();
+    let store = OnTokio.block_on(async {
+        let store = connect(&cluster.options()).await;
+        store.migrate().await.unwrap();
+        store
+    });
+    let database = format!("socket:{} postgres", cluster.dir().display());
+    for _ in 0..rounds() {
+        let mut told = kill_a_worker(&database, &mut rng);
+        OnTokio.block_on(async {
+            for (id, acknowledged) in &told {
+                check(&store, *id, acknowledged).await;
+            }
+        });
+        book.append(&mut told);
+    }
+    OnTokio.block_on(check_all(&store, &book));
+}
+
+#[test]
+fn postgres_survives_its_server_being_killed() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    let cluster = match Cluster::new() {
+        Ok(cluster) => cluster,
+        Err(reason) => return not_run("postgres_survives_its_server_being_killed", &reason),
+    };
+    cluster.start();
+    let store = |acquire_timeout| {
+        let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(acquire_timeout);
+        PostgresStore::new(pool.connect_lazy_with(cluster.options()))
+    };
+    let mut book = Book::new();
+    OnTokio.block_on(async {
+        // Both live on over all crashes. One gives up soon, or each round would take as long as
+        // it hopes for a server.
+        let (worker, checker) = (store(Duration::from_millis(200)), store(Duration::from_secs(20)));
+        checker.migrate().await.unwrap();
+        for round in 0..rounds() {
+            let told = RefCell::new(Book::new());
+            let ((last, pause), heard) = (blow(&mut rng), Cell::new(0));
+            thread::scope(|scope| {
+                let say = |line: &str| {
+                    assert!(note(&mut told.borrow_mut(), line));
+                    heard.set(heard.get() + 1);
+                    if heard.get() == last {
+                        let cluster = &cluster;
+                        scope.spawn(move || {
+                            thread::sleep(pause);
+                            cluster.kill();
+                        });
+                    }
+                };
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(async {
+                        loop {
+                            let failed = work(&worker, &say).await;
+                            assert!(
+                                matches!(
+                                    failed,
+                                    IssuerError::Store(SqlStoreError::NoConnection(_))
+                                ),
+                                "round {round}: {failed:?}"
+                            );
+                            // Not yet, if there was no connection to begin with.
+                            if heard.get() >= last {
+                                break;
+                            }
+                        }
+                    });
+                });
+            });
+            cluster.start();
+            let mut told = told.into_inner();
+            for (id, acknowledged) in &told {
+                check(&checker, *id, acknowledged).await;
+            }
+            book.append(&mut told);
+        }
+        check_all(&checker, &book).await;
+    });
+}

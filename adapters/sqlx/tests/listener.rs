@@ -1,0 +1,289 @@
+//! Who else changes a key is heard of, and nothing is when there was no connection.
+
+#[path = "support/postgres.rs"]
+mod postgres;
+mod support;
+
+use std::{process::Command, sync::Arc, time::Duration};
+
+use keyward::{
+    Change, Invalidate, KeyHash, KeyId, KeyRecord, KeyRegistry as _, Owner, OwnerId, Timestamp,
+    Usage, testing::BlockOn as _,
+};
+use keyward_sqlx::{ChangeListener, PostgresStore};
+use postgres::{connect, postgres_store};
+use sqlx::{Row as _, postgres::PgConnectOptions};
+use support::{NOW, OnTokio, issue, rotate};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel},
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// Keeps what it is told.
+struct Told(UnboundedSender<Change>);
+
+impl Invalidate for Told {
+    fn invalidate(&self, change: &Change) {
+        let _ = self.0.send(change.clone());
+    }
+}
+
+/// A listener, and what it has heard.
+struct Heard {
+    changes: UnboundedReceiver<Change>,
+    task: JoinHandle<()>,
+}
+
+impl Heard {
+    /// Of what is changed from here on.
+    async fn from(options: &PgConnectOptions) -> Self {
+        let (sender, changes) = unbounded_channel();
+        let listener = ChangeListener::new(options.clone());
+        let told = Arc::new(Told(sender));
+        let task = tokio::spawn(async move {
+            listener.run(told, tokio::time::sleep).await;
+        });
+        let mut heard = Self { changes, task };
+        assert_eq!(heard.next().await, Change::Everything, "it has connected");
+        heard
+    }
+
+    async fn next(&mut self) -> Change {
+        let next = timeout(Duration::from_secs(20), self.changes.recv()).await;
+        next.expect("nothing is heard").unwrap()
+    }
+
+    /// All that comes before the announcement of this owner, which the test puts behind.
+    async fn before_mark(&mut self, store: &PostgresStore, mark: &'static str) -> Vec<Change> {
+        let mark = OwnerId::from_static(mark);
+        store.put_owner(Owner::new(mark.clone())).await.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            match self.next().await {
+                Change::Owner { id } if id == mark => return heard,
+                change => heard.push(change),
+            }
+        }
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The ids and the hashes that were told of, `None` if everything was.
+fn keys(heard: &[Change]) -> Option<(Vec<KeyId>, Vec<KeyHash>)> {
+    let (mut ids, mut hashes) = (Vec::new(), Vec::new());
+    for change in heard {
+        let Change::Key { id, hashes: more } = change else { return None };
+        ids.push(*id);
+        hashes.extend(more);
+    }
+    ids.sort();
+    ids.dedup();
+    Some((ids, hashes))
+}
+
+fn knows_all(heard: &[Change], record: &KeyRecord) -> bool {
+    let (ids, hashes) = keys(heard).unwrap();
+    ids == [record.id()] && record.hashes().all(|hash| hashes.contains(hash))
+}
+
+#[test]
+fn each_change_is_announced_by_its_transaction() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("each_change_is_announced").await else { return };
+        let mut heard = Heard::from(&store.pool().connect_options()).await;
+
+        let (record, _) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+        assert!(knows_all(&heard.before_mark(&store, "inserted").await, &record));
+        let (rotated, _) = rotate(&record, NOW);
+        store.replace(rotated.clone()).await.unwrap();
+        assert!(knows_all(&heard.before_mark(&store, "rotated").await, &rotated));
+        let revoked = rotated.revoke(NOW).unwrap();
+        store.replace(revoked.clone()).await.unwrap();
+        assert!(knows_all(&heard.before_mark(&store, "revoked").await, &revoked));
+        let of_owner = store.put_owner(Owner::new(OwnerId::from_static("it's 'me'")));
+        of_owner.await.unwrap();
+        assert_eq!(
+            heard.before_mark(&store, "put").await,
+            [Change::owner(OwnerId::from_static("it's 'me'"))]
+        );
+
+        // What changes nothing of a decision is not announced, nor what did not come to be.
+        let used = [(record.id(), Usage::new(1, Some(NOW)))].into_iter().collect();
+        store.save_usage(&used).await.unwrap();
+        store.replace(revoked.clone()).await.unwrap_err();
+        store.insert(record.clone()).await.unwrap_err();
+        let mut undone = store.pool().begin().await.unwrap();
+        let revoke = "UPDATE keyward_keys SET state = 'revoked', state_since = 1";
+        sqlx::raw_sql(revoke).execute(&mut *undone).await.unwrap();
+        undone.rollback().await.unwrap();
+        assert_eq!(heard.before_mark(&store, "nothing").await, []);
+
+        assert_eq!(store.purge(Timestamp::MAX, 9).await.unwrap(), [record.id()]);
+        assert!(knows_all(&heard.before_mark(&store, "purged").await, &revoked));
+    });
+}
+
+#[test]
+fn changes_by_hand_are_announced() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("changes_by_hand").await else { return };
+        let mut heard = Heard::from(&store.pool().connect_options()).await;
+        let (record, _) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+        heard.before_mark(&store, "inserted").await;
+
+        let id = record.id();
+        let key = (vec![id], vec![]);
+        let with_hash = (vec![id], vec![record.current().hash]);
+        for (sql, expected) in [
+            ("UPDATE keyward_keys SET state = 'revoked', state_since = 1", Some(&key)),
+            ("UPDATE keyward_keys SET expires_at = 5", Some(&key)),
+            ("UPDATE keyward_secrets SET hint = NULL", Some(&with_hash)),
+            ("DELETE FROM keyward_keys", Some(&with_hash)),
+            ("TRUNCATE keyward_secrets", None),
+            ("TRUNCATE keyward_owners", None),
+            // So many that one by one is no better than all at once.
+            (
+                "INSERT INTO keyward_keys (id, owner, name, created_at)
+                 SELECT md5(i::text), 'o', 'n', 1 FROM generate_series(1, 101) i",
+                None,
+            ),
+        ] {
+            sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+            let told = heard.before_mark(&store, "mark").await;
+            match expected {
+                Some((ids, hashes)) => {
+                    let (heard_ids, mut heard_hashes) = keys(&told).unwrap();
+                    heard_hashes.dedup();
+                    assert_eq!((&heard_ids, &heard_hashes), (ids, hashes), "{sql}");
+                }
+                None => assert!(told.contains(&Change::Everything), "{sql}: {told:?}"),
+            }
+        }
+        sqlx::raw_sql("INSERT INTO keyward_owners (id) VALUES ('a')")
+            .execute(store.pool())
+            .await
+            .unwrap();
+        heard.before_mark(&store, "mark").await;
+        sqlx::query("UPDATE keyward_owners SET tier = 'low' WHERE id = 'a'")
+            .execute(store.pool())
+            .await
+            .unwrap();
+        let told = heard.before_mark(&store, "mark").await;
+        assert_eq!(told, [Change::owner(OwnerId::from_static("a"))]);
+
+        // Without the trigger it would not be heard, and this test would see that.
+        let drop = "DROP TRIGGER keyward_updated ON keyward_keys";
+        sqlx::raw_sql(drop).execute(store.pool()).await.unwrap();
+        let revoke = "UPDATE keyward_keys SET expires_at = 6";
+        sqlx::raw_sql(revoke).execute(store.pool()).await.unwrap();
+        assert_eq!(heard.before_mark(&store, "mark").await, []);
+    });
+}
+
+/// What was missed is not known, so everything is forgotten.
+#[test]
+fn a_lost_connection_flushes_everything() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("a_lost_connection").await else { return };
+        let mut heard = Heard::from(&store.pool().connect_options()).await;
+        let others = connect(&store.pool().connect_options()).await;
+        let (record, _) = issue("owner", NOW);
+        others.insert(record.clone()).await.unwrap();
+        heard.before_mark(&store, "inserted").await;
+        for round in 0..5 {
+            let killed = sqlx::query(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+            );
+            let killed: i64 = killed.fetch_one(others.pool()).await.unwrap().get(0);
+            assert_eq!(killed, 1, "round {round}: nobody listens");
+            // While nobody listens.
+            let (renamed, _) = issue("another", NOW);
+            others.insert(renamed).await.unwrap();
+            // When it is lost, and when there is a new one.
+            for _ in 0..2 {
+                loop {
+                    // An announcement that came through before the end is as good.
+                    match heard.next().await {
+                        Change::Everything => break,
+                        Change::Key { .. } => {}
+                        other => panic!("round {round}: {other:?}"),
+                    }
+                }
+            }
+            // It hears again.
+            others.insert(issue("another", NOW).0).await.unwrap();
+            assert!(keys(&heard.before_mark(&store, "again").await).is_some(), "round {round}");
+        }
+    });
+}
+
+/// A listener without a server says nothing and goes on trying.
+#[test]
+fn a_listener_outlives_its_server() {
+    OnTokio.block_on(async {
+        let cluster = match postgres::Cluster::new() {
+            Ok(cluster) => cluster,
+            Err(reason) => return postgres::not_run("a_listener_outlives_its_server", &reason),
+        };
+        let (sender, mut changes) = unbounded_channel();
+        let listener = ChangeListener::new(cluster.options());
+        let task = tokio::spawn(async move {
+            listener.run(Told(sender), tokio::time::sleep).await;
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
+        for _ in 0..2 {
+            cluster.start();
+            let heard = timeout(Duration::from_secs(20), changes.recv()).await;
+            assert_eq!(heard.expect("it does not connect"), Some(Change::Everything));
+            cluster.kill();
+            let heard = timeout(Duration::from_secs(20), changes.recv()).await;
+            assert_eq!(heard.expect("it does not notice"), Some(Change::Everything));
+        }
+        task.abort();
+    });
+}
+
+/// As when a firewall has forgotten the connection: neither side is told.
+#[test]
+fn a_connection_that_says_nothing_any_more_is_given_up() {
+    OnTokio.block_on(async {
+        let cluster = match postgres::Cluster::new() {
+            Ok(cluster) => cluster,
+            Err(reason) => return postgres::not_run("a_connection_that_says_nothing", &reason),
+        };
+        cluster.start();
+        let store = connect(&cluster.options()).await;
+        store.migrate().await.unwrap();
+        let mut heard = Heard::from(&cluster.options()).await;
+        let pid = sqlx::query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+        let pid: i32 = pid.fetch_one(store.pool()).await.unwrap().get(0);
+        let signal = |name: &str| {
+            let status = Command::new("kill").args([name, &pid.to_string()]).status();
+            assert!(status.unwrap().success());
+        };
+        signal("-STOP");
+        let began = tokio::time::Instant::now();
+        let (record, _) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+        // Once when it is given up, once when there is another.
+        for _ in 0..2 {
+            assert_eq!(heard.next().await, Change::Everything);
+        }
+        let took = began.elapsed();
+        assert!(took < 2 * ChangeListener::LONGEST_SILENCE + Duration::from_secs(4), "{took:?}");
+        store.replace(record.revoke(NOW).unwrap()).await.unwrap();
+        let told = heard.before_mark(&store, "mark").await;
+        assert_eq!(keys(&told).unwrap().0, [record.id()]);
+        signal("-CONT");
+    });
+}

@@ -1,0 +1,316 @@
+//! `PostgresStore` beyond the suite: other processes, usage, corrupt rows, migrations, plans.
+
+#[path = "support/checks.rs"]
+mod checks;
+#[path = "support/postgres.rs"]
+mod postgres;
+mod support;
+
+use std::time::Duration;
+
+use checks::SqlStore;
+use keyward::{
+    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, PresentedKey, ReplaceError, Usage,
+    UsageBatch, Verifier, testing::BlockOn as _,
+};
+use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
+use postgres::{connect, fresh_database, postgres_store};
+use sqlx::{AssertSqlSafe, Row as _, migrate::Migrator, postgres::PgPoolOptions};
+use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
+
+impl SqlStore for PostgresStore {
+    async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        sqlx::raw_sql(
+            "DO $$ DECLARE one record; BEGIN
+               FOR one IN SELECT conrelid::regclass AS place, conname FROM pg_constraint
+                 WHERE contype IN ('c', 'f') AND conname LIKE 'keyward%'
+               LOOP
+                 EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', one.place, one.conname);
+               END LOOP;
+             END $$",
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let sql = sql.replace("char10", "chr(10)");
+        let done =
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
+        transaction.commit().await?;
+        Ok(done)
+    }
+
+    async fn dump(&self, table: &str) -> Vec<String> {
+        // The transaction that wrote a row, and where it stands, tell of every writing.
+        let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
+        sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
+    }
+
+    async fn migrate(&self) -> Result<(), MigrateError> {
+        self.migrate().await
+    }
+
+    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
+        self.save_usage(batch).await
+    }
+
+    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
+        self.usage(ids).await
+    }
+}
+
+macro_rules! on_one_store {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            OnTokio.block_on(async {
+                let Some(store) = postgres_store(stringify!($check)).await else { return };
+                checks::$check(store).await;
+            });
+        }
+    )*};
+}
+
+on_one_store!(
+    pages_are_stable,
+    usage_is_monotonic,
+    purging_leaves_nothing,
+    corrupt_rows_are_named,
+    contradicting_rows_are_refused,
+    adversarial_text_survives,
+);
+
+#[test]
+fn rotations_have_one_winner() {
+    OnTokio.block_on(async {
+        let Some(database) = fresh_database("rotations_have_one_winner").await else { return };
+        let mut stores = Vec::new();
+        for _ in 0..6 {
+            stores.push(connect(&database).await);
+        }
+        stores[0].migrate().await.unwrap();
+        checks::rotations_have_one_winner(stores).await;
+    });
+}
+
+/// The database's own default of isolation does not matter.
+#[test]
+fn rotations_have_one_winner_where_transactions_are_serializable() {
+    OnTokio.block_on(async {
+        let Some(database) = fresh_database("serializable").await else { return };
+        let database = database.options([("default_transaction_isolation", "serializable")]);
+        let mut stores = Vec::new();
+        for _ in 0..6 {
+            stores.push(connect(&database).await);
+        }
+        stores[0].migrate().await.unwrap();
+        checks::rotations_have_one_winner(stores).await;
+    });
+}
+
+#[test]
+fn migrating_is_safe() {
+    OnTokio.block_on(async {
+        let Some(database) = fresh_database("migrating_is_safe").await else { return };
+        let mut stores = Vec::new();
+        for _ in 0..6 {
+            stores.push(connect(&database).await);
+        }
+        checks::migrating_is_safe(stores).await;
+    });
+}
+
+/// How many migrations there are.
+const KNOWN: usize = 2;
+
+#[test]
+fn a_hosts_own_migrations_are_untouched() {
+    let migrations = TempDir::new();
+    std::fs::write(migrations.path().join("1_host.sql"), "CREATE TABLE host (a TEXT);").unwrap();
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("a_hosts_own_migrations").await else { return };
+        let host = Migrator::new(migrations.path()).await.unwrap();
+        host.run(store.pool()).await.unwrap();
+        let before = store.dump("_sqlx_migrations").await;
+        assert_eq!(before.len(), 1);
+        store.migrate().await.unwrap();
+        assert_eq!(store.dump("_sqlx_migrations").await, before);
+        // And the host's own check of its migrations finds nothing that it does not know.
+        host.run(store.pool()).await.unwrap();
+        assert_eq!(store.dump("keyward_migrations").await.len(), KNOWN);
+    });
+}
+
+/// The SQL of the README, on a table of the kind that is found everywhere.
+#[test]
+fn an_existing_table_is_taken_over() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("an_existing_table").await else { return };
+        sqlx::raw_sql(
+            "CREATE TABLE api_keys (id bigint PRIMARY KEY, project text, label text,
+               sha256 text, revoked_at timestamptz, created_at timestamptz);
+             INSERT INTO api_keys VALUES
+               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05Z'),
+               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05Z', '2024-01-02 03:04:05Z')",
+        )
+        .execute(store.pool())
+        .await
+        .unwrap();
+        let token = format!("lqt_{}", "5a".repeat(32));
+        let formats = keyward::KeyFormats::from(FORMAT);
+        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
+        let hasher = KeyHasher::sha256().accept(keyward::HashScheme::Sha256Token).unwrap();
+        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
+        let digest = lookup.hashes().nth(1).unwrap().to_string();
+        let update = sqlx::query("UPDATE api_keys SET sha256 = $1 WHERE id = 7");
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        update.bind(hex).execute(store.pool()).await.unwrap();
+
+        let readme = include_str!("../README.md");
+        let import = readme.split("```sql postgres\n").nth(1).unwrap().split("```").next().unwrap();
+        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
+
+        let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
+        assert_eq!(found.record().owner().as_str(), "proj_a");
+        assert_eq!(found.record().kind(), Kind::from_static("lqt_"));
+        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
+        let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
+        assert!(verified.unwrap().rehash().is_some());
+        let old = store.list(&"proj_b".parse().unwrap(), keyward::Page::first(1)).await.unwrap();
+        assert_eq!(old.keys[0].record().status(NOW), keyward::KeyStatus::Revoked);
+    });
+}
+
+#[test]
+fn lookups_and_pages_use_their_indexes() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("lookups_use_their_indexes").await else { return };
+        sqlx::raw_sql(
+            "INSERT INTO keyward_keys (id, owner, name, created_at)
+             SELECT md5(i::text), 'owner ' || i % 100, 'key', i FROM generate_series(1, 20000) i;
+             INSERT INTO keyward_secrets (hash, key_id, kind, created_at)
+             SELECT 'sha256:' || md5(i::text) || md5('-' || i), md5(i::text), 'lqt_', i
+             FROM generate_series(1, 20000) i;
+             INSERT INTO keyward_owners (id) SELECT 'owner ' || i FROM generate_series(0, 99) i;
+             ANALYZE keyward_keys; ANALYZE keyward_secrets; ANALYZE keyward_owners",
+        )
+        .execute(store.pool())
+        .await
+        .unwrap();
+        // As a prepared statement whose plan was made without knowing the values.
+        let mut connection = store.pool().acquire().await.unwrap();
+        sqlx::raw_sql("SET plan_cache_mode = force_generic_plan")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        let mut plan = async |types: &str, sql: &str, values: &str| {
+            let sql = format!("PREPARE p ({types}) AS {sql}");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
+            let explain = format!("EXPLAIN EXECUTE p ({values})");
+            let rows =
+                sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
+            sqlx::raw_sql("DEALLOCATE p").execute(&mut *connection).await.unwrap();
+            rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+        };
+        for (count, sql) in (1..).zip(PostgresStore::FIND_SQL) {
+            let (types, values) = (["text"; 4], ["'a'", "'b'", "'c'", "'d'"]);
+            let find = plan(&types[..count].join(","), sql, &values[..count].join(",")).await;
+            for index in
+                ["keyward_secrets_pkey", "keyward_keys_pkey", "keyward_secrets_key_id_place_key"]
+            {
+                assert!(find.contains(index), "{index} is not used:\n{find}");
+            }
+            for table in ["keyward_secrets", "keyward_keys"] {
+                assert!(!find.contains(&format!("Seq Scan on {table}")), "{find}");
+            }
+        }
+        let list =
+            plan("text, bigint, text, bigint", PostgresStore::LIST_SQL, "'a', 1, '', 10").await;
+        assert!(list.contains("keyward_keys_by_owner"), "{list}");
+        assert!(!list.contains("Seq Scan on keyward_keys"), "{list}");
+        // What a lookup without its index would look like.
+        let control = plan("text", "SELECT 1 FROM keyward_secrets WHERE hint = $1", "'a'").await;
+        assert!(control.contains("Seq Scan"), "{control}");
+    });
+}
+
+#[test]
+fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
+    OnTokio.block_on(async {
+        let Some(database) = fresh_database("a_slow_server").await else { return };
+        let others = connect(&database).await;
+        others.migrate().await.unwrap();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_millis(500))
+            .connect_with(database.options([("statement_timeout", "100")]))
+            .await
+            .unwrap();
+        let store = PostgresStore::new(pool);
+        let (record, key) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+
+        let mut lock = others.pool().begin().await.unwrap();
+        let all = "LOCK TABLE keyward_secrets IN ACCESS EXCLUSIVE MODE";
+        sqlx::raw_sql(all).execute(&mut *lock).await.unwrap();
+        let error = store.find(&lookup(&key)).await.unwrap_err();
+        assert!(matches!(error, SqlStoreError::TimedOut(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
+        let revoked = record.revoke(NOW).unwrap();
+        let error = store.replace(revoked.clone()).await.unwrap_err();
+        assert!(matches!(error, ReplaceError::Store(SqlStoreError::TimedOut(_))), "{error:?}");
+        lock.rollback().await.unwrap();
+        // Half a change was undone, and the same one succeeds now.
+        assert_eq!(store.find(&lookup(&key)).await.unwrap().unwrap().record(), &record);
+        store.replace(revoked.clone()).await.unwrap();
+
+        let only = store.pool().acquire().await.unwrap();
+        let error = store.find(&lookup(&key)).await.unwrap_err();
+        assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
+        drop(only);
+        assert_eq!(gate_status(&store, &key).await, 401);
+        assert_eq!(store.find(&lookup(&key)).await.unwrap().unwrap().record(), &revoked);
+
+        // The server ends all connections, as when it is restarted.
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        sqlx::raw_sql(end).execute(others.pool()).await.unwrap();
+        let found = match store.find(&lookup(&key)).await {
+            Err(SqlStoreError::NoConnection(_)) => store.find(&lookup(&key)).await,
+            found => found,
+        };
+        assert_eq!(found.unwrap().unwrap().record(), &revoked);
+    });
+}
+
+/// Planning takes longer than the lookup itself.
+#[test]
+fn lookups_are_not_planned_each_time() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("lookups_are_not_planned").await else { return };
+        store.pool().close().await;
+        let options = (*store.pool().connect_options()).clone();
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let store = PostgresStore::new(pool);
+        let (record, key) = issue("owner", NOW);
+        store.insert(record).await.unwrap();
+        let one = KeyHasher::sha256();
+        let two = one.clone().accept(keyward::HashScheme::Sha256Token).unwrap();
+        for hasher in [one, two] {
+            let formats = keyward::KeyFormats::from(FORMAT);
+            let presented = formats.parse(key.expose()).unwrap();
+            let lookup = Verifier::new(hasher).lookup(&presented);
+            for _ in 0..20 {
+                assert!(store.find(&lookup).await.unwrap().is_some());
+            }
+        }
+        let plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements
+             WHERE statement LIKE '%f.hash IN%'";
+        let plans = sqlx::query(plans).persistent(false).fetch_all(store.pool()).await.unwrap();
+        assert_eq!(plans.len(), 2);
+        for row in plans {
+            let (kept, anew) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
+            assert!(kept >= 15 && anew <= 5, "{kept} {anew}");
+        }
+    });
+}

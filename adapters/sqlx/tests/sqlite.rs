@@ -1,0 +1,215 @@
+//! `SqliteStore` beyond the suite: other processes, usage, corrupt rows, migrations, plans.
+
+#[path = "support/checks.rs"]
+mod checks;
+mod support;
+
+use std::time::Duration;
+
+use checks::SqlStore;
+use keyward::{
+    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, PresentedKey, Usage, UsageBatch,
+    Verifier, testing::BlockOn as _,
+};
+use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
+    sqlite::SqlitePoolOptions,
+};
+use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_store};
+
+impl SqlStore for SqliteStore {
+    async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let mut connection = self.pool().acquire().await?.detach();
+        for pragma in ["PRAGMA ignore_check_constraints = 1", "PRAGMA foreign_keys = 0"] {
+            sqlx::raw_sql(pragma).execute(&mut connection).await?;
+        }
+        let sql = sql.replace("char10", "char(10)");
+        let done = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?.rows_affected();
+        connection.close().await?;
+        Ok(done)
+    }
+
+    async fn dump(&self, table: &str) -> Vec<String> {
+        let columns = format!(
+            "SELECT group_concat('quote(' || name || ')', '||'',''||')
+             FROM pragma_table_info('{table}')"
+        );
+        let columns: String =
+            sqlx::query_scalar(AssertSqlSafe(columns)).fetch_one(self.pool()).await.unwrap();
+        let rows = format!("SELECT {columns} FROM {table} ORDER BY 1");
+        sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
+    }
+
+    async fn migrate(&self) -> Result<(), MigrateError> {
+        self.migrate().await
+    }
+
+    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
+        self.save_usage(batch).await
+    }
+
+    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
+        self.usage(ids).await
+    }
+}
+
+macro_rules! on_one_store {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            let dir = TempDir::new();
+            OnTokio.block_on(async { checks::$check(sqlite_store(&dir).await).await });
+        }
+    )*};
+}
+
+on_one_store!(
+    pages_are_stable,
+    usage_is_monotonic,
+    purging_leaves_nothing,
+    corrupt_rows_are_named,
+    contradicting_rows_are_refused,
+    adversarial_text_survives,
+);
+
+#[test]
+fn rotations_have_one_winner() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let mut stores = Vec::new();
+        for _ in 0..6 {
+            stores.push(sqlite_store(&dir).await);
+        }
+        checks::rotations_have_one_winner(stores).await;
+    });
+}
+
+#[test]
+fn migrating_is_safe() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let mut stores = Vec::new();
+        for _ in 0..6 {
+            let options = SqliteStore::options(dir.file());
+            stores.push(SqliteStore::new(SqlitePool::connect_with(options).await.unwrap()));
+        }
+        checks::migrating_is_safe(stores).await;
+    });
+}
+
+#[test]
+fn a_hosts_own_migrations_are_untouched() {
+    let (dir, migrations) = (TempDir::new(), TempDir::new());
+    std::fs::write(migrations.path().join("1_host.sql"), "CREATE TABLE host (a TEXT);").unwrap();
+    OnTokio.block_on(async {
+        let store = sqlite_store(&dir).await;
+        let host = Migrator::new(migrations.path()).await.unwrap();
+        host.run(store.pool()).await.unwrap();
+        let before = store.dump("_sqlx_migrations").await;
+        assert_eq!(before.len(), 1);
+        store.migrate().await.unwrap();
+        assert_eq!(store.dump("_sqlx_migrations").await, before);
+        // And the host's own check of its migrations finds nothing that it does not know.
+        host.run(store.pool()).await.unwrap();
+        assert_eq!(store.dump("keyward_migrations").await.len(), 1);
+    });
+}
+
+/// The SQL of the README, on a table of the kind that is found everywhere.
+#[test]
+fn an_existing_table_is_taken_over() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let store = sqlite_store(&dir).await;
+        sqlx::raw_sql(
+            "CREATE TABLE api_keys (id INTEGER PRIMARY KEY, project TEXT, label TEXT,
+               sha256 TEXT, revoked_at TEXT, created_at TEXT);
+             INSERT INTO api_keys VALUES
+               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05'),
+               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05', '2024-01-02 03:04:05')",
+        )
+        .execute(store.pool())
+        .await
+        .unwrap();
+        let token = format!("lqt_{}", "5a".repeat(32));
+        let formats = keyward::KeyFormats::from(FORMAT);
+        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
+        let hasher = KeyHasher::sha256().accept(keyward::HashScheme::Sha256Token).unwrap();
+        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
+        let digest = lookup.hashes().nth(1).unwrap().to_string();
+        let update = sqlx::query("UPDATE api_keys SET sha256 = ?1 WHERE id = 7");
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        update.bind(hex).execute(store.pool()).await.unwrap();
+
+        let readme = include_str!("../README.md");
+        let import = readme.split("```sql sqlite\n").nth(1).unwrap().split("```").next().unwrap();
+        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
+
+        let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
+        assert_eq!(found.record().owner().as_str(), "proj_a");
+        assert_eq!(found.record().kind(), Kind::from_static("lqt_"));
+        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
+        let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
+        assert!(verified.unwrap().rehash().is_some());
+        let old = store.list(&"proj_b".parse().unwrap(), keyward::Page::first(1)).await.unwrap();
+        assert_eq!(old.keys[0].record().status(NOW), keyward::KeyStatus::Revoked);
+    });
+}
+
+#[test]
+fn lookups_and_pages_use_their_indexes() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let store = sqlite_store(&dir).await;
+        let plan = async |sql: &str| {
+            let explain = format!("EXPLAIN QUERY PLAN {sql}");
+            let rows = sqlx::query(AssertSqlSafe(explain)).fetch_all(store.pool()).await.unwrap();
+            rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>()
+        };
+        let find = plan(SqliteStore::FIND_SQL).await;
+        assert!(find.iter().any(|step| step.starts_with("SEARCH f USING PRIMARY KEY (hash=?)")));
+        assert!(find.iter().all(|step| step.starts_with("SEARCH")), "{find:?}");
+        let list = plan(SqliteStore::LIST_SQL).await;
+        let by = "SEARCH keyward_keys USING INDEX keyward_keys_by_owner (owner=? AND (created_at,id)>(?,?))";
+        assert!(list.iter().any(|step| step == by), "{list:?}");
+        assert!(!list.iter().any(|step| step.contains("SCAN keyward")), "{list:?}");
+        // What a lookup without its index would look like.
+        let control = plan("SELECT 1 FROM keyward_secrets WHERE hint = ?1").await;
+        assert!(control.iter().any(|step| step.starts_with("SCAN")), "{control:?}");
+    });
+}
+
+#[test]
+fn a_locked_file_and_an_exhausted_pool_are_told_apart_and_passed_by() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let others = sqlite_store(&dir).await;
+        let options = SqliteStore::options(dir.file()).busy_timeout(Duration::from_millis(50));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_millis(50))
+            .connect_with(options)
+            .await
+            .unwrap();
+        let store = SqliteStore::new(pool);
+        let (record, key) = issue("owner", NOW);
+        let writer = others.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let error = store.insert(record.clone()).await.unwrap_err();
+        let keyward::InsertError::Store(SqlStoreError::TimedOut(_)) = error else {
+            panic!("{error:?}")
+        };
+        // Readers do not wait for a writer.
+        assert!(store.find(&lookup(&key)).await.unwrap().is_none());
+        writer.rollback().await.unwrap();
+        store.insert(record).await.unwrap();
+
+        let only = store.pool().acquire().await.unwrap();
+        let error = store.find(&lookup(&key)).await.unwrap_err();
+        assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
+        assert_eq!(gate_status(&store, &key).await, 503);
+        drop(only);
+        assert!(store.find(&lookup(&key)).await.unwrap().is_some());
+        assert_eq!(gate_status(&store, &key).await, 200);
+    });
+}

@@ -1,0 +1,314 @@
+//! What holds for both databases.
+
+use std::collections::BTreeSet;
+
+use keyward::{
+    HashScheme, KeyFormats, KeyHasher, KeyId, KeyName, KeyRegistry, Owner, OwnerId, Page,
+    ReplaceError, SysRng, Timestamp, Usage, UsageBatch, UsageLedger, Verifier,
+};
+use keyward_sqlx::{MigrateError, SqlStoreError};
+
+use crate::support::{FORMAT, NOW, issue, lookup, rotate};
+
+/// A store of this crate, and its database to tamper with.
+pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
+    /// Runs a statement past the checks of columns. In it `char10` is the end of a line.
+    fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
+    /// The rows of a table as texts, with all that shows whether a row was written again.
+    fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
+    fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
+    fn save_usage(
+        &self,
+        batch: &UsageBatch,
+    ) -> impl Future<Output = Result<(), SqlStoreError>> + Send;
+    fn usage(
+        &self,
+        ids: &[KeyId],
+    ) -> impl Future<Output = Result<Vec<(KeyId, Usage)>, SqlStoreError>> + Send;
+}
+
+/// Rotations of one revision from as many pools: one wins, and its secret is the current one.
+pub(crate) async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
+    for round in 0..10 {
+        let (first, first_key) = issue("owner", NOW);
+        stores[0].insert(first.clone()).await.unwrap();
+        let rotations: Vec<_> = stores
+            .iter()
+            .map(|store| {
+                let (store, (next, key)) = (store.clone(), rotate(&first, NOW));
+                tokio::spawn(async move { (store.replace(next).await, key) })
+            })
+            .collect();
+        let (mut winners, mut losers) = (Vec::new(), Vec::new());
+        for rotation in rotations {
+            match rotation.await.unwrap() {
+                (Ok(()), key) => winners.push(key),
+                (Err(ReplaceError::Conflict), key) => losers.push(key),
+                (Err(error), _) => panic!("round {round}: {error:?}"),
+            }
+        }
+        assert_eq!((winners.len(), losers.len()), (1, stores.len() - 1), "round {round}");
+        let found = stores[0].get(first.id()).await.unwrap().unwrap();
+        assert_eq!((found.record().revision(), found.record().retiring().len()), (2, 1));
+        for key in [&winners[0], &first_key] {
+            assert_eq!(stores[1].find(&lookup(key)).await.unwrap().as_ref(), Some(&found));
+        }
+        for key in losers {
+            assert!(stores[1].find(&lookup(&key)).await.unwrap().is_none());
+        }
+    }
+}
+
+/// Pages by place: what comes and goes meanwhile moves nothing.
+pub(crate) async fn pages_are_stable(store: impl SqlStore) {
+    let owner = OwnerId::from_static("owner");
+    let mut ids = BTreeSet::new();
+    for number in 0..60 {
+        // Many were created in one millisecond, where only the id tells them apart.
+        let (key, _) = issue("owner", Timestamp::from_unix_millis(number / 20));
+        ids.insert(key.id());
+        store.insert(key).await.unwrap();
+        store.insert(issue("another", NOW).0).await.unwrap();
+    }
+    let (mut page, mut seen) = (Page::first(7), Vec::new());
+    loop {
+        let listing = store.list(&owner, page).await.unwrap();
+        seen.extend(listing.keys.iter().map(|found| found.record().id()));
+        let Some(next) = listing.next else { break };
+        page = page.after(next);
+        // One that was listed goes, and one comes that lies before all.
+        let gone = listing.keys[0].record().revoke(Timestamp::ZERO).unwrap();
+        store.replace(gone.clone()).await.unwrap();
+        let purged = store.purge(Timestamp::from_unix_millis(1), 9).await.unwrap();
+        assert_eq!(purged, [gone.id()]);
+        let (early, _) = issue("owner", Timestamp::ZERO);
+        if Some(early.id()) < page.cursor().map(|cursor| cursor.id) {
+            store.insert(early).await.unwrap();
+        }
+    }
+    assert_eq!(seen.len(), ids.len(), "a key is missed or repeated");
+    assert_eq!(BTreeSet::from_iter(seen), ids);
+}
+
+/// Saved usage adds up, never goes back, and nothing else is written.
+pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
+    let tables = ["keyward_keys", "keyward_secrets", "keyward_owners"];
+    let (first, second) = (issue("owner", NOW).0, issue("owner", NOW).0);
+    for key in [&first, &second] {
+        store.insert(key.clone()).await.unwrap();
+    }
+    store.put_owner(Owner::new(OwnerId::from_static("owner"))).await.unwrap();
+    let mut before = Vec::new();
+    for table in tables {
+        before.push(store.dump(table).await);
+    }
+    let at = |millis| Some(Timestamp::from_unix_millis(millis));
+    let unknown = KeyId::from_bytes([0xee; 16]);
+    let steps: [(Vec<Usage>, Usage); 6] = [
+        (vec![Usage::new(0, None)], Usage::new(0, None)),
+        (vec![Usage::new(3, at(50))], Usage::new(3, at(50))),
+        (vec![Usage::new(2, at(40))], Usage::new(5, at(50))),
+        (vec![Usage::new(1, None)], Usage::new(6, at(50))),
+        (vec![Usage::new(1, at(60)), Usage::new(1, at(55))], Usage::new(8, at(60))),
+        (vec![Usage::new(u64::MAX, at(1))], Usage::new(i64::MAX as u64, at(60))),
+    ];
+    for (added, expected) in steps {
+        let mut usages: Vec<_> = added.into_iter().map(|usage| (first.id(), usage)).collect();
+        usages.push((unknown, Usage::new(1, at(1))));
+        store.save_usage(&usages.into_iter().collect()).await.unwrap();
+        let saved = store.usage(&[first.id(), second.id(), unknown]).await.unwrap();
+        assert_eq!(saved, [(first.id(), expected)]);
+    }
+    store.save_usage(&UsageBatch::default()).await.unwrap();
+    // Of many writers at once none is lost, and none waits for another in a circle.
+    let saves: Vec<_> = (0..40)
+        .map(|number| {
+            let ids = [first.id(), second.id()];
+            let ids = if number % 2 == 0 { ids } else { [ids[1], ids[0]] };
+            let (store, ledger) = (store.clone(), UsageLedger::new());
+            for id in ids {
+                assert!(ledger.record(id, NOW));
+            }
+            tokio::spawn(async move { store.save_usage(&ledger.drain(9)).await })
+        })
+        .collect();
+    for save in saves {
+        save.await.unwrap().unwrap();
+    }
+    let saved = store.usage(&[second.id()]).await.unwrap();
+    assert_eq!(saved, [(second.id(), Usage::new(40, Some(NOW)))]);
+    for (table, before) in tables.into_iter().zip(before) {
+        assert_eq!(store.dump(table).await, before, "saving usage has written to {table}");
+    }
+}
+
+/// What was purged takes its usage with it.
+pub(crate) async fn purging_leaves_nothing(store: impl SqlStore) {
+    let (key, _) = issue("owner", NOW);
+    store.insert(key.clone()).await.unwrap();
+    store.save_usage(&[(key.id(), Usage::new(1, Some(NOW)))].into_iter().collect()).await.unwrap();
+    store.replace(key.revoke(NOW).unwrap()).await.unwrap();
+    assert_eq!(store.purge(NOW, 9).await.unwrap(), []);
+    assert_eq!(store.purge(Timestamp::MAX, 9).await.unwrap(), [key.id()]);
+    for table in ["keyward_keys", "keyward_secrets", "keyward_usage"] {
+        assert_eq!(store.dump(table).await, Vec::<String>::new(), "{table}");
+    }
+}
+
+/// Rows that make no record are errors that name key and column, whoever reads them.
+pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
+    let (of_keys, of_secrets, of_owners) = ("keyward_keys", "keyward_secrets", "keyward_owners");
+    let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
+    let long = format!("'{}'", "x".repeat(1 << 20));
+    let cases: Vec<(&str, &str, &str)> = vec![
+        (of_keys, "owner", "''"),
+        (of_keys, "name", "''"),
+        (of_keys, "name", &long),
+        (of_keys, "name", "'two' || char10 || 'lines'"),
+        (of_keys, "scopes", "'read  write'"),
+        (of_keys, "scopes", "'\"'"),
+        (of_keys, "quotas", "''"),
+        (of_keys, "quotas", "'100/60000'"),
+        (of_keys, "created_at", "-1"),
+        (of_keys, "created_at", &too_late),
+        (of_keys, "expires_at", "-5"),
+        (of_keys, "expires_at", "9223372036854775807"),
+        (of_keys, "state", "'paused'"),
+        (of_keys, "state", "'Revoked'"),
+        (of_keys, "state_since", "5"),
+        (of_keys, "revision", "0"),
+        (of_keys, "revision", "-9223372036854775808"),
+        (of_keys, "revision", "9223372036854775807"),
+        (of_secrets, "hash", "'sha256:beef'"),
+        (of_secrets, "hash", "''"),
+        (of_secrets, "place", "1"),
+        (of_secrets, "kind", "''"),
+        (of_secrets, "kind", "'lqt_é'"),
+        (of_secrets, "hint", "''"),
+        (of_secrets, "created_at", "-1"),
+        (of_secrets, "valid_until", &too_late),
+        (of_owners, "tier", "''"),
+        (of_owners, "quotas", "'0/1/exact'"),
+    ];
+    for (table, column, value) in cases {
+        let (record, key) = issue("corrupted", NOW);
+        store.insert(record.clone()).await.unwrap();
+        store.put_owner(Owner::new(OwnerId::from_static("corrupted"))).await.unwrap();
+        let sql = format!("UPDATE {table} SET {column} = {value}");
+        assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql:.80}");
+        let named = format!("{table}.{column}");
+        let mut errors = vec![store.get(record.id()).await.unwrap_err()];
+        errors.push(store.list_all(Page::first(9)).await.unwrap_err());
+        if column == "hash" {
+            // It leads nowhere any more.
+            assert!(store.find(&lookup(&key)).await.unwrap().is_none());
+        } else {
+            errors.push(store.find(&lookup(&key)).await.unwrap_err());
+        }
+        for error in errors {
+            let SqlStoreError::Corrupt { key, column } = &error else {
+                panic!("{sql:.80}: {error:?}")
+            };
+            assert_eq!((*key, *column), (Some(record.id()), &*named), "{sql:.80}");
+            assert!(error.to_string().contains(&record.id().to_string()), "{error}");
+        }
+        if table == of_owners {
+            let error = store.owner(&OwnerId::from_static("corrupted")).await.unwrap_err();
+            let SqlStoreError::CorruptOwner { column, .. } = error else { panic!("{error:?}") };
+            assert_eq!(column, named);
+        }
+        for table in ["keyward_usage", of_secrets, of_keys, of_owners] {
+            store.tamper(&format!("DELETE FROM {table}")).await.unwrap();
+        }
+    }
+}
+
+/// A key without secrets, one whose id is none, and two of one secret.
+pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
+    let (record, key) = issue("owner", NOW);
+    store.insert(record.clone()).await.unwrap();
+    store.tamper("DELETE FROM keyward_secrets").await.unwrap();
+    let error = store.get(record.id()).await.unwrap_err();
+    assert!(
+        matches!(error, SqlStoreError::Corrupt { key: Some(id), .. } if id == record.id()),
+        "{error:?}"
+    );
+    assert!(store.find(&lookup(&key)).await.unwrap().is_none());
+    store.tamper("UPDATE keyward_keys SET id = 'no id'").await.unwrap();
+    let error = store.list_all(Page::first(9)).await.unwrap_err();
+    assert!(
+        matches!(error, SqlStoreError::Corrupt { key: None, column: "keyward_keys.id" }),
+        "{error:?}"
+    );
+    store.tamper("DELETE FROM keyward_keys").await.unwrap();
+
+    // The same token was taken over under two schemes.
+    let token = FORMAT.mint(&mut SysRng).unwrap();
+    let formats = KeyFormats::from(FORMAT);
+    let presented = formats.parse(token.expose()).unwrap();
+    let both = KeyHasher::sha256().accept(HashScheme::Sha256Token).unwrap();
+    let lookup = Verifier::new(both).lookup(&presented);
+    for hash in lookup.hashes() {
+        let mut parts = issue("owner", NOW).0.into_parts();
+        parts.current.hash = *hash;
+        store.insert(parts.build().unwrap()).await.unwrap();
+    }
+    let error = store.find(&lookup).await.unwrap_err();
+    assert!(matches!(error, SqlStoreError::TwoKeys), "{error:?}");
+}
+
+/// Texts that are nobody's idea of a name come back as they went.
+pub(crate) async fn adversarial_text_survives(store: impl SqlStore) {
+    let longest = "\u{1f511}".repeat(KeyName::MAX_LEN / 4);
+    for text in [
+        "'; DROP TABLE keyward_keys; --",
+        "\"quoted\" 'twice' `thrice` \\ \\' %s %n $1 ?1 :a @b",
+        "{\"a\":[1,2]},{NULL}",
+        "\u{1f511}\u{1f468}\u{200d}\u{1f469} \u{e9} e\u{301} \u{10fffd}",
+        " led and trailed ",
+        "\\x00 \\000 %00",
+        &longest,
+    ] {
+        let mut parts = issue(text, NOW).0.into_parts();
+        parts.name = text.parse().unwrap();
+        let record = parts.build().unwrap();
+        store.insert(record.clone()).await.unwrap();
+        let owner = OwnerId::new(text).unwrap();
+        store.put_owner(Owner::new(owner.clone())).await.unwrap();
+        let listed = store.list(&owner, Page::first(9)).await.unwrap();
+        assert_eq!(listed.keys.len(), 1, "{text}");
+        assert_eq!(listed.keys[0].record(), &record);
+        assert_eq!(store.owner(&owner).await.unwrap().unwrap().id, owner);
+    }
+    // Alike to a person or a collation, and yet others.
+    for other in ["\u{e9}", "e\u{301}", "OWNER", "owner ", "owner"] {
+        let owner = OwnerId::new(other).unwrap();
+        assert!(store.owner(&owner).await.unwrap().is_none(), "{other}");
+        store.put_owner(Owner::new(owner)).await.unwrap();
+    }
+    // What cannot be kept never gets here.
+    for refused in ["a\0b", "\0", &"x".repeat(1 << 20), &"x".repeat(KeyName::MAX_LEN + 1)] {
+        assert!(KeyName::new(refused).is_err());
+        assert!(OwnerId::new(refused).is_err());
+    }
+}
+
+/// Migrating again, from several sides at once, and over a newer version's tables.
+pub(crate) async fn migrating_is_safe(stores: Vec<impl SqlStore>) {
+    let all: Vec<_> = stores
+        .iter()
+        .cloned()
+        .map(|store| tokio::spawn(async move { store.migrate().await }))
+        .collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    let (record, _) = issue("owner", NOW);
+    stores[0].insert(record.clone()).await.unwrap();
+    stores[0].migrate().await.unwrap();
+    assert!(stores[0].get(record.id()).await.unwrap().is_some(), "migrating has lost a key");
+    let newer = "INSERT INTO keyward_migrations (version) VALUES (1000)";
+    stores[0].tamper(newer).await.unwrap();
+    let error = stores[0].migrate().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Newer { found: 1000, .. }), "{error:?}");
+}

@@ -1,0 +1,107 @@
+//! What the tests share: a runtime, files, keys.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use keyward::{
+    Access, Challenge, CredentialSource, Gate, Grace, KeyDraft, KeyFormat, KeyFormats, KeyHasher,
+    KeyId, KeyRecord, KeyStore, Lookup, Outcome, PlainHead, PlaintextKey, Route, Secret, SysRng,
+    Timestamp, Verifier, testing::BlockOn,
+};
+use keyward_sqlx::SqliteStore;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::runtime::Runtime;
+
+/// Runs futures on one runtime with several threads for the whole test program.
+pub(crate) struct OnTokio;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+impl BlockOn for OnTokio {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        RUNTIME.block_on(future)
+    }
+}
+
+/// A directory that is removed when the test is over.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("keyward-sqlx-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("keys.db")
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A store in a file of its own, with several connections.
+pub(crate) async fn sqlite_store(dir: &TempDir) -> SqliteStore {
+    let options = SqliteStore::options(dir.file());
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    let store = SqliteStore::new(pool);
+    store.migrate().await.unwrap();
+    store
+}
+
+pub(crate) const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+
+pub(crate) fn secret(at: Timestamp) -> (Secret, PlaintextKey) {
+    let key = FORMAT.mint(&mut SysRng).unwrap();
+    (Secret::of(&key, &KeyHasher::sha256(), at), key)
+}
+
+/// A new key of an owner, created then.
+pub(crate) fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+    let (secret, key) = secret(at);
+    let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap());
+    (KeyRecord::issue(KeyId::random(&mut SysRng).unwrap(), draft, secret, at).unwrap(), key)
+}
+
+pub(crate) fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, PlaintextKey) {
+    let (secret, key) = secret(at);
+    (record.rotate(secret, Grace::DAY, at).unwrap(), key)
+}
+
+/// The status with which a gate over this store answers a request with this key; 200 lets it in.
+pub(crate) async fn gate_status(store: &impl KeyStore, key: &PlaintextKey) -> u16 {
+    let sources = CredentialSource::bearer();
+    let gate = Gate::builder(FORMAT, Verifier::new(KeyHasher::sha256()), sources)
+        .challenge(Challenge::bearer("test").unwrap())
+        .build()
+        .unwrap();
+    let head = PlainHead::new().with_header("authorization", format!("Bearer {}", key.expose()));
+    match gate.check(&head, &Route::new(Access::any_key()), store, NOW).await {
+        Outcome::Refused(refusal) => refusal.status(),
+        _ => 200,
+    }
+}
+
+pub(crate) fn lookup(key: &PlaintextKey) -> Lookup {
+    Verifier::new(KeyHasher::sha256())
+        .lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap())
+}

@@ -1,0 +1,72 @@
+//! Where the keys are kept: in memory, or in a database that outlives the service.
+
+use std::{error::Error, path::Path, sync::Arc};
+
+use keyward::{DynKeyRegistry, MemoryStore};
+use keyward_sqlx::{PostgresStore, SqliteStore};
+use sqlx::{PgPool, SqlitePool};
+
+/// Where the keys are kept. Never printed, for a URL can hold a password.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// Until the service ends.
+    #[default]
+    Memory,
+    /// In a file of SQLite.
+    Sqlite(String),
+    /// In PostgreSQL, by its whole URL.
+    Postgres(String),
+}
+
+impl Database {
+    /// Reads `sqlite:keys.db` or `postgres://…`; `None` if it is neither.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        match url.split_once(':')? {
+            ("sqlite", file) if !file.is_empty() => Some(Self::Sqlite(file.to_owned())),
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
+                Some(Self::Postgres(url.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The store, with its tables brought up to date.
+    pub(crate) async fn open(&self) -> Result<Arc<dyn DynKeyRegistry>, Box<dyn Error>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryStore::new()),
+            Self::Sqlite(file) => {
+                let options = SqliteStore::options(Path::new(file));
+                let store = SqliteStore::new(SqlitePool::connect_with(options).await?);
+                store.migrate().await?;
+                Arc::new(store)
+            }
+            Self::Postgres(url) => {
+                let store = PostgresStore::new(PgPool::connect(url).await?);
+                store.migrate().await?;
+                Arc::new(store)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_a_database() {
+        for (url, expected) in [
+            ("sqlite:keys.db", Some(Database::Sqlite("keys.db".to_owned()))),
+            ("sqlite:/a b/c.db", Some(Database::Sqlite("/a b/c.db".to_owned()))),
+            ("postgres://u@h/d", Some(Database::Postgres("postgres://u@h/d".to_owned()))),
+            ("postgresql://u@h/d", Some(Database::Postgres("postgresql://u@h/d".to_owned()))),
+            ("sqlite:", None),
+            ("keys.db", None),
+            ("postgres:d", None),
+            ("mysql://u@h/d", None),
+            ("", None),
+        ] {
+            assert!(Database::parse(url) == expected, "{url}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod model;
 pub(crate) mod traffic;
 
 use std::{

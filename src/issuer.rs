@@ -87,7 +87,8 @@ pub struct Issued {
 const REVOKE_ATTEMPTS: usize = 64;
 
 impl<R: KeyRegistry> Issuer<R> {
-    /// An issuer of keys of these formats for a service without scopes.
+    /// An issuer of keys of these formats for a service without scopes: a draft with scopes is
+    /// refused. With them, see [`Issuer::with_catalog`].
     pub fn new(registry: R, formats: impl Into<KeyFormats>, hasher: KeyHasher) -> Self {
         Self::with_catalog(registry, formats, hasher, ScopeCatalog::empty())
     }

@@ -81,7 +81,7 @@
 //!     Outcome::Admitted(admission) => println!("{}", admission.caller().owner_id()),
 //!     Outcome::Refused(refusal) => {
 //!         assert_eq!(refusal.status(), 401);
-//!         assert_eq!(&*refusal.body(), br#"{"error":"Invalid API key"}"#);
+//!         assert_eq!(refusal.body(), br#"{"error":"Invalid API key"}"#);
 //!     }
 //!     Outcome::PassedOn => unreachable!("this gate passes nothing on"),
 //! }

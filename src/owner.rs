@@ -71,7 +71,7 @@ pub struct Owner {
     pub id: OwnerId,
     /// The owner's tier; an owner without one passes no tier gate.
     pub tier: Option<Tier>,
-    /// Quotas for the owner's keys that have none of their own.
+    /// Quotas for each of the owner's keys that has none of its own.
     pub quotas: Option<Quotas>,
 }
 
@@ -88,7 +88,9 @@ impl Owner {
         self
     }
 
-    /// The owner with `quotas` for the keys that have none of their own.
+    /// The owner with `quotas` for the keys that have none of their own: each of them has so
+    /// much for itself. What all keys of an owner have together is
+    /// [`Route::limit_owner`](crate::Route::limit_owner).
     #[must_use]
     pub fn with_quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = Some(quotas);

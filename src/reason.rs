@@ -92,6 +92,7 @@ impl std::fmt::Display for LimitedBy {
 
 impl RefusalReason {
     /// What the client may be told.
+    #[inline]
     pub const fn public(&self) -> PublicReason {
         match self {
             Self::Missing => PublicReason::MissingKey,
@@ -133,6 +134,7 @@ impl RefusalReason {
     }
 
     /// The HTTP status to answer with.
+    #[inline]
     pub const fn status(&self) -> u16 {
         self.public().status()
     }

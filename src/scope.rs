@@ -367,9 +367,10 @@ impl Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// The scope is not in the catalogue. What was asked for is not repeated here,
-    /// since it is a stranger's text.
-    #[error("unknown scope")]
+    /// The scope is not in the catalogue: that of an [`Issuer`](crate::Issuer) is empty, unless
+    /// it was made with [`Issuer::with_catalog`](crate::Issuer::with_catalog). What was asked for
+    /// is not repeated here, since it is a stranger's text.
+    #[error("a scope is not in the catalogue")]
     Unknown,
     /// The kind can never hold this scope.
     #[error("keys of kind {kind} cannot hold the scope {scope}")]

@@ -12,8 +12,8 @@ use std::{
 };
 
 use keyward::{
-    Found, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup, MemoryStore,
-    Owner, OwnerId, Page, ReplaceError, Timestamp,
+    Found, InsertError, KeyHash, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
+    MemoryStore, Owner, OwnerId, Page, ReplaceError, Timestamp,
     testing::{self, Inline},
 };
 
@@ -39,6 +39,8 @@ enum Fault {
     PurgesTheExpiredAlone,
     PurgeLeavesSecrets,
     PurgeLeavesIds,
+    PurgeLeavesHashes,
+    RefusedInsertHoldsHashes,
     PurgesByAStaleLook,
 }
 
@@ -47,13 +49,15 @@ struct Broken {
     store: MemoryStore,
     /// What was purged, for stores that do not forget.
     purged: Mutex<Vec<Found>>,
+    /// The hashes of inserts that were refused, for a store that keeps them.
+    refused: Mutex<Vec<KeyHash>>,
     replaced: AtomicUsize,
 }
 
 impl Broken {
     fn new(fault: Fault) -> Self {
-        let (store, purged, replaced) = Default::default();
-        Self { fault, store, purged, replaced }
+        let (store, purged, refused, replaced) = Default::default();
+        Self { fault, store, purged, refused, replaced }
     }
 
     fn all(&self) -> Vec<Found> {
@@ -113,6 +117,24 @@ impl KeyRegistry for Broken {
         if self.fault == Fault::PurgeLeavesIds && self.purged.lock().unwrap().iter().any(is_purged)
         {
             return Err(InsertError::DuplicateId);
+        }
+        let hashes: Vec<KeyHash> = record.hashes().copied().collect();
+        let has_one = |it: &Found| it.record().hashes().any(|hash| hashes.contains(hash));
+        if self.fault == Fault::PurgeLeavesHashes
+            && self.purged.lock().unwrap().iter().any(|it| !is_purged(it) && has_one(it))
+        {
+            return Err(InsertError::DuplicateSecret);
+        }
+        if self.fault == Fault::RefusedInsertHoldsHashes {
+            let mut refused = self.refused.lock().unwrap();
+            let inserted = match hashes.iter().any(|hash| refused.contains(hash)) {
+                true => Err(InsertError::DuplicateSecret),
+                false => self.store.insert_sync(record),
+            };
+            if inserted.is_err() {
+                refused.extend(hashes);
+            }
+            return inserted;
         }
         if self.fault == Fault::InsertReplaces
             && let Some(old) = self.store.get_sync(record.id())
@@ -250,6 +272,8 @@ fn each_broken_promise_is_caught_by_its_check() {
         (Fault::PurgesTheExpiredAlone, "ended_keys_are_purged"),
         (Fault::PurgeLeavesSecrets, "ended_keys_are_purged"),
         (Fault::PurgeLeavesIds, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesHashes, "ended_keys_are_purged"),
+        (Fault::RefusedInsertHoldsHashes, "insert_refuses_duplicate_secrets"),
         (Fault::PurgesByAStaleLook, "purging_and_changing_exclude_each_other"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));

@@ -5,19 +5,22 @@ use std::{
     convert::Infallible,
     fmt,
     num::NonZeroU32,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use keyward::{
     Access, Admission, Audit, AuditAction, AuditEvent, Challenge, CredentialSource,
-    CredentialSources, Decision, ErrorBodies, ErrorText, Forbidden, Found, Gate, GateBuildError,
-    GateBuilder, Grace, HashScheme, Issued, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHash,
-    KeyHasher, KeyId, KeyStore, Kind, LimitKey, LimitedBy, Limiter, LimiterConfig, Lookup,
-    MatchedSecret, MemoryStore, Outcome, Owner, OwnerId, PendingCharge, PendingLookup,
-    PendingRecheck, PlainHead, PublicReason, Quota, Quotas, RateHeaders, Refusal, RefusalReason,
-    Route, RouteQuotas, Scope, ScopeCatalog, ScopeSet, Secret, SourceError, Step, Tier, Timestamp,
-    VerifyError,
+    CredentialSources, Decision, ErrorBodies, ErrorBody, ErrorText, Forbidden, Found, Gate,
+    GateBuildError, GateBuilder, Grace, HashScheme, Issued, Issuer, KeyDraft, KeyFormat,
+    KeyFormats, KeyHash, KeyHasher, KeyId, KeyStore, Kind, LimitKey, LimitedBy, Limiter,
+    LimiterConfig, Lookup, MatchedSecret, MemoryStore, Outcome, Owner, OwnerId, PendingCharge,
+    PendingLookup, PendingRecheck, PlainHead, PublicReason, Quota, Quotas, RateHeaders, Refusal,
+    RefusalReason, Route, RouteQuotas, Scope, ScopeCatalog, ScopeSet, Secret, SourceError, Step,
+    Tier, Timestamp, VerifyError,
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -225,7 +228,7 @@ struct Answer(u16, Vec<String>, String);
 
 fn answer(refusal: &Refusal) -> Answer {
     let head = refusal.headers().map(|line| line.to_string()).collect();
-    let body = String::from_utf8(refusal.body().into_owned()).unwrap();
+    let body = String::from_utf8(refusal.body().to_vec()).unwrap();
     assert_eq!(refusal.status(), refusal.public().status());
     if refusal.status() == 401 {
         assert!(refusal.headers().any(|line| line.name() == "www-authenticate"));
@@ -930,6 +933,143 @@ fn brute_force_from_one_address_is_throttled() {
     drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
 }
 
+/// A store that never answers.
+struct Hanging;
+
+impl KeyStore for Hanging {
+    type Error = Infallible;
+
+    async fn find(&self, _: &Lookup) -> Result<Option<Found>, Infallible> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn an_attempt_that_is_dropped_under_way_is_counted() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let gate = service
+        .lucitra_builder()
+        .limiter(Arc::clone(&service.limiter))
+        .failed_attempts(Arc::clone(&attempts), per_minute(2))
+        .build()
+        .unwrap();
+    assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.passes_on_unknown());
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    let head = bearer(service.key(LUCI).key.expose()).with_address(address);
+    let left = |now| {
+        let quotas = Quotas::from(per_minute(2));
+        attempts.peek(address, &quotas, 1, now).unwrap().remaining
+    };
+    let route = datasets();
+    let begin = || match gate.begin(&head, &route, at(0)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    // What was answered is counted by its answer, whatever it was.
+    drop(admitted(gate.check_sync(&head, &route, service.store(), at(0))));
+    drop(admitted(block_on(gate.check(&head, &route, service.store(), at(0)))));
+    drop(refused(begin().failed(Broken, at(0))));
+    drop(refused(block_on(gate.check(&head, &route, &BrokenStore, at(0)))));
+    drop(begin().found(None, at(0)));
+    assert_eq!(attempts.len(), 1, "the key that was not found");
+    let before = left(at(0));
+
+    // A future that was never polled has asked nobody.
+    drop(gate.check(&head, &route, &Hanging, at(0)));
+    assert_eq!(left(at(0)), before);
+    let mut future = Box::pin(gate.check(&head, &route, &Hanging, at(0)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    assert_eq!(left(at(0)), before, "still under way");
+    drop(future);
+    let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+    assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
+
+    // The same by hand, at the host's own instant.
+    let attempt = match gate.begin(&head, &route, at(60)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    let before = left(at(61));
+    attempt.abandoned(at(61));
+    assert_eq!(left(at(61)), before - 1);
+}
+
+#[test]
+fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
+    let service = Service::new();
+    let gate = |errors: ErrorBodies| {
+        let challenge = Challenge::bearer("r").unwrap();
+        let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
+        builder.errors(errors).build().unwrap()
+    };
+    let worded = ErrorBodies::flat()
+        .on(
+            PublicReason::RateLimited,
+            ErrorText::new("Wait {retry_after} seconds.").with_retry_after("retry_after"),
+        )
+        .on(
+            PublicReason::MissingScope,
+            ErrorText::new("You need {scope}.").with_missing_scope("scope"),
+        )
+        .on(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
+    let (plain, worded) = (gate(ErrorBodies::flat()), gate(worded));
+    let any = Route::new(Access::any_key());
+    let write = Route::new(Access::scope(WRITE));
+    let slow = Decision::refused_elsewhere(per_minute(7), 0, at(10), at(0));
+    let (limited, scope) = (PublicReason::RateLimited, PublicReason::MissingScope);
+    for (refusal, message, fields) in [
+        (plain.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
+        (worded.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
+        (
+            worded.refuse_charged(&any, limited, slow, at(0)),
+            "Wait 10 seconds.",
+            r#","retry_after":10"#,
+        ),
+        (worded.refuse(&any, PublicReason::TooManyAttempts, at(0)), "Too many failed attempts", ""),
+        (plain.refuse(&any, scope, at(0)), "Missing a required scope", ""),
+        (worded.refuse(&any, scope, at(0)), "Missing a required scope", ""),
+        (plain.refuse(&write, scope, at(0)), "Missing required scope: write:issues", ""),
+        (
+            worded.refuse(&write, scope, at(0)),
+            "You need write:issues.",
+            r#","scope":"write:issues""#,
+        ),
+    ] {
+        assert_eq!(refusal.message(), message);
+        let body = format!(r#"{{"error":"{message}"{fields}}}"#);
+        assert_eq!(String::from_utf8_lossy(refusal.body()), body);
+    }
+}
+
+#[test]
+fn the_hosts_own_function_is_called_once_an_answer() {
+    let service = Service::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let errors = ErrorBodies::custom({
+        let calls = Arc::clone(&calls);
+        move |facts, message| {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            let bytes = format!("{} {message} {call}", facts.reason.status()).into();
+            ErrorBody { content_type: "text/plain", bytes }
+        }
+    });
+    let challenge = Challenge::bearer("r").unwrap();
+    let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
+    let gate = builder.errors(errors).build().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
+    for call in 0..2 {
+        let route = Route::new(Access::any_key());
+        let refusal = refused(gate.check_sync(&bearer("luci_"), &route, service.store(), at(0)));
+        let Answer(status, head, body) = answer(&refusal);
+        assert_eq!((status, body), (401, format!("401 Invalid API key {call}")));
+        assert_eq!(head, ["content-type: text/plain", r#"www-authenticate: Bearer realm="r""#]);
+        assert_eq!(refusal.body(), format!("401 Invalid API key {call}").as_bytes());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
 #[test]
 fn attempts_that_were_under_way_are_counted_one_by_one() {
     let service = Service::new();
@@ -1228,8 +1368,37 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     assert_eq!(build(header("x-key").into(), &[]), Ok(()));
 
     assert_eq!(build(CredentialSources::first_of([]), &[]), source(SourceError::Empty));
-    let twice = CredentialSources::first_of([header("X-Key"), header("x-key")]);
-    assert_eq!(build(twice, &[]), source(SourceError::Duplicate));
+    let bearer = CredentialSource::bearer;
+    for (one, other) in [
+        (header("X-Key"), header("x-key")),
+        (header("Authorization"), bearer()),
+        (bearer(), header("AUTHORIZATION")),
+        (bearer(), bearer().kinds([api])),
+        (query(), query()),
+    ] {
+        for sources in [
+            CredentialSources::first_of([one.clone(), other.clone()]),
+            CredentialSources::one_of([one.clone(), header("x-between"), other.clone()]),
+        ] {
+            assert_eq!(
+                build(sources.clone(), &[public, api]),
+                source(SourceError::Duplicate),
+                "{one:?} {other:?}"
+            );
+            let passing = service.builder(both(), sources).challenge(challenge());
+            let passing = passing.publishable([public, api]).pass_on_unknown().build().map(drop);
+            assert_eq!(passing, source(SourceError::Duplicate), "{one:?} {other:?}");
+        }
+    }
+    for (one, other) in [
+        (header("authorization"), header("x-key")),
+        (bearer(), header("proxy-authorization")),
+        (bearer(), CredentialSource::query("authorization")),
+        (query(), CredentialSource::query("API_KEY")),
+    ] {
+        let sources = CredentialSources::first_of([one, other]);
+        assert_eq!(build(sources, &[public, api]), Ok(()));
+    }
     for name in [
         "", "a b", "a:", "ä", "a
 ",

@@ -317,7 +317,7 @@ fn no_step_answer_or_event_shows_the_key() {
             canary.debug("Refusal", refusal);
             canary.error("RefusalReason", refusal.reason());
             canary.text("its message", &refusal.message());
-            canary.text("its body", &String::from_utf8_lossy(&refusal.body()));
+            canary.text("its body", &String::from_utf8_lossy(refusal.body()));
             for header in refusal.headers() {
                 canary.debug("its header", &header);
                 canary.display("its header", &header);

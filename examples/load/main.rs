@@ -3,9 +3,9 @@
 //!
 //! `cargo run --release -p keyward-examples --example lucitra_load` prints the figures and the
 //! ratio. It serves lucitra's own router in one process of its own, and in another the same
-//! router with nothing around its routes that asks who is there: no gate, no check of sessions.
-//! Both get the same requests, over connections that are kept, in turns of a second. What stands
-//! around everything (ids, bodies of failures, the log into nowhere) is there in both.
+//! router without the layer for keys. All else is there in both: ids, bodies of failures, the log
+//! into nowhere, the middleware for sessions, which has nothing to do. Both get the same
+//! requests, over connections that are kept, in turns of a second.
 //!
 //! The ratio is the median of those of neighbouring turns. Client and service share the machine,
 //! so that the ratio of the service's own processor time, which is printed too, is the harder one.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware::from_fn_with_state};
 use keyward::{KeyDraft, KeyName, KeyRegistry, MemoryStore, Owner, OwnerId, SysRng, SystemClock};
 use keyward_examples::{ENTERPRISE, Service};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::{
     app::{self, App},
     auth::KEYS,
     organization::Organization,
+    sessions::or_session,
 };
 
 /// So many that none comes near its 1,000 requests in any 60 seconds.
@@ -32,7 +33,7 @@ const SESSION: Duration = Duration::from_secs(60);
 pub(crate) enum Serving {
     /// Lucitra as it is.
     WithLayer,
-    /// Its routes without anything that asks who is there.
+    /// Its routes without the layer for keys.
     Bare,
 }
 
@@ -118,7 +119,10 @@ pub(crate) async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
         Serving::WithLayer => app::router(&Arc::new(app), Router::new())?,
         Serving::Bare => {
             let (open, paid) = app::routes();
-            app::around(open.merge(paid).layer(Extension(Organization(OWNER))))?
+            let or_session = from_fn_with_state(Arc::new(app), or_session);
+            app::around(
+                open.merge(paid).route_layer(or_session).layer(Extension(Organization(OWNER))),
+            )?
         }
     };
     let service = Service::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;

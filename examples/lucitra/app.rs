@@ -83,8 +83,8 @@ pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Er
     let keys = auth::keys(app)?;
     let or_session = from_fn_with_state(Arc::clone(app), or_session);
     let (open, paid) = routes();
-    let open = open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key()));
-    let paid = paid.route_layer(or_session).route_layer(keys.require(auth::enterprise()));
+    let open = open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key())?);
+    let paid = paid.route_layer(or_session).route_layer(keys.require(auth::enterprise())?);
     around(open.merge(paid).merge(admin))
 }
 

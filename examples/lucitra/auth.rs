@@ -31,7 +31,8 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
         .audit(app.usage.audit())
         .build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
-    Ok(ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep).recheck())
+    let keys = ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep);
+    Ok(keys.recheck().passed_on_is_checked())
 }
 
 /// Any key, 100 times in any 60 seconds, and 1,000 times for those who pay.

@@ -12,7 +12,7 @@ use keyward::{
     PlaintextKey, SysRng,
 };
 use keyward_examples::{Failure, SessionTokens, log_requests};
-use keyward_tower::ApiKeys;
+use keyward_tower::{ApiKeys, LayerError};
 
 use crate::{
     events::{self, EventLog},
@@ -100,9 +100,9 @@ impl App {
 }
 
 /// The routes. What is not here is answered in JSON too.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    let ingest_keys = app.ingest_keys.require(Access::kinds([INGEST.kind()]));
-    Router::new()
+pub(crate) fn router(app: Arc<App>) -> Result<Router, LayerError> {
+    let ingest_keys = app.ingest_keys.require(Access::kinds([INGEST.kind()]))?;
+    Ok(Router::new()
         .route("/v1/ingest", post(ingest::ingest).route_layer(ingest_keys))
         .route("/v1/auth/login", post(sessions::login))
         .route("/v1/events", get(events::list))
@@ -112,5 +112,5 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || Failure::no_such_route())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(from_fn(log_requests))
-        .with_state(app)
+        .with_state(app))
 }

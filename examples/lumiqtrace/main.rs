@@ -96,7 +96,7 @@ async fn run(
     }
     // The plaintext ends here; the service itself keeps hashes only.
     drop(demo);
-    service.serve(router(Arc::new(app))).await?;
+    service.serve(router(Arc::new(app))?).await?;
     Ok(())
 }
 

@@ -147,7 +147,7 @@ impl Service {
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = clock.clone();
         let (app, demo) = App::with_demo(store.clone(), shared, Grace::DAY, HOUR).await.unwrap();
-        Self { router: router(Arc::new(app)), demo, store, clock }
+        Self { router: router(Arc::new(app)).unwrap(), demo, store, clock }
     }
 
     async fn login(&self) -> String {

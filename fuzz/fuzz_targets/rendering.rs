@@ -364,10 +364,10 @@ impl Served<'_> {
         }
 
         let body = refusal.body();
-        parsed(&body);
+        parsed(body);
         let said = format!("{refusal:?} {} {}", refusal.reason(), refusal.message());
         self.keeps_secrets(&said);
-        self.keeps_secrets(&String::from_utf8_lossy(&body));
+        self.keeps_secrets(&String::from_utf8_lossy(body));
         for line in &headers {
             self.keeps_secrets(line.value());
         }

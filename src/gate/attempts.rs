@@ -8,7 +8,8 @@ use crate::{Decision, LimitKey, Limiter, Quotas, Timestamp};
 ///
 /// Asked before a key is looked up, and charged when it has turned out not to be good. So of
 /// one address at most as many attempts fail with 401 as the quotas say, exactly; attempts
-/// under way while the last of them fails are still looked up.
+/// under way while the last of them fails are still looked up. One that is dropped under way
+/// is charged too: it is looked up like any other.
 #[derive(Debug)]
 pub(super) struct Attempts {
     limiter: Arc<Limiter>,

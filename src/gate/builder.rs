@@ -5,9 +5,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{
+    answers::Answers,
     attempts::Attempts,
     pipeline::{Config, Gate},
-    refusal::{Bodies, PreparedChallenge},
 };
 use crate::{
     Audit, Challenge, CredentialSources, ErrorBodies, ErrorTextError, KeyFormats, Kind, Limiter,
@@ -70,7 +70,10 @@ impl GateBuilder {
 
     /// Limits how many attempts from one [address](crate::RequestHead::address) may fail.
     /// Then its attempts are answered with 429, also those with a good key, and none is
-    /// looked up. Requests without any credential are no attempts.
+    /// looked up. Requests without any credential are no attempts, and those whose host names
+    /// no address are not counted. An attempt whose client is gone before its key was found
+    /// counts as failed, where the host says so: [`Gate::check`] does, and else it is
+    /// [`PendingLookup::abandoned`](crate::PendingLookup::abandoned).
     ///
     /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
     /// crowding keys out.
@@ -120,7 +123,6 @@ impl GateBuilder {
             return Err(GateBuildError::NoChallenge);
         }
         self.errors.check()?;
-        let challenges: Vec<_> = self.challenges.into_iter().map(PreparedChallenge::new).collect();
         Ok(Gate::of(Config {
             formats: self.formats,
             verifier: self.verifier,
@@ -128,9 +130,7 @@ impl GateBuilder {
             pass_on_unknown: self.pass_on_unknown,
             limiter: self.limiter,
             attempts: self.attempts,
-            names_scopes: challenges.iter().any(PreparedChallenge::names_scopes),
-            challenges,
-            bodies: Bodies::new(self.errors),
+            answers: Answers::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             audit: self.audit,
         }))

@@ -17,6 +17,9 @@ impl Gate {
     /// answered takes the steps of [`Gate::begin`].
     ///
     /// A route with limits needs a gate with a limiter: without one the answer is 503.
+    ///
+    /// Where failed attempts are limited, a future that is dropped while the store is asked
+    /// counts as one.
     pub fn check<'g, H: RequestHead, S: KeyStore>(
         &'g self,
         head: &H,
@@ -28,10 +31,15 @@ impl Gate {
         async move {
             match begun {
                 Begun::Done(outcome) => outcome,
-                Begun::Lookup(asked) => match store.find(&asked.lookup).await {
-                    Ok(found) => self.finish(route, &asked, found, now),
-                    Err(error) => self.not_found(route, &asked, Arc::new(error), now),
-                },
+                Begun::Lookup(asked) => {
+                    let mut waiting = Waiting { gate: self, asked: &asked, now, answered: false };
+                    let found = store.find(&asked.lookup).await;
+                    waiting.answered = true;
+                    match found {
+                        Ok(found) => self.finish(route, &asked, found, now),
+                        Err(error) => self.not_found(route, &asked, Arc::new(error), now),
+                    }
+                }
             }
         }
     }
@@ -79,6 +87,23 @@ impl Gate {
         match self.authenticate(route, asked, found, now) {
             Ok(verified) => self.settle(route, verified, now),
             Err(refusal) => Outcome::Refused(*refusal),
+        }
+    }
+}
+
+/// Counts an attempt whose future is dropped while its key is looked up. A store that panics
+/// is not the client's doing.
+struct Waiting<'w> {
+    gate: &'w Gate,
+    asked: &'w Asked,
+    now: Timestamp,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered && !std::thread::panicking() {
+            self.gate.abandoned(self.asked, self.now);
         }
     }
 }

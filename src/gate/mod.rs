@@ -1,6 +1,7 @@
 //! The whole pipeline: from the head of a request to an answer.
 
 mod admission;
+mod answers;
 mod attempts;
 mod builder;
 mod drive;

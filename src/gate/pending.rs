@@ -10,7 +10,9 @@ use crate::{
 
 /// A request whose key the host is to find. Owned and `'static`; it holds hashes and no key.
 ///
-/// Dropping it decides nothing: the request must not pass.
+/// Dropping it decides nothing: the request must not pass. Where failed attempts are limited, a
+/// host whose wait for the store can be dropped, as when a client closes its connection, ends
+/// it with [`PendingLookup::abandoned`], or such attempts are not counted.
 #[must_use = "the request is not decided yet"]
 pub struct PendingLookup {
     pub(super) gate: Gate,
@@ -36,7 +38,16 @@ impl PendingLookup {
         }
     }
 
-    /// Ends with 503, because the store failed or did not answer in time.
+    /// Ends without an answer, because nobody waits for one any more: the client is gone, or
+    /// somebody outside has given up. It counts as a failed attempt, where these are
+    /// limited: who closes the connection early does not guess for free. A good key that is
+    /// abandoned counts too, as nobody can know that it is one.
+    pub fn abandoned(&self, now: Timestamp) {
+        self.gate.abandoned(&self.asked, now);
+    }
+
+    /// Ends with 503, because the store failed or did not answer in time. That is not the
+    /// client's doing, so it is no failed attempt.
     pub fn failed(self, error: impl Error + Send + Sync + 'static, now: Timestamp) -> Outcome {
         self.gate.not_found(&self.route, &self.asked, Arc::new(error), now)
     }

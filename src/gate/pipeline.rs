@@ -1,11 +1,13 @@
 //! The pipeline: authenticate, charge, authorize. Pure steps between the host's waits.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
-
-use super::{
-    attempts::Attempts,
-    refusal::{Bodies, PreparedChallenge},
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
 };
+
+use super::{answers::Answers, attempts::Attempts};
 use crate::{
     Admission, Audit, AuditAction, AuditEvent, Caller, ChargeError, Credential, CredentialError,
     CredentialSources, Decision, Found, GateBuilder, KeyFormats, KeyId, Kind, LimitKey, Limiter,
@@ -35,10 +37,7 @@ pub(super) struct Config {
     pub(super) pass_on_unknown: bool,
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
-    pub(super) challenges: Vec<PreparedChallenge>,
-    /// Whether a challenge depends on the route.
-    pub(super) names_scopes: bool,
-    pub(super) bodies: Bodies,
+    pub(super) answers: Answers,
     pub(super) rate_headers: RateHeaders,
     pub(super) audit: Audit,
 }
@@ -108,6 +107,22 @@ impl Gate {
     /// a log; see [`redact_query`](crate::redact_query).
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
         self.0.sources.redact(url)
+    }
+
+    /// Whether it charges the limits of routes itself.
+    pub fn has_limiter(&self) -> bool {
+        self.0.limiter.is_some()
+    }
+
+    /// Whether it limits failed attempts by address, which only counts where the host's
+    /// [`RequestHead::address`] names one.
+    pub fn limits_failed_attempts(&self) -> bool {
+        self.0.attempts.is_some()
+    }
+
+    /// Whether it leaves credentials of no known kind to the host's own check.
+    pub fn passes_on_unknown(&self) -> bool {
+        self.0.pass_on_unknown
     }
 
     /// The places in which this gate reads credentials.
@@ -333,6 +348,7 @@ impl Gate {
     }
 
     /// Counts the attempt, if it was one, and refuses it.
+    #[inline]
     fn failed_attempt(
         &self,
         route: &Route,
@@ -341,23 +357,21 @@ impl Gate {
         about: About,
         now: Timestamp,
     ) -> Refusal {
-        // No attempt was made without a credential, and none failed for want of a clock. Who
-        // holds the secret of a key that has ended is not guessing, and a client that goes on
-        // trying after its key was rotated must not lock out others behind the same address.
-        let guessed = match &reason {
-            RefusalReason::Verify(error) => !is_proved(*error),
-            _ => true,
-        };
-        let counts =
-            guessed && reason.status() == 401 && reason.public() != PublicReason::MissingKey;
-        if counts
-            && let (Some(attempts), Some(address)) = (&self.config().attempts, address)
+        if let (Some(attempts), Some(address)) = (&self.config().attempts, address)
+            && is_failed_attempt(&reason)
             && let Some(decision) = attempts.failed(address, now)
         {
             let reason = RefusalReason::TooManyAttempts;
             return self.refusal(route, reason, about, Some(decision), now);
         }
         self.refusal(route, reason, about, None, now)
+    }
+
+    /// Counts an attempt whose answer nobody waited for.
+    pub(super) fn abandoned(&self, asked: &Asked, now: Timestamp) {
+        if let (Some(attempts), Some(address)) = (&self.config().attempts, asked.address) {
+            let _refused = attempts.failed(address, now);
+        }
     }
 
     fn refused(
@@ -372,6 +386,7 @@ impl Gate {
     }
 
     /// Every refusal is made, and reported, here.
+    #[inline]
     pub(super) fn refusal(
         &self,
         route: &Route,
@@ -380,19 +395,22 @@ impl Gate {
         decision: Option<Decision>,
         now: Timestamp,
     ) -> Refusal {
-        let key = about.key;
+        let (key, public) = (about.key, reason.public());
         self.config()
             .audit
             .report(|| about.event(AuditAction::Refused { reason: reason.clone(), decision }, now));
         // A count that all threads share is not touched where nothing asks for it.
-        let names_scopes = self.config().names_scopes || matches!(reason, RefusalReason::Host(_));
+        let names_scopes =
+            self.config().answers.names_scopes() || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
             route: names_scopes.then(|| route.clone()),
             reason,
+            public,
             decision: decision.map(Box::new),
             key,
             now,
+            body: OnceLock::new(),
         }
     }
 
@@ -476,6 +494,19 @@ fn charge(
     }
     let limits = all.get(..count).unwrap_or_default();
     limiter.check_all(limits, cost, now).map_err(RefusalReason::Charge)
+}
+
+/// Whether somebody has tried a key that is not good.
+///
+/// No attempt was made without a credential, and none failed for want of a clock. Who holds the
+/// secret of a key that has ended is not guessing, and a client that goes on trying after its
+/// key was rotated must not lock out others behind the same address.
+fn is_failed_attempt(reason: &RefusalReason) -> bool {
+    match reason {
+        RefusalReason::Verify(error) => !is_proved(*error),
+        RefusalReason::Missing => false,
+        other => other.status() == 401,
+    }
 }
 
 /// Whether the secret was proved, so that the failure may be put down to the key.

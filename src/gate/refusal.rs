@@ -1,38 +1,42 @@
 //! A request that may not pass: the answer, ready to send.
 
-use std::{borrow::Cow, fmt};
+use std::{fmt, sync::OnceLock};
 
-use super::pipeline::Gate;
+use super::{answers::Challenges, pipeline::Gate};
 use crate::{
-    Challenge, ChallengeErrorCode, Decision, ErrorBodies, ErrorBody, ErrorFacts, Forbidden, KeyId,
-    PublicReason, RateHeaders, RefusalReason, ResponseHeader, Route, Scope, Timestamp,
-    wire::rate_headers::Lines,
+    Decision, ErrorBody, ErrorFacts, Forbidden, KeyId, PublicReason, RateHeaders, RefusalReason,
+    ResponseHeader, Route, Scope, Timestamp, wire::rate_headers::Lines,
 };
 
 /// A request that may not pass: the answer to send, and the precise reason for the log.
 ///
-/// Owned and `'static`. The answer is written when it is asked for, and what is always the
-/// same was written when the gate was built, so that refusing costs little.
+/// Owned and `'static`. What of the answer is always the same was written when the gate was
+/// built, so that refusing costs little; the rest is written when it is asked for, once.
 #[must_use = "a refusal is to be sent"]
 pub struct Refusal {
     pub(super) gate: Gate,
     /// Where something of the answer depends on it.
     pub(super) route: Option<Route>,
     pub(super) reason: RefusalReason,
+    pub(super) public: PublicReason,
     pub(super) decision: Option<Box<Decision>>,
     pub(super) key: Option<KeyId>,
     pub(super) now: Timestamp,
+    /// Once it was asked for, where it was not written when the gate was built.
+    pub(super) body: OnceLock<Box<ErrorBody>>,
 }
 
 impl Refusal {
     /// The HTTP status.
+    #[inline]
     pub const fn status(&self) -> u16 {
-        self.reason.status()
+        self.public.status()
     }
 
     /// Why, as far as the client may know.
+    #[inline]
     pub const fn public(&self) -> PublicReason {
-        self.reason.public()
+        self.public
     }
 
     /// Why, precisely, for the log.
@@ -51,64 +55,48 @@ impl Refusal {
     }
 
     /// The headers: the content type, challenges, and what the caller is told of its limit.
+    #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'_>> {
-        let content_type = match self.written() {
-            Some(body) => body.content_type,
-            None => self.render().content_type,
-        };
-        std::iter::once(ResponseHeader::text("content-type", content_type))
-            .chain(self.challenges())
-            .chain(self.rate_headers().map(shortened))
+        Headers {
+            content_type: Some(self.said().content_type),
+            challenges: self
+                .gate
+                .config()
+                .answers
+                .challenges(self.public(), self.required_scopes()),
+            rate_headers: self.decision().map(|decision| self.rate_headers(decision)),
+        }
     }
 
     /// The body.
-    pub fn body(&self) -> Cow<'_, [u8]> {
-        match self.written() {
-            Some(body) => Cow::Borrowed(&body.bytes),
-            None => Cow::Owned(self.render().bytes),
-        }
+    #[inline]
+    pub fn body(&self) -> &[u8] {
+        &self.said().bytes
     }
 
     /// What the client is told in words, as in the body, for transports with another form.
     pub fn message(&self) -> String {
-        self.gate.config().bodies.errors.message(&self.facts())
+        self.gate.config().answers.errors().message(&self.facts())
     }
 
-    fn challenges(&self) -> impl Iterator<Item = ResponseHeader<'_>> {
-        let public = self.public();
-        let error = match public.status() {
-            400 => Some(ChallengeErrorCode::InvalidRequest),
-            // Without credentials a challenge names no error (RFC 6750 §3.1).
-            401 if public == PublicReason::MissingKey => None,
-            401 => Some(ChallengeErrorCode::InvalidToken),
-            _ => Some(ChallengeErrorCode::InsufficientScope),
-        };
-        let scopes = self.required_scopes();
-        self.gate.config().challenges.iter().filter_map(move |prepared| {
-            let wanted = match public {
-                PublicReason::MissingScope => prepared.challenge.has_errors(),
-                _ => matches!(public.status(), 400 | 401),
-            };
-            wanted.then(|| ResponseHeader::text("www-authenticate", prepared.value(scopes, error)))
-        })
+    /// The body that was written when the gate was built, if it is always the same; else it
+    /// is written once.
+    #[inline]
+    fn said(&self) -> &ErrorBody {
+        let answers = &self.gate.config().answers;
+        match answers.body(self.public()) {
+            Some(body) => body,
+            None => self.body.get_or_init(|| Box::new(answers.errors().render(&self.facts()))),
+        }
     }
 
-    fn rate_headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> {
+    fn rate_headers(&self, decision: &Decision) -> Lines {
         // Of the address's limit no more is told than when to come again.
         let style = match self.reason {
             RefusalReason::TooManyAttempts => RateHeaders::retry_after_only(),
             _ => self.gate.config().rate_headers,
         };
-        Lines::new(style, self.decision(), self.now)
-    }
-
-    /// The body that was written when the gate was built, if it is always the same.
-    fn written(&self) -> Option<&ErrorBody> {
-        self.gate.config().bodies.written(self.public())
-    }
-
-    fn render(&self) -> ErrorBody {
-        self.gate.config().bodies.errors.render(&self.facts())
+        Lines::new(style, Some(decision), self.now)
     }
 
     fn facts(&self) -> ErrorFacts<'_> {
@@ -144,58 +132,24 @@ impl fmt::Debug for Refusal {
     }
 }
 
-/// The same header, said to live no longer than those beside it.
-const fn shortened<'h>(header: ResponseHeader<'static>) -> ResponseHeader<'h> {
-    header
+/// The headers of a refusal, one by one.
+struct Headers<'r> {
+    content_type: Option<&'static str>,
+    challenges: Challenges<'r>,
+    rate_headers: Option<Lines>,
 }
 
-/// The bodies of refusals; what is always the same is written once.
-#[derive(Debug)]
-pub(super) struct Bodies {
-    errors: ErrorBodies,
-    written: [Option<ErrorBody>; PublicReason::ALL.len()],
-}
+impl<'r> Iterator for Headers<'r> {
+    type Item = ResponseHeader<'r>;
 
-impl Bodies {
-    pub(super) fn new(errors: ErrorBodies) -> Self {
-        let written = PublicReason::ALL.map(|reason| {
-            errors.is_constant(reason).then(|| errors.render(&ErrorFacts::new(reason)))
-        });
-        Self { errors, written }
-    }
-
-    fn written(&self, reason: PublicReason) -> Option<&ErrorBody> {
-        self.written.get(reason as usize)?.as_ref()
-    }
-}
-
-/// A challenge, written once if it is the same on every route.
-#[derive(Debug)]
-pub(super) struct PreparedChallenge {
-    challenge: Challenge,
-    written: Option<[(Option<ChallengeErrorCode>, String); 4]>,
-}
-
-impl PreparedChallenge {
-    pub(super) fn new(challenge: Challenge) -> Self {
-        use ChallengeErrorCode::{InsufficientScope, InvalidRequest, InvalidToken};
-
-        let errors = [None, Some(InvalidRequest), Some(InvalidToken), Some(InsufficientScope)];
-        let written = challenge
-            .is_the_same_everywhere()
-            .then(|| errors.map(|error| (error, challenge.render(&[], error))));
-        Self { challenge, written }
-    }
-
-    pub(super) const fn names_scopes(&self) -> bool {
-        self.written.is_none()
-    }
-
-    fn value(&self, scopes: &[Scope], error: Option<ChallengeErrorCode>) -> Cow<'_, str> {
-        let written = self.written.iter().flatten().find(|(own, _)| *own == error);
-        match written {
-            Some((_, value)) => Cow::Borrowed(value),
-            None => Cow::Owned(self.challenge.render(scopes, error)),
+    #[inline]
+    fn next(&mut self) -> Option<ResponseHeader<'r>> {
+        if let Some(content_type) = self.content_type.take() {
+            return Some(ResponseHeader::text("content-type", content_type));
         }
+        if let Some(challenge) = self.challenges.next() {
+            return Some(ResponseHeader::text("www-authenticate", challenge));
+        }
+        self.rate_headers.as_mut()?.next()
     }
 }

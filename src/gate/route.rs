@@ -41,8 +41,10 @@ impl Route {
         Self { requirement: Arc::new(requirement), cost: NonZeroU32::MIN }
     }
 
-    /// Limits each key: by its own quotas, else by its owner's, else by these. All routes
-    /// that say so count together.
+    /// Limits each key: by its own quotas, else by its owner's, else by these.
+    ///
+    /// So these are a default and no ceiling. All routes that say so count together, whatever
+    /// quotas they name; [`Route::limit_group`] counts a route apart.
     pub fn limit_key(mut self, quotas: impl Into<RouteQuotas>) -> Self {
         self.requirement_mut().key = Some(quotas.into());
         self

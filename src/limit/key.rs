@@ -1,6 +1,6 @@
 //! Whose requests are counted together.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use sha2::{Digest, Sha256};
 
@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 /// ```
 /// use keyward::LimitKey;
 ///
-/// const CLIENT_ADDRESS: u16 = 1;
-/// let address = LimitKey::named(CLIENT_ADDRESS, &[192, 0, 2, 7]);
-/// assert_ne!(address, LimitKey::named(2, &[192, 0, 2, 7]));
+/// const TENANT: u16 = 1;
+/// let tenant = LimitKey::named(TENANT, b"acme");
+/// assert_ne!(tenant, LimitKey::named(2, b"acme"));
 /// assert_ne!(LimitKey::owner("acme"), LimitKey::named(0, b"acme"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +37,36 @@ impl LimitKey {
         Self::of_bytes(OWNER, 0, id.as_bytes())
     }
 
-    /// The limit of anything else, such as an address or a route group.
+    /// The limit of a client's address, as for
+    /// [failed attempts](crate::GateBuilder::failed_attempts).
+    ///
+    /// Of IPv6 the first 64 bits count: a subscriber has at least that network to itself
+    /// (RFC 6177 §2, RFC 7421), so one who was limited by whole addresses would never run out of
+    /// new ones. An IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2), as a socket
+    /// for both shows it, is the same as unmapped: else all of IPv4 would be one network.
+    ///
+    /// ```
+    /// use keyward::LimitKey;
+    ///
+    /// let of = |text: &str| LimitKey::address(text.parse().unwrap());
+    /// assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+    /// assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+    /// ```
+    pub const fn address(address: IpAddr) -> Self {
+        let (length, body) = match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                (4, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                (8, [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+        };
+        Self { head: Self::head(ADDRESS, length, 0), body: words(body) }
+    }
+
+    /// The limit of anything else, such as a route group.
     ///
     /// `namespace` is the host's own numbering of the sorts of things it limits: equal
     /// bytes in two namespaces are two limits.
@@ -81,6 +110,7 @@ impl LimitKey {
 const KEY: u8 = 1;
 const OWNER: u8 = 2;
 const NAMED: u8 = 3;
+const ADDRESS: u8 = 4;
 /// In place of a length: the body is a digest.
 const DIGEST: u8 = u8::MAX;
 
@@ -225,12 +255,42 @@ mod tests {
             LimitKey::named(1, long.as_bytes()),
             LimitKey::named(0, &digest),
             LimitKey::key(digest),
+            LimitKey::address([0; 4].into()),
+            LimitKey::address([0; 16].into()),
+            LimitKey::address((*b"acme").into()),
+            LimitKey::named(0, &[0; 4]),
+            LimitKey::named(0, &[0; 8]),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
         assert_eq!(keys.iter().map(LimitKey::to_bytes).collect::<HashSet<_>>().len(), keys.len());
         let bytes = [&[2, 4, 0, 0], b"acme".as_slice(), &[0; 12]].concat();
         assert_eq!(LimitKey::owner("acme").to_bytes().as_slice(), bytes);
         assert_eq!(size_of::<LimitKey>(), 24);
+    }
+
+    #[test]
+    fn addresses_are_counted_by_what_a_client_cannot_change() {
+        let of = |text: &str| LimitKey::address(text.parse().unwrap());
+        for (one, other, same) in [
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("192.0.2.7", "::ffff:192.0.2.7", true),
+            ("192.0.2.7", "::ffff:c000:207", true),
+            ("::ffff:192.0.2.7", "::ffff:192.0.2.8", false),
+            // What only looks like it is IPv6: the deprecated compatible form, and NAT64.
+            ("192.0.2.7", "::192.0.2.7", false),
+            ("192.0.2.7", "64:ff9b::192.0.2.7", false),
+            // The last bit of the network counts, the first behind it does not.
+            ("2001:db8:1:2::", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:1:2::", "2001:db8:1:2:8000::", true),
+            ("2001:db8:1:2::", "2001:db8:1:3::", false),
+            ("2001:db8:1:2::", "a001:db8:1:2::", false),
+            ("::", "::1", true),
+            ("0.0.0.0", "::", false),
+        ] {
+            assert_eq!(of(one) == of(other), same, "{one} {other}");
+            assert_eq!(of(one).to_bytes() == of(other).to_bytes(), same, "{one} {other}");
+        }
     }
 
     #[test]

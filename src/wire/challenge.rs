@@ -166,9 +166,9 @@ impl Challenge {
         value.text
     }
 
-    /// Whether the value is the same for every route.
-    pub(crate) fn is_the_same_everywhere(&self) -> bool {
-        self.scope == ScopeStyle::Unnamed
+    /// Whether the value depends on the scopes that a route requires.
+    pub(crate) fn names_scopes(&self) -> bool {
+        self.scope != ScopeStyle::Unnamed
     }
 }
 

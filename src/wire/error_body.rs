@@ -91,11 +91,14 @@ impl ErrorBodies {
     }
 
     /// What the client is told in words, placeholders filled.
+    ///
+    /// Where a fact is missing that the text asks for, as when a host refuses a request itself
+    /// for a scope that its route does not name, the plain English text stands in its place,
+    /// and after that one that needs no fact: never half a sentence.
     pub fn message(&self, facts: &ErrorFacts<'_>) -> String {
-        match self.text(facts.reason) {
-            Some(text) => facts.fill(&text.message),
-            None => facts.fill(facts.reason.default_message()),
-        }
+        let own = self.text(facts.reason).and_then(|text| facts.fill(&text.message));
+        own.or_else(|| facts.fill(facts.reason.default_message()))
+            .unwrap_or_else(|| facts.reason.factless_message().to_owned())
     }
 
     /// The body.
@@ -191,6 +194,7 @@ impl fmt::Debug for Style {
 /// Placeholders stand in braces: `{retry_after}`, whole seconds, where there is a time to
 /// retry ([`PublicReason::RateLimited`], [`PublicReason::TooManyAttempts`]), and `{scope}`
 /// where one is missing ([`PublicReason::MissingScope`]). A brace of the text's own is doubled.
+/// A host that refuses a request itself may have no such fact: see [`ErrorBodies::message`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ErrorText {
@@ -354,24 +358,17 @@ impl<'f> ErrorFacts<'f> {
         Self { missing_scope: Some(scope), ..self }
     }
 
-    /// The message with its placeholders filled. What cannot be filled is left out: a gate
-    /// has checked that this does not happen.
-    fn fill(&self, message: &str) -> String {
+    /// The message with its placeholders filled; `None` if a fact for one is missing.
+    fn fill(&self, message: &str) -> Option<String> {
         let mut filled = String::with_capacity(message.len());
         for piece in pieces(message) {
             match piece {
                 Piece::Text(text) | Piece::Unknown(text) => filled.push_str(text),
-                Piece::RetryAfter => {
-                    if let Some(secs) = self.retry_after_secs {
-                        filled.push_str(&secs.to_string());
-                    }
-                }
-                Piece::Scope => {
-                    filled.push_str(self.missing_scope.map(Scope::as_str).unwrap_or_default());
-                }
+                Piece::RetryAfter => filled.push_str(&self.retry_after_secs?.to_string()),
+                Piece::Scope => filled.push_str(self.missing_scope?.as_str()),
             }
         }
-        filled
+        Some(filled)
     }
 }
 
@@ -406,7 +403,10 @@ pub enum ErrorTextError {
         reason: PublicReason,
     },
     /// A placeholder or a field has nothing to be filled with for this reason.
-    #[error("the text for {reason:?} asks for what there is not for this reason")]
+    #[error(
+        "the text for {reason:?} asks for what this reason has not: a time to retry belongs to \
+         throttling, a scope to a missing one"
+    )]
     Unfilled {
         /// The reason whose text it is.
         reason: PublicReason,

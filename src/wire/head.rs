@@ -38,8 +38,8 @@ pub trait RequestHead {
     /// What stands in the target behind the first `?`, still percent-encoded.
     fn query(&self) -> Option<&[u8]>;
 
-    /// On whom failed attempts are counted, where a gate limits them: the client's address,
-    /// say. Without one nothing is counted.
+    /// On whom failed attempts are counted, where a gate limits them: of a client's address
+    /// that is [`LimitKey::address`]. Without one nothing is counted.
     ///
     /// It is the host's to know. An address out of a header such as `X-Forwarded-For` is
     /// whatever the client wrote, unless a proxy of the host's own has set it.

@@ -62,6 +62,7 @@ impl PublicReason {
 
     /// The HTTP status to answer with: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
     /// 503 (RFC 9110 §15.6.4).
+    #[inline]
     pub const fn status(self) -> u16 {
         match self {
             Self::AmbiguousCredentials => 400,
@@ -119,6 +120,14 @@ impl PublicReason {
             Self::TooManyAttempts => "Too many failed attempts",
             Self::CostAboveLimit => "The request costs more than its limit allows",
             Self::Unavailable => "Service unavailable",
+        }
+    }
+
+    /// What the client is told where a fact is missing that the other messages ask for.
+    pub(crate) const fn factless_message(self) -> &'static str {
+        match self {
+            Self::MissingScope => "Missing a required scope",
+            other => other.default_message(),
         }
     }
 

@@ -63,7 +63,12 @@ impl RateHeaders {
     /// The headers `RateLimit-Policy` and `RateLimit` too, as
     /// [draft-ietf-httpapi-ratelimit-headers-09] has them, under this name of the policy:
     /// `"default";q=100;w=60` and `"default";r=99;t=60`. A draft can change; another number
-    /// will be another option.
+    /// will be another option. (Its successor, 10, words the same parameters otherwise.)
+    ///
+    /// Units are requests, or the costs of requests; `w` and `t` are whole seconds, rounded up;
+    /// the optional `qu` and `pk` are not sent. Where several limits hold, both headers are of
+    /// the one that binds. The draft would have a policy stay the same from answer to answer
+    /// (SHOULD), so this is for services with one limit or with limits of one proportion.
     ///
     /// # Errors
     ///

@@ -37,6 +37,25 @@ enum Place {
     Query(Box<str>),
 }
 
+impl Place {
+    /// Whether both are read from the same part of a request.
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self.header(), other.header()) {
+            (Some(name), Some(other)) => name == other,
+            _ => self == other,
+        }
+    }
+
+    /// The name of the header, in lower case.
+    fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::Bearer => Some("authorization"),
+            Self::Query(_) => None,
+        }
+    }
+}
+
 impl CredentialSource {
     /// A header that holds the key alone, such as `x-api-key`. The name compares in any case.
     pub fn header(name: &str) -> Self {
@@ -198,11 +217,7 @@ impl CredentialSources {
     /// The names, in lower case, of the headers that can hold a key, so that a host can keep
     /// their values out of its logs.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().filter_map(|source| match &source.place {
-            Place::Header(name) => Some(&**name),
-            Place::Bearer => Some("authorization"),
-            Place::Query(_) => None,
-        })
+        self.sources.iter().filter_map(|source| source.place.header())
     }
 
     pub(crate) fn check(
@@ -215,7 +230,7 @@ impl CredentialSources {
         }
         for (at, source) in self.sources.iter().enumerate() {
             source.check(formats, publishable)?;
-            if self.sources.iter().take(at).any(|other| other.place == source.place) {
+            if self.sources.iter().take(at).any(|other| other.place.overlaps(&source.place)) {
                 return Err(SourceError::Duplicate);
             }
         }
@@ -306,7 +321,8 @@ pub enum SourceError {
     /// There is no place in which a key could stand.
     #[error("a gate has at least one source of credentials")]
     Empty,
-    /// A place is named twice.
+    /// A place is named twice, such as the header `Authorization` beside `Bearer` in it: what
+    /// one of them reads the other would take for something else.
     #[error("a source of credentials is named twice")]
     Duplicate,
     /// The name of a header is no token of RFC 9110 §5.6.2.
@@ -322,7 +338,10 @@ pub enum SourceError {
         kind: Kind,
     },
     /// Keys of this kind could stand in a query, though they are not declared publishable.
-    #[error("keys of kind {kind} are not publishable, so no query can hold one")]
+    #[error(
+        "keys of kind {kind} are not publishable, so no query can hold one: limit the source to \
+         kinds that are"
+    )]
     NotPublishable {
         /// The kind.
         kind: Kind,

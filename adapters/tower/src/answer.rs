@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use keyward::{Refusal, ResponseHeader};
+use keyward::{Admission, Decision, Refusal, ResponseHeader};
 
 use crate::grpc::{is_grpc, trailers_only};
 
@@ -14,7 +14,7 @@ use crate::grpc::{is_grpc, trailers_only};
 pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
     respond(refusal, |response| {
         *response.status_mut() = status(refusal);
-        *response.body_mut() = Bytes::from(refusal.body().into_owned());
+        *response.body_mut() = Bytes::copy_from_slice(refusal.body());
     })
 }
 
@@ -52,6 +52,53 @@ pub(crate) fn insert_headers<'h>(
     }
 }
 
+/// Tells of the limit of an admitted request in its answer, unless a layer inside of this one
+/// has told of one that is as tight. `inside` of another layer, that one is told too.
+pub(crate) fn tell_limit<B>(response: &mut Response<B>, admission: &Admission, inside: bool) {
+    let Some(decision) = admission.decision() else { return };
+    if let Some(Told(inner)) = response.extensions().get() {
+        if !is_tighter(decision, inner) {
+            return;
+        }
+        // It may have told of its own in another style.
+        for name in RATE_HEADERS {
+            response.headers_mut().remove(name);
+        }
+    }
+    insert_headers(response.headers_mut(), admission.headers());
+    if inside {
+        response.extensions_mut().insert(Told(*decision));
+    }
+}
+
+/// Of which limit the headers of an answer tell, for layers outside of the one that wrote them.
+#[derive(Clone, Copy, Debug)]
+struct Told(Decision);
+
+/// All that tell of a limit but `Retry-After`, which an admitted request has only from its
+/// handler.
+const RATE_HEADERS: [&str; 5] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "ratelimit-policy",
+    "ratelimit",
+];
+
+static KNOWN: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
+
+/// Which of two limits to tell of, as the limiter has it for several windows: the one that
+/// refuses, else the one with less left, else the one whose reset is later.
+fn is_tighter(own: &Decision, inner: &Decision) -> bool {
+    inner.allowed
+        && (own.remaining < inner.remaining
+            || own.remaining == inner.remaining && own.reset_at > inner.reset_at)
+}
+
 fn respond(refusal: &Refusal, fill: impl FnOnce(&mut Response<Bytes>)) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     // There can be several challenges.
@@ -60,14 +107,22 @@ fn respond(refusal: &Refusal, fill: impl FnOnce(&mut Response<Bytes>)) -> Respon
     }
     fill(&mut response);
     response.extensions_mut().insert(refusal.reason().clone());
+    if let Some(decision) = refusal.decision() {
+        response.extensions_mut().insert(Told(*decision));
+    }
     response
 }
 
 /// A header of a gate for `http`. The gate promises names in lower case and values in
 /// printable ASCII, so nothing is lost here.
 fn header(header: ResponseHeader<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_bytes(header.name().as_bytes()).ok()?;
-    Some((name, HeaderValue::from_str(header.value()).ok()?))
+    // Those on every answer are not read anew each time.
+    let known = KNOWN.iter().find(|known| known.as_str() == header.name()).cloned();
+    let name = match known {
+        Some(name) => name,
+        None => HeaderName::from_bytes(header.name().as_bytes()).ok()?,
+    };
+    Some((name, HeaderValue::from_bytes(header.value_bytes()).ok()?))
 }
 
 fn status(refusal: &Refusal) -> StatusCode {

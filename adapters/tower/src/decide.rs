@@ -9,7 +9,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use keyward::{KeyStore, Outcome, PendingRecheck, Refusal, Step, StoreFuture};
+use keyward::{
+    Clock, KeyStore, Outcome, PendingLookup, PendingRecheck, Refusal, Step, StoreFuture,
+};
 
 use crate::keys::Shared;
 
@@ -74,7 +76,10 @@ impl<K: KeyStore> Shared<K> {
             step = match step {
                 Step::Done(outcome) => return outcome,
                 Step::Lookup(lookup) => {
+                    let mut waiting = Waiting::new(&lookup, &*self.clock);
                     let answer = self.in_time(self.store.find(lookup.lookup())).await;
+                    waiting.answered = true;
+                    drop(waiting);
                     // The instant of the answer: a key that has expired meanwhile is refused.
                     let now = self.clock.now();
                     match answer {
@@ -105,6 +110,29 @@ impl<K: KeyStore> Shared<K> {
         match &self.deadline {
             None => Ok(future.await),
             Some(deadline) => deadline.race(future).await.ok_or(TooLate),
+        }
+    }
+}
+
+/// Counts an attempt that is dropped while its key is looked up: because its client has closed
+/// the connection, or a timeout outside of the layer has run out. A store that panics is not
+/// the client's doing.
+struct Waiting<'w> {
+    lookup: &'w PendingLookup,
+    clock: &'w dyn Clock,
+    answered: bool,
+}
+
+impl<'w> Waiting<'w> {
+    const fn new(lookup: &'w PendingLookup, clock: &'w dyn Clock) -> Self {
+        Self { lookup, clock, answered: false }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered && !std::thread::panicking() {
+            self.lookup.abandoned(self.clock.now());
         }
     }
 }

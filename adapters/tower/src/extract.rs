@@ -10,10 +10,11 @@ use ::axum::{
 };
 use keyward::{Gate, PublicReason};
 
-use crate::{PassedOn, head::redacted};
+use crate::{PassedOn, head::redacted, trace};
 
 /// Who sent the request: a [`keyward::Caller`] as an extractor, since axum's trait can only be
-/// implemented for a type of this crate.
+/// implemented for a type of this crate. In a request's extensions stands the `keyward::Caller`,
+/// and never this type.
 ///
 /// ```
 /// use keyward_tower::Caller;
@@ -47,7 +48,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         match found(&parts.extensions) {
             Ok(caller) => Ok(caller),
             Err(Some(passed)) => Err(CallerRejection::Unauthenticated(passed.clone())),
-            Err(None) => Err(CallerRejection::NoLayer),
+            Err(None) => Err(CallerRejection::no_layer()),
         }
     }
 }
@@ -59,7 +60,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Caller {
         match found(&parts.extensions) {
             Ok(caller) => Ok(Some(caller)),
             Err(Some(_)) => Ok(None),
-            Err(None) => Err(CallerRejection::NoLayer),
+            Err(None) => Err(CallerRejection::no_layer()),
         }
     }
 }
@@ -75,6 +76,14 @@ pub enum CallerRejection {
     /// The request was passed on without a key, and this handler wants one. Answered with 401
     /// in the words of the gate.
     Unauthenticated(PassedOn),
+}
+
+impl CallerRejection {
+    /// The service is at fault, so it is told, and not only the client.
+    fn no_layer() -> Self {
+        trace::misconfigured(&Self::NoLayer);
+        Self::NoLayer
+    }
 }
 
 impl fmt::Display for CallerRejection {

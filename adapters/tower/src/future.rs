@@ -8,14 +8,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL, request::Parts};
 use keyward::{Admission, KeyStore, Outcome, PendingRecheck, Refusal, Route, StoreFuture};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
     PassedOn, ResponseBody,
-    answer::{Answers, insert_headers},
+    answer::{Answers, insert_headers, tell_limit},
     decide::{Deciding, recheck},
     head::{mark_sensitive, redact_query},
     keys::Shared,
@@ -29,7 +29,7 @@ pin_project! {
     pub struct ResponseFuture<S, F, B, R, K> {
         shared: Arc<Shared<K>>,
         route: Route,
-        answers: Answers,
+        manner: Manner,
         #[pin]
         state: State<S, F, B, R>,
     }
@@ -59,6 +59,16 @@ pin_project! {
     }
 }
 
+/// How this request is answered.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    pub(crate) answers: Answers,
+    /// What the answer says to caches, unless the inner service does.
+    pub(crate) cache_control: Option<HeaderValue>,
+    /// Whether another layer stands around this one and has to be told of the limit.
+    pub(crate) inside: bool,
+}
+
 /// What is kept of an admission while the request is served.
 struct Admitted {
     admission: Admission,
@@ -70,23 +80,24 @@ impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
     pub(crate) const fn deciding(
         shared: Arc<Shared<K>>,
         route: Route,
-        answers: Answers,
+        manner: Manner,
         deciding: Deciding,
         service: S,
         request: (Parts, B),
     ) -> Self {
         let state = State::Deciding { deciding, service, request: Some(request) };
-        Self { shared, route, answers, state }
+        Self { shared, route, manner, state }
     }
 
     /// A request that is answered already.
     pub(crate) const fn answered(
         shared: Arc<Shared<K>>,
         route: Route,
-        answers: Answers,
+        manner: Manner,
         response: Response<ResponseBody<R>>,
     ) -> Self {
-        Self { shared, route, answers, state: State::Answered { response: Some(response) } }
+        let state = State::Answered { response: Some(response) };
+        Self { shared, route, manner, state }
     }
 }
 
@@ -108,7 +119,7 @@ where
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
                     let admitted = match outcome {
                         Outcome::Refused(refusal) => {
-                            let answer = this.answers.refusal(&refusal);
+                            let answer = this.manner.answers.refusal(&refusal);
                             let response = Some(answer.map(ResponseBody::refused));
                             this.state.set(State::Answered { response });
                             continue;
@@ -118,7 +129,7 @@ where
                                 gate: this.shared.gate.clone(),
                                 route: this.route.clone(),
                                 clock: Arc::clone(&this.shared.clock),
-                                answers: *this.answers,
+                                answers: this.manner.answers,
                             });
                             None
                         }
@@ -131,14 +142,17 @@ where
                     State::Serving { serving, admitted }
                 }
                 StateProjection::Serving { serving, admitted } => {
-                    let response = ready!(serving.poll(context))?;
+                    let mut response = ready!(serving.poll(context))?;
+                    if let Some(value) = this.manner.cache_control.take() {
+                        tell_caches(response.headers_mut(), value);
+                    }
                     match admitted.take() {
                         None => {
                             State::Answered { response: Some(response.map(ResponseBody::served)) }
                         }
-                        Some(Admitted { admission, recheck: None }) => {
-                            State::Answered { response: Some(with_headers(response, &admission)) }
-                        }
+                        Some(Admitted { admission, recheck: None }) => State::Answered {
+                            response: Some(with_headers(response, &admission, this.manner.inside)),
+                        },
                         Some(Admitted { admission, recheck: Some(pending) }) => State::Rechecking {
                             rechecking: recheck(this.shared, pending),
                             response: Some(response),
@@ -149,12 +163,11 @@ where
                 StateProjection::Rechecking { rechecking, response, admission } => {
                     let stands = ready!(Pin::new(rechecking).poll(context));
                     let response = match (stands, response.take()) {
-                        (Ok(()), response) => {
-                            response.map(|response| with_headers(response, admission))
-                        }
+                        (Ok(()), response) => response
+                            .map(|response| with_headers(response, admission, this.manner.inside)),
                         (Err(refusal), _) => {
                             trace::refused(&refusal);
-                            let mut answer = this.answers.refusal(&refusal);
+                            let mut answer = this.manner.answers.refusal(&refusal);
                             insert_headers(answer.headers_mut(), admission.headers());
                             Some(answer.map(ResponseBody::refused))
                         }
@@ -194,7 +207,18 @@ impl<S, F, B, R, K> fmt::Debug for ResponseFuture<S, F, B, R, K> {
 }
 
 /// The inner service's answer, with what the gate says of the caller's limit.
-fn with_headers<R>(mut response: Response<R>, admission: &Admission) -> Response<ResponseBody<R>> {
-    insert_headers(response.headers_mut(), admission.headers());
+fn with_headers<R>(
+    mut response: Response<R>,
+    admission: &Admission,
+    inside: bool,
+) -> Response<ResponseBody<R>> {
+    tell_limit(&mut response, admission, inside);
     response.map(ResponseBody::served)
+}
+
+/// What the inner service says to caches itself stands.
+fn tell_caches(headers: &mut HeaderMap, value: HeaderValue) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        let _full = headers.try_insert(CACHE_CONTROL, value);
+    }
 }

@@ -2,15 +2,16 @@
 
 use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
-use http::{HeaderName, header::AUTHORIZATION, request::Parts};
+use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
 use keyward::{Clock, Decision, Gate, KeyStore, LimitKey, PendingCharge, Route, Timestamp};
 
 use crate::{
-    ApiKeyLayer, Preflights,
+    ApiKeyLayer, LayerError, Preflights,
     deadline::Deadline,
     head::{ClientAddress, Head},
     remote::RemoteLimiter,
     route::Routing,
+    trace,
 };
 
 /// How a service checks API keys: a gate, a store, a clock, and what is particular to HTTP
@@ -35,7 +36,7 @@ use crate::{
 ///     .build()?;
 /// let keys = ApiKeys::new(gate, store, SystemClock::new())
 ///     .deadline(Duration::from_secs(2), tokio::time::sleep);
-/// let layer = keys.require(Access::scope(READ));
+/// let layer = keys.require(Access::scope(READ))?;
 /// # let _ = layer; Ok(()) }
 /// ```
 ///
@@ -57,6 +58,8 @@ pub(crate) struct Shared<K> {
     pub(crate) limiter: Option<RemoteLimiter>,
     pub(crate) address: Option<ClientAddress>,
     pub(crate) preflights: Preflights,
+    pub(crate) passed_on_is_checked: bool,
+    pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) recheck: bool,
     pub(crate) redact_query: bool,
     pub(crate) grpc: bool,
@@ -79,6 +82,8 @@ impl<K> ApiKeys<K> {
             limiter: None,
             address: None,
             preflights: Preflights::default(),
+            passed_on_is_checked: false,
+            cache_control: Some(HeaderValue::from_static("private")),
             recheck: false,
             redact_query: true,
             grpc: false,
@@ -103,8 +108,11 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { deadline, ..shared })
     }
 
-    /// Charges limits elsewhere, for a gate without a limiter: `decide` takes from the
-    /// [`PendingCharge`] what to ask, and its future comes back with the [`Decision`].
+    /// Charges limits elsewhere, such as in a database that several hosts share: `decide` takes
+    /// from the [`PendingCharge`] what to ask, and its future comes back with the [`Decision`].
+    ///
+    /// It stands in the place of the gate's limiter, so the gate must have none
+    /// ([`LayerError::TwoLimiters`]); routes and their limits stay as they are.
     ///
     /// ```
     /// # use keyward::{Clock, Decision, PendingCharge};
@@ -137,10 +145,31 @@ impl<K> ApiKeys<K> {
 
     /// On whom failed attempts are counted, for a gate that
     /// [limits them](keyward::GateBuilder::failed_attempts): the peer's address, say, that the
-    /// server put in the request's extensions.
+    /// server put in the request's extensions. Such a gate has no layer without this
+    /// ([`LayerError::NoClientAddress`]); the attempts of a request for which it names none are
+    /// not counted, of which the feature `tracing` warns. axum knows the peer only if it serves
+    /// `router.into_make_service_with_connect_info::<SocketAddr>()`.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use keyward::LimitKey;
+    /// # use keyward_tower::ApiKeys;
+    ///
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.client_address(|parts| {
+    ///     let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    ///     Some(LimitKey::address(peer.ip()))
+    /// })
+    /// # }
+    /// ```
     ///
     /// An address out of a header such as `X-Forwarded-For` is whatever the client wrote,
     /// unless a proxy of the host's own has set it.
+    ///
+    /// An attempt whose future is dropped while its key is looked up counts as failed: a client
+    /// that closes its connection early does not guess for free. One that the store failed to
+    /// answer, or not before the [deadline](ApiKeys::deadline), does not.
     pub fn client_address(
         self,
         address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
@@ -167,9 +196,37 @@ impl<K> ApiKeys<K> {
     ///
     /// Without this they are replaced, as [`Gate::redact`] does, before the request goes on,
     /// since URLs end up in logs. A credential that is passed on to the host's own check is
-    /// left in any case.
+    /// left in any case. Where another layer inside of this one reads the same key out of the
+    /// query, this one has to keep it, and the innermost takes it out.
     pub fn keep_query(self) -> Self {
         self.with(|shared| Shared { redact_query: false, ..shared })
+    }
+
+    /// Says that the inner service refuses what it cannot check, where the gate
+    /// [leaves unknown credentials](keyward::GateBuilder::pass_on_unknown) to the host:
+    /// **they reach it unchecked**, marked as [`PassedOn`](crate::PassedOn).
+    ///
+    /// Without this such a gate has no layer ([`LayerError::UncheckedPassedOn`]), since a handler
+    /// that takes no `Caller` would serve anybody.
+    pub fn passed_on_is_checked(self) -> Self {
+        self.with(|shared| Shared { passed_on_is_checked: true, ..shared })
+    }
+
+    /// What is told to caches where a key does not stand in `Authorization`: `Cache-Control:
+    /// private` unless another value is given, or `None`.
+    ///
+    /// A shared cache keeps answers to requests with `Authorization` to itself (RFC 9111 §3.5),
+    /// and knows of no other header, nor of keys in a query: it could hand one caller's answer
+    /// to the next. So answers to `GET` and `HEAD` without `Authorization` that passed through the
+    /// layer say so, if the inner service says nothing of caches itself. Refusals have statuses
+    /// that no cache keeps unasked.
+    ///
+    /// `Vary` is left alone: with `private` only the caller's own cache keeps an answer. Where
+    /// one browser holds several keys, the value `no-store` keeps them apart, or a `Vary` of
+    /// the service's own that names the header.
+    pub fn cache_control(self, value: impl Into<Option<HeaderValue>>) -> Self {
+        let cache_control = value.into();
+        self.with(|shared| Shared { cache_control, ..shared })
     }
 
     /// Answers refused gRPC requests as gRPC clients understand it: a trailers-only response
@@ -197,15 +254,24 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// The layer of a route that requires this: an [`Access`](keyward::Access), or a [`Route`]
     /// with limits.
     ///
-    /// Where the gate passes credentials on that are no keys (`GateBuilder::pass_on_unknown`),
-    /// they reach the inner service **unchecked**, with [`PassedOn`](crate::PassedOn): a handler
-    /// that takes no `Caller` then serves anybody, so something of the host's own must stand
-    /// between that refuses what it cannot check.
+    /// axum's `route_layer` wraps only the methods that were added before it: in
+    /// `get(a).route_layer(keys.require(x)?).post(b)` the `POST` is **open**. One route for each
+    /// requirement, as the README shows, leaves nothing out and wraps nothing twice.
     ///
     /// The inner service is made ready before the request is decided, so a limit on concurrency
     /// belongs outside this layer; inside, requests that will be refused hold its permits too.
-    pub fn require(&self, route: impl Into<Route>) -> ApiKeyLayer<K> {
-        ApiKeyLayer::new(Arc::clone(&self.shared), Routing::fixed(route.into()))
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError`], if what the gate does, what the route demands and what was said here do
+    /// not fit together.
+    pub fn require(&self, route: impl Into<Route>) -> Result<ApiKeyLayer<K>, LayerError> {
+        let route = route.into();
+        self.shared.check()?;
+        if route.is_limited() && !self.shared.charges() {
+            return Err(LayerError::NoLimiter);
+        }
+        Ok(ApiKeyLayer::new(Arc::clone(&self.shared), Routing::fixed(route)))
     }
 
     /// A layer around several routes, of which `route` says what each request must meet: by
@@ -219,7 +285,8 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// # use keyward_tower::{ApiKeyLayer, ApiKeys};
     /// # const READ: Scope = Scope::from_static("read");
     /// # const WRITE: Scope = Scope::from_static("write");
-    /// # fn wiring<K: KeyStore + 'static>(keys: ApiKeys<K>) -> ApiKeyLayer<K> {
+    /// # fn wiring<K: KeyStore + 'static>(keys: ApiKeys<K>)
+    /// #     -> Result<ApiKeyLayer<K>, keyward_tower::LayerError> {
     /// let (reading, writing) = (Route::new(Access::scope(READ)), Route::new(Access::scope(WRITE)));
     /// keys.require_by(move |parts| match parts.uri.path() {
     ///     "/issues.Issues/List" => reading.clone(),
@@ -227,11 +294,17 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// })
     /// # }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError`], as [`ApiKeys::require`]. Only that there is somebody to charge a route's
+    /// limits is not known yet: without, a request to it is answered with 503.
     pub fn require_by(
         &self,
         route: impl Fn(&Parts) -> Route + Send + Sync + 'static,
-    ) -> ApiKeyLayer<K> {
-        ApiKeyLayer::new(Arc::clone(&self.shared), Routing::by(route))
+    ) -> Result<ApiKeyLayer<K>, LayerError> {
+        self.shared.check()?;
+        Ok(ApiKeyLayer::new(Arc::clone(&self.shared), Routing::by(route)))
     }
 }
 
@@ -239,7 +312,36 @@ impl<K> Shared<K> {
     /// The head as the gate reads it.
     pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
         let address = self.address.as_ref().and_then(|address| address.of(parts));
+        if self.address.is_some() && address.is_none() {
+            trace::no_address();
+        }
         Head { head: parts.into(), address }
+    }
+
+    /// What the answer is to say to caches, if the inner service says nothing.
+    pub(crate) fn cache_control(&self, parts: &Parts) -> Option<HeaderValue> {
+        let is_kept = matches!(parts.method, Method::GET | Method::HEAD);
+        let is_guarded = parts.headers.contains_key(AUTHORIZATION);
+        if is_kept && !is_guarded { self.cache_control.clone() } else { None }
+    }
+
+    /// Whether somebody charges the limits of routes.
+    fn charges(&self) -> bool {
+        self.limiter.is_some() || self.gate.has_limiter()
+    }
+
+    /// Whether all that the gate asks of its host is there.
+    fn check(&self) -> Result<(), LayerError> {
+        if self.limiter.is_some() && self.gate.has_limiter() {
+            return Err(LayerError::TwoLimiters);
+        }
+        if self.gate.limits_failed_attempts() && self.address.is_none() {
+            return Err(LayerError::NoClientAddress);
+        }
+        if self.gate.passes_on_unknown() && !self.passed_on_is_checked {
+            return Err(LayerError::UncheckedPassedOn);
+        }
+        Ok(())
     }
 
     fn duplicate(&self) -> Self {
@@ -252,6 +354,7 @@ impl<K> Shared<K> {
             limiter: self.limiter.clone(),
             address: self.address.clone(),
             preflights: self.preflights.clone(),
+            cache_control: self.cache_control.clone(),
             ..*self
         }
     }

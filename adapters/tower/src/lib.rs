@@ -35,7 +35,7 @@
 //! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
 //! let router: Router =
-//!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)));
+//!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));
 //! # let _ = router; Ok(()) }
 //! ```
 //!
@@ -51,11 +51,14 @@
 //!   passes.
 //! - Before a request goes on, the headers that can hold keys are marked as sensitive, and keys
 //!   in its query are [replaced](ApiKeys::keep_query).
+//! - Where a key does not stand in `Authorization`, its answer is
+//!   [kept out of shared caches](ApiKeys::cache_control).
 //! - With [`ApiKeys::recheck`], a key that is revoked while its request is served is answered
 //!   with 401.
 //! - With [`ApiKeys::grpc`], gRPC requests are refused with a gRPC status.
 //! - With a gate that passes unknown credentials on, they reach the inner service marked as
 //!   [`PassedOn`], for the host's own check.
+//! - What would silently not be done is refused when the layer is made, with a [`LayerError`].
 //!
 //! # Among other layers
 //!
@@ -92,7 +95,12 @@
 //! where
 //!     M: MakeRequestId + Clone + Send + Sync + 'static,
 //! {
-//!     let cors = CorsLayer::new().allow_origin(Any).expose_headers([RETRY_AFTER]);
+//!     // Browsers send a bearer key only if it is named: `Any` does not cover `Authorization`.
+//!     // What a script is to read of an answer has to be named too.
+//!     let cors = CorsLayer::new()
+//!         .allow_origin(Any)
+//!         .allow_headers([AUTHORIZATION])
+//!         .expose_headers([RETRY_AFTER]);
 //!     routes.layer(
 //!         ServiceBuilder::new()
 //!             .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))
@@ -110,6 +118,12 @@
 //!     )
 //! }
 //! ```
+//!
+//! Of two layers of this crate around one another each asks for what it requires, and the answer
+//! tells of one limit: that which refused, else that with less left, else that whose reset is
+//! later, as if one limiter had decided on both. A header that the handler itself wrote is
+//! replaced. If both read a key from the same query, the outer one has to
+//! [keep it](ApiKeys::keep_query).
 //!
 //! # Features
 //!
@@ -138,6 +152,7 @@ mod grpc;
 mod head;
 mod keys;
 mod layer;
+mod layer_error;
 mod passed_on;
 mod preflight;
 mod remote;
@@ -155,6 +170,7 @@ pub use future::ResponseFuture;
 pub use head::HttpHead;
 pub use keys::ApiKeys;
 pub use layer::ApiKeyLayer;
+pub use layer_error::LayerError;
 pub use passed_on::PassedOn;
 pub use preflight::{Preflights, is_preflight};
 pub use service::ApiKeyService;

@@ -16,6 +16,9 @@ use crate::{
 /// [pass those on](keyward::GateBuilder::pass_on_unknown), or it is a preflight that is
 /// [passed on](crate::Preflights::PassOn). **Nothing is proved of it.**
 ///
+/// A layer that passes credentials on is only made once the host has said that something of its own
+/// checks them: [`ApiKeys::passed_on_is_checked`](crate::ApiKeys::passed_on_is_checked).
+///
 /// The host checks it, such as a JWT beside API keys, and refuses it in the gate's words if
 /// it is not good either:
 ///

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     PassedOn, Preflights, ResponseBody, ResponseFuture, answer::Answers, decide::Deciding,
-    keys::Shared, preflight::is_preflight_head, route::Routing,
+    future::Manner, keys::Shared, preflight::is_preflight_head, route::Routing,
 };
 
 /// The service of [`ApiKeyLayer`](crate::ApiKeyLayer).
@@ -52,7 +52,7 @@ where
         let service = mem::replace(&mut self.inner, clone);
         let shared = Arc::clone(&self.shared);
         let (mut parts, body) = request.into_parts();
-        forget_others(&mut parts);
+        let inside = forget_others(&mut parts);
         let route = self.routing.route(&parts);
         let answers = Answers::to(&parts.headers, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
@@ -60,7 +60,8 @@ where
                 let mut response = Response::new(ResponseBody::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 *response.headers_mut() = headers.clone();
-                return ResponseFuture::answered(shared, route, answers, response);
+                let manner = Manner { answers, cache_control: None, inside };
+                return ResponseFuture::answered(shared, route, manner, response);
             }
             Some(Preflights::PassOn) => Deciding::done(Outcome::PassedOn),
             Some(Preflights::Authenticate) | None => {
@@ -68,7 +69,8 @@ where
                 Deciding::new(&shared, step)
             }
         };
-        ResponseFuture::deciding(shared, route, answers, deciding, service, (parts, body))
+        let manner = Manner { answers, cache_control: shared.cache_control(&parts), inside };
+        ResponseFuture::deciding(shared, route, manner, deciding, service, (parts, body))
     }
 }
 
@@ -83,11 +85,12 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
 }
 
 /// Inside of a layer its own word counts alone: what a layer outside of it found out is gone,
-/// also if this one passes the request on.
-fn forget_others(parts: &mut Parts) {
-    parts.extensions.remove::<Caller>();
-    parts.extensions.remove::<Decision>();
-    parts.extensions.remove::<PassedOn>();
+/// also if this one passes the request on. Says whether there is such a layer.
+fn forget_others(parts: &mut Parts) -> bool {
+    let extensions = &mut parts.extensions;
+    extensions.remove::<Decision>();
+    let (caller, passed_on) = (extensions.remove::<Caller>(), extensions.remove::<PassedOn>());
+    caller.is_some() || passed_on.is_some()
 }
 
 /// What to do with a preflight, if this is one.

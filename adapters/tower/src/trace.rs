@@ -27,6 +27,24 @@ pub(crate) fn refused(refusal: &Refusal) {
     }
 }
 
+/// Warns that an attempt cannot be counted, for its client has no address.
+#[cfg(feature = "tracing")]
+pub(crate) fn no_address() {
+    tracing::warn!("no client address: a failed attempt is not counted");
+}
+
+/// Tells of a mistake in how the service is put together.
+#[cfg(all(feature = "tracing", feature = "axum"))]
+pub(crate) fn misconfigured(error: &dyn std::error::Error) {
+    tracing::error!(%error, "cannot decide");
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "axum"))]
+pub(crate) const fn misconfigured(_: &dyn std::error::Error) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) const fn no_address() {}
+
 #[cfg(not(feature = "tracing"))]
 pub(crate) const fn decided(_: &Outcome) {}
 

@@ -16,11 +16,14 @@ use crate::is_preflight;
 /// other `OPTIONS` goes on to be authenticated and gets the headers of an actual request.
 ///
 /// ```
+/// use http::header::AUTHORIZATION;
 /// use keyward_tower::TruePreflightsLayer;
 /// use tower::{ServiceBuilder, layer::layer_fn};
-/// use tower_http::cors::CorsLayer;
+/// use tower_http::cors::{Any, CorsLayer};
 ///
-/// let layer = TruePreflightsLayer::new(CorsLayer::permissive());
+/// // `Any` would not cover `Authorization`, by the Fetch standard.
+/// let cors = CorsLayer::new().allow_origin(Any).allow_headers([AUTHORIZATION]);
+/// let layer = TruePreflightsLayer::new(cors);
 /// # let _stack = ServiceBuilder::new().layer(layer).layer(layer_fn(|service: ()| service));
 /// ```
 ///

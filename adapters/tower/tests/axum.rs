@@ -46,9 +46,9 @@ async fn perhaps(caller: Option<Caller>) -> String {
 async fn each_route_asks_for_its_own() {
     let world = World::new();
     let (keys, reader, writer) = (world.keys(), world.key(), world.writing_key());
-    let read = keys.require(reading(3));
-    let write = keys.require(limited(Access::scope(WRITE), 100));
-    let enterprise = keys.require(limited(Access::any_key().tier_in([ENTERPRISE]), 100));
+    let read = keys.require(reading(3)).unwrap();
+    let write = keys.require(limited(Access::scope(WRITE), 100)).unwrap();
+    let enterprise = keys.require(limited(Access::any_key().tier_in([ENTERPRISE]), 100)).unwrap();
     let router = Router::new()
         .route("/data", get(whoami).route_layer(read))
         .route("/data", post(whoami).route_layer(write))
@@ -86,7 +86,7 @@ async fn each_route_asks_for_its_own() {
 #[tokio::test]
 async fn limits_reach_the_wire() {
     let world = World::new();
-    let layer = world.keys().require(reading(2));
+    let layer = world.keys().require(reading(2)).unwrap();
     let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;
     let line = bearer(&world.key());
     for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
@@ -132,7 +132,7 @@ async fn sessions(request: Request, next: Next) -> Response {
 #[tokio::test]
 async fn sessions_live_beside_keys() {
     let world = World::with_gate(|gate| gate.limiter(limiter()).pass_on_unknown());
-    let layer = world.keys().require(reading(100));
+    let layer = world.keys().require(reading(100)).unwrap();
     let checked = Router::new()
         .route("/data", get(perhaps))
         .route("/keys-only", get(whoami))
@@ -191,7 +191,7 @@ async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
         .route("/data", get(perhaps))
         .route("/closed", get(perhaps))
         .route_layer(from_fn_with_state(limiter, charged_sessions))
-        .route_layer(world.keys().require(reading(100)));
+        .route_layer(world.keys().require(reading(100)).unwrap());
     let address = serve(router).await;
     let session = [("authorization", "Bearer jwt.of.session")];
     for (path, status, remaining, retry_after) in
@@ -231,8 +231,10 @@ async fn keys_in_the_query_end_at_the_layer() {
 
     let world = World::new();
     let public = Access::kinds([PUBLIC.kind()]);
-    let (closed, kept) =
-        (world.keys().require(public.clone()), world.keys().keep_query().require(public));
+    let (closed, kept) = (
+        world.keys().require(public.clone()).unwrap(),
+        world.keys().keep_query().require(public).unwrap(),
+    );
     let nested = Router::new().route("/closed", post(targets)).route_layer(closed);
     let router = Router::new()
         .nest("/v1", nested)
@@ -256,7 +258,7 @@ async fn keys_in_the_query_end_at_the_layer() {
 #[tokio::test]
 async fn preflights_can_be_answered_by_a_route() {
     let world = World::new();
-    let layer = world.keys().preflights(Preflights::PassOn).require(reading(100));
+    let layer = world.keys().preflights(Preflights::PassOn).require(reading(100)).unwrap();
     let answer = async |caller: Option<Caller>| {
         (StatusCode::NO_CONTENT, [("x-caller", caller.is_some().to_string())])
     };
@@ -272,7 +274,7 @@ async fn preflights_can_be_answered_by_a_route() {
 #[tokio::test]
 async fn a_broken_store_is_503_on_the_wire() {
     let world = World::new();
-    let layer = world.keys_over(Broken::Fails).require(reading(100));
+    let layer = world.keys_over(Broken::Fails).require(reading(100)).unwrap();
     let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;
     let reply = send(address, "GET", "/data", &[("authorization", &bearer(&world.key()))]).await;
     assert_eq!(reply.status, 503);

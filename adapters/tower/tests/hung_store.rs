@@ -5,6 +5,7 @@ mod support;
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
+    num::NonZeroU32,
     pin::pin,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use keyward::{Found, KeyStore, Lookup, RefusalReason};
+use keyward::{Access, Found, KeyStore, LimitKey, Lookup, Quota, RefusalReason};
 use support::*;
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
@@ -42,7 +43,7 @@ fn at_the_deadline_it_is_503_and_not_before() {
         let timer = Arc::clone(&timer);
         async move { timer.notified().await }
     });
-    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let service = keys.require(reading(100)).unwrap().layer(service_fn(inner));
     let mut future = pin!(service.oneshot(bearing(&world.key())));
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..3 {
@@ -81,7 +82,7 @@ fn an_answer_that_comes_with_the_deadline_counts() {
         let timer = Arc::clone(&timer);
         async move { timer.notified().await }
     });
-    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let service = keys.require(reading(100)).unwrap().layer(service_fn(inner));
     let mut future = pin!(service.oneshot(bearing(&world.key())));
     let mut context = Context::from_waker(Waker::noop());
     assert!(future.as_mut().poll(&mut context).is_pending());
@@ -100,7 +101,7 @@ fn a_store_that_answers_at_once_needs_no_timer() {
         counted.fetch_add(1, Ordering::SeqCst);
         std::future::pending()
     });
-    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let service = keys.require(reading(100)).unwrap().layer(service_fn(inner));
     let answer = pollster::block_on(service.oneshot(bearing(&world.key()))).unwrap();
     assert_eq!((answer.status().as_u16(), timers.load(Ordering::SeqCst)), (200, 0));
 }
@@ -110,7 +111,59 @@ async fn it_works_on_timers_of_tokio() {
     let world = World::new();
     let begin = tokio::time::Instant::now();
     let keys = world.keys_over(Broken::Hangs).deadline(DEADLINE, tokio::time::sleep);
-    let service = keys.require(reading(100)).layer(service_fn(inner));
+    let service = keys.require(reading(100)).unwrap().layer(service_fn(inner));
     let answer = service.oneshot(bearing(&world.key())).await.unwrap();
     assert_eq!((answer.status().as_u16(), begin.elapsed()), (503, DEADLINE));
+}
+
+#[test]
+fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
+    let minute = Quota::per_minute(NonZeroU32::new(2).unwrap());
+    let world = World::with_gate(|gate| gate.failed_attempts(limiter(), minute));
+    let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
+    let require = |broken| {
+        let keys = world.keys_over(broken).client_address(address);
+        keys.deadline(DEADLINE, |_| ready(())).require(Access::scope(READ)).unwrap()
+    };
+    let patient = world.keys_over(Broken::Hangs).client_address(address);
+    let patient = patient.require(Access::scope(READ)).unwrap();
+    let good = world.keys().client_address(address).require(Access::scope(READ)).unwrap();
+    let key = world.key();
+    let mut context = Context::from_waker(Waker::noop());
+    let status = || {
+        let answer = good.layer(service_fn(inner)).oneshot(bearing(&key));
+        pollster::block_on(answer).unwrap().status().as_u16()
+    };
+
+    // What the store fails to answer is not the client's doing: failing, late, or panicking.
+    for broken in [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::PanicsAtOnce] {
+        for _ in 0..3 {
+            let answer = require(broken).layer(service_fn(inner)).oneshot(bearing(&key));
+            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                pollster::block_on(answer).unwrap().status().as_u16()
+            }));
+            assert!(answer.is_err() || answer.is_ok_and(|status| status == 503), "{broken:?}");
+        }
+    }
+    assert_eq!(status(), 200);
+
+    for expected in [200, 429] {
+        let mut future = Box::pin(patient.layer(service_fn(inner)).oneshot(bearing(&key)));
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        drop(future);
+        assert_eq!(status(), expected);
+    }
+    // They are counted at the instant at which they were given up.
+    world.clock.advance(Duration::from_secs(60));
+    let mut future = Box::pin(patient.layer(service_fn(inner)).oneshot(bearing(&key)));
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    world.clock.advance(Duration::from_secs(59));
+    drop(future);
+    let mut future = Box::pin(patient.layer(service_fn(inner)).oneshot(bearing(&key)));
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    drop(future);
+    world.clock.advance(Duration::from_millis(59_999));
+    assert_eq!(status(), 429);
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(status(), 200);
 }

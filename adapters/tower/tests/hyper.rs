@@ -42,7 +42,7 @@ async fn whoami(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 #[tokio::test]
 async fn plain_and_boxed_bodies_are_served_and_refused() {
     let world = World::new();
-    let layer = world.keys().recheck().require(reading(100));
+    let layer = world.keys().recheck().require(reading(100)).unwrap();
     let plain = serve(layer.layer(service_fn(whoami))).await;
     // A boxed body has no constructor that a layer could know.
     let boxed = service_fn(async |request| {

@@ -40,7 +40,7 @@ fn answer(
         )
     });
     let keys = if recheck { world.keys().recheck() } else { world.keys() };
-    let mut future = pin!(keys.require(reading(100)).layer(inner).oneshot(bearing(key)));
+    let mut future = pin!(keys.require(reading(100)).unwrap().layer(inner).oneshot(bearing(key)));
     let mut context = Context::from_waker(Waker::noop());
     assert!(future.as_mut().poll(&mut context).is_pending());
     meanwhile();
@@ -155,7 +155,7 @@ fn a_store_that_cannot_be_asked_again_is_503() {
         let inner = service_fn(async |_: Request<()>| {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("secret data")))
         });
-        let service = keys.require(reading(100)).layer(inner);
+        let service = keys.require(reading(100)).unwrap().layer(inner);
         let refused = pollster::block_on(service.oneshot(bearing(&world.key()))).unwrap();
         assert_eq!(refused.status(), 503, "{broken:?}");
         assert!(!text(refused).contains("secret"), "{broken:?}");

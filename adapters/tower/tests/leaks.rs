@@ -89,9 +89,10 @@ fn spans_and_events_inside_of_the_layer_hold_no_key() {
                     .on_failure(DefaultOnFailure::new())
             };
             for keys in [world.keys(), world.keys().recheck()] {
-                for layer in
-                    [keys.require(limited(Access::any_key(), 2)), keys.require(Access::scope(READ))]
-                {
+                for layer in [
+                    keys.require_by(|_| limited(Access::any_key(), 2)).unwrap(),
+                    keys.require(Access::scope(READ)).unwrap(),
+                ] {
                     for key in [&public, &secret] {
                         let service = ServiceBuilder::new()
                             .layer(layer.clone())
@@ -137,7 +138,7 @@ fn spans_outside_of_the_layer_hold_no_key_in_the_documented_order() {
     let world = World::new();
     let key = world.public_key();
     let gate = world.gate.clone();
-    let layer = world.keys().require(Access::any_key());
+    let layer = world.keys().require(Access::any_key()).unwrap();
     let text = logged(|| {
         let service = ServiceBuilder::new()
             .layer(SetSensitiveRequestHeadersLayer::new([
@@ -173,7 +174,7 @@ fn every_credential_goes_on_marked_as_sensitive() {
         seen.lock().unwrap().push((values, headers["accept"].is_sensitive()));
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
-    let service = world.keys().require(Access::any_key()).layer(inner);
+    let service = world.keys().require(Access::any_key()).unwrap().layer(inner);
     for lines in [
         vec![("authorization", bearer.as_str()), ("authorization", &bearer), ("x-api-key", "a")],
         vec![("x-api-key", &key.token)],
@@ -202,7 +203,7 @@ fn every_credential_goes_on_marked_as_sensitive() {
 #[test]
 fn futures_show_nothing_of_the_request() {
     fn shown<K: KeyStore + 'static>(keys: ApiKeys<K>, request: Request<Empty<Bytes>>) -> String {
-        let layer: ApiKeyLayer<K> = keys.require(reading(100));
+        let layer: ApiKeyLayer<K> = keys.require(reading(100)).unwrap();
         let mut service = layer.layer(service_fn(handler));
         let text = format!("{keys:?} {layer:?}");
         let future = service.call(request);

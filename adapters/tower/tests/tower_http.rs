@@ -96,9 +96,9 @@ fn request(method: &str, key: Option<&Key>, headers: &[(&str, &str)]) -> Request
 fn what_stands_outside_is_on_every_answer() {
     let world = World::new();
     let key = world.key();
-    let layer = world.keys().require(reading(1));
-    let down = world.keys_over(Broken::Fails).require(reading(1));
-    let writing = world.keys().require(Access::scope(WRITE));
+    let layer = world.keys().require(reading(1)).unwrap();
+    let down = world.keys_over(Broken::Fails).require(reading(1)).unwrap();
+    let writing = world.keys().require(Access::scope(WRITE)).unwrap();
     let stranger = World::new().key();
     for (answer, status) in [
         (send(layer.clone(), request("GET", Some(&key), &[])), 200),
@@ -119,7 +119,7 @@ fn what_stands_outside_is_on_every_answer() {
 fn only_true_preflights_are_answered_for_all() {
     let world = World::new();
     let key = world.key();
-    let layer = world.keys().require(reading(100));
+    let layer = world.keys().require(reading(100)).unwrap();
     let asks = [("access-control-request-method", "POST")];
 
     let preflight = send(layer.clone(), request("OPTIONS", None, &asks));
@@ -144,7 +144,7 @@ fn bare_it_answers_every_options() {
     let world = World::new();
     let service = ServiceBuilder::new()
         .layer(cors())
-        .layer(world.keys().require(reading(100)))
+        .layer(world.keys().require(reading(100)).unwrap())
         .service_fn(handler);
     let answer = pollster::block_on(service.oneshot(request("OPTIONS", None, &[]))).unwrap();
     assert_eq!(answer.status(), 200);
@@ -191,7 +191,7 @@ fn a_panic_is_a_500_behind_catch_panic() {
         });
         let service = ServiceBuilder::new()
             .layer(CatchPanicLayer::new())
-            .layer(world.keys_over(broken).require(reading(100)))
+            .layer(world.keys_over(broken).require(reading(100)).unwrap())
             .service(inner);
         let request = request("GET", Some(&world.key()), &[]);
         let answer = pollster::block_on(service.oneshot(request)).unwrap();

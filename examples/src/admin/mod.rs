@@ -83,7 +83,7 @@ impl Admin {
             .route("/admin/keys/{id}/revoke", post(keys::revoke))
             .route("/admin/owners/{owner}", put(owners::put))
             .method_not_allowed_fallback(async || Failure::method_not_allowed())
-            .layer(keys.require(Access::any_key()))
+            .layer(keys.require(Access::any_key())?)
             .with_state(Arc::new(self));
         Ok((router, token.key))
     }

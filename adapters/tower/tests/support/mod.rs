@@ -81,7 +81,8 @@ impl World {
     }
 
     pub(crate) fn keys_over<K>(&self, store: K) -> ApiKeys<K> {
-        ApiKeys::new(self.gate.clone(), store, Arc::clone(&self.clock))
+        let keys = ApiKeys::new(self.gate.clone(), store, Arc::clone(&self.clock));
+        if self.gate.passes_on_unknown() { keys.passed_on_is_checked() } else { keys }
     }
 
     /// A key of acme's that may read.

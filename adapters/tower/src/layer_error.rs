@@ -1,0 +1,36 @@
+//! Why there is no layer.
+
+use std::{error::Error, fmt};
+
+/// Why [`ApiKeys::require`](crate::ApiKeys::require) made no layer: something would silently not
+/// be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The route has limits, and neither the gate has a
+    /// [limiter](keyward::GateBuilder::limiter) nor is there
+    /// [`ApiKeys::charge_with`](crate::ApiKeys::charge_with).
+    NoLimiter,
+    /// The gate has a limiter, so [`ApiKeys::charge_with`](crate::ApiKeys::charge_with) would
+    /// never be asked.
+    TwoLimiters,
+    /// The gate limits failed attempts, and nothing says on whom they count: see
+    /// [`ApiKeys::client_address`](crate::ApiKeys::client_address).
+    NoClientAddress,
+    /// The gate leaves unknown credentials to the host, and nothing says that the host checks
+    /// them: see [`ApiKeys::passed_on_is_checked`](crate::ApiKeys::passed_on_is_checked).
+    UncheckedPassedOn,
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLimiter => "the route has limits, and there is no limiter to charge them",
+            Self::TwoLimiters => "limits are charged by the gate's limiter or elsewhere, not both",
+            Self::NoClientAddress => "failed attempts are limited, and no client has an address",
+            Self::UncheckedPassedOn => "unknown credentials are passed on, and nobody checks them",
+        })
+    }
+}
+
+impl Error for LayerError {}

@@ -1,0 +1,79 @@
+//! What answers say to caches.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header::CACHE_CONTROL};
+use http_body_util::Full;
+use keyward::{Access, KeyStore};
+use keyward_tower::ApiKeyLayer;
+use support::*;
+use tower::{Layer, ServiceExt, service_fn};
+
+/// What the answer says to caches, of an inner service that says this itself.
+fn cache_control<K: KeyStore + 'static>(
+    layer: &ApiKeyLayer<K>,
+    request: Request<()>,
+    own: Option<&'static str>,
+) -> (u16, Vec<HeaderValue>) {
+    let inner = service_fn(move |_: Request<()>| -> Ready<Result<_, Infallible>> {
+        let mut answer = Response::new(Full::<Bytes>::default());
+        if let Some(own) = own {
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(own));
+        }
+        ready(Ok(answer))
+    });
+    let answer = pollster::block_on(layer.layer(inner).oneshot(request)).unwrap();
+    let values = answer.headers().get_all(CACHE_CONTROL).iter().cloned().collect();
+    (answer.status().as_u16(), values)
+}
+
+#[test]
+fn shared_caches_keep_no_answer_whose_key_they_do_not_see() {
+    let world = World::with_gate(|gate| gate.limiter(limiter()).pass_on_unknown());
+    let (key, public) = (world.key(), world.public_key());
+    let bearer = format!("Bearer {}", key.token);
+    let query = format!("/?api_key={}", public.token);
+    let layer = world.keys().require(Access::any_key()).unwrap();
+    let no_store = HeaderValue::from_static("no-store");
+    let never = world.keys().cache_control(no_store).require(Access::any_key()).unwrap();
+    let silent = world.keys().cache_control(None).require(Access::any_key()).unwrap();
+    let request = |method: Method, target: &str, header: Option<(&str, &str)>| {
+        let request = Request::builder().method(method).uri(target);
+        let request =
+            header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.body(()).unwrap()
+    };
+    let own_header = Some(("x-api-key", key.token.as_str()));
+    let authorization = Some(("authorization", bearer.as_str()));
+    for (method, target, header, own, said) in [
+        (Method::GET, "/", own_header, None, Some("private")),
+        (Method::HEAD, "/", own_header, None, Some("private")),
+        (Method::GET, query.as_str(), None, None, Some("private")),
+        // Passed on, and just as well somebody's own.
+        (Method::GET, "/", Some(("x-api-key", "a session")), None, Some("private")),
+        // Caches know what to do.
+        (Method::GET, "/", authorization, None, None),
+        // No cache keeps it.
+        (Method::POST, "/", own_header, None, None),
+        // The service has said so itself.
+        (Method::GET, "/", own_header, Some("public, max-age=60"), Some("public, max-age=60")),
+        (Method::GET, "/", authorization, Some("public"), Some("public")),
+    ] {
+        let send = |layer| cache_control(layer, request(method.clone(), target, header), own);
+        let is_ours = said == Some("private");
+        let expect = |said: Option<&'static str>| {
+            (200, said.into_iter().map(HeaderValue::from_static).collect::<Vec<_>>())
+        };
+        assert_eq!(send(&layer), expect(said), "{method} {header:?}");
+        assert_eq!(send(&never), expect(if is_ours { Some("no-store") } else { said }));
+        assert_eq!(send(&silent), expect(own));
+    }
+    let nobody = request(Method::GET, "/", None);
+    assert_eq!(cache_control(&layer, nobody, None), (401, vec![]));
+}

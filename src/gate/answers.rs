@@ -1,0 +1,165 @@
+//! What refusals say, written when the gate is built as far as it is always the same.
+
+use std::{borrow::Cow, slice};
+
+use crate::{
+    Challenge, ChallengeErrorCode, ErrorBodies, ErrorBody, ErrorFacts, PublicReason, Scope,
+};
+
+/// The bodies and the challenges of a gate's refusals.
+///
+/// A flood of garbage is answered from here by lending what was written once.
+#[derive(Debug)]
+pub(super) struct Answers {
+    errors: ErrorBodies,
+    challenges: Vec<Challenge>,
+    names_scopes: bool,
+    /// By the number of the public reason.
+    written: [Written; PublicReason::ALL.len()],
+}
+
+/// The answer for one reason.
+#[derive(Debug)]
+struct Written {
+    /// `None` if it depends on the request.
+    body: Option<ErrorBody>,
+    /// The challenges on a route that requires no scope.
+    challenges: Box<[Box<str>]>,
+}
+
+impl Answers {
+    pub(super) fn new(errors: ErrorBodies, challenges: Vec<Challenge>) -> Self {
+        let written = PublicReason::ALL.map(|reason| Written {
+            body: errors.is_constant(reason).then(|| errors.render(&ErrorFacts::new(reason))),
+            challenges: challenges.iter().filter_map(|one| value(one, &[], reason)).collect(),
+        });
+        let names_scopes = challenges.iter().any(Challenge::names_scopes);
+        Self { errors, challenges, names_scopes, written }
+    }
+
+    /// How they are worded.
+    pub(super) const fn errors(&self) -> &ErrorBodies {
+        &self.errors
+    }
+
+    /// Whether an answer depends on what the route requires.
+    pub(super) const fn names_scopes(&self) -> bool {
+        self.names_scopes
+    }
+
+    /// The body, if it is always the same.
+    #[inline]
+    pub(super) fn body(&self, reason: PublicReason) -> Option<&ErrorBody> {
+        self.written.get(reason as usize)?.body.as_ref()
+    }
+
+    /// The challenges, on a route that requires these scopes.
+    #[inline]
+    pub(super) fn challenges<'a>(
+        &'a self,
+        reason: PublicReason,
+        scopes: &'a [Scope],
+    ) -> Challenges<'a> {
+        match self.written.get(reason as usize) {
+            Some(written) if scopes.is_empty() || !self.names_scopes => {
+                Challenges::Written(written.challenges.iter())
+            }
+            _ => Challenges::Rendered { challenges: self.challenges.iter(), scopes, reason },
+        }
+    }
+}
+
+/// The challenges of an answer, one by one.
+pub(super) enum Challenges<'a> {
+    Written(slice::Iter<'a, Box<str>>),
+    Rendered { challenges: slice::Iter<'a, Challenge>, scopes: &'a [Scope], reason: PublicReason },
+}
+
+impl<'a> Iterator for Challenges<'a> {
+    type Item = Cow<'a, str>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Written(written) => written.next().map(|value| Cow::Borrowed(&**value)),
+            Self::Rendered { challenges, scopes, reason } => {
+                let value = challenges.find_map(|challenge| value(challenge, scopes, *reason));
+                value.map(|value| Cow::Owned(value.into()))
+            }
+        }
+    }
+}
+
+/// The value of one challenge, if the answer for this reason has it.
+fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Option<Box<str>> {
+    let is_sent = match reason {
+        PublicReason::MissingScope => challenge.has_errors(),
+        _ => matches!(reason.status(), 400 | 401),
+    };
+    is_sent.then(|| {
+        let error = match (reason, reason.status()) {
+            // Without credentials a challenge names no error (RFC 6750 §3.1).
+            (PublicReason::MissingKey, _) => None,
+            (_, 400) => Some(ChallengeErrorCode::InvalidRequest),
+            (_, 401) => Some(ChallengeErrorCode::InvalidToken),
+            _ => Some(ChallengeErrorCode::InsufficientScope),
+        };
+        challenge.render(scopes, error).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorText;
+
+    /// Whatever was written beforehand is what plain rendering writes: for every reason, in
+    /// every style of body and of challenge, with and without scopes.
+    #[test]
+    fn what_is_written_beforehand_is_what_is_rendered() {
+        let text = |message: &'static str| ErrorText::new(message).with_field("more", "\"\\");
+        let worded = |errors: ErrorBodies| {
+            errors
+                .unauthenticated(text("Missing {{or}} invalid"))
+                .on(PublicReason::ForbiddenTier, text("ü").with_code("X").with_type("u:x", "T"))
+                .on(PublicReason::RateLimited, text("{retry_after}").with_retry_after("after"))
+        };
+        let custom = ErrorBodies::custom(|facts, message| ErrorBody {
+            content_type: "text/plain",
+            bytes: format!("{facts:?} {message}").into(),
+        });
+        let styles =
+            [ErrorBodies::flat(), ErrorBodies::nested(), ErrorBodies::problem_details(), custom];
+        let bearer = || Challenge::bearer("r\"ealm").unwrap();
+        let key = || Challenge::api_key("realm", "x-api-key").unwrap();
+        let challenges = [
+            vec![bearer()],
+            vec![bearer().with_errors()],
+            vec![bearer().with_scope(), key()],
+            vec![key(), bearer().scope_in_place_of_realm().with_errors(), key().with_errors()],
+        ];
+        let scopes = [Scope::from_static("read:lucent"), Scope::from_static("write")];
+        let mut lent = 0;
+        for errors in styles.clone().into_iter().chain(styles.map(worded)) {
+            for challenges in &challenges {
+                let answers = Answers::new(errors.clone(), challenges.clone());
+                for reason in PublicReason::ALL {
+                    let plain = errors.render(&ErrorFacts::new(reason));
+                    if let Some(body) = answers.body(reason) {
+                        assert_eq!(*body, plain, "{reason:?} {errors:?}");
+                        lent += 1;
+                    }
+                    for scopes in [&[][..], &scopes[..1], &scopes] {
+                        let said: Vec<_> = answers.challenges(reason, scopes).collect();
+                        let plain = challenges.iter().filter_map(|one| value(one, scopes, reason));
+                        let plain: Vec<String> = plain.map(String::from).collect();
+                        assert_eq!(said, plain, "{reason:?} {scopes:?} {challenges:?}");
+                    }
+                }
+            }
+        }
+        // Of the three styles that are not the host's own: flat and plain all but MissingScope,
+        // worded also not RateLimited and the six of 401, whose braces are filled in.
+        assert_eq!(lent, challenges.len() * 3 * (14 + 7));
+    }
+}

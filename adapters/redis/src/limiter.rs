@@ -236,7 +236,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         &self,
         pending: &PendingCharge,
         now: Timestamp,
-    ) -> impl Future<Output = Result<keyward::Decision, RemoteError>> + Send + 'static {
+    ) -> impl Future<Output = Result<keyward::Decision, RemoteError>> + Send + use<C> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());

@@ -154,7 +154,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         &self,
         pending: &PendingCharge,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());

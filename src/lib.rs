@@ -177,7 +177,9 @@ pub use key::record::{
 pub use key::scanner::ScannerRule;
 pub use key::secret::{RetiringSecret, Secret};
 pub use limit::{
-    ChargeError, CostError, Decision, LimitKey, Limiter, LimiterConfig, SeedError, Ticket,
+    ChargeError, CostError, Decision, LeaseTerms, LimitKey, Limiter, LimiterConfig, RemoteAnswer,
+    RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReplyError, RemoteScript,
+    SeedError, Ticket,
 };
 pub use lookup::Lookup;
 pub use memory::MemoryStore;

@@ -21,6 +21,9 @@ mod client;
 mod datasets;
 #[path = "../lucitra/enterprise.rs"]
 mod enterprise;
+#[path = "../lucitra/limits.rs"]
+#[allow(dead_code, reason = "limits are counted here")]
+mod limits;
 #[path = "../lucitra/organization.rs"]
 mod organization;
 mod server;

@@ -12,13 +12,16 @@ use std::{
 };
 
 use axum::{Extension, Router, middleware::from_fn_with_state};
-use keyward::{KeyDraft, KeyName, KeyRegistry, MemoryStore, Owner, OwnerId, SysRng, SystemClock};
+use keyward::{
+    KeyDraft, KeyName, KeyRegistry, Limiter, MemoryStore, Owner, OwnerId, SysRng, SystemClock,
+};
 use keyward_examples::{ENTERPRISE, Service};
 use serde_json::{Value, json};
 
 use crate::{
     app::{self, App},
     auth::KEYS,
+    limits::Limits,
     organization::Organization,
     sessions::or_session,
 };
@@ -107,7 +110,8 @@ impl Drop for Server {
 /// Serves until it is killed.
 pub(crate) async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
     let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock::new()));
-    let (app, _demo) = App::with_demo(store, clock, SESSION).await?;
+    let limits = Limits::Here(Arc::new(Limiter::from_system_seed()?));
+    let (app, _demo) = App::with_demo(store, clock, SESSION, limits, &mut SysRng).await?;
     let mut keys = Vec::new();
     app.issuer.registry().put_owner(Owner::new(OWNER).with_tier(ENTERPRISE)).await?;
     for _ in 0..KEY_COUNT {

@@ -8,8 +8,8 @@ use axum::{
     routing::{any, get},
 };
 use keyward::{
-    Clock, DynKeyRegistry, Issuer, KeyDraft, KeyHasher, KeyName, KeyRegistry, Limiter, Owner,
-    OwnerId, PlaintextKey, SysRng, Tier,
+    Clock, DynKeyRegistry, Issuer, KeyDraft, KeyHasher, KeyName, KeyRegistry, Owner, OwnerId,
+    PlaintextKey, Tier, TryCryptoRng,
 };
 use keyward_examples::{
     ENTERPRISE, Failure, RequestIds, STANDARD, SessionTokens, UsageTable, identify_requests,
@@ -19,6 +19,7 @@ use keyward_examples::{
 use crate::{
     auth::{self, KEYS},
     datasets, enterprise,
+    limits::Limits,
     sessions::{Members, or_session},
 };
 
@@ -30,7 +31,8 @@ const USER: &str = "user_1";
 pub(crate) struct App {
     /// Boxed, so that a test can put in a store that fails.
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
-    pub(crate) limiter: Arc<Limiter>,
+    /// Where requests are counted.
+    pub(crate) limits: Limits,
     pub(crate) usage: Arc<UsageTable>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sessions: SessionTokens,
@@ -46,34 +48,42 @@ pub(crate) struct Demo {
 }
 
 impl App {
-    /// A service with two organizations, a key of each, and a user of the first.
+    /// A service with two organizations, a key of each drawn from this generator, and a user of the
+    /// first.
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
         session: Duration,
+        limits: Limits,
+        random: &mut impl TryCryptoRng,
     ) -> Result<(Self, Demo), Box<dyn Error>> {
         let app = Self {
             issuer: Issuer::new(registry, KEYS, KeyHasher::sha256()),
-            limiter: Arc::new(Limiter::from_system_seed()?),
+            limits,
             usage: Arc::default(),
             clock,
             sessions: SessionTokens::with_random_secret(session)?,
             members: Members::from([(USER, ORGANIZATION)]),
         };
         let demo = Demo {
-            api_key: app.found(ORGANIZATION, STANDARD).await?,
-            enterprise_key: app.found(ENTERPRISE_ORGANIZATION, ENTERPRISE).await?,
+            api_key: app.found(ORGANIZATION, STANDARD, random).await?,
+            enterprise_key: app.found(ENTERPRISE_ORGANIZATION, ENTERPRISE, random).await?,
             session_jwt: app.sessions.open(USER, app.clock.now())?,
         };
         Ok((app, demo))
     }
 
     /// A new organization with its first key.
-    async fn found(&self, id: OwnerId, tier: Tier) -> Result<PlaintextKey, Box<dyn Error>> {
+    async fn found(
+        &self,
+        id: OwnerId,
+        tier: Tier,
+        random: &mut impl TryCryptoRng,
+    ) -> Result<PlaintextKey, Box<dyn Error>> {
         self.issuer.registry().put_owner(Owner::new(id.clone()).with_tier(tier)).await?;
         let draft = KeyDraft::new(id, KeyName::from_static("demo"));
         let now = self.clock.now();
-        Ok(self.issuer.issue(KEYS.kind(), draft, &mut SysRng, now).await?.key)
+        Ok(self.issuer.issue(KEYS.kind(), draft, random, now).await?.key)
     }
 }
 

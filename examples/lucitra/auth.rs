@@ -22,17 +22,16 @@ const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
 /// Bearer keys of which every answer tells the limit, and which must still stand when the answer
 /// is ready. What is no key at all, such as a session, is passed on to `sessions.rs`.
 pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
-    let gate = Gate::builder(KEYS, app.issuer.verifier(), CredentialSource::bearer())
+    let builder = Gate::builder(KEYS, app.issuer.verifier(), CredentialSource::bearer())
         .pass_on_unknown()
         .challenge(Challenge::bearer("lucitra")?.with_errors())
         .errors(errors())
-        .limiter(Arc::clone(&app.limiter))
         .rate_headers(RateHeaders::x_ratelimit())
-        .audit(app.usage.audit())
-        .build()?;
+        .audit(app.usage.audit());
+    let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
     let keys = ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep);
-    Ok(keys.recheck().passed_on_is_checked())
+    Ok(app.limits.in_layer(keys).recheck().passed_on_is_checked())
 }
 
 /// Any key, 100 times in any 60 seconds, and 1,000 times for those who pay.

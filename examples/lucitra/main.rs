@@ -4,7 +4,11 @@
 //! prints them as one line for a program. Everything is in memory.
 //!
 //! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long the session of
-//! the start line is good, twelve hours unless told).
+//! the start line is good, twelve hours unless told), and `DEMO_SEED` (for several processes that
+//! are to show the same keys: anybody who knows the number knows the keys).
+//!
+//! With `--redis redis://127.0.0.1/` all processes that are told the same address share their limits,
+//! exactly; with `--leases 1000` beside it, by leases of a second. When Redis is gone, that is a 503.
 //!
 //! How keys are checked is all in `auth.rs`, and how sessions are in `sessions.rs`. Where
 //! Lucitra's documentation is silent, this service does the following:
@@ -27,37 +31,44 @@ mod app;
 mod auth;
 mod datasets;
 mod enterprise;
+mod limits;
 mod organization;
 mod sessions;
 
 use std::{
+    env,
     error::Error,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
-use keyward::{ErrorBodies, MemoryStore, PlaintextKey, SystemClock};
+use keyward::{ErrorBodies, Limiter, MemoryStore, PlaintextKey, SysRng, SystemClock};
 use keyward_examples::{Admin, Arguments, Service, SettingError, Settings, seconds};
+use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;
 
-use crate::app::{App, Demo, router};
+use crate::{
+    app::{App, Demo, router},
+    limits::Limits,
+};
 
 const HALF_A_DAY: Duration = Duration::from_secs(12 * 3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const USAGE: &str = "usage: lucitra [--json]";
+const USAGE: &str = "usage: lucitra [--json] [--redis URL [--leases MILLISECONDS]]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(arguments) = Arguments::from_env() else {
+    let Some((arguments, shared)) = arguments(env::args_os().skip(1)) else {
         return complain(&USAGE, 2);
     };
     let (settings, session) = match settings() {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };
-    match run(arguments, settings, session).await {
+    match run(arguments, shared, settings, session).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
@@ -67,13 +78,51 @@ fn settings() -> Result<(Settings, Duration), SettingError> {
     Ok((Settings::from_env()?, seconds("SESSION_SECONDS", HALF_A_DAY, LONGEST_SESSION)?))
 }
 
+/// Where limits are shared, if they are.
+struct Shared {
+    url: String,
+    leases: Option<Duration>,
+}
+
+/// What the command line asks for; `None` if it is none of ours.
+fn arguments(all: impl Iterator<Item = OsString>) -> Option<(Arguments, Option<Shared>)> {
+    let (mut rest, mut url, mut leases) = (Vec::new(), None, None);
+    let mut all = all;
+    while let Some(argument) = all.next() {
+        if argument == "--redis" && url.is_none() {
+            url = Some(all.next()?.into_string().ok()?);
+        } else if argument == "--leases" && leases.is_none() {
+            let millis = all.next()?.into_string().ok()?.parse().ok()?;
+            leases = Some(Duration::from_millis(millis));
+        } else {
+            rest.push(argument);
+        }
+    }
+    let shared = url.map(|url| Shared { url, leases });
+    let misplaced = shared.is_none() && leases.is_some();
+    Arguments::read(rest.into_iter()).filter(|_| !misplaced).map(|arguments| (arguments, shared))
+}
+
 async fn run(
     arguments: Arguments,
+    shared: Option<Shared>,
     settings: Settings,
     session: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let registry = Arc::new(MemoryStore::new());
-    let (app, demo) = App::with_demo(registry, Arc::new(SystemClock::new()), session).await?;
+    let clock = Arc::new(SystemClock::new());
+    let limits = match shared {
+        None => Limits::Here(Arc::new(Limiter::from_system_seed()?)),
+        Some(Shared { url, leases }) => Limits::in_redis(&url, leases).await?,
+    };
+    // Several processes that are to show the same keys are told the same number.
+    let (app, demo) = match keyward_examples::whole_number("DEMO_SEED", 0, 0..=u64::MAX)? {
+        0 => App::with_demo(registry, clock, session, limits.clone(), &mut SysRng).await?,
+        seed => {
+            let mut random = StdRng::seed_from_u64(seed);
+            App::with_demo(registry, clock, session, limits.clone(), &mut random).await?
+        }
+    };
     let (issuer, usage) = (app.issuer.clone(), Arc::clone(&app.usage));
     let admin = Admin::new(issuer, usage, Arc::clone(&app.clock), settings.grace);
     let (admin, admin_token) = admin.into_router("lucitra-admin", ErrorBodies::nested()).await?;
@@ -92,6 +141,7 @@ async fn run(
     // The plaintext ends here; the service itself keeps hashes only.
     drop((demo, admin_token));
     service.serve(router).await?;
+    limits.close().await;
     Ok(())
 }
 

@@ -64,8 +64,8 @@ async fn admit(
 
     // Each user has a window, by the tier of the organization; as much as one key has.
     let (window, quotas) = (LimitKey::named(SESSIONS, user.as_bytes()), auth::quotas());
-    let charged = app.limiter.check(window, quotas.of(owner.tier.as_ref()), 1, app.clock.now());
-    let decision = charged.map_err(|_above_limit| refuse(PublicReason::Unavailable))?;
+    let charged = app.limits.check(window, quotas.of(owner.tier.as_ref()), app.clock.now()).await;
+    let decision = charged.map_err(|_undecided| refuse(PublicReason::Unavailable))?;
     let refuse = |reason| passed.refuse_charged(reason, decision).map(Body::from);
     if !decision.allowed {
         return Err(refuse(PublicReason::RateLimited));

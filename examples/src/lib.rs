@@ -23,6 +23,6 @@ pub use log::{LogNote, log_requests};
 pub use request_ids::{RequestIds, identify_requests};
 pub use service::{Arguments, Service};
 pub use session_tokens::SessionTokens;
-pub use settings::{SettingError, Settings, seconds};
+pub use settings::{SettingError, Settings, seconds, whole_number};
 pub use tiers::{ENTERPRISE, HIGHER, STANDARD};
 pub use usage::UsageTable;

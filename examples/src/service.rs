@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
     time::Duration,
@@ -32,7 +33,11 @@ pub enum Arguments {
 impl Arguments {
     /// Reads the command line; `None` if it is none of ours.
     pub fn from_env() -> Option<Self> {
-        let mut arguments = env::args_os().skip(1);
+        Self::read(env::args_os().skip(1))
+    }
+
+    /// Reads these arguments, of which a service has taken what is its own.
+    pub fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
         match (arguments.next(), arguments.next()) {
             (None, _) => Some(Self::Banner),
             (Some(argument), None) if argument == "--json" => Some(Self::Json),

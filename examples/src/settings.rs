@@ -70,7 +70,12 @@ pub struct SettingError {
     expected: String,
 }
 
-fn whole_number(
+/// A variable that holds a whole number.
+///
+/// # Errors
+///
+/// If it is set to anything else.
+pub fn whole_number(
     name: &'static str,
     default: u64,
     range: RangeInclusive<u64>,

@@ -313,15 +313,7 @@ impl Limiter {
         cost: u32,
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
-        if limits.len() > Self::MAX_LIMITS {
-            return Err(ChargeError::TooManyLimits);
-        }
-        for (at, (key, quotas)) in limits.iter().enumerate() {
-            payable(quotas, cost)?;
-            if limits.iter().skip(at + 1).any(|(other, _)| other == key) {
-                return Err(ChargeError::SameKey);
-            }
-        }
+        chargeable(limits, cost)?;
         self.charge_payable(limits, cost, now).ok_or(ChargeError::NoLimits)
     }
 
@@ -394,6 +386,20 @@ struct Part {
 #[non_exhaustive]
 #[error("the system has no randomness to give")]
 pub struct SeedError;
+
+/// Whether waiting could ever admit `cost` against these limits.
+pub(super) fn chargeable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<(), ChargeError> {
+    if limits.len() > Limiter::MAX_LIMITS {
+        return Err(ChargeError::TooManyLimits);
+    }
+    for (at, (key, quotas)) in limits.iter().enumerate() {
+        payable(quotas, cost)?;
+        if limits.iter().skip(at + 1).any(|(other, _)| other == key) {
+            return Err(ChargeError::SameKey);
+        }
+    }
+    Ok(())
+}
 
 /// Whether waiting could ever admit `cost`.
 fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {

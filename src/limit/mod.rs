@@ -5,6 +5,7 @@ mod decision;
 mod key;
 mod limiter;
 mod overflow;
+mod remote;
 mod shards;
 mod tracked;
 mod window;
@@ -12,3 +13,7 @@ mod window;
 pub use decision::{ChargeError, CostError, Decision};
 pub use key::LimitKey;
 pub use limiter::{Limiter, LimiterConfig, SeedError, Ticket};
+pub use remote::{
+    LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
+    RemoteReplyError, RemoteScript,
+};

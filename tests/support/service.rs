@@ -27,7 +27,13 @@ impl Example {
 
     /// Starts it on a free port with `--json`, and waits until it listens.
     pub(crate) fn start(&self, environment: &[(&str, &str)]) -> Service {
-        let mut child = self.command(environment).arg("--json").spawn().expect("it starts");
+        self.start_with(&[], environment)
+    }
+
+    /// The same with these arguments too.
+    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Service {
+        let mut command = self.command(environment);
+        let mut child = command.arg("--json").args(arguments).spawn().expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -65,7 +71,7 @@ impl Example {
     /// A command that pipes its output, with no setting of whoever runs the tests.
     pub(crate) fn command(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.executable.get_or_init(|| build(self.name)));
-        for name in ["BIND", "GRACE_SECONDS", "SESSION_SECONDS", "TOKEN_SECONDS"] {
+        for name in ["BIND", "DEMO_SEED", "GRACE_SECONDS", "SESSION_SECONDS", "TOKEN_SECONDS"] {
             command.env_remove(name);
         }
         command
@@ -154,7 +160,8 @@ fn build(name: &str) -> PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
         // All default members, so that features are unified as they were for the tests.
-        .args(["--package=keyward", "--package=keyward-tower", "--package=keyward-examples"])
+        .args(["--package=keyward", "--package=keyward-redis", "--package=keyward-tower"])
+        .args(["--package=keyward-examples"])
         .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()

@@ -1,0 +1,80 @@
+//! What one process holds of all limits.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+};
+
+use keyward::{LimitKey, Quotas};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::holding::{LeaseHolding, NodeInstant, Unspent};
+
+const SHARDS: usize = 64;
+
+/// Holdings by the limits that are charged together, behind locks.
+pub(crate) struct Holdings {
+    shards: Vec<Mutex<HashMap<Box<[LimitKey]>, LeaseHolding>>>,
+    state: RandomState,
+    most_in_shard: usize,
+}
+
+impl Holdings {
+    pub(crate) fn new(most: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, state: RandomState::new(), most_in_shard: most.div_ceil(SHARDS).max(1) }
+    }
+
+    /// Does something with the holding of these limits; `None` if there is no place for one.
+    pub(crate) fn with<T>(
+        &self,
+        limits: &[(LimitKey, &Quotas)],
+        now: NodeInstant,
+        act: impl FnOnce(&mut LeaseHolding) -> T,
+    ) -> Option<T> {
+        // At most four keys, so they are copied to the stack and looked up there.
+        let mut keys = [const { None }; keyward::Limiter::MAX_LIMITS];
+        for (to, (key, _)) in keys.iter_mut().zip(limits) {
+            *to = Some(*key);
+        }
+        let keys: Vec<LimitKey> = keys.into_iter().flatten().collect();
+        let mut shard = self.shard(&keys)?;
+        if let Some(holding) = shard.get_mut(&keys[..]) {
+            return Some(act(holding));
+        }
+        if shard.len() >= self.most_in_shard {
+            shard.retain(|_, holding| !holding.is_idle(now));
+            if shard.len() >= self.most_in_shard {
+                return None;
+            }
+        }
+        let mut holding = LeaseHolding::default();
+        let done = act(&mut holding);
+        shard.insert(keys.into(), holding);
+        Some(done)
+    }
+
+    /// Forfeits everything.
+    pub(crate) fn forfeit(&self) -> Vec<Unspent> {
+        self.shards
+            .iter()
+            .flat_map(|shard| {
+                let mut shard = shard.lock();
+                let unspent: Vec<_> = shard.values_mut().flat_map(LeaseHolding::forfeit).collect();
+                unspent
+            })
+            .collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(
+        &self,
+        keys: &[LimitKey],
+    ) -> Option<MutexGuard<'_, HashMap<Box<[LimitKey]>, LeaseHolding>>> {
+        let at = self.state.hash_one(keys) as usize % SHARDS;
+        self.shards.get(at).map(Mutex::lock)
+    }
+}

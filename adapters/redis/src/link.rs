@@ -1,0 +1,154 @@
+//! Sending a command, and waiting no longer than allowed.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use keyward::RemoteCommand;
+use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
+
+use crate::error::{Failure, Gone, RemoteError};
+
+/// A connection of the host's with a timer of the host's.
+#[derive(Clone)]
+pub(crate) struct Link<C> {
+    pub(crate) connection: C,
+    pub(crate) timer: Timer,
+    pub(crate) timeout: Duration,
+    pub(crate) wait: Option<Wait>,
+}
+
+/// For how many replicas to wait, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) replicas: u32,
+    pub(crate) at_most: Duration,
+}
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Clone)]
+pub(crate) struct Timer(Arc<dyn Fn(Duration) -> Sleep + Send + Sync>);
+
+impl<C: ConnectionLike + Clone + Send> Link<C> {
+    pub(crate) fn new<F>(
+        connection: C,
+        timer: impl Fn(Duration) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let timer = Timer(Arc::new(move |after| Box::pin(timer(after))));
+        Self { connection, timer, timeout: Duration::from_millis(500), wait: None }
+    }
+
+    /// Sends it and waits for the reply; the script's text follows if the server does not know it.
+    pub(crate) async fn ask(mut self, command: &RemoteCommand) -> Result<Vec<i64>, Failure> {
+        let (timer, timeout) = (self.timer.clone(), self.timeout);
+        timer.race(timeout, async move { self.ask_twice(command, None).await }).await
+    }
+
+    /// As [`Link::ask`], and waits until replicas have confirmed what was counted.
+    pub(crate) async fn ask_replicated(
+        mut self,
+        command: &RemoteCommand,
+    ) -> Result<Vec<i64>, Failure> {
+        let (timer, wait) = (self.timer.clone(), self.wait);
+        let timeout = self.timeout + wait.map_or(Duration::ZERO, |wait| wait.at_most);
+        timer.race(timeout, async move { self.ask_twice(command, wait).await }).await
+    }
+
+    /// Sends a command that is none of the script.
+    pub(crate) async fn plain(mut self, command: Cmd) -> Result<Value, Failure> {
+        let (timer, timeout) = (self.timer.clone(), self.timeout);
+        let sent = async move {
+            let reply = self.connection.req_packed_command(&command).await;
+            reply.and_then(Value::extract_error).map_err(|error| Failure::of(&error))
+        };
+        timer.race(timeout, sent).await
+    }
+
+    async fn ask_twice(
+        &mut self,
+        command: &RemoteCommand,
+        wait: Option<Wait>,
+    ) -> Result<Vec<i64>, Failure> {
+        // A server that does not know the script has done nothing, so this charges nothing twice.
+        let reply = match self.send(command.parts(), wait).await {
+            Err(error) if Failure::is_unknown_script(&error) => {
+                self.send(command.with_text(), wait).await
+            }
+            reply => reply,
+        };
+        let (reply, confirmed) = reply.map_err(|error| Failure::of(&error))?;
+        let numbers = redis::from_redis_value::<Vec<i64>>(reply)
+            .map_err(|_| Failure::Lasting(RemoteError::Reply))?;
+        match wait {
+            // What was refused, or could not be granted, need not be known elsewhere.
+            Some(Wait { replicas, .. }) if numbers.first() == Some(&1) && confirmed < replicas => {
+                let (wanted, confirmed) = (replicas, confirmed);
+                Err(Failure::Lasting(RemoteError::NotReplicated { confirmed, wanted }))
+            }
+            _ => Ok(numbers),
+        }
+    }
+
+    /// The reply, and how many replicas have confirmed. Both commands go in one packet: had the
+    /// connection been replaced between them, `WAIT` would have nothing to wait for.
+    async fn send(
+        &mut self,
+        parts: Vec<Vec<u8>>,
+        wait: Option<Wait>,
+    ) -> Result<(Value, u32), redis::RedisError> {
+        let mut command = Cmd::new();
+        for part in parts {
+            command.arg(part);
+        }
+        let Some(wait) = wait else {
+            let reply = self.connection.req_packed_command(&command).await?;
+            return Ok((reply.extract_error()?, 0));
+        };
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(command);
+        pipeline.cmd("WAIT").arg(wait.replicas).arg(wait.at_most.as_millis() as u64);
+        let replies: (Value, u32) = pipeline.query_async(&mut self.connection).await?;
+        Ok(replies)
+    }
+}
+
+impl Timer {
+    /// What `future` comes to, unless the timer is done first. A timer is only asked for once the
+    /// future has to be waited for.
+    async fn race<T>(
+        &self,
+        after: Duration,
+        future: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut future = pin!(future);
+        let mut sleep = None;
+        poll_fn(|context| {
+            if let Poll::Ready(done) = future.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            let sleep = sleep.get_or_insert_with(|| (self.0)(after));
+            sleep.as_mut().poll(context).map(|()| Err(Gone::Timeout.into()))
+        })
+        .await
+    }
+}
+
+impl<C> fmt::Debug for Link<C> {
+    /// Without the connection, whose own form may hold what it was opened with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("timeout", &self.timeout)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
+}

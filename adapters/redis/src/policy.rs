@@ -1,0 +1,158 @@
+//! What is done when the server is gone.
+
+use std::{fmt, num::NonZeroU32, sync::Arc};
+
+use keyward::{Decision, LimitKey, Limiter, Quota, Quotas, Timestamp};
+
+use crate::error::{Gone, RemoteError};
+
+/// What is done with a request when the server cannot be asked. There is no default: whoever
+/// builds a limiter says which.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum WhenGone {
+    /// It is refused, with [`RemoteError::Gone`]: behind a gate that is a 503. The limit holds.
+    Refuse,
+    /// Each process admits its part: of a limit of `N`, `N / nodes` rounded down, in its own memory.
+    ///
+    /// The bound: `nodes` processes together admit at most `N` in any window while all of them
+    /// count alone, and at most `2 N` in a window in which the server was gone for a part of the
+    /// time or for a part of the processes, since what the one has counted the other does not
+    /// know. If there are more processes than `nodes` says, it is more.
+    LocalShare {
+        /// How many processes there are.
+        nodes: NonZeroU32,
+        /// What counts meanwhile.
+        limiter: Arc<Limiter>,
+    },
+    /// It is **admitted, without any limit**, for as long as the server is gone.
+    AllowUnlimited,
+}
+
+impl WhenGone {
+    /// [`WhenGone::LocalShare`], for one of so many processes.
+    pub fn local_share(nodes: NonZeroU32, limiter: Limiter) -> Self {
+        Self::LocalShare { nodes, limiter: Arc::new(limiter) }
+    }
+
+    pub(crate) fn decide(
+        &self,
+        gone: Gone,
+        limits: &[(LimitKey, Quotas)],
+        cost: u32,
+        now: Timestamp,
+    ) -> Result<Charged, RemoteError> {
+        match self {
+            Self::Refuse => Err(gone.into()),
+            Self::AllowUnlimited => {
+                let quotas = limits.first().and_then(|(_, quotas)| quotas.as_slice().first());
+                let quota = quotas.copied().ok_or(gone)?;
+                let decision =
+                    Decision::admitted_elsewhere(quota, quota.limit(), now + quota.window());
+                Ok(Charged { decision, by: DecidedBy::Nobody(gone) })
+            }
+            Self::LocalShare { nodes, limiter } => {
+                let shares: Option<Vec<_>> = limits
+                    .iter()
+                    .map(|(key, quotas)| Some((*key, share(quotas, *nodes)?)))
+                    .collect();
+                let shares = shares.ok_or(gone)?;
+                let borrowed: Vec<_> = shares.iter().map(|(key, share)| (*key, share)).collect();
+                // A cost above the share is never admitted here, but is where the server is.
+                let decided = limiter.check_all(&borrowed, cost, now);
+                let decision = decided.map_err(|_| gone)?;
+                Ok(Charged { decision, by: DecidedBy::LocalShare(gone) })
+            }
+        }
+    }
+}
+
+/// `None` if nothing is left of some limit.
+fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
+    let shares = quotas.as_slice().iter().map(|quota| {
+        let share = Quota::new(quota.limit() / nodes, quota.window()).ok()?;
+        Some(if quota.bookkeeping() == keyward::Bookkeeping::Coarse {
+            share.coarse()
+        } else {
+            share.exact().unwrap_or(share)
+        })
+    });
+    Quotas::new(&shares.collect::<Option<Vec<_>>>()?).ok()
+}
+
+impl fmt::Debug for WhenGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refuse => f.write_str("Refuse"),
+            Self::LocalShare { nodes, .. } => write!(f, "LocalShare({nodes})"),
+            Self::AllowUnlimited => f.write_str("AllowUnlimited"),
+        }
+    }
+}
+
+/// A decision, and who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a refused request is `Ok` with `decision.allowed == false`"]
+#[non_exhaustive]
+pub struct Charged {
+    /// The decision. Its instants are by the clock of whoever made it; the wait of a refusal is a
+    /// duration, and good by any.
+    pub decision: Decision,
+    /// Who made it.
+    pub by: DecidedBy,
+}
+
+/// Who made a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecidedBy {
+    /// The server, exactly.
+    Server,
+    /// This process, out of permits that the server had granted it, or by a refusal of the
+    /// server's that still stands.
+    Lease,
+    /// This process, by its part of the limit, because the server is gone.
+    LocalShare(Gone),
+    /// Nobody: the server is gone, and the policy is to admit without a limit.
+    Nobody(Gone),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn quotas(limit: u32) -> Quotas {
+        Quotas::from(Quota::new(limit, Duration::from_secs(60)).unwrap())
+    }
+
+    fn decide(policy: &WhenGone, limit: u32, cost: u32) -> Result<Charged, RemoteError> {
+        let limits = [(LimitKey::owner("a"), quotas(limit))];
+        policy.decide(Gone::Timeout, &limits, cost, Timestamp::from_unix_secs(1))
+    }
+
+    #[test]
+    fn each_does_what_it_says() {
+        assert_eq!(decide(&WhenGone::Refuse, 5, 1), Err(RemoteError::Gone(Gone::Timeout)));
+        for _ in 0..10 {
+            let charged = decide(&WhenGone::AllowUnlimited, 5, 1).unwrap();
+            assert!(charged.decision.allowed);
+            assert_eq!(charged.by, DecidedBy::Nobody(Gone::Timeout));
+        }
+    }
+
+    #[test]
+    fn a_share_is_rounded_down() {
+        let three = NonZeroU32::new(3).unwrap();
+        let policy = || WhenGone::local_share(three, Limiter::new(Default::default(), [1; 16]));
+        let shared = &policy();
+        let admitted =
+            |limit| (0..9).filter(move |_| decide(shared, limit, 1).unwrap().decision.allowed);
+        assert_eq!(admitted(8).count(), 2);
+        // Nothing is left of 2, and a cost of 2 never fits into a third of 5.
+        assert!(decide(&policy(), 2, 1).is_err());
+        assert!(decide(&policy(), 5, 2).is_err());
+        assert!(decide(&policy(), 6, 2).unwrap().decision.allowed);
+    }
+}

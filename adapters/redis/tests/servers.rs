@@ -1,0 +1,543 @@
+//! The limiters over real servers: what happens when these are slow, stopped, killed, promoted,
+//! full, or in a cluster.
+
+mod support;
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use keyward::{ChargeError, CostError, LimitKey, Limiter, Quotas, RemoteNames, Timestamp};
+use keyward_redis::{
+    BootClock, DecidedBy, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter, RemoteError,
+    ServerWarning, WhenGone,
+};
+use redis::aio::{
+    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
+};
+use support::{Server, pause, servers, traffic::quota_of};
+use tokio::time::sleep;
+
+const KEY: [u8; 16] = [7; 16];
+
+fn key() -> LimitKey {
+    LimitKey::key(KEY)
+}
+
+fn minute(limit: u32) -> Quotas {
+    Quotas::from(quota_of(limit, 60_000))
+}
+
+/// Some instant: the server's clock decides.
+fn now() -> Timestamp {
+    Timestamp::from_unix_secs(1_800_000_000)
+}
+
+async fn manager(server: &Server) -> ConnectionManager {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(Duration::from_millis(300)))
+        .set_response_timeout(None)
+        .set_max_delay(Duration::from_millis(50));
+    server.client().get_connection_manager_with_config(config).await.unwrap()
+}
+
+async fn limiter(server: &Server) -> RedisLimiter<ConnectionManager> {
+    RedisLimiter::new(manager(server).await, WhenGone::Refuse, sleep)
+}
+
+/// How many of so many are admitted; all must be decided.
+async fn admitted<C>(limiter: &RedisLimiter<C>, quotas: &Quotas, asked: u32, now: Timestamp) -> u32
+where
+    C: ConnectionLike + Clone + Send + Sync + 'static,
+{
+    let mut admitted = 0;
+    for _ in 0..asked {
+        let charged = limiter.check(key(), quotas, 1, now).await.unwrap();
+        assert_eq!(charged.by, DecidedBy::Server);
+        admitted += u32::from(charged.decision.allowed);
+    }
+    admitted
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_clients_share_a_limit_whatever_their_clocks_say() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut tasks = Vec::new();
+    for skew in [-5_000_i64, 0, 5_000] {
+        let limiter = limiter(&server).await;
+        let at = Timestamp::from_unix_millis(now().as_unix_millis().saturating_add_signed(skew));
+        tasks.push(tokio::spawn(async move { admitted(&limiter, &minute(100), 80, at).await }));
+    }
+    let mut all = 0;
+    for task in tasks {
+        all += task.await.unwrap();
+    }
+    assert_eq!(all, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_of_the_scripts_is_not_noticed() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let one = limiter(&server).await;
+    let mut connection = server.connection();
+    let mut all = 0;
+    for _ in 0..20 {
+        all += admitted(&one, &minute(100), 7, now()).await;
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut connection).unwrap();
+    }
+    assert_eq!(all, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peek_refund_reset_and_costs() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let limiter = limiter(&server).await;
+    let quotas = minute(10);
+    let limits = [(key(), &quotas)];
+    let (charged, receipt) = limiter.admit_all(&limits, 4, now()).await.unwrap();
+    assert_eq!((charged.decision.allowed, charged.decision.remaining), (true, 6));
+    let peeked = limiter.peek(key(), &quotas, 6).await.unwrap().decision;
+    assert!(peeked.allowed && peeked.remaining == 0);
+    let refused = limiter.peek(key(), &quotas, 7).await.unwrap().decision;
+    assert!(!refused.allowed && refused.remaining == 6);
+    assert!(refused.retry_after.unwrap() <= Duration::from_secs(60));
+    assert!(limiter.refund(receipt.unwrap()).await.unwrap());
+    assert_eq!(limiter.peek(key(), &quotas, 1).await.unwrap().decision.remaining, 9);
+    assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
+    assert!(limiter.reset(key()).await.unwrap());
+    assert!(!limiter.reset(key()).await.unwrap());
+    assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
+    let above = limiter.check(key(), &quotas, 11, now()).await.unwrap_err();
+    assert!(matches!(above, RemoteError::Charge(ChargeError::Cost(CostError::AboveLimit { .. }))));
+    // Several limits, all or nothing, and the one that binds.
+    let (small, large) = (minute(1), minute(5));
+    let both = [(LimitKey::owner("a"), &large), (LimitKey::owner("b"), &small)];
+    let first = limiter.check_all(&both, 1, now()).await.unwrap().decision;
+    assert_eq!((first.allowed, first.position, first.remaining), (true, 1, 0));
+    let second = limiter.check_all(&both, 1, now()).await.unwrap().decision;
+    assert_eq!((second.allowed, second.position), (false, 1));
+    let untouched = limiter.peek(LimitKey::owner("a"), &large, 1).await.unwrap().decision;
+    assert_eq!(untouched.remaining, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_expire_when_nothing_counts() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let limiter = limiter(&server).await;
+    let quotas = Quotas::from(quota_of(3, 400));
+    let mut connection = server.connection();
+    assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
+    let name = RemoteNames::new("keyward").of(&key());
+    let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
+    assert!((1..=400).contains(&left), "{left}");
+    // A longer window judges what is there, so it must stay as long.
+    let longer = Quotas::from(quota_of(3, 60_000));
+    assert_eq!(admitted(&limiter, &longer, 1, now()).await, 0);
+    let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
+    assert!((50_000..=60_000).contains(&left), "{left}");
+    limiter.reset(key()).await.unwrap();
+    assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
+    pause(Duration::from_millis(450));
+    let there: i64 = redis::cmd("EXISTS").arg(&name).query(&mut connection).unwrap();
+    assert_eq!(there, 0);
+    assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_refuses_and_comes_back() {
+    if !servers() {
+        return;
+    }
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let limiter = limiter(&server).await.circuit(3, Duration::from_millis(100));
+    assert_eq!(admitted(&limiter, &minute(100), 30, now()).await, 30);
+    server.kill();
+    let mut gone = Vec::new();
+    for step in 0..8 {
+        let at = now() + Duration::from_millis(step);
+        gone.push(limiter.check(key(), &minute(100), 1, at).await.unwrap_err());
+    }
+    assert!(gone.iter().all(|error| matches!(error, RemoteError::Gone(_))), "{gone:?}");
+    // The circuit spares the others the wait.
+    assert_eq!(gone[7], RemoteError::Gone(Gone::CircuitOpen));
+    server.revive();
+    let mut at = now();
+    let mut all = 30;
+    for _ in 0..400 {
+        at = at + Duration::from_millis(200);
+        pause(Duration::from_millis(5));
+        if let Ok(charged) = limiter.check(key(), &minute(100), 1, at).await {
+            all += u32::from(charged.decision.allowed);
+        }
+    }
+    // What was on disk counts. Requests that failed may have been counted.
+    assert!((92..=100).contains(&all), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_server_is_waited_for_no_longer_than_told() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let strict =
+        limiter(&server).await.timeout(Duration::from_millis(100)).circuit(100, Duration::ZERO);
+    let nodes = NonZeroU32::new(4).unwrap();
+    let share = WhenGone::local_share(nodes, Limiter::new(Default::default(), [1; 16]));
+    let timeout = Duration::from_millis(100);
+    let sharing = RedisLimiter::new(manager(&server).await, share, sleep).timeout(timeout);
+    let open = RedisLimiter::new(manager(&server).await, WhenGone::AllowUnlimited, sleep);
+    let open = open.timeout(timeout);
+    server.signal("-STOP");
+    let start = BootClock.now();
+    let error = strict.check(key(), &minute(100), 1, now()).await.unwrap_err();
+    let waited = BootClock.now() - start;
+    assert_eq!(error, RemoteError::Gone(Gone::Timeout));
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    let mut shared = 0;
+    for _ in 0..40 {
+        let charged = sharing.check(key(), &minute(100), 1, now()).await.unwrap();
+        assert!(matches!(charged.by, DecidedBy::LocalShare(_)));
+        shared += u32::from(charged.decision.allowed);
+    }
+    assert_eq!(shared, 25);
+    for _ in 0..120 {
+        let charged = open.check(key(), &minute(100), 1, now()).await.unwrap();
+        assert!(charged.decision.allowed && matches!(charged.by, DecidedBy::Nobody(_)));
+    }
+    server.signal("-CONT");
+    // It comes back without a restart, at the circuit's next try.
+    let later = now() + Duration::from_secs(5);
+    let charged = sharing.check(key(), &minute(100), 1, later).await.unwrap();
+    assert_eq!(charged.by, DecidedBy::Server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_is_told_apart_and_repeats_nothing() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut connection = server.connection();
+    let limiter = limiter(&server).await;
+    assert_eq!(limiter.inspect().await.unwrap().warnings(), []);
+    let config = |name: &str, value: &str, connection: &mut redis::Connection| {
+        let mut command = redis::cmd("CONFIG");
+        let _: () = command.arg("SET").arg(name).arg(value).query(connection).unwrap();
+    };
+    config("maxmemory-policy", "allkeys-lru", &mut connection);
+    let report = limiter.inspect().await.unwrap();
+    let policy = "allkeys-lru".to_owned();
+    assert_eq!(report.warnings(), [ServerWarning::MayEvict { policy }]);
+    config("maxmemory-policy", "noeviction", &mut connection);
+    config("maxmemory", "1", &mut connection);
+    let full = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory));
+    config("maxmemory", "0", &mut connection);
+    // Somebody else's value under the limit's name.
+    let name = RemoteNames::new("keyward").of(&key());
+    let _: () = redis::cmd("LPUSH").arg(&name).arg("x").query(&mut connection).unwrap();
+    let foreign = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(foreign, RemoteError::Reply);
+    let _: () = redis::cmd("SET").arg(&name).arg("canary-value").query(&mut connection).unwrap();
+    let foreign = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(foreign, RemoteError::Reply);
+    // A user who may not, whose name and password are told nowhere.
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg("canary-user").arg("on").arg(">canary-password").arg("+info").arg("~*");
+    let _: () = acl.query(&mut connection).unwrap();
+    let url = format!("redis://canary-user:canary-password@127.0.0.1:{}/", server.port);
+    let client = redis::Client::open(url).unwrap();
+    let poor = client.get_multiplexed_async_connection().await.unwrap();
+    let poor = RedisLimiter::new(poor, WhenGone::AllowUnlimited, sleep);
+    let error = poor.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(error, RemoteError::NotPermitted);
+    let told = format!("{error} {error:?} {foreign} {foreign:?} {poor:?}");
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_has_lost_what_it_was_not_told() {
+    if !servers() {
+        return;
+    }
+    // The unguarded limiter admits more: by what was admitted after the replica was cut off.
+    let (old, new, limiters) = failover().await;
+    let (before, after) = limiters;
+    assert_eq!(admitted(&before, &minute(100), 40, now()).await, 40);
+    in_step(&old, &new);
+    promote(&new);
+    assert_eq!(admitted(&before, &minute(100), 80, now()).await, 60);
+    assert_eq!(
+        admitted(&after, &minute(100), 80, now()).await,
+        60,
+        "60 are lost, and admitted again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmed_admissions_survive_a_failover() {
+    if !servers() {
+        return;
+    }
+    let (old, new, (before, after)) = failover().await;
+    let before = before.confirmed_by(1, Duration::from_millis(100));
+    assert_eq!(admitted(&before, &minute(100), 40, now()).await, 40);
+    promote(&new);
+    let error = before.check(key(), &minute(100), 1, now()).await.unwrap_err();
+    assert_eq!(error, RemoteError::NotReplicated { confirmed: 0, wanted: 1 });
+    assert_eq!(admitted(&after, &minute(100), 80, now()).await, 60);
+    drop(old);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_primary_is_closed_for_one_window() {
+    if !servers() {
+        return;
+    }
+    let window = Duration::from_millis(1_500);
+    let quotas = Quotas::from(quota_of(100, 1_500));
+    let (mut old, new, (before, after)) = failover().await;
+    let (before, after) = (before.closed_after_new_primary(), after.closed_after_new_primary());
+    // The first primary is new, too.
+    let closed = before.check(key(), &quotas, 1, now()).await.unwrap().decision;
+    assert!(!closed.allowed && closed.retry_after.unwrap() <= window);
+    pause(closed.retry_after.unwrap());
+    assert_eq!(admitted(&before, &quotas, 40, now()).await, 40);
+    in_step(&old, &new);
+    promote(&new);
+    let last = BootClock.now();
+    assert_eq!(admitted(&before, &quotas, 80, now()).await, 60);
+    old.kill();
+    let mut first = None;
+    while first.is_none() {
+        let charged = after.check(key(), &quotas, 1, now()).await.unwrap();
+        first = charged.decision.allowed.then(|| BootClock.now());
+        pause(Duration::from_millis(10));
+    }
+    assert!(first.unwrap() - last >= window, "somebody was admitted within the window");
+    assert_eq!(admitted(&after, &quotas, 120, now()).await, 99);
+}
+
+/// A primary with a replica that follows it, and a limiter over each.
+async fn failover()
+-> (Server, Server, (RedisLimiter<ConnectionManager>, RedisLimiter<ConnectionManager>)) {
+    let old = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let new = Server::start(&[]);
+    let mut connection = new.connection();
+    let mut command = redis::cmd("REPLICAOF");
+    let _: () = command.arg("127.0.0.1").arg(old.port).query(&mut connection).unwrap();
+    let linked = (0..1_000).any(|_| {
+        pause(Duration::from_millis(20));
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut connection).unwrap();
+        info.contains("master_link_status:up")
+    });
+    assert!(linked);
+    let limiters = (limiter(&old).await, limiter(&new).await);
+    (old, new, limiters)
+}
+
+/// Waits until the replica knows what the primary has admitted.
+fn in_step(old: &Server, new: &Server) {
+    let offset = |server: &Server, name: &str| -> Option<String> {
+        let mut connection = server.connection();
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut connection).unwrap();
+        info.lines().find_map(|line| line.strip_prefix(name)).map(ToOwned::to_owned)
+    };
+    let same = (0..1_000).any(|_| {
+        pause(Duration::from_millis(5));
+        offset(old, "master_repl_offset:") == offset(new, "slave_repl_offset:")
+    });
+    assert!(same);
+}
+
+fn promote(server: &Server) {
+    let mut connection = server.connection();
+    let _: () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query(&mut connection).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_each_limit_and_decides_several_where_they_lie_together() {
+    if !servers() {
+        return;
+    }
+    let nodes: Vec<_> = (0..3)
+        .map(|_| {
+            let bus = support::free_port().to_string();
+            let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            (Server::start(&options), bus)
+        })
+        .collect();
+    for (at, (node, _)) in nodes.iter().enumerate() {
+        let mut connection = node.connection();
+        let (from, to) = (at * 16_384 / 3, (at + 1) * 16_384 / 3 - 1);
+        let mut slots = redis::cmd("CLUSTER");
+        let _: () = slots.arg("ADDSLOTSRANGE").arg(from).arg(to).query(&mut connection).unwrap();
+        let (first, bus) = &nodes[0];
+        let mut meet = redis::cmd("CLUSTER");
+        let _: () = meet
+            .arg("MEET")
+            .arg("127.0.0.1")
+            .arg(first.port)
+            .arg(bus)
+            .query(&mut connection)
+            .unwrap();
+    }
+    let whole = (0..2_000).any(|_| {
+        pause(Duration::from_millis(20));
+        nodes.iter().all(|(node, _)| {
+            let info: String =
+                redis::cmd("CLUSTER").arg("INFO").query(&mut node.connection()).unwrap();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+    });
+    assert!(whole);
+    let urls = nodes.iter().map(|(node, _)| node.url());
+    let client = redis::cluster::ClusterClientBuilder::new(urls).retries(0).build().unwrap();
+    let connection = client.get_async_connection().await.unwrap();
+    let limiter = RedisLimiter::new(connection, WhenGone::Refuse, sleep);
+    let quotas = minute(5);
+    for number in 0..60_u8 {
+        let mut admitted = 0;
+        for _ in 0..7 {
+            let charged =
+                limiter.check(LimitKey::key([number; 16]), &quotas, 1, now()).await.unwrap();
+            admitted += u32::from(charged.decision.allowed);
+        }
+        assert_eq!(admitted, 5);
+    }
+    let sizes: Vec<u32> = nodes
+        .iter()
+        .map(|(node, _)| redis::cmd("DBSIZE").query(&mut node.connection()).unwrap())
+        .collect();
+    assert!(sizes.iter().all(|&size| size > 5) && sizes.iter().sum::<u32>() == 60, "{sizes:?}");
+    assert_eq!(limiter.inspect().await.unwrap().warnings(), []);
+    let several: Vec<_> =
+        (100..104_u8).map(|number| (LimitKey::key([number; 16]), &quotas)).collect();
+    let apart = limiter.check_all(&several, 1, now()).await.unwrap_err();
+    assert_eq!(apart, RemoteError::CrossSlot);
+    let together = limiter.names(RemoteNames::new("keyward").together("all"));
+    assert!(together.check_all(&several, 1, now()).await.unwrap().decision.allowed);
+}
+
+/// Three processes with leases, whose clocks have origins of their own: in any window no more than
+/// the limit, most of it decided without asking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_never_admit_more() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let quotas = Quotas::from(quota_of(1_000, 1_000));
+    let asked = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for skew in [0_u64, 5, 10] {
+        let exact = limiter(&server).await;
+        let origin = Duration::from_secs(skew);
+        let clock = move || BootClock.now() + origin;
+        let config = LeaseConfig::new(Duration::from_millis(200)).divisor(3);
+        let leased = LeasedLimiter::with_clock(exact, config, clock);
+        let asked = Arc::clone(&asked);
+        tasks.push(tokio::spawn(async move {
+            let mut spent = Vec::new();
+            let start = BootClock.now();
+            while BootClock.now() - start < Duration::from_secs(4) {
+                // Before it is decided: the latest instant that cannot be too late.
+                let charged = leased.check(key(), &quotas, 1, now()).await.unwrap();
+                if charged.decision.allowed {
+                    spent.push(BootClock.now());
+                }
+                if charged.by == DecidedBy::Server {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+            spent
+        }));
+    }
+    let mut spent = Vec::new();
+    for task in tasks {
+        spent.extend(task.await.unwrap());
+    }
+    spent.sort_unstable();
+    // The instants are read a moment after the permits were spent, one by one.
+    let window = Duration::from_millis(950);
+    let most = (0..spent.len())
+        .map(|from| spent[from..].iter().take_while(|&&at| at - spent[from] < window).count())
+        .max();
+    let asked = asked.load(Ordering::Relaxed);
+    println!("{} admitted, {most:?} within a window, {asked} decided by the server", spent.len());
+    assert!(most.unwrap() <= 1_000 && spent.len() > 1_000);
+    assert!((asked as usize) < spent.len() / 2, "{asked} of {}", spent.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unspent_is_given_back() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let exact = limiter(&server).await;
+    let leased = LeasedLimiter::new(exact.clone(), LeaseConfig::new(Duration::from_secs(10)));
+    let mut by_lease = 0;
+    for _ in 0..20 {
+        let charged = leased.check(key(), &minute(1_000), 1, now()).await.unwrap();
+        by_lease += u32::from(charged.by == DecidedBy::Lease);
+    }
+    assert!(by_lease >= 10, "{by_lease}");
+    let before = exact.peek(key(), &minute(1_000), 1).await.unwrap().decision.remaining;
+    let given = leased.give_back().await;
+    let after = exact.peek(key(), &minute(1_000), 1).await.unwrap().decision.remaining;
+    assert_eq!(u64::from(after - before), given);
+    assert_eq!(after, 1_000 - 20 - 1);
+    assert_eq!(leased.give_back().await, 0);
+}
+
+/// A future that is dropped neither blocks the next lease nor admits more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_futures_cost_nothing_but_capacity() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let exact: RedisLimiter<MultiplexedConnection> = RedisLimiter::new(
+        server.client().get_multiplexed_async_connection().await.unwrap(),
+        WhenGone::Refuse,
+        sleep,
+    );
+    let leased = LeasedLimiter::new(exact, LeaseConfig::new(Duration::from_secs(10)));
+    let quotas = minute(100);
+    let mut admitted = 0;
+    for round in 0..300 {
+        let mut check = Box::pin(leased.check(key(), &quotas, 1, now()));
+        if round % 3 == 0 {
+            // Polled once, so it is sent or decided, and then dropped.
+            let once = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(check.as_mut().poll(context))
+            });
+            if let std::task::Poll::Ready(charged) = once.await {
+                admitted += u32::from(charged.unwrap().decision.allowed);
+            }
+        } else {
+            admitted += u32::from(check.await.unwrap().decision.allowed);
+        }
+    }
+    assert!((1..=100).contains(&admitted), "{admitted}");
+}

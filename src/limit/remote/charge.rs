@@ -1,0 +1,161 @@
+//! What is asked.
+
+use std::time::Duration;
+
+use super::{
+    answer::{RemoteAnswer, RemoteReplyError, read},
+    command::{RemoteCommand, number},
+    names::RemoteNames,
+};
+use crate::{
+    ChargeError, LimitKey,
+    limit::limiter::chargeable,
+    quota::{Bookkeeping, Quotas},
+};
+
+/// A request of some cost against one or several limits, all or nothing: asked elsewhere as
+/// [`Limiter::check_all`](crate::Limiter::check_all) asks in memory, with the same answers.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use keyward::{LimitKey, Quota, Quotas, RemoteCharge, RemoteNames};
+///
+/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let names = RemoteNames::new("keyward");
+/// let charge = RemoteCharge::new(&names, &[(LimitKey::owner("acme"), &quotas)], 1)?;
+///
+/// let parts = charge.check().parts();
+/// assert_eq!(parts[0], b"EVALSHA");
+/// // The client sends them, and the server answers with integers:
+/// let answer = charge.read(&[1, 0, 0, 99, 60_000, 0, 1, 7, 0])?;
+/// assert!(answer.decision.allowed);
+/// assert_eq!(answer.decision.remaining, 99);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a charge does nothing until its command is sent"]
+pub struct RemoteCharge {
+    names: Vec<Vec<u8>>,
+    quotas: Vec<Quotas>,
+    cost: u32,
+    /// The key of the known primary, and for how long a new one is closed.
+    guard: Option<(Vec<u8>, u64)>,
+}
+
+/// Upon which terms permits are granted to be spent later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// For how long they may be spent, counted from the moment before the request was sent: `L`,
+    /// in whole milliseconds, a fraction is cut off.
+    pub length: Duration,
+    /// The most that are granted at once.
+    pub most: u32,
+    /// No more than this part of what remains is granted, but at least the cost: near the limit
+    /// that is what one request needs.
+    pub divisor: u32,
+}
+
+impl RemoteCharge {
+    /// A request of `cost` against these limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Limiter::check_all`](crate::Limiter::check_all): what could never be admitted is not
+    /// asked.
+    pub fn new(
+        names: &RemoteNames,
+        limits: &[(LimitKey, &Quotas)],
+        cost: u32,
+    ) -> Result<Self, ChargeError> {
+        Self::payable(limits, cost)?;
+        Ok(Self {
+            names: limits.iter().map(|(key, _)| names.of(key)).collect(),
+            quotas: limits.iter().map(|(_, quotas)| **quotas).collect(),
+            cost,
+            guard: None,
+        })
+    }
+
+    /// Whether waiting could ever admit such a request.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RemoteCharge::new`].
+    pub fn payable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<(), ChargeError> {
+        chargeable(limits, cost)?;
+        if limits.is_empty() { Err(ChargeError::NoLimits) } else { Ok(()) }
+    }
+
+    /// Refuses everything for the longest of the windows after a primary was first asked: one that
+    /// was promoted, restarted, or is new.
+    ///
+    /// What its predecessor admitted and did not pass on has then left every window, so the limit
+    /// holds across the change, provided that the predecessor admits no longer. It takes a second
+    /// key, so on a cluster all names must lie [together](RemoteNames::together).
+    pub fn closed_after_new_primary(self, names: &RemoteNames) -> Self {
+        let windows = self.quotas.iter().flat_map(Quotas::as_slice);
+        let longest = windows.map(|quota| quota.window_millis()).max().unwrap_or(0);
+        Self { guard: Some((names.primary(), longest)), ..self }
+    }
+
+    /// Decides, and counts the request if it is admitted.
+    pub fn check(&self) -> RemoteCommand {
+        self.command(b"take", self.cost, 1, 0)
+    }
+
+    /// What [`RemoteCharge::check`] would answer, while nothing is changed.
+    pub fn peek(&self) -> RemoteCommand {
+        self.command(b"look", self.cost, 1, 0)
+    }
+
+    /// Decides, and takes permits beyond the cost, to be spent without asking.
+    pub fn lease(&self, terms: &LeaseTerms) -> RemoteCommand {
+        let length = u64::try_from(terms.length.as_millis()).unwrap_or(u64::MAX);
+        // No longer than the longest window, which keeps numbers far from their ends.
+        let length = length.min(crate::Quota::MAX_EXACT_WINDOW.as_millis() as u64 / 32);
+        self.command(b"take", terms.most.max(self.cost), terms.divisor.max(1), length)
+    }
+
+    /// Reads the reply to any of these commands.
+    ///
+    /// # Errors
+    ///
+    /// If it is no reply of the script.
+    pub fn read(&self, reply: &[i64]) -> Result<RemoteAnswer, RemoteReplyError> {
+        read(reply, &self.names, &self.quotas, self.cost)
+    }
+
+    /// What the request costs, of each limit.
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// The quotas of each limit, in the order in which they were given.
+    pub fn quotas(&self) -> &[Quotas] {
+        &self.quotas
+    }
+
+    fn command(&self, what: &[u8], want: u32, divisor: u32, lease: u64) -> RemoteCommand {
+        let mut keys = self.names.clone();
+        let guard = self.guard.as_ref().map_or(0, |(_, millis)| *millis);
+        keys.extend(self.guard.iter().map(|(name, _)| name.clone()));
+        let mut arguments = vec![
+            what.to_vec(),
+            number(self.cost.into()),
+            number(want.into()),
+            number(divisor.into()),
+            number(lease),
+            number(guard),
+        ];
+        for quotas in &self.quotas {
+            arguments.push(number(quotas.as_slice().len() as u64));
+            for quota in quotas.as_slice() {
+                let coarse = quota.bookkeeping() == Bookkeeping::Coarse;
+                arguments.push(number(quota.window_millis()));
+                arguments.push(number(quota.limit().into()));
+                arguments.push(number(coarse.into()));
+            }
+        }
+        RemoteCommand::script(keys, arguments)
+    }
+}

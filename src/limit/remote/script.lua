@@ -1,0 +1,542 @@
+-- The exact sliding window of keyward, decided where the counts are.
+--
+-- KEYS: one for each limit; then, if told so, the key that remembers which primary this is.
+-- ARGV: what to do ('take', 'look', 'back'), then
+--   take, look: need, want, divisor, lease (ms), guard (ms, 0 for none), and for each key the
+--               number of its windows and, for each window, length (ms), limit, coarse (0 or 1)
+--   back:       units, and for each key its era, the number of its windows and each stamp
+--
+-- One string a key, little-endian: a head (version, number of windows, era), then for each window
+--   length:5 last:6 coarse:1 first:2 used:2 room:2 gone:4 total:4
+-- then their rings one after the other. A slot is a stamp (the low 32 bits of its segment's number;
+-- a segment is one millisecond where bookkeeping is exact) and how many units had been admitted up
+-- to and with it, modulo 2^16 (exact) or 2^32 (coarse). `gone` is that count before the first slot
+-- in use, `total` the one of the last. So how many count is one subtraction, whatever the limit is.
+--
+-- All numbers are whole and below 2^53, so doubles hold them exactly.
+local clock, slack = redis.call('TIME'), 0
+local at = clock[1] * 1000 + (clock[2] - clock[2] % 1000) / 1000
+
+local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local floor, max, min = math.floor, math.max, math.min
+local HEAD, WINDOW, HALF, FULL = 6, 26, 2147483648, 4294967296
+-- What is shorter is read and written as one.
+local SMALL = 1024
+
+-- The way of nearly all requests: one limit of one window whose shape has not changed, which is
+-- read and written in two calls. Whatever is rarer goes on below, where nothing has changed yet.
+if #KEYS == 1 and ARGV[1] == 'take' and ARGV[6] == '0' and ARGV[7] == '1' then
+  local key, span, limit = KEYS[1], ARGV[8] + 0, ARGV[9] + 0
+  local data = call('GETRANGE', key, 0, SMALL - 1)
+  local version, windows, era, length, last, coarse, start, used, room, gone, total = 0
+  if data ~= '' then
+    version, windows, era, length, last, coarse, start, used, room, gone, total =
+      unpack('<BBI4I5I6BI2I2I2I4I4', data)
+  end
+  if version == 1 and windows == 1 and length == span and coarse == ARGV[10] + 0
+    and last - at <= span then
+    local now = max(at, last)
+    local grain, form, width, modulus = 1, '<I4I2', 6, 65536
+    if coarse == 1 then grain, form, width, modulus = floor(span / 256) + 1, '<I4I4', 8, FULL end
+    local near, whole = floor(last / grain), #data < SMALL
+    local function slot(i)
+      local from, low, count = HEAD + WINDOW + (start + i) % room * width
+      if whole then
+        low, count = unpack(form, data, from + 1)
+      else
+        low, count = unpack(form, call('GETRANGE', key, from, from + width - 1))
+      end
+      return near + (low - near + HALF) % FULL - HALF, count
+    end
+
+    -- Past the slots that have left, if they are few.
+    local out, oldest, upto = 0
+    while out < used do
+      oldest, upto = slot(out)
+      if oldest * grain + grain - 1 + span > now then break end
+      out, gone = out + 1, upto
+      if out == 16 then break end
+    end
+    local live = (total - gone) % modulus
+    local need, want = ARGV[2] + 0, ARGV[3] + 0
+    local after = live + need
+    local instant
+    if live == 0 then
+      instant = floor(now / grain) * grain + grain - 1 + span
+    else
+      instant = oldest * grain + grain - 1 + span
+    end
+    if out < 16 then
+      start, used = (start + out) % room, used - out
+      if after > limit then
+        -- The oldest slot, unless what is awaited is in a later one.
+        if (upto - gone) % modulus > after - limit - 1 then
+          local bytes = pack('<BBI4I5I6BI2I2I2I4I4', 1, 1, era, span, now, coarse, start, used, room,
+            gone, total)
+          if bytes ~= data:sub(1, HEAD + WINDOW) then call('SETRANGE', key, 0, bytes) end
+          return { 0, 0, 0, max(0, limit - live), instant, at, 0 }
+        end
+      else
+        if want > need then need = max(need, min(want, floor((limit - live) / ARGV[4]))) end
+        local number, newest = floor((now + ARGV[5]) / grain), -1
+        if used > 0 then newest = slot(used - 1) end
+        if newest >= number then
+          number, used = newest, used - 1
+        end
+        if used < room then
+          local from = HEAD + WINDOW + (start + used) % room * width
+          total = (total + need) % modulus
+          local bytes = pack('<BBI4I5I6BI2I2I2I4I4', 1, 1, era, span, now, coarse, start, used + 1, room,
+            gone, total)
+          local counted = pack(form, number % FULL, total)
+          local expires = max(number * grain + grain - 1 + span - at, 1) + slack
+          if whole then
+            call('SET', key, bytes .. data:sub(HEAD + WINDOW + 1, from) .. counted
+              .. data:sub(from + width + 1), 'PX', expires)
+          else
+            call('SETRANGE', key, from, counted)
+            call('SETRANGE', key, 0, bytes)
+            call('PEXPIRE', key, expires)
+          end
+          return { 1, 0, 0, limit - after, instant, at, need, era, number }
+        end
+      end
+    end
+  end
+end
+
+-- Windows
+
+local function shaped(span, coarse)
+  local w = { span = span, coarse = coarse, last = 0, first = 0, used = 0, room = 0, gone = 0,
+    total = 0 }
+  if coarse == 1 then
+    w.grain, w.slot, w.width, w.modulus = floor(span / 256) + 1, '<I4I4', 8, FULL
+  else
+    w.grain, w.slot, w.width, w.modulus = 1, '<I4I2', 6, 65536
+  end
+  return w
+end
+
+local function place(w, i)
+  return w.start + (w.first + i) % w.room * w.width
+end
+
+-- The number of the i-th slot's segment, and the count with it.
+local function slot(doc, w, i)
+  local from = place(w, i)
+  local low, count
+  if doc.whole then
+    low, count = unpack(w.slot, doc.data, from + 1)
+  else
+    low, count = unpack(w.slot, call('GETRANGE', doc.key, from, from + w.width - 1))
+  end
+  local near = floor(w.last / w.grain)
+  return near + (low - near + HALF) % FULL - HALF, count
+end
+
+-- Reads what was too long to be read at once.
+local function load(doc)
+  if not doc.whole then doc.data, doc.whole = call('GET', doc.key), true end
+end
+
+-- The slots from the i-th on.
+local function slots(doc, w, i)
+  if w.used - i > 16 then load(doc) end
+  local all = {}
+  for j = i, w.used - 1 do
+    local number, count = slot(doc, w, j)
+    all[#all + 1] = { number, count }
+  end
+  return all
+end
+
+-- The first i from `from` on for which `holds`, which once true stays true; `used` if none. Found
+-- in steps that double, since it is mostly near.
+local function first(w, from, holds)
+  local low, high, step = from, from, 1
+  while high < w.used and not holds(high) do
+    low, high, step = high + 1, high + step, step * 2
+  end
+  high = min(high, w.used)
+  while low < high do
+    local middle = floor((low + high) / 2)
+    if holds(middle) then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
+-- Strings
+
+local function window_head(w)
+  return pack('<I5I6BI2I2I2I4I4', w.span, w.last, w.coarse, w.first, w.used, w.room, w.gone, w.total)
+end
+
+local function head(doc)
+  local parts = { pack('<BBI4', 1, #doc.windows, doc.era) }
+  for _, w in ipairs(doc.windows) do parts[#parts + 1] = window_head(w) end
+  return table.concat(parts)
+end
+
+local function lay_out(windows)
+  local start = HEAD + #windows * WINDOW
+  for _, w in ipairs(windows) do
+    w.start = start
+    start = start + w.room * w.width
+  end
+end
+
+-- The same anew, each window with so much room as it has and the packed slots that it is given.
+local function rebuild(doc, windows, kept)
+  local rings = {}
+  for n, w in ipairs(windows) do
+    w.first, w.used = 0, #kept[n] / w.width
+    rings[n] = kept[n] .. string.rep('\0', (w.room - w.used) * w.width)
+  end
+  doc.windows, doc.whole, doc.dirty = windows, true, true
+  lay_out(windows)
+  doc.data = head(doc) .. table.concat(rings)
+end
+
+local function write(doc, from, bytes)
+  if doc.whole then
+    doc.data = doc.data:sub(1, from) .. bytes .. doc.data:sub(from + #bytes + 1)
+    doc.dirty = true
+  else
+    call('SETRANGE', doc.key, from, bytes)
+  end
+end
+
+local function packed(w, all)
+  local parts = {}
+  for i, s in ipairs(all) do parts[i] = pack(w.slot, s[1] % FULL, s[2]) end
+  return table.concat(parts)
+end
+
+-- The slots from the i-th on become these, which are no more.
+local function rewrite(doc, w, i, all)
+  if #all > 0 then
+    local bytes, from = packed(w, all), place(w, i)
+    local straight = w.start + w.room * w.width - from
+    write(doc, from, bytes:sub(1, straight))
+    if #bytes > straight then write(doc, w.start, bytes:sub(straight + 1)) end
+  end
+  w.used, w.total = i + #all, w.gone
+  if w.used > 0 then
+    local _, count = slot(doc, w, w.used - 1)
+    w.total = count
+  end
+end
+
+local function open(key)
+  local data = call('GETRANGE', key, 0, SMALL - 1)
+  if data == '' then return { key = key, new = true, windows = {} } end
+  local version, count, era = unpack('<BBI4', data)
+  if version ~= 1 then error('KEYWARD the value is not of this version', 0) end
+  local doc = { key = key, data = data, whole = #data < SMALL, era = era, windows = {} }
+  for n = 1, count do
+    local span, last, coarse, start, used, room, gone, total =
+      unpack('<I5I6BI2I2I2I4I4', data, HEAD + (n - 1) * WINDOW + 1)
+    local w = shaped(span, coarse)
+    w.last, w.first, w.used, w.room, w.gone, w.total = last, start, used, room, gone, total
+    doc.windows[n] = w
+  end
+  lay_out(doc.windows)
+  return doc
+end
+
+-- Whoever holds a receipt of another era has nothing to give back.
+local function next_era(doc)
+  doc.era = (clock[1] * 1000003 + clock[2] + (doc.era or 0) + 1) % FULL
+end
+
+-- Windows of these quotas: those of an unchanged length are kept, a new one begins with what the
+-- longest of the present ones remembers.
+local function fit(doc, quotas)
+  local have = doc.windows
+  local fits = #have == #quotas
+  for n, quota in ipairs(quotas) do
+    local w = have[n]
+    fits = fits and w.coarse == quota.coarse
+      and (w.span == quota.span or #quotas == 1 and w.coarse == 0)
+  end
+  if fits then return end
+  local longest, windows, kept = have[#have], {}, {}
+  for n, quota in ipairs(quotas) do
+    local w, mine = shaped(quota.span, quota.coarse), {}
+    local same
+    for _, other in ipairs(have) do
+      if other.span == quota.span and other.coarse == quota.coarse then same = other end
+    end
+    if same then
+      w.last, w.gone, w.total = same.last, same.gone, same.total
+      mine = slots(doc, same, 0)
+    elseif longest then
+      w.last = longest.last
+      local before, spare = longest.gone, w.modulus - 1
+      local all, units = slots(doc, longest, 0), {}
+      for i, s in ipairs(all) do
+        units[i] = (s[2] - before) % longest.modulus
+        before = s[2]
+      end
+      -- Newest first where it cannot hold everything.
+      for i = #all, 1, -1 do
+        local start = all[i][1] * longest.grain
+        local stamp = max(start, min(start + longest.grain - 1, longest.last))
+        if longest.last - stamp >= quota.span then units[i] = 0 end
+        units[i] = min(units[i], spare)
+        spare = spare - units[i]
+        all[i][1] = floor(stamp / w.grain)
+      end
+      local count = 0
+      for i, s in ipairs(all) do
+        if units[i] > 0 then
+          count = count + units[i]
+          if #mine > 0 and mine[#mine][1] == s[1] then
+            mine[#mine][2] = count
+          else
+            mine[#mine + 1] = { s[1], count }
+          end
+        end
+      end
+      w.total = count
+    end
+    w.room = max(#mine, min(6, quota.limit))
+    windows[n], kept[n] = w, packed(w, mine)
+  end
+  next_era(doc)
+  rebuild(doc, windows, kept)
+  doc.lengthened = true
+end
+
+-- Decisions
+
+-- What the window is at this instant. A clock up to one window behind counts as the latest reading;
+-- further behind, it was set back, and is followed: stamps after it become it, but for those that
+-- were ahead of the latest reading itself, which stay as far ahead.
+local function view(doc, w, quota)
+  local v = { now = at, stepped = false }
+  if at < w.last then
+    if w.last - at <= quota.span then v.now = w.last else v.stepped = true end
+  end
+  local here, there = floor(v.now / w.grain), floor(w.last / w.grain)
+  v.here = here
+  function v.number(number)
+    if v.stepped and number > here then return here + max(0, number - there) end
+    return number
+  end
+  function v.leaves(number)
+    return v.number(number) * w.grain + w.grain - 1 + quota.span
+  end
+  local base = w.gone
+  v.out = first(w, 0, function(i)
+    local number, count = slot(doc, w, i)
+    if v.leaves(number) > v.now then return true end
+    return false
+  end)
+  if v.out == w.used then
+    base = w.total
+  elseif v.out > 0 then
+    local _, count = slot(doc, w, v.out - 1)
+    base = count
+  end
+  v.base = base
+  v.live = (w.total - base) % w.modulus
+  return v
+end
+
+-- When the unit leaves that is so many behind the oldest which counts.
+local function instant(doc, w, quota, v, awaited)
+  if v.live == 0 then return v.here * w.grain + w.grain - 1 + quota.span end
+  local i = first(w, v.out, function(i)
+    local _, count = slot(doc, w, i)
+    return (count - v.base) % w.modulus > awaited
+  end)
+  local number = slot(doc, w, i)
+  return v.leaves(number)
+end
+
+-- Makes what `view` saw so.
+local function settle(doc, w, quota, v)
+  if w.room > 0 then w.first = (w.first + v.out) % w.room end
+  w.used, w.gone = w.used - v.out, v.base
+  if v.stepped then
+    next_era(doc)
+    local from = first(w, 0, function(i) return slot(doc, w, i) >= v.here end)
+    local merged = {}
+    for _, s in ipairs(slots(doc, w, from)) do
+      local number = v.number(s[1])
+      if #merged > 0 and merged[#merged][1] == number then
+        merged[#merged][2] = s[2]
+      else
+        merged[#merged + 1] = { number, s[2] }
+      end
+    end
+    rewrite(doc, w, from, merged)
+  end
+  if w.span ~= quota.span then doc.lengthened = true end
+  w.last, w.span = v.now, quota.span
+end
+
+-- Counts so many units in the segment of `stamp`, or in the newest if that is later: stamps never
+-- decrease, and one that is too late errs on the safe side. Returns the number of the segment.
+local function push(doc, w, quota, units, stamp)
+  local number = floor(stamp / w.grain)
+  local total = (w.total + units) % w.modulus
+  local newest = w.used > 0 and slot(doc, w, w.used - 1)
+  if newest and newest >= number then
+    number = newest
+    w.used = w.used - 1
+  elseif w.used == w.room then
+    load(doc)
+    local kept = {}
+    for n, other in ipairs(doc.windows) do
+      local ring = doc.data:sub(other.start + 1, other.start + other.room * other.width)
+      local from = other.first * other.width
+      kept[n] = (ring:sub(from + 1) .. ring:sub(1, from)):sub(1, other.used * other.width)
+    end
+    w.room = max(w.used + 1, min(2 * w.used, quota.limit))
+    rebuild(doc, doc.windows, kept)
+  end
+  write(doc, place(w, w.used), pack(w.slot, number % FULL, total))
+  w.used, w.total = w.used + 1, total
+  return number
+end
+
+-- Writes back what has changed. The key lives until its newest stamp has left all windows.
+local function save(doc, charged)
+  local bytes, expires = head(doc)
+  if charged or doc.lengthened then
+    local leaves = 0
+    for _, w in ipairs(doc.windows) do
+      if w.used > 0 then
+        local newest = slot(doc, w, w.used - 1)
+        leaves = max(leaves, newest * w.grain + w.grain - 1 + w.span)
+      end
+    end
+    expires = max(leaves - at, 1) + slack
+  end
+  if doc.whole and doc.dirty then
+    bytes = bytes .. doc.data:sub(#bytes + 1)
+    if expires then
+      call('SET', doc.key, bytes, 'PX', expires)
+    else
+      call('SET', doc.key, bytes, 'KEEPTTL')
+    end
+  else
+    if bytes ~= doc.data:sub(1, #bytes) then call('SETRANGE', doc.key, 0, bytes) end
+    if expires then call('PEXPIRE', doc.key, expires) end
+  end
+end
+
+-- Arguments
+
+local argument = 1
+local function take()
+  argument = argument + 1
+  return tonumber(ARGV[argument])
+end
+
+if ARGV[1] == 'back' then
+  local units, given = take(), 0
+  for k = 1, #KEYS do
+    local era, count, stamps = take(), take(), {}
+    for n = 1, count do stamps[n] = take() end
+    local doc = open(KEYS[k])
+    if not doc.new and doc.era == era and #doc.windows == count then
+      local changed = false
+      for n, w in ipairs(doc.windows) do
+        local i = first(w, 0, function(i) return slot(doc, w, i) >= stamps[n] end)
+        local all = slots(doc, w, i)
+        local before = w.gone
+        if i > 0 then
+          local _, count = slot(doc, w, i - 1)
+          before = count
+        end
+        local have = #all > 0 and all[1][1] == stamps[n] and (all[1][2] - before) % w.modulus or 0
+        if have >= units then
+          for _, s in ipairs(all) do s[2] = (s[2] - units) % w.modulus end
+          if have == units then table.remove(all, 1) end
+          rewrite(doc, w, i, all)
+          changed, given = true, 1
+        end
+      end
+      if changed then save(doc, false) end
+    end
+  end
+  return { given }
+end
+
+local need, want, divisor, lease, guard = take(), take(), take(), take(), take()
+local keys = #KEYS
+if guard > 0 then
+  -- A primary is told by its replication id, which is new after each start and each promotion.
+  keys = keys - 1
+  local id = call('INFO', 'replication'):match('master_replid:(%x+)')
+  local known, since = (call('GET', KEYS[#KEYS]) or ''):match('^(%x+):(%d+)$')
+  if known ~= id then
+    since = at
+    call('SET', KEYS[#KEYS], id .. ':' .. string.format('%.0f', at))
+  end
+  if at < since + guard then return { 2, since + guard, at } end
+end
+
+local docs, asked, room, answer = {}, {}, want
+for k = 1, keys do
+  local quotas = {}
+  for n = 1, take() do
+    quotas[n] = { span = take(), limit = take(), coarse = take() }
+  end
+  local doc = open(KEYS[k])
+  fit(doc, quotas)
+  docs[k], asked[k] = doc, { quotas = quotas, views = {} }
+  for n, w in ipairs(doc.windows) do
+    local quota = quotas[n]
+    local v = view(doc, w, quota)
+    asked[k].views[n] = v
+    local after = v.live + need
+    local allowed = after <= quota.limit
+    room = min(room, floor((quota.limit - v.live) / divisor))
+    local a = {
+      allowed = allowed, key = k - 1, window = n - 1,
+      remaining = max(0, quota.limit - (allowed and after or v.live)),
+      instant = instant(doc, w, quota, v, allowed and 0 or after - quota.limit - 1),
+    }
+    -- Of two that must both admit, the one to report.
+    local binds = not answer
+    if answer then
+      if answer.allowed ~= allowed then
+        binds = answer.allowed
+      elseif allowed then
+        binds = a.remaining < answer.remaining
+          or a.remaining == answer.remaining and a.instant > answer.instant
+      else
+        binds = a.instant > answer.instant
+      end
+    end
+    if binds then answer = a end
+  end
+end
+
+local granted = answer.allowed and max(need, room) or 0
+local reply = { answer.allowed and 1 or 0, answer.key, answer.window, answer.remaining,
+  answer.instant, at, granted }
+if ARGV[1] == 'look' then return reply end
+
+for k, doc in ipairs(docs) do
+  if answer.allowed then
+    reply[#reply + 1] = 0
+    local era = #reply
+    for n, w in ipairs(doc.windows) do
+      local quota, v = asked[k].quotas[n], asked[k].views[n]
+      settle(doc, w, quota, v)
+      reply[#reply + 1] = push(doc, w, quota, granted, v.now + lease)
+    end
+    reply[era] = doc.era
+    save(doc, true)
+  elseif not doc.new then
+    for n, w in ipairs(doc.windows) do settle(doc, w, asked[k].quotas[n], asked[k].views[n]) end
+    save(doc, false)
+  end
+end
+return reply

@@ -1,0 +1,145 @@
+//! Two processes of the runnable service that share their limits in a real Redis: exactly 100 in all,
+//! and with leases never more.
+
+mod support;
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use support::{
+    http::{self, Request, Response},
+    pause,
+    service::{Example, Service},
+};
+
+static LUCITRA: Example = Example::new("lucitra");
+
+#[test]
+fn two_processes_admit_exactly_a_hundred_in_all() {
+    let Some(redis) = Redis::start() else { return };
+    let services = [(); 2].map(|()| start(&redis, &[]));
+    assert_eq!(admitted(&services, 80), 100);
+    // A refusal is worded as ever, and its wait is of the window that both share.
+    let refused = ask(&services[0]);
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.headers("retry-after")[0].parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(refused.headers("x-ratelimit-remaining"), ["0"]);
+}
+
+#[test]
+fn two_processes_with_leases_never_admit_more() {
+    let Some(redis) = Redis::start() else { return };
+    let services = [(); 2].map(|()| start(&redis, &["--leases", "5000"]));
+    let all = admitted(&services, 130);
+    // What one holds when it is no longer asked, the other cannot have.
+    assert!((60..=100).contains(&all), "{all}");
+    // At its end a process gives back what it has not spent.
+    let [one, other] = services;
+    let (status, ..) = one.end_by("TERM");
+    assert!(status.success());
+    assert!(all + admitted(&[other], 60) <= 100);
+}
+
+#[test]
+fn without_redis_nobody_passes_and_with_it_they_do_again() {
+    let Some(redis) = Redis::start() else { return };
+    let service = start(&redis, &[]);
+    assert_eq!(ask(&service).status, 200);
+    let port = redis.port;
+    drop(redis);
+    assert_eq!(ask(&service).status, 503);
+    let _redis = Redis::start_at(port);
+    let back = (0..200).any(|_| {
+        pause(Duration::from_millis(50));
+        ask(&service).status == 200
+    });
+    assert!(back, "{}", service.log());
+}
+
+#[test]
+fn what_is_no_address_is_not_repeated() {
+    let ended = LUCITRA.run(&["--redis", "canary://user:canary@nowhere"], &[]);
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        !ended.status.success() && told.contains("--redis") && !told.contains("canary"),
+        "{told}"
+    );
+}
+
+fn start(redis: &Redis, more: &[&str]) -> Service {
+    let url = format!("redis://127.0.0.1:{}/", redis.port);
+    let mut arguments = vec!["--redis", &url];
+    arguments.extend(more);
+    LUCITRA.start_with(&arguments, &[("DEMO_SEED", "20260101")])
+}
+
+fn ask(service: &Service) -> Response {
+    let key = format!("Bearer {}", service.given("api_key"));
+    http::send(service.address(), Request::get("/v1/datasets").header("authorization", key))
+}
+
+/// How many are admitted if each process is asked so often, both at once.
+fn admitted(services: &[Service], times: u32) -> u32 {
+    std::thread::scope(|scope| {
+        let askers: Vec<_> = services
+            .iter()
+            .map(|service| {
+                scope.spawn(move || {
+                    (0..times)
+                        .filter(|_| match ask(service).status {
+                            200 => true,
+                            429 => false,
+                            other => panic!("{other}; {}", service.log()),
+                        })
+                        .count() as u32
+                })
+            })
+            .collect();
+        askers.into_iter().map(|asker| asker.join().unwrap()).sum()
+    })
+}
+
+/// A server of ours on a private port, killed when it is dropped.
+struct Redis {
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    /// `None`, and a line that says so, if there is none to start; that fails where
+    /// `KEYWARD_REQUIRE_REDIS=1`, as in `.ci/run`.
+    fn start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let redis = Self::start_at(port);
+        if redis.is_none() {
+            let required = std::env::var("KEYWARD_REQUIRE_REDIS").is_ok_and(|text| text == "1");
+            assert!(!required, "KEYWARD_REQUIRE_REDIS=1, and there is no redis-server");
+            println!("NOT RUN: there is no redis-server (Debian's package of that name)");
+        }
+        redis
+    }
+
+    fn start_at(port: u16) -> Option<Self> {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        let child = command.current_dir(std::env::temp_dir()).stdout(Stdio::null()).spawn().ok()?;
+        let redis = Self { port, child };
+        let answers = (0..1_000).any(|_| {
+            pause(Duration::from_millis(10));
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        assert!(answers, "the server does not listen");
+        Some(redis)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

@@ -298,7 +298,7 @@ async fn confirmed_admissions_survive_a_failover() {
         return;
     }
     let (old, new, (before, after)) = failover().await;
-    let before = before.confirmed_by(1, Duration::from_millis(100));
+    let before = before.confirmed_by(1, Duration::from_secs(2));
     assert_eq!(admitted(&before, &minute(100), 40, now()).await, 40);
     promote(&new);
     let error = before.check(key(), &minute(100), 1, now()).await.unwrap_err();

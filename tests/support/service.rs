@@ -27,7 +27,14 @@ impl Example {
 
     /// Starts it on a free port with `--json`, and waits until it listens.
     pub(crate) fn start(&self, environment: &[(&str, &str)]) -> Service {
-        let mut child = self.command(environment).arg("--json").spawn().expect("it starts");
+        self.start_with(&[], environment)
+    }
+
+    /// As [`Example::start`], with more arguments.
+    #[allow(dead_code, reason = "each test file uses a part")]
+    pub(crate) fn start_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Service {
+        let mut command = self.command(environment);
+        let mut child = command.arg("--json").args(more).spawn().expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));

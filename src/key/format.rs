@@ -502,25 +502,44 @@ pub(crate) fn decode_lower_hex(text: &[u8], bytes: &mut [u8]) -> bool {
 
 /// Where the first byte stands that is not of the given class.
 ///
-/// Blocks of 16 are judged without a branch, which the compiler turns into vector
-/// instructions; only in a block with a bad byte is it looked for.
+/// A stretch is judged whole, without a branch, wherever in it a bad byte may stand.
 #[inline]
 pub(crate) fn first_outside(text: &[u8], class: impl Fn(u8) -> bool) -> Option<usize> {
-    let (blocks, rest) = text.as_chunks::<16>();
-    let bad_block = blocks.iter().position(|block| !all_inside(block, &class));
-    let (start, tail) = match bad_block {
-        Some(at) => (at * 16, text.get(at * 16..)?),
-        None => (text.len() - rest.len(), rest),
-    };
-    // Four at a time, so that the last of sixteen is not found in sixteen steps.
-    let fours = tail.as_chunks::<4>().0.iter().take_while(|four| all_inside(four, &class)).count();
-    tail.iter().skip(fours * 4).position(|byte| !class(*byte)).map(|at| start + fours * 4 + at)
+    let mut before = 0;
+    for stretch in text.chunks(STRETCH) {
+        if let Some(at) = first_in_stretch(stretch, &class) {
+            return Some(before + at);
+        }
+        before += stretch.len();
+    }
+    None
 }
 
-/// Whether all characters are of the class, found out without a branch.
+/// Places within a stretch fit a byte, and any body of a key fits one or two stretches.
+const STRETCH: usize = 128;
+
+/// In each of 16 lanes the first place of a bad byte is kept, a block at a time, which the
+/// compiler turns into vector instructions; only at the end is the least of them looked for.
 #[inline]
-fn all_inside<const N: usize>(block: &[u8; N], class: impl Fn(u8) -> bool) -> bool {
-    block.iter().fold(true, |good, byte| good & class(*byte))
+fn first_in_stretch(text: &[u8], class: impl Fn(u8) -> bool) -> Option<usize> {
+    const NOWHERE: u8 = u8::MAX;
+
+    let (blocks, rest) = text.as_chunks::<16>();
+    let mut lanes = [NOWHERE; 16];
+    let mut start = 0_u8;
+    for block in blocks {
+        for ((lane, byte), at) in lanes.iter_mut().zip(block).zip(start..) {
+            *lane = (*lane).min(if class(*byte) { NOWHERE } else { at });
+        }
+        start = start.wrapping_add(16);
+    }
+    match lanes.into_iter().fold(NOWHERE, u8::min) {
+        NOWHERE => {
+            let at = rest.iter().position(|byte| !class(*byte))?;
+            Some(text.len() - rest.len() + at)
+        }
+        at => Some(usize::from(at)),
+    }
 }
 
 #[inline]

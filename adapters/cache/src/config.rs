@@ -37,7 +37,9 @@ impl CacheConfig {
     }
 
     /// The most secrets that are held; a record is held once for all of its secrets. Beside
-    /// them, up to as many but at most 65,536 places keep what was asked for last.
+    /// them a table keeps those that were asked for lately: up to three for each line of 64
+    /// bytes, of which there are half as many as secrets, rounded up to a power of two, and
+    /// 65,536 at most.
     #[must_use]
     pub const fn max_secrets(self, max_secrets: NonZeroU32) -> Self {
         Self { max_secrets, ..self }

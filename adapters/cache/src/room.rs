@@ -18,25 +18,40 @@ use crate::{
 /// The records by the hashes of their secrets.
 ///
 /// `moka` keeps the bound and chooses what stays. In front of it a table holds what was asked
-/// for last, one record a place, because asking `moka` takes several times as long as
+/// for lately, three secrets a shelf, because asking `moka` takes several times as long as
 /// `MemoryStore` does: it reads a clock and writes down each question. What is held in either is
 /// judged by its own stamps, so neither need be told of any change.
 pub(crate) struct Secrets {
-    last: Box<[RwLock<Option<Last>>]>,
+    shelves: Box<[Shelf]>,
     all: Cache<Digest, Arc<Known>, Seeded>,
 }
 
-struct Last {
+/// Some of the secrets, on one cache line with their lock.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shelf(RwLock<Books>);
+
+#[derive(Default)]
+struct Books {
+    books: [Option<Book>; 3],
+    /// Counts those who found no place.
+    turned_away: u8,
+}
+
+struct Book {
     word: u64,
     known: Arc<Known>,
 }
 
-const MAX_PLACES: u32 = 65_536;
+const MAX_SHELVES: u32 = 65_536;
+/// Of those who find the shelf full, one in so many takes another's place: so when there are more
+/// than three for it, most of them stay and are found at once.
+const PATIENCE: u8 = 16;
 
 impl Secrets {
     pub(crate) fn new(max: NonZeroU32) -> Self {
-        let places = max.get().min(MAX_PLACES).next_power_of_two();
-        Self { last: (0..places).map(|_| RwLock::new(None)).collect(), all: cache(max) }
+        let shelves = max.get().div_ceil(2).min(MAX_SHELVES).next_power_of_two();
+        Self { shelves: (0..shelves).map(|_| Shelf::default()).collect(), all: cache(max) }
     }
 
     /// The record that has this secret, if it can still be answered.
@@ -49,26 +64,24 @@ impl Secrets {
         then: impl Fn(&Known) -> R,
     ) -> Option<R> {
         let word = word(hash);
-        let place = self.place(word);
-        if let Some(place) = place.and_then(RwLock::try_read)
-            && let Some(last) = &*place
-            && last.word == word
-            && last.known.has(hash)
-            && last.known.serves(changes, now())
+        let shelf = self.shelf(word);
+        if let Some(books) = shelf.and_then(|shelf| shelf.0.try_read())
+            && let Some(book) = books.find(word, hash)
+            && book.known.serves(changes, now())
         {
-            return Some(then(&last.known));
+            return Some(then(&book.known));
         }
-        // The place is taken before `moka` is asked, so that what is put there is never older
-        // than what `put` has put meanwhile.
-        let mut place = place.and_then(RwLock::try_write);
+        // The shelf is taken before `moka` is asked, so that what is put there is never older than
+        // what `put` has put meanwhile.
+        let mut books = shelf.and_then(|shelf| shelf.0.try_write());
         let known = self.all.get(&Digest(*hash))?;
         if !known.serves(changes, now()) {
             return None;
         }
         let answer = then(&known);
-        let replaced = place.as_mut().and_then(|place| place.replace(Last { word, known }));
+        let replaced = books.as_mut().and_then(|books| books.put(Book { word, known }, PATIENCE));
         // A record is freed here, outside of the lock.
-        drop(place);
+        drop(books);
         drop(replaced);
         Some(answer)
     }
@@ -89,12 +102,12 @@ impl Secrets {
                 _ => Op::Put(Arc::clone(known)),
             });
             let word = word(hash);
-            let Some(mut place) = self.place(word).map(RwLock::write) else { continue };
-            if place.as_ref().is_some_and(|last| last.known.has(hash) && newer(&last.known)) {
+            let Some(mut books) = self.shelf(word).map(|shelf| shelf.0.write()) else { continue };
+            if books.find(word, hash).is_some_and(|book| newer(&book.known)) {
                 continue;
             }
-            let replaced = place.replace(Last { word, known: Arc::clone(known) });
-            drop(place);
+            let replaced = books.put(Book { word, known: Arc::clone(known) }, 1);
+            drop(books);
             drop(replaced);
         }
     }
@@ -107,8 +120,32 @@ impl Secrets {
 
     /// Only keys that there are come here, so the digest's own bits can choose.
     #[inline]
-    fn place(&self, word: u64) -> Option<&RwLock<Option<Last>>> {
-        self.last.get((word as usize) & (self.last.len() - 1))
+    fn shelf(&self, word: u64) -> Option<&Shelf> {
+        self.shelves.get((word as usize) & (self.shelves.len() - 1))
+    }
+}
+
+impl Books {
+    #[inline]
+    fn find(&self, word: u64, hash: &KeyHash) -> Option<&Book> {
+        let is = |book: &&Book| book.word == word && book.known.has(hash);
+        self.books.iter().flatten().find(is)
+    }
+
+    /// Puts a book where the one of the same secret stands, or where there is room, or, when it is
+    /// the last of `patience` who found none, in place of another. What goes is returned.
+    fn put(&mut self, book: Book, patience: u8) -> Option<Book> {
+        let same = |there: &Option<Book>| there.as_ref().is_some_and(|it| it.word == book.word);
+        let at = self.books.iter().position(same);
+        let at = at.or_else(|| self.books.iter().position(Option::is_none)).unwrap_or_else(|| {
+            self.turned_away = self.turned_away.wrapping_add(1);
+            usize::from(self.turned_away / patience) % self.books.len()
+        });
+        let is_full = self.books.get(at).is_some_and(|it| it.is_some() && !same(it));
+        if is_full && !self.turned_away.is_multiple_of(patience) {
+            return Some(book);
+        }
+        self.books.get_mut(at)?.replace(book)
     }
 }
 

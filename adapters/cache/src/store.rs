@@ -151,7 +151,9 @@ impl<S: KeyStore + 'static, C: Clock + 'static> CachedStore<S, C> {
                 Landing::Panicked => break,
             }
         }
-        inner.store.find(lookup).await.map_err(CachedError::new)
+        let read = inner.read_at();
+        let found = inner.store.find(lookup).await.map_err(CachedError::new)?;
+        Ok(inner.keep(lookup, found, read).into_found())
     }
 }
 

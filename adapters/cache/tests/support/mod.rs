@@ -179,6 +179,7 @@ impl KeyRegistry for Gated {
 pub(crate) struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
     woken: Arc<Woken>,
+    begun: bool,
 }
 
 struct Woken(AtomicBool);
@@ -191,11 +192,20 @@ impl Wake for Woken {
 
 impl<'a, T> Task<'a, T> {
     pub(crate) fn new(future: impl Future<Output = T> + Send + 'a) -> Self {
-        Self { future: Some(Box::pin(future)), woken: Arc::new(Woken(AtomicBool::new(true))) }
+        Self {
+            future: Some(Box::pin(future)),
+            woken: Arc::new(Woken(AtomicBool::new(true))),
+            begun: false,
+        }
     }
 
     pub(crate) fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::SeqCst)
+    }
+
+    /// Whether it was ever polled: before that it has done nothing.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Polls it if it was woken, as an executor does.
@@ -203,6 +213,7 @@ impl<'a, T> Task<'a, T> {
         if !self.woken.0.swap(false, Ordering::SeqCst) {
             return None;
         }
+        self.begun = true;
         let waker = Waker::from(Arc::clone(&self.woken));
         let polled = self.future.as_mut()?.as_mut().poll(&mut Context::from_waker(&waker));
         match polled {

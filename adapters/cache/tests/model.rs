@@ -1,0 +1,195 @@
+//! Any sequence of calls, against a cache that is nothing but its rules.
+
+mod support;
+
+use std::{cell::Cell, collections::HashMap, sync::Arc, time::Duration};
+
+use keyward::{
+    Change, Found, Invalidate, KeyRecord, KeyRegistry, KeyStore, Lookup, Owner, Tier, Timestamp,
+};
+use keyward_cache::CachedStore;
+use proptest::{prelude::*, test_runner::TestRunner};
+use support::{Rig, STALENESS, START};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Find { cache: usize, key: usize, secret: usize },
+    Stranger { cache: usize },
+    Change { cache: usize, key: usize, how: u8, announced: bool },
+    PutOwner { cache: usize, tier: Option<&'static str>, announced: bool },
+    Reconnect { cache: usize },
+    Advance { millis: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (cache, key) = (0..2_usize, 0..3_usize);
+    prop_oneof![
+        8 => (cache.clone(), key.clone(), 0..8_usize)
+            .prop_map(|(cache, key, secret)| Step::Find { cache, key, secret }),
+        1 => cache.clone().prop_map(|cache| Step::Stranger { cache }),
+        2 => (cache.clone(), key, 0..5_u8, any::<bool>())
+            .prop_map(|(cache, key, how, announced)| Step::Change { cache, key, how, announced }),
+        1 => (cache.clone(), prop_oneof![Just(None), Just(Some("top"))], any::<bool>())
+            .prop_map(|(cache, tier, announced)| Step::PutOwner { cache, tier, announced }),
+        1 => cache.prop_map(|cache| Step::Reconnect { cache }),
+        2 => prop_oneof![1..100_u64, 1_000..6_000_u64, Just(4_999), Just(5_000_u64)]
+            .prop_map(|millis| Step::Advance { millis }),
+    ]
+}
+
+/// What may be answered from memory: by hash, what was found and until when. A record that is
+/// read goes to all of its hashes, and stays where a later revision is.
+#[derive(Default)]
+struct Rules(HashMap<keyward::KeyHash, (Option<Found>, Timestamp, Timestamp)>);
+
+impl Rules {
+    fn held(&self, lookup: &Lookup, now: Timestamp) -> Option<&Option<Found>> {
+        let (found, read, until) = self.0.get(lookup.hashes().next()?)?;
+        (*read <= now && now < *until).then_some(found)
+    }
+
+    fn read(&mut self, lookup: &Lookup, found: &Option<Found>, now: Timestamp) {
+        let stale = now + STALENESS;
+        let Some(known) = found else {
+            self.0.extend(lookup.hashes().map(|hash| (*hash, (None, now, stale))));
+            return;
+        };
+        let record = known.record();
+        let deadlines = record.retiring().iter().map(|it| it.valid_until);
+        let deadlines = deadlines.chain(record.expires_at()).filter(|at| *at > now);
+        let until = deadlines.chain([stale]).min().unwrap();
+        for hash in record.hashes() {
+            let later = |(there, _, until): &(Option<Found>, Timestamp, Timestamp)| {
+                let newer = |it: &Found| it.record().revision() > record.revision();
+                there.as_ref().is_some_and(newer) && now < *until
+            };
+            if !self.0.get(hash).is_some_and(later) {
+                self.0.insert(*hash, (found.clone(), now, until));
+            }
+        }
+    }
+
+    fn forget(&mut self, change: &Change) {
+        self.0.retain(|hash, (found, ..)| match (change, found) {
+            (Change::Key { id, .. }, Some(found)) => found.record().id() != *id,
+            (Change::Key { hashes, .. }, None) => !hashes.contains(hash),
+            (Change::Owner { id }, Some(found)) => found.record().owner() != id,
+            (Change::Owner { .. }, None) => true,
+            _ => false,
+        });
+    }
+}
+
+fn changed(
+    record: &KeyRecord,
+    how: u8,
+    rig: &mut Rig,
+    secrets: &mut Vec<Lookup>,
+    now: Timestamp,
+) -> Option<KeyRecord> {
+    match how {
+        0 | 1 => {
+            let (secret, token) = rig.world.secret(now);
+            secrets.push(rig.world.lookup(&token));
+            let grace = keyward::Grace::new(Duration::from_millis(2_500)).unwrap();
+            if how == 0 {
+                record.rotate(secret, grace, now)
+            } else {
+                record.rotate_now(secret, now)
+            }
+        }
+        2 => record.suspend(now).or_else(|_| record.resume(now)),
+        3 => record.expire_at(now + Duration::from_millis(3_000), now),
+        _ => record.revoke(now),
+    }
+    .ok()
+}
+
+/// How many were answered from memory, and how many should have been and were not.
+fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
+    let mut rig = Rig::new();
+    let caches =
+        [rig.cache.clone(), CachedStore::new(Arc::clone(&rig.store), Arc::clone(&rig.clock))];
+    let mut rules = [Rules::default(), Rules::default()];
+    let keys: Vec<_> = (0..3).map(|key| rig.key(["one", "one", "other"][key])).collect();
+    let ids: Vec<_> = keys.iter().map(|(record, _)| record.id()).collect();
+    let mut secrets: Vec<_> = keys.into_iter().map(|(_, lookup)| vec![lookup]).collect();
+    let stranger = rig.world.stranger();
+    let (mut now, mut counts) = (START, [0, 0]);
+    for step in steps {
+        let (cache, lookup) = match step {
+            Step::Find { cache, key, secret } => {
+                (*cache, secrets[*key][secret % secrets[*key].len()].clone())
+            }
+            Step::Stranger { cache } => (*cache, stranger.clone()),
+            Step::Change { cache, key, how, announced } => {
+                let record = rig.store.store.get_sync(ids[*key]).unwrap().record().clone();
+                let changed = changed(&record, *how, &mut rig, &mut secrets[*key], now);
+                let Some(changed) = changed else { continue };
+                let change = Change::record(&changed);
+                pollster::block_on(caches[*cache].replace(changed)).unwrap();
+                rules[*cache].forget(&change);
+                if *announced {
+                    caches[1 - cache].invalidate(&change);
+                    rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
+            Step::PutOwner { cache, tier, announced } => {
+                let mut owner = Owner::new("one".parse().unwrap());
+                owner.tier = tier.map(Tier::from_static);
+                let change = Change::owner(owner.id.clone());
+                pollster::block_on(caches[*cache].put_owner(owner)).unwrap();
+                rules[*cache].forget(&change);
+                if *announced {
+                    caches[1 - cache].invalidate(&change);
+                    rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
+            Step::Reconnect { cache } => {
+                caches[*cache].invalidate(&Change::Everything);
+                rules[*cache].forget(&Change::Everything);
+                continue;
+            }
+            Step::Advance { millis } => {
+                now = now + Duration::from_millis(*millis);
+                rig.clock.set(now);
+                continue;
+            }
+        };
+        let present = rig.store.store.find_sync(&lookup);
+        let queries = rig.store.finds();
+        let found = pollster::block_on(caches[cache].find(&lookup)).unwrap();
+        let asked = rig.store.finds() - queries;
+        let held = rules[cache].held(&lookup, now).cloned();
+        // Two things may share a place among the changes, and then cost each other a query.
+        prop_assert!(asked == usize::from(held.is_none()) || (asked == 1 && found == present));
+        if held.is_some() {
+            counts[asked] += 1;
+        }
+        if asked == 1 {
+            prop_assert_eq!(&found, &present);
+            rules[cache].read(&lookup, &found, now);
+        } else {
+            prop_assert_eq!(Some(found), held);
+        }
+    }
+    Ok(counts)
+}
+
+#[test]
+fn a_cache_does_what_its_rules_say() {
+    let (expected, unexpected) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(step(), 1..80), |steps| {
+            let [hits, misses] = check(&steps)?;
+            expected.set(expected.get() + hits);
+            unexpected.set(unexpected.get() + misses);
+            Ok(())
+        })
+        .unwrap();
+    let (hits, misses) = (expected.get(), unexpected.get());
+    assert!(hits > 1_000 && misses * 20 < hits, "{hits} from memory, {misses} asked for nothing");
+}

@@ -1,0 +1,163 @@
+//! The simplest cache that is right, and the mistakes that are made in writing one.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use keyward::{
+    Change, Clock, Found, InsertError, Invalidate, KeyHash, KeyId, KeyRecord, KeyRegistry,
+    KeyStore, Listing, Lookup, ManualClock, Owner, OwnerId, Page, ReplaceError, Timestamp,
+};
+use parking_lot::Mutex;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    None,
+    /// Holds what it read, though something changed while it was reading.
+    NoGeneration,
+    NoInvalidationOnWrite,
+    NoInvalidationWhenCancelled,
+    AnnouncementsIgnored,
+    StalenessIgnored,
+    /// Age counts from the answer, not from the question.
+    AgeFromTheAnswer,
+    OwnersIgnored,
+    /// A change is forgotten under the current secret alone.
+    OneSecretForgotten,
+    /// Is invalidated before the change is made and not after it.
+    InvalidatesTooEarly,
+}
+
+/// Holds one answer for each hash, and forgets all of them when anything changes.
+pub(crate) struct Naive<S> {
+    store: S,
+    clock: Arc<ManualClock>,
+    staleness: Duration,
+    mistake: Mistake,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    generation: u64,
+    answers: HashMap<KeyHash, (Option<Found>, Timestamp)>,
+}
+
+impl<S> Naive<S> {
+    pub(crate) fn new(
+        store: S,
+        clock: Arc<ManualClock>,
+        staleness: Duration,
+        mistake: Mistake,
+    ) -> Self {
+        Self { store, clock, staleness, mistake, held: Mutex::default() }
+    }
+
+    fn forget(&self, change: &Change) {
+        let mut held = self.held.lock();
+        held.generation += 1;
+        match (self.mistake, change) {
+            (Mistake::OwnersIgnored, Change::Owner { .. }) => {}
+            (Mistake::OneSecretForgotten, Change::Key { hashes, .. }) => {
+                hashes.first().and_then(|hash| held.answers.remove(hash));
+            }
+            _ => held.answers.clear(),
+        }
+    }
+
+    /// Forgets when the write has ended, however it does.
+    async fn write<T>(&self, change: Change, write: impl Future<Output = T> + Send) -> T {
+        struct Forget<'a, S>(&'a Naive<S>, Option<Change>);
+        impl<S> Drop for Forget<'_, S> {
+            fn drop(&mut self) {
+                if let Some(change) = &self.1 {
+                    self.0.forget(change);
+                }
+            }
+        }
+        match self.mistake {
+            Mistake::NoInvalidationOnWrite => write.await,
+            Mistake::NoInvalidationWhenCancelled => {
+                let output = write.await;
+                self.forget(&change);
+                output
+            }
+            Mistake::InvalidatesTooEarly => {
+                self.forget(&change);
+                write.await
+            }
+            _ => {
+                let _forget = Forget(self, Some(change));
+                write.await
+            }
+        }
+    }
+}
+
+impl<S: Send + Sync> Invalidate for Naive<S> {
+    fn invalidate(&self, change: &Change) {
+        if self.mistake != Mistake::AnnouncementsIgnored {
+            self.forget(change);
+        }
+    }
+}
+
+impl<S: KeyStore> KeyStore for Naive<S> {
+    type Error = S::Error;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, S::Error> {
+        let hash = *lookup.hashes().next().unwrap();
+        let asked = self.clock.now();
+        let generation = {
+            let held = self.held.lock();
+            if let Some((found, read)) = held.answers.get(&hash) {
+                let fresh = *read <= asked && asked < *read + self.staleness;
+                if fresh || self.mistake == Mistake::StalenessIgnored {
+                    return Ok(found.clone());
+                }
+            }
+            held.generation
+        };
+        let found = self.store.find(lookup).await?;
+        let mut held = self.held.lock();
+        if held.generation == generation || self.mistake == Mistake::NoGeneration {
+            let late = self.mistake == Mistake::AgeFromTheAnswer;
+            let read = if late { self.clock.now() } else { asked };
+            held.answers.insert(hash, (found.clone(), read));
+        }
+        Ok(found)
+    }
+}
+
+impl<S: KeyRegistry> KeyRegistry for Naive<S> {
+    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<S::Error>> {
+        self.write(Change::record(&record), self.store.insert(record)).await
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<S::Error>> {
+        self.write(Change::record(&record), self.store.replace(record)).await
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, S::Error> {
+        self.write(Change::Everything, self.store.purge(ended_before, limit)).await
+    }
+
+    async fn get(&self, id: KeyId) -> Result<Option<Found>, S::Error> {
+        self.store.get(id).await
+    }
+
+    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, S::Error> {
+        self.store.list(owner, page).await
+    }
+
+    async fn list_all(&self, page: Page) -> Result<Listing, S::Error> {
+        self.store.list_all(page).await
+    }
+
+    async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, S::Error> {
+        self.store.owner(id).await
+    }
+
+    async fn put_owner(&self, owner: Owner) -> Result<(), S::Error> {
+        self.write(Change::owner(owner.id.clone()), self.store.put_owner(owner)).await
+    }
+}

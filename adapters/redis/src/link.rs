@@ -80,9 +80,9 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         wait: Option<Wait>,
     ) -> Result<Vec<i64>, Failure> {
         // A server that does not know the script has done nothing, so this charges nothing twice.
-        let reply = match self.send(command.parts(), wait).await {
+        let reply = match self.send(by_sum(command), wait).await {
             Err(error) if Failure::is_unknown_script(&error) => {
-                self.send(command.with_text(), wait).await
+                self.send(with_text(command), wait).await
             }
             reply => reply,
         };
@@ -103,13 +103,9 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
     /// connection been replaced between them, `WAIT` would have nothing to wait for.
     async fn send(
         &mut self,
-        parts: Vec<Vec<u8>>,
+        command: Cmd,
         wait: Option<Wait>,
     ) -> Result<(Value, u32), redis::RedisError> {
-        let mut command = Cmd::new();
-        for part in parts {
-            command.arg(part);
-        }
         let Some(wait) = wait else {
             let reply = self.connection.req_packed_command(&command).await?;
             return Ok((reply.extract_error()?, 0));
@@ -120,6 +116,22 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         let replies: (Value, u32) = pipeline.query_async(&mut self.connection).await?;
         Ok(replies)
     }
+}
+
+fn by_sum(command: &RemoteCommand) -> Cmd {
+    let mut sent = Cmd::new();
+    command.each_part(|part| {
+        sent.arg(part);
+    });
+    sent
+}
+
+fn with_text(command: &RemoteCommand) -> Cmd {
+    let mut sent = Cmd::new();
+    for part in command.with_text() {
+        sent.arg(part);
+    }
+    sent
 }
 
 impl Timer {

@@ -45,6 +45,22 @@ impl RemoteCommand {
         }
     }
 
+    /// Hands the parts of [`RemoteCommand::parts`] to a client one by one, without copying them.
+    pub fn each_part(&self, mut take: impl FnMut(&[u8])) {
+        match &self.body {
+            Body::Delete { key } => {
+                take(b"DEL");
+                take(key);
+            }
+            Body::Script { keys, arguments } => {
+                take(b"EVALSHA");
+                take(RemoteScript::SHA1.as_bytes());
+                take(&number(keys.len() as u64));
+                keys.iter().chain(arguments).for_each(|part| take(part));
+            }
+        }
+    }
+
     fn render(&self, name: &[u8], script: &[u8]) -> Vec<Vec<u8>> {
         match &self.body {
             Body::Delete { key } => vec![b"DEL".to_vec(), key.clone()],

@@ -24,10 +24,10 @@ local HEAD, WINDOW, HALF, FULL = 6, 26, 2147483648, 4294967296
 local SMALL = 1024
 
 -- The way of nearly all requests: one limit of one window whose shape has not changed, which is
--- read and written in two calls. Whatever is rarer goes on below, where nothing has changed yet.
+-- read in one call and written in three. Whatever is rarer goes on below, where nothing has changed yet.
 if #KEYS == 1 and ARGV[1] == 'take' and ARGV[6] == '0' and ARGV[7] == '1' then
   local key, span, limit = KEYS[1], ARGV[8] + 0, ARGV[9] + 0
-  local data = call('GETRANGE', key, 0, SMALL - 1)
+  local data = call('GETRANGE', key, '0', '1023')
   local version, windows, era, length, last, coarse, start, used, room, gone, total = 0
   if data ~= '' then
     version, windows, era, length, last, coarse, start, used, room, gone, total =
@@ -71,9 +71,9 @@ if #KEYS == 1 and ARGV[1] == 'take' and ARGV[6] == '0' and ARGV[7] == '1' then
       if after > limit then
         -- The oldest slot, unless what is awaited is in a later one.
         if (upto - gone) % modulus > after - limit - 1 then
-          local bytes = pack('<BBI4I5I6BI2I2I2I4I4', 1, 1, era, span, now, coarse, start, used, room,
-            gone, total)
-          if bytes ~= data:sub(1, HEAD + WINDOW) then call('SETRANGE', key, 0, bytes) end
+          if now ~= last or out > 0 then
+            call('SETRANGE', key, '11', pack('<I6BI2I2I2I4I4', now, coarse, start, used, room, gone, total))
+          end
           return { 0, 0, 0, max(0, limit - live), instant, at, 0 }
         end
       else
@@ -86,18 +86,9 @@ if #KEYS == 1 and ARGV[1] == 'take' and ARGV[6] == '0' and ARGV[7] == '1' then
         if used < room then
           local from = HEAD + WINDOW + (start + used) % room * width
           total = (total + need) % modulus
-          local bytes = pack('<BBI4I5I6BI2I2I2I4I4', 1, 1, era, span, now, coarse, start, used + 1, room,
-            gone, total)
-          local counted = pack(form, number % FULL, total)
-          local expires = max(number * grain + grain - 1 + span - at, 1) + slack
-          if whole then
-            call('SET', key, bytes .. data:sub(HEAD + WINDOW + 1, from) .. counted
-              .. data:sub(from + width + 1), 'PX', expires)
-          else
-            call('SETRANGE', key, from, counted)
-            call('SETRANGE', key, 0, bytes)
-            call('PEXPIRE', key, expires)
-          end
+          call('SETRANGE', key, from, pack(form, number % FULL, total))
+          call('SETRANGE', key, '11', pack('<I6BI2I2I2I4I4', now, coarse, start, used + 1, room, gone, total))
+          call('PEXPIRE', key, max(number * grain + grain - 1 + span - at, 1) + slack)
           return { 1, 0, 0, limit - after, instant, at, need, era, number }
         end
       end

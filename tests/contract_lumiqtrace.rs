@@ -71,8 +71,37 @@ fn settings_that_cannot_be_used_end_the_service_with_2() {
         assert_eq!(output.stdout, b"", "{name}={value}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(name), "{name}={value}");
     }
-    let output = LUMIQTRACE.run(&["--yaml"], &[]);
-    assert_eq!(output.status.code(), Some(2));
+    for arguments in [
+        &["--yaml"][..],
+        &["--database"],
+        &["--database", "mysql://host/name"],
+        &["--database", "sqlite:a.db", "--database", "sqlite:b.db"],
+    ] {
+        let output = LUMIQTRACE.run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn keys_in_a_file_outlive_a_killed_service() {
+    let file = std::env::temp_dir().join(format!("lumiqtrace-{}.db", std::process::id()));
+    let database = format!("sqlite:{}", file.display());
+    let start = || Client::of(LUMIQTRACE.start_with(&["--database", &database], &[]));
+    let first = start();
+    let (old, lost) = (first.key().to_owned(), first.mint(PROJECT, "lost"));
+    let key = format!("{KEYS}/{}", lost["id"].as_str().unwrap());
+    assert_eq!(first.as_user(Request::new("DELETE", &key)).status, 204);
+    // By SIGKILL, in the middle of whatever it does.
+    drop(first);
+    let second = start();
+    for key in [&*old, second.key()] {
+        assert_eq!(second.ingest(key, EVENT).status, 202);
+    }
+    assert_eq!(second.ingest(lost["key"].as_str().unwrap(), EVENT).status, 401);
+    drop(second);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
 }
 
 #[test]
@@ -660,7 +689,10 @@ impl Client {
     }
 
     fn start_with(environment: &[(&str, &str)]) -> Self {
-        let service = LUMIQTRACE.start(environment);
+        Self::of(LUMIQTRACE.start(environment))
+    }
+
+    fn of(service: Service) -> Self {
         let mut client = Self { service, session: String::new() };
         let [email, password] = ["email", "password"].map(|member| client.service.given(member));
         let answer = client.login(&json!({"email": email, "password": password})).json();

@@ -207,7 +207,8 @@ impl Service {
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = clock.clone();
         let (app, demo) = App::with_demo(registry, shared, Grace::DAY, HOUR).await.unwrap();
-        Self { router: router(Arc::new(app)), demo, store: Arc::default(), clock }
+        let router = router(Arc::new(app)).unwrap();
+        Self { router, demo, store: Arc::default(), clock }
     }
 
     async fn login(&self) -> String {

@@ -30,10 +30,11 @@ impl Example {
         self.start_with(&[], environment)
     }
 
-    /// The same with these arguments too.
-    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Service {
+    /// As [`Example::start`], with more arguments.
+    #[allow(dead_code, reason = "each test file uses a part")]
+    pub(crate) fn start_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Service {
         let mut command = self.command(environment);
-        let mut child = command.arg("--json").args(arguments).spawn().expect("it starts");
+        let mut child = command.arg("--json").args(more).spawn().expect("it starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));

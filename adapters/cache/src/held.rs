@@ -62,7 +62,9 @@ impl Known {
     pub(crate) fn has(&self, hash: &KeyHash) -> bool {
         let same =
             |held: &KeyHash| held.digest() == hash.digest() && held.scheme() == hash.scheme();
-        self.found.record().hashes().any(same)
+        let record = self.found.record();
+        same(&record.current().hash)
+            || record.retiring().iter().any(|retiring| same(&retiring.secret.hash))
     }
 }
 

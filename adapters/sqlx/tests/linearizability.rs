@@ -216,7 +216,8 @@ const PASSES: &str = "is accepted through cache";
 
 /// A few histories at most, until one is wrong in this way.
 async fn is_found<F: Future<Output = History>>(what: &str, how: &str, record: impl Fn(u64) -> F) {
-    for seed in 1..=20 {
+    // Nearly always the first or second is; on a loaded machine it took six.
+    for seed in 1..=60 {
         if let Err(wrong) = record(seed).await.check() {
             println!("{what}, seed {seed}: {wrong}");
             if wrong.contains(how) {

@@ -28,9 +28,9 @@ pub(crate) enum Mistake {
 }
 
 /// Holds one answer for each hash, and forgets all of them when anything changes.
-pub(crate) struct Naive<S> {
+pub(crate) struct Naive<S, C = ManualClock> {
     store: S,
-    clock: Arc<ManualClock>,
+    clock: Arc<C>,
     staleness: Duration,
     mistake: Mistake,
     held: Mutex<Held>,
@@ -42,13 +42,8 @@ struct Held {
     answers: HashMap<KeyHash, (Option<Found>, Timestamp)>,
 }
 
-impl<S> Naive<S> {
-    pub(crate) fn new(
-        store: S,
-        clock: Arc<ManualClock>,
-        staleness: Duration,
-        mistake: Mistake,
-    ) -> Self {
+impl<S, C> Naive<S, C> {
+    pub(crate) fn new(store: S, clock: Arc<C>, staleness: Duration, mistake: Mistake) -> Self {
         Self { store, clock, staleness, mistake, held: Mutex::default() }
     }
 
@@ -66,8 +61,8 @@ impl<S> Naive<S> {
 
     /// Forgets when the write has ended, however it does.
     async fn write<T>(&self, change: Change, write: impl Future<Output = T> + Send) -> T {
-        struct Forget<'a, S>(&'a Naive<S>, Option<Change>);
-        impl<S> Drop for Forget<'_, S> {
+        struct Forget<'a, S, C>(&'a Naive<S, C>, Option<Change>);
+        impl<S, C> Drop for Forget<'_, S, C> {
             fn drop(&mut self) {
                 if let Some(change) = &self.1 {
                     self.0.forget(change);
@@ -93,7 +88,7 @@ impl<S> Naive<S> {
     }
 }
 
-impl<S: Send + Sync> Invalidate for Naive<S> {
+impl<S: Send + Sync, C: Clock> Invalidate for Naive<S, C> {
     fn invalidate(&self, change: &Change) {
         if self.mistake != Mistake::AnnouncementsIgnored {
             self.forget(change);
@@ -101,7 +96,7 @@ impl<S: Send + Sync> Invalidate for Naive<S> {
     }
 }
 
-impl<S: KeyStore> KeyStore for Naive<S> {
+impl<S: KeyStore, C: Clock> KeyStore for Naive<S, C> {
     type Error = S::Error;
 
     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, S::Error> {
@@ -128,7 +123,7 @@ impl<S: KeyStore> KeyStore for Naive<S> {
     }
 }
 
-impl<S: KeyRegistry> KeyRegistry for Naive<S> {
+impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
     async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<S::Error>> {
         self.write(Change::record(&record), self.store.insert(record)).await
     }

@@ -6,12 +6,17 @@ mod checks;
 mod postgres;
 mod support;
 
-use std::time::Duration;
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use checks::SqlStore;
 use keyward::{
-    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, PresentedKey, ReplaceError, Usage,
-    UsageBatch, Verifier, testing::BlockOn as _,
+    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, Owner, PresentedKey, ReplaceError,
+    Tier, Usage, UsageBatch, Verifier, testing::BlockOn as _,
 };
 use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
@@ -311,6 +316,39 @@ fn lookups_are_not_planned_each_time() {
         for row in plans {
             let (kept, anew) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
             assert!(kept >= 15 && anew <= 5, "{kept} {anew}");
+        }
+    });
+}
+
+/// However far a write was when it was dropped, no transaction of it stays behind on a connection of
+/// the pool: what is acknowledged next is there for everybody.
+#[test]
+fn a_dropped_write_leaves_no_transaction_behind() {
+    OnTokio.block_on(async {
+        let test = "a_dropped_write_leaves_no_transaction_behind";
+        let Some(options) = fresh_database(test).await else { return };
+        let others = connect(&options).await;
+        others.migrate().await.unwrap();
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let store = PostgresStore::new(pool);
+        for polls in 1..40 {
+            let (record, _) = issue("owner", NOW);
+            {
+                let mut writing = pin!(store.insert(record));
+                for _ in 0..polls {
+                    let polled = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context)));
+                    if polled.await.is_ready() {
+                        break;
+                    }
+                    // So that the server's answer is there when it is polled again.
+                    others.get(KeyId::from_bytes([0; 16])).await.unwrap();
+                }
+            }
+            let tier = Tier::new(&format!("tier{polls}")).unwrap();
+            let owner = Owner::new("owner".parse().unwrap()).with_tier(tier);
+            store.put_owner(owner.clone()).await.unwrap();
+            let seen = others.owner(&owner.id).await.unwrap();
+            assert_eq!(seen.as_deref(), Some(&owner), "after {polls} polls");
         }
     });
 }

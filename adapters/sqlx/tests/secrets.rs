@@ -144,3 +144,11 @@ async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl Async
         }
     }
 }
+
+/// The options with which a listener connects hold the password of the database.
+#[test]
+fn a_listener_does_not_show_its_password() {
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().password("hunter2");
+    let shown = format!("{:?}", keyward_sqlx::ChangeListener::new(options));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

@@ -1,6 +1,6 @@
 //! Hearing of changes that others make.
 
-use std::{convert::Infallible, future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{convert::Infallible, fmt, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use keyward::{Change, Invalidate, KeyHash, KeyId, OwnerId};
 use sqlx::{
@@ -32,7 +32,7 @@ use sqlx::{
 /// listener.run(cache, tokio::time::sleep).await // usually in a task of its own
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ChangeListener {
     options: PgConnectOptions,
 }
@@ -64,7 +64,9 @@ impl ChangeListener {
     {
         let mut wait = Self::FIRST_PAUSE;
         loop {
-            if let Ok(mut listener) = self.connect().await {
+            // Also a server that takes the connection and then says nothing is given up.
+            let connected = within(self.connect(), pause(2 * Self::LONGEST_SILENCE)).await;
+            if let Some(Ok(mut listener)) = connected {
                 wait = Self::FIRST_PAUSE;
                 // What was committed from here on is heard, and what was read before is told to
                 // be forgotten: in this order nothing falls between the two.
@@ -90,6 +92,13 @@ impl ChangeListener {
         listener.eager_reconnect(false);
         listener.listen("keyward").await?;
         Ok(listener)
+    }
+}
+
+/// Without the options: they hold the password.
+impl fmt::Debug for ChangeListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeListener").finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use sqlx::{PgPool, Row};
 
+use super::transaction::Transaction;
 use crate::MigrateError;
 
 /// Each brings the tables from the version before it to its own, counted from 1.
@@ -11,8 +12,7 @@ const MIGRATIONS: [&str; 2] = [include_str!("0001_tables.sql"), include_str!("00
 const LOCK: i64 = 0x6b65_7977_6172_6401;
 
 pub(super) async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut transaction =
-        pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+    let mut transaction = Transaction::begin(pool).await?;
     // One at a time: two processes that start together must not make the same table twice.
     let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
     lock.execute(&mut *transaction).await?;

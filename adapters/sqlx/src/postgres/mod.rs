@@ -2,6 +2,7 @@
 
 mod listen;
 mod migrate;
+mod transaction;
 
 pub use listen::ChangeListener;
 
@@ -11,8 +12,9 @@ use keyward::{
     Found, InsertError, KeyHasher, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup, Owner,
     OwnerId, Page, ReplaceError, Timestamp, Usage, UsageBatch,
 };
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 
+use self::transaction::Transaction;
 use crate::{
     MigrateError, SqlStoreError,
     columns::{
@@ -154,15 +156,9 @@ impl PostgresStore {
         rows.iter().map(read_usage).collect()
     }
 
-    /// A transaction that sees what others have committed by each of its statements, whatever
-    /// the database's default is: so a compare-and-swap that waited is judged by what came first.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, SqlStoreError> {
-        Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?)
-    }
-
     async fn try_insert(&self, record: &KeyRecord) -> Result<Inserted, SqlStoreError> {
         let key = KeyColumns::of(record)?;
-        let mut transaction = self.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         let inserted = sqlx::query(
             "INSERT INTO keyward_keys (id, owner, name, scopes, quotas, created_at, expires_at,
                state, state_since, revision)
@@ -194,7 +190,7 @@ impl PostgresStore {
 
     async fn try_replace(&self, record: &KeyRecord) -> Result<Replaced, SqlStoreError> {
         let key = KeyColumns::of(record)?;
-        let mut transaction = self.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         let updated = sqlx::query(
             "UPDATE keyward_keys SET owner = $2, name = $3, scopes = $4, quotas = $5,
                created_at = $6, expires_at = $7, state = $8, state_since = $9, revision = $10
@@ -231,7 +227,7 @@ impl PostgresStore {
 
 /// Adds a record's secrets; `false` if one of them is there already.
 async fn insert_secrets(
-    transaction: &mut Transaction<'static, Postgres>,
+    connection: &mut PgConnection,
     record: &KeyRecord,
 ) -> Result<bool, SqlStoreError> {
     let secrets = SecretColumns::of(record);
@@ -259,7 +255,7 @@ async fn insert_secrets(
     .bind(hints)
     .bind(creations)
     .bind(deadlines)
-    .execute(&mut **transaction)
+    .execute(connection)
     .await?;
     Ok(inserted.rows_affected() == wanted)
 }
@@ -298,7 +294,7 @@ impl KeyRegistry for PostgresStore {
         ended_before: Timestamp,
         limit: u16,
     ) -> Result<Vec<KeyId>, SqlStoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = Transaction::begin(&self.pool).await?;
         let mut purged = Vec::new();
         // A key that was changed while its lock was waited for may not be one that has ended any
         // more, and then a query returns fewer than there are: until one returns none.

@@ -110,7 +110,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         Self { link: Link { wait, ..self.link }, ..self }
     }
 
-    /// Refuses everything for one window after a primary was first asked, whether promoted,
+    /// Refuses everything for a window and a quarter after a primary was first asked, promoted,
     /// restarted or new: see [`RemoteCharge::closed_after_new_primary`]. Each limit is closed for
     /// the longest of its windows. All processes that share a limit must say the same.
     pub fn closed_after_new_primary(self) -> Self {

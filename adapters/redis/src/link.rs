@@ -112,9 +112,15 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         };
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(command);
-        pipeline.cmd("WAIT").arg(wait.replicas).arg(wait.at_most.as_millis() as u64);
-        let replies: (Value, u32) = pipeline.query_async(&mut self.connection).await?;
-        Ok(replies)
+        // For zero milliseconds it would wait for ever.
+        let millis = wait.at_most.as_millis().max(1) as u64;
+        pipeline.cmd("WAIT").arg(wait.replicas).arg(millis);
+        // Each reply is looked at by itself: the error of a pipeline hides what the server said.
+        let mut replies = self.connection.req_packed_commands(&pipeline, 0, 2).await?.into_iter();
+        let (first, confirmed) = (replies.next(), replies.next());
+        let reply = first.unwrap_or(Value::Nil).extract_error()?;
+        let confirmed = confirmed.unwrap_or(Value::Nil).extract_error()?;
+        Ok((reply, redis::from_redis_value(confirmed)?))
     }
 }
 

@@ -18,7 +18,8 @@ pub enum WhenGone {
     /// The bound: `nodes` processes together admit at most `N` in any window while all of them
     /// count alone, and at most `2 N` in a window in which the server was gone for a part of the
     /// time or for a part of the processes, since what the one has counted the other does not
-    /// know. If there are more processes than `nodes` says, it is more.
+    /// know. If there are more processes than `nodes` says, it is more, and so it is if the server
+    /// comes back without what it had counted.
     LocalShare {
         /// How many processes there are.
         nodes: NonZeroU32,

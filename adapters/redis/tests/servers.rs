@@ -318,7 +318,7 @@ async fn a_new_primary_is_closed_for_one_window() {
     let (before, after) = (before.closed_after_new_primary(), after.closed_after_new_primary());
     // The first primary is new, too.
     let closed = before.check(key(), &quotas, 1, now()).await.unwrap().decision;
-    assert!(!closed.allowed && closed.retry_after.unwrap() <= window);
+    assert!(!closed.allowed && closed.retry_after.unwrap() <= window + window / 4);
     pause(closed.retry_after.unwrap());
     assert_eq!(admitted(&before, &quotas, 40, now()).await, 40);
     in_step(&old, &new);

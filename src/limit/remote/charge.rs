@@ -55,6 +55,12 @@ pub struct LeaseTerms {
     pub divisor: u32,
 }
 
+impl LeaseTerms {
+    /// The longest lease, 18 hours, which keeps the script's numbers far from their ends. A longer
+    /// one is **stamped** as this, so nobody may spend it longer.
+    pub const MAX_LENGTH: Duration = Duration::from_secs(18 * 3_600);
+}
+
 impl RemoteCharge {
     /// A request of `cost` against these limits.
     ///
@@ -86,16 +92,18 @@ impl RemoteCharge {
         if limits.is_empty() { Err(ChargeError::NoLimits) } else { Ok(()) }
     }
 
-    /// Refuses everything for the longest of the windows after a primary was first asked: one that
-    /// was promoted, restarted, or is new.
+    /// Refuses everything for the longest of the windows, and a quarter of it, after a primary was
+    /// first asked: one that was promoted, restarted, or is new.
     ///
     /// What its predecessor admitted and did not pass on has then left every window, so the limit
-    /// holds across the change, provided that the predecessor admits no longer. It takes a second
+    /// holds across the change, provided that the predecessor admits no longer. The quarter is for
+    /// permits that it leased: they may be spent when it is gone already, so no lease on such a
+    /// limit may be longer than that. It takes a second
     /// key, so on a cluster all names must lie [together](RemoteNames::together).
     pub fn closed_after_new_primary(self, names: &RemoteNames) -> Self {
         let windows = self.quotas.iter().flat_map(Quotas::as_slice);
         let longest = windows.map(|quota| quota.window_millis()).max().unwrap_or(0);
-        Self { guard: Some((names.primary(), longest)), ..self }
+        Self { guard: Some((names.primary(), longest.saturating_add(longest / 4))), ..self }
     }
 
     /// Decides, and counts the request if it is admitted.
@@ -110,9 +118,7 @@ impl RemoteCharge {
 
     /// Decides, and takes permits beyond the cost, to be spent without asking.
     pub fn lease(&self, terms: &LeaseTerms) -> RemoteCommand {
-        let length = u64::try_from(terms.length.as_millis()).unwrap_or(u64::MAX);
-        // No longer than the longest window, which keeps numbers far from their ends.
-        let length = length.min(crate::Quota::MAX_EXACT_WINDOW.as_millis() as u64 / 32);
+        let length = terms.length.min(LeaseTerms::MAX_LENGTH).as_millis() as u64;
         self.command(b"take", terms.most.max(self.cost), terms.divisor.max(1), length)
     }
 

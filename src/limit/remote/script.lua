@@ -273,7 +273,9 @@ local function fit(doc, quotas)
       -- Newest first where it cannot hold everything.
       for i = #all, 1, -1 do
         local start = all[i][1] * longest.grain
-        local stamp = max(start, min(start + longest.grain - 1, longest.last))
+        local stamp = start + longest.grain - 1
+        -- What is leased lies ahead, and leaves no earlier than its lease ends.
+        if start <= longest.last then stamp = max(start, min(stamp, longest.last)) end
         if longest.last - stamp >= quota.span then units[i] = 0 end
         units[i] = min(units[i], spare)
         spare = spare - units[i]
@@ -465,9 +467,12 @@ if guard > 0 then
   keys = keys - 1
   local id = call('INFO', 'replication'):match('master_replid:(%x+)')
   local known, since = (call('GET', KEYS[#KEYS]) or ''):match('^(%x+):(%d+)$')
-  if known ~= id then
+  -- A clock that was set back since then must not keep it closed.
+  if known ~= id or since + 0 > at then
     since = at
-    call('SET', KEYS[#KEYS], id .. ':' .. string.format('%.0f', at))
+    if ARGV[1] ~= 'look' then
+      call('SET', KEYS[#KEYS], id .. ':' .. string.format('%.0f', at))
+    end
   end
   if at < since + guard then return { 2, since + guard, at } end
 end

@@ -47,8 +47,9 @@ impl LeaseConfig {
     fn terms(&self, quotas: &[Quotas], want: u32) -> LeaseTerms {
         let windows = quotas.iter().flat_map(Quotas::as_slice).map(|quota| quota.window_millis());
         let shortest = windows.min().unwrap_or(0);
-        // In whole milliseconds, as the script counts.
-        let length = (self.length.as_millis().min(u128::from(shortest / 4))) as u64;
+        // In whole milliseconds, as the script counts, and never longer than it stamps.
+        let longest = LeaseTerms::MAX_LENGTH.as_millis().min(u128::from(shortest / 4));
+        let length = self.length.as_millis().min(longest) as u64;
         let most = if length == 0 { 1 } else { want.min(self.most) };
         LeaseTerms { length: Duration::from_millis(length), most, divisor: self.divisor.max(1) }
     }
@@ -132,6 +133,9 @@ struct Grant {
     /// Spent only before this instant.
     ends: NodeInstant,
     decision: Decision,
+    /// Under which they were granted. A request under others is not decided by them: the server
+    /// would count it against its own.
+    quotas: Vec<Quotas>,
     receipt: Option<RemoteReceipt>,
 }
 
@@ -149,6 +153,10 @@ struct Refusal {
 /// After so long without an answer another request asks for a lease.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
+/// For so long, or the length of a lease, a refusal is remembered at most. It is remembered no
+/// longer than it stands by itself.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
 impl LeaseHolding {
     /// Decides a request of `cost`, or says what to ask.
     pub fn decide(
@@ -159,7 +167,7 @@ impl LeaseHolding {
         now: NodeInstant,
     ) -> LeaseStep {
         self.expire(now);
-        if let Some(decision) = self.spend(cost) {
+        if let Some(decision) = self.spend(quotas, cost) {
             return LeaseStep::Decided(decision);
         }
         if let Some(refusal) = &self.refusal
@@ -200,7 +208,8 @@ impl LeaseHolding {
             self.want = 1;
             self.refusal = Some(Refusal {
                 cost,
-                stands: sent + config.shortened(wait),
+                // Capacity can also come back because others give it back, or a key is reset.
+                stands: sent + config.shortened(wait).min(config.length.max(REMEMBERED)),
                 over: now + config.lengthened(wait),
                 decision,
                 quotas: quotas.to_vec(),
@@ -216,15 +225,20 @@ impl LeaseHolding {
         // Counted from the moment before it was sent, so from before the server stamped it.
         let ends = sent + config.shortened(length);
         if left > 0 && now < ends {
-            self.grants.push(Grant { left, units: left, ends, decision, receipt });
+            let quotas = quotas.to_vec();
+            self.grants.push(Grant { left, units: left, ends, decision, quotas, receipt });
         } else if left == 0 {
             self.want = self.want.max(1).saturating_mul(2);
         }
     }
 
-    /// Notes that the question has no answer. If one still comes, its permits are never spent.
+    /// Notes that the question has no answer. If one still comes, its permits are never spent; and
+    /// what the server may have granted is missing until its windows have passed, so the next
+    /// question is for one permit, and more only as answers come.
     pub fn lost(&mut self, number: u64) {
-        self.asking.take_if(|(asked, ..)| *asked == number);
+        if self.asking.take_if(|(asked, ..)| *asked == number).is_some() {
+            self.want = 1;
+        }
     }
 
     /// Forfeits all that is unspent; to be given back at most once each, or not at all.
@@ -245,25 +259,27 @@ impl LeaseHolding {
         self.grants.is_empty() && self.refusal.is_none() && self.asking.is_none()
     }
 
-    /// Spends permits, all before the ends of their leases.
-    fn spend(&mut self, cost: u32) -> Option<Decision> {
-        let held: u64 = self.grants.iter().map(|grant| u64::from(grant.left)).sum();
+    /// Spends permits that were granted under these quotas, all before the ends of their leases.
+    fn spend(&mut self, quotas: &[Quotas], cost: u32) -> Option<Decision> {
+        let fits = |grant: &Grant| grant.quotas == quotas;
+        let fitting = self.grants.iter().filter(|grant| fits(grant));
+        let held: u64 = fitting.map(|grant| u64::from(grant.left)).sum();
         if held < u64::from(cost) {
             return None;
         }
         let mut owed = cost;
-        for grant in &mut self.grants {
+        for grant in self.grants.iter_mut().filter(|grant| fits(grant)) {
             let taken = grant.left.min(owed);
             (grant.left, owed) = (grant.left - taken, owed - taken);
         }
-        let newest = self.grants.last()?;
+        let newest = self.grants.iter().rfind(|grant| fits(grant))?;
         let left = held.saturating_sub(u64::from(cost));
         let mut decision = newest.decision;
         // What the server had left when it granted, and what is left of what it granted.
         let remaining = (u64::from(decision.remaining) + left).min(decision.limit.into());
         decision.remaining = u32::try_from(remaining).unwrap_or(decision.limit);
         if left == 0 {
-            self.grants.clear();
+            self.grants.retain(|grant| !fits(grant));
             self.want = self.want.max(1).saturating_mul(2);
         }
         Some(decision)
@@ -283,5 +299,77 @@ impl LeaseHolding {
             self.want = used.saturating_add(used / 4).max(1);
         }
         self.refusal.take_if(|refusal| now >= refusal.stands);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward::Quota;
+
+    use super::*;
+
+    const T0: NodeInstant = Duration::from_secs(1_000);
+
+    fn minute(limit: u32) -> Quota {
+        Quota::new(limit, Duration::from_secs(60)).unwrap()
+    }
+
+    fn granted(quota: Quota, units: u32) -> Granted {
+        let server_now = Timestamp::from_unix_secs(1_700_000_000);
+        Granted {
+            decision: Decision::admitted_elsewhere(quota, quota.limit() - units, server_now),
+            units,
+            length: Duration::from_secs(10),
+            server_now,
+            receipt: None,
+        }
+    }
+
+    #[test]
+    fn permits_are_spent_under_their_own_quotas() {
+        let config = LeaseConfig::new(Duration::from_secs(10));
+        let (wide, narrow) = (minute(10_000), minute(10));
+        let quotas = |quota| [Quotas::from(quota)];
+        let mut holding = LeaseHolding::default();
+        let LeaseStep::Ask { number, .. } = holding.decide(&config, &quotas(wide), 1, T0) else {
+            panic!("nothing is held yet")
+        };
+        holding.answered(&config, &quotas(wide), number, granted(wide, 100), T0);
+        let step = holding.decide(&config, &quotas(narrow), 1, T0);
+        assert!(matches!(step, LeaseStep::Ask { .. }), "not the server's to decide: {step:?}");
+        for _ in 0..99 {
+            let step = holding.decide(&config, &quotas(wide), 1, T0);
+            assert!(matches!(step, LeaseStep::Decided(decision) if decision.allowed), "{step:?}");
+        }
+        let step = holding.decide(&config, &quotas(wide), 1, T0);
+        assert!(!matches!(step, LeaseStep::Decided(_)), "spent more than was granted: {step:?}");
+    }
+
+    #[test]
+    fn no_lease_is_longer_than_what_the_server_stamps() {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let config = LeaseConfig::new(days(1));
+        for (window, expected) in
+            [(days(1), days(1) / 4), (days(3), days(3) / 4), (days(20), LeaseTerms::MAX_LENGTH)]
+        {
+            let quotas = [Quotas::from(Quota::new(100, window).unwrap())];
+            assert_eq!(config.terms(&quotas, 10).length, expected, "{window:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_lost_question_the_next_is_small() {
+        let config = LeaseConfig::new(Duration::from_secs(10));
+        let quotas = [Quotas::from(minute(10_000))];
+        let mut holding = LeaseHolding { want: 512, ..LeaseHolding::default() };
+        let LeaseStep::Ask { number, terms } = holding.decide(&config, &quotas, 1, T0) else {
+            panic!("nothing is held yet")
+        };
+        assert_eq!(terms.most, 512);
+        holding.lost(number);
+        let LeaseStep::Ask { terms, .. } = holding.decide(&config, &quotas, 1, T0) else {
+            panic!("nothing is held yet")
+        };
+        assert_eq!(terms.most, 1);
     }
 }

@@ -57,7 +57,9 @@ fn planted_bugs_are_found() {
         // bugs as below.
         ("- 1 + span > now then", "- 1 + span >= now then"),
         ("- 1 + span > now then", "- 1 + span > now + 1 then"),
-        ("if used > 0 then newest", "if false then newest"),
+        ("if newest >= number then number, used", "if false then number, used"),
+        ("data:sub(start + 1) .. data:sub(33, start)", "data:sub(33)"),
+        ("changing .. data:sub(33, from) .. slot", "changing .. data:sub(33, from - 1) .. slot"),
         ("> after - limit - 1 then", ">= 0 then"),
         // A stamp that is exactly one window old still counts.
         ("if v.leaves(number) > v.now", "if v.leaves(number) >= v.now"),
@@ -67,8 +69,8 @@ fn planted_bugs_are_found() {
         ("if w.last - at <= quota.span then", "if true then"),
         // What is refused is counted.
         (
-            "settle(doc, w, asked[k].quotas[n], asked[k].views[n]) end",
-            "settle(doc, w, asked[k].quotas[n], asked[k].views[n]); push(doc, w, asked[k].quotas[n], 1, at) end",
+            "settle(doc, w, seen[k].quotas[n], seen[k].views[n]) end",
+            "settle(doc, w, seen[k].quotas[n], seen[k].views[n]); push(doc, w, seen[k].quotas[n], 1, at) end",
         ),
         // A receipt of another era is taken.
         ("doc.era == era and", ""),

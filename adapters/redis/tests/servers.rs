@@ -146,15 +146,15 @@ async fn keys_expire_when_nothing_counts() {
     assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
     let name = RemoteNames::new("keyward").of(&key());
     let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
-    assert!((1..=400).contains(&left), "{left}");
+    assert!((1..=425).contains(&left), "{left}");
     // A longer window judges what is there, so it must stay as long.
     let longer = Quotas::from(quota_of(3, 60_000));
     assert_eq!(admitted(&limiter, &longer, 1, now()).await, 0);
     let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
-    assert!((50_000..=60_000).contains(&left), "{left}");
+    assert!((50_000..=63_750).contains(&left), "{left}");
     limiter.reset(key()).await.unwrap();
     assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
-    pause(Duration::from_millis(450));
+    pause(Duration::from_millis(500));
     let there: i64 = redis::cmd("EXISTS").arg(&name).query(&mut connection).unwrap();
     assert_eq!(there, 0);
     assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);

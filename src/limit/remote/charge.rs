@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     answer::{RemoteAnswer, RemoteReplyError, read},
-    command::{RemoteCommand, number},
+    command::{RemoteCommand, pack},
     names::RemoteNames,
 };
 use crate::{
@@ -54,6 +54,10 @@ pub struct LeaseTerms {
     /// that is what one request needs.
     pub divisor: u32,
 }
+
+/// What the script is to do, as it is numbered there.
+const TAKE: u64 = 1;
+const LOOK: u64 = 2;
 
 impl LeaseTerms {
     /// The longest lease, 18 hours, which keeps the script's numbers far from their ends. A longer
@@ -108,18 +112,18 @@ impl RemoteCharge {
 
     /// Decides, and counts the request if it is admitted.
     pub fn check(&self) -> RemoteCommand {
-        self.command(b"take", self.cost, 1, 0)
+        self.command(TAKE, self.cost, 1, 0)
     }
 
     /// What [`RemoteCharge::check`] would answer, while nothing is changed.
     pub fn peek(&self) -> RemoteCommand {
-        self.command(b"look", self.cost, 1, 0)
+        self.command(LOOK, self.cost, 1, 0)
     }
 
     /// Decides, and takes permits beyond the cost, to be spent without asking.
     pub fn lease(&self, terms: &LeaseTerms) -> RemoteCommand {
         let length = terms.length.min(LeaseTerms::MAX_LENGTH).as_millis() as u64;
-        self.command(b"take", terms.most.max(self.cost), terms.divisor.max(1), length)
+        self.command(TAKE, terms.most.max(self.cost), terms.divisor.max(1), length)
     }
 
     /// Reads the reply to any of these commands.
@@ -141,27 +145,26 @@ impl RemoteCharge {
         &self.quotas
     }
 
-    fn command(&self, what: &[u8], want: u32, divisor: u32, lease: u64) -> RemoteCommand {
+    fn command(&self, act: u64, want: u32, divisor: u32, lease: u64) -> RemoteCommand {
         let mut keys = self.names.clone();
         let guard = self.guard.as_ref().map_or(0, |(_, millis)| *millis);
         keys.extend(self.guard.iter().map(|(name, _)| name.clone()));
-        let mut arguments = vec![
-            what.to_vec(),
-            number(self.cost.into()),
-            number(want.into()),
-            number(divisor.into()),
-            number(lease),
-            number(guard),
-        ];
+        let mut asked = Vec::with_capacity(22 + 31 * self.quotas.len());
+        pack(&mut asked, act, 1);
+        pack(&mut asked, self.cost.into(), 4);
+        pack(&mut asked, want.into(), 4);
+        pack(&mut asked, divisor.into(), 4);
+        pack(&mut asked, lease, 4);
+        pack(&mut asked, guard, 5);
         for quotas in &self.quotas {
-            arguments.push(number(quotas.as_slice().len() as u64));
+            pack(&mut asked, quotas.as_slice().len() as u64, 1);
             for quota in quotas.as_slice() {
                 let coarse = quota.bookkeeping() == Bookkeeping::Coarse;
-                arguments.push(number(quota.window_millis()));
-                arguments.push(number(quota.limit().into()));
-                arguments.push(number(coarse.into()));
+                pack(&mut asked, quota.window_millis(), 5);
+                pack(&mut asked, quota.limit().into(), 4);
+                pack(&mut asked, coarse.into(), 1);
             }
         }
-        RemoteCommand::script(keys, arguments)
+        RemoteCommand::script(keys, asked)
     }
 }

@@ -11,13 +11,19 @@ pub struct RemoteCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Body {
-    Script { keys: Vec<Vec<u8>>, arguments: Vec<Vec<u8>> },
-    Delete { key: Vec<u8> },
+    /// What is asked, packed as the script says at its top.
+    Script {
+        keys: Vec<Vec<u8>>,
+        asked: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
 }
 
 impl RemoteCommand {
-    pub(super) const fn script(keys: Vec<Vec<u8>>, arguments: Vec<Vec<u8>>) -> Self {
-        Self { body: Body::Script { keys, arguments } }
+    pub(super) const fn script(keys: Vec<Vec<u8>>, asked: Vec<u8>) -> Self {
+        Self { body: Body::Script { keys, asked } }
     }
 
     /// Forgets a limit, so that it begins anew, whoever holds leases of it: what they hold is
@@ -52,11 +58,12 @@ impl RemoteCommand {
                 take(b"DEL");
                 take(key);
             }
-            Body::Script { keys, arguments } => {
+            Body::Script { keys, asked } => {
                 take(b"EVALSHA");
                 take(RemoteScript::SHA1.as_bytes());
                 take(&number(keys.len() as u64));
-                keys.iter().chain(arguments).for_each(|part| take(part));
+                keys.iter().for_each(|key| take(key));
+                take(asked);
             }
         }
     }
@@ -64,16 +71,23 @@ impl RemoteCommand {
     fn render(&self, name: &[u8], script: &[u8]) -> Vec<Vec<u8>> {
         match &self.body {
             Body::Delete { key } => vec![b"DEL".to_vec(), key.clone()],
-            Body::Script { keys, arguments } => {
-                let mut parts = Vec::with_capacity(3 + keys.len() + arguments.len());
+            Body::Script { keys, asked } => {
+                let mut parts = Vec::with_capacity(4 + keys.len());
                 parts.extend([name.to_vec(), script.to_vec(), number(keys.len() as u64)]);
-                parts.extend(keys.iter().chain(arguments).cloned());
+                parts.extend(keys.iter().cloned());
+                parts.push(asked.clone());
                 parts
             }
         }
     }
 }
 
-pub(super) fn number(number: u64) -> Vec<u8> {
+fn number(number: u64) -> Vec<u8> {
     number.to_string().into_bytes()
+}
+
+/// The low bytes of `number`, little-endian. All that is packed fits: windows are at most a year,
+/// which is 35 bits of milliseconds, and stamps are milliseconds since 1970, or fewer.
+pub(super) fn pack(asked: &mut Vec<u8>, number: u64, bytes: usize) {
+    asked.extend(number.to_le_bytes().into_iter().take(bytes));
 }

@@ -1,6 +1,9 @@
 //! What can be given back.
 
-use super::command::{RemoteCommand, number};
+use super::command::{RemoteCommand, pack};
+
+/// What the script is to do, as it is numbered there.
+const GIVE_BACK: u64 = 3;
 
 /// An admission elsewhere, or permits that were granted, to be given back. Dropping it changes
 /// nothing.
@@ -30,14 +33,16 @@ impl RemoteReceipt {
 
     /// Gives so many back, at most all: what was not spent and, before this is sent, never will be.
     pub fn refund_some(self, units: u32) -> RemoteCommand {
-        let mut arguments = vec![b"back".to_vec(), number(units.min(self.units).into())];
+        let mut asked = Vec::with_capacity(5 + 29 * self.parts.len());
+        pack(&mut asked, GIVE_BACK, 1);
+        pack(&mut asked, units.min(self.units).into(), 4);
         let mut keys = Vec::with_capacity(self.parts.len());
         for (name, era, stamps) in self.parts {
             keys.push(name);
-            arguments.push(number(era));
-            arguments.push(number(stamps.len() as u64));
-            arguments.extend(stamps.into_iter().map(number));
+            pack(&mut asked, era, 4);
+            pack(&mut asked, stamps.len() as u64, 1);
+            stamps.into_iter().for_each(|stamp| pack(&mut asked, stamp, 6));
         }
-        RemoteCommand::script(keys, arguments)
+        RemoteCommand::script(keys, asked)
     }
 }

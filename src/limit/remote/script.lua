@@ -1,10 +1,10 @@
 -- The exact sliding window of keyward, decided where the counts are.
 --
 -- KEYS: one for each limit; then, if told so, the key that remembers which primary this is.
--- ARGV: what to do ('take', 'look', 'back'), then
---   take, look: need, want, divisor, lease (ms), guard (ms, 0 for none), and for each key the
---               number of its windows and, for each window, length (ms), limit, coarse (0 or 1)
---   back:       units, and for each key its era, the number of its windows and each stamp
+-- ARGV: one string, little-endian: what to do (1 take, 2 look, 3 give back):1, then
+--   take, look: need:4 want:4 divisor:4 lease:4 (ms) guard:5 (ms, 0 for none), and for each key
+--               windows:1 and, for each of its windows, length:5 (ms) limit:4 coarse:1 (0 or 1)
+--   give back:  units:4, and for each key era:4 windows:1 and, for each window, stamp:6
 --
 -- One string a key, little-endian: a head (version, number of windows, era), then for each window
 --   length:5 last:6 coarse:1 first:2 used:2 room:2 gone:4 total:4
@@ -15,86 +15,127 @@
 --
 -- All numbers are whole and below 2^53, so doubles hold them exactly.
 local clock, slack = redis.call('TIME'), 0
-local at = clock[1] * 1000 + (clock[2] - clock[2] % 1000) / 1000
+local micros = clock[2] + 0
+local at = clock[1] * 1000 + (micros - micros % 1000) / 1000
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
-local floor, max, min = math.floor, math.max, math.min
 local HEAD, WINDOW, HALF, FULL = 6, 26, 2147483648, 4294967296
+local DOCUMENT, CHANGING = '<BBI4I5I6BI2I2I2I4I4', '<I6BI2I2I2I4I4'
 -- What is shorter is read and written as one.
 local SMALL = 1024
+-- The windows of new keys have room for so many slots.
+local FEW = 6
+local asked = ARGV[1]
 
--- The way of nearly all requests: one limit of one window whose shape has not changed, which is
--- read in one call and written in three. Whatever is rarer goes on below, where nothing has changed yet.
-if #KEYS == 1 and ARGV[1] == 'take' and ARGV[6] == '0' and ARGV[7] == '1' then
-  local key, span, limit = KEYS[1], ARGV[8] + 0, ARGV[9] + 0
+-- The way of nearly all requests: one limit of one window, of a key that is new or whose shape has
+-- not changed. It does what the rest of the script does, in line and without tables, and mostly with
+-- one read and one write. Whatever is rarer goes on below, where nothing has changed yet.
+if #asked == 33 and #KEYS == 1 then
+  local act, need, want, divisor, lease, guard, windows, span, limit, coarse =
+    unpack('<BI4I4I4I4I5BI5I4B', asked)
+  local key = KEYS[1]
   local data = call('GETRANGE', key, '0', '1023')
-  local version, windows, era, length, last, coarse, start, used, room, gone, total = 0
+  local grain, form, width, modulus = 1, '<I4I2', 6, 65536
+  if coarse == 1 then grain, form, width, modulus = (span - span % 256) / 256 + 1, '<I4I4', 8, FULL end
+  -- Expiry is set in steps of a sixteenth of the window, and not again while it would be the same.
+  local step = span < 16 and 1 or (span - span % 16) / 16
+  local version, count, era, length, last, kind, first, used, room, gone, total = 0
   if data ~= '' then
-    version, windows, era, length, last, coarse, start, used, room, gone, total =
-      unpack('<BBI4I5I6BI2I2I2I4I4', data)
+    version, count, era, length, last, kind, first, used, room, gone, total = unpack(DOCUMENT, data)
+  elseif need <= limit then
+    version, count, era, length, last, kind = 1, 1, nil, span, at, coarse
+    first, used, room, gone, total = 0, 0, 0, 0, 0
   end
-  if version == 1 and windows == 1 and length == span and coarse == ARGV[10] + 0
-    and last - at <= span then
-    local now = max(at, last)
-    local grain, form, width, modulus = 1, '<I4I2', 6, 65536
-    if coarse == 1 then grain, form, width, modulus = floor(span / 256) + 1, '<I4I4', 8, FULL end
-    local near, whole = floor(last / grain), #data < SMALL
-    local function slot(i)
-      local from, low, count = HEAD + WINDOW + (start + i) % room * width
-      if whole then
-        low, count = unpack(form, data, from + 1)
-      else
-        low, count = unpack(form, call('GETRANGE', key, from, from + width - 1))
-      end
-      return near + (low - near + HALF) % FULL - HALF, count
-    end
+  if act == 1 and guard == 0 and windows == 1 and version == 1 and count == 1 and length == span
+    and kind == coarse and last - at <= span then
+    local now = at
+    if last > at then now = last end
+    local near, known = (last - last % grain) / grain, #data - width
 
     -- Past the slots that have left, if they are few.
-    local out, oldest, upto = 0
+    local out, low, oldest, upto = 0
     while out < used do
-      oldest, upto = slot(out)
+      local from = HEAD + WINDOW + (first + out) % room * width
+      if from <= known then
+        low, upto = unpack(form, data, from + 1)
+      else
+        low, upto = unpack(form, call('GETRANGE', key, from, from + width - 1))
+      end
+      oldest = near + (low - near + HALF) % FULL - HALF
       if oldest * grain + grain - 1 + span > now then break end
       out, gone = out + 1, upto
       if out == 16 then break end
     end
     local live = (total - gone) % modulus
-    local need, want = ARGV[2] + 0, ARGV[3] + 0
     local after = live + need
-    local instant
-    if live == 0 then
-      instant = floor(now / grain) * grain + grain - 1 + span
-    else
-      instant = oldest * grain + grain - 1 + span
-    end
+    local leaves = now - now % grain + grain - 1 + span
+    if live > 0 then leaves = oldest * grain + grain - 1 + span end
     if out < 16 then
-      start, used = (start + out) % room, used - out
+      if out > 0 then first, used = (first + out) % room, used - out end
       if after > limit then
         -- The oldest slot, unless what is awaited is in a later one.
-        if (upto - gone) % modulus > after - limit - 1 then
+        if live > 0 and (upto - gone) % modulus > after - limit - 1 then
           if now ~= last or out > 0 then
-            call('SETRANGE', key, '11', pack('<I6BI2I2I2I4I4', now, coarse, start, used, room, gone, total))
+            call('SETRANGE', key, '11', pack(CHANGING, now, coarse, first, used, room, gone, total))
           end
-          return { 0, 0, 0, max(0, limit - live), instant, at, 0 }
+          return { 0, 0, 0, live > limit and 0 or limit - live, leaves, at, 0 }
         end
       else
-        if want > need then need = max(need, min(want, floor((limit - live) / ARGV[4]))) end
-        local number, newest = floor((now + ARGV[5]) / grain), -1
-        if used > 0 then newest = slot(used - 1) end
-        if newest >= number then
-          number, used = newest, used - 1
+        if want > need then
+          local part = limit - live
+          part = (part - part % divisor) / divisor
+          if part > want then part = want end
+          if part > need then need = part end
         end
+        local stamp, newest = now + lease, -1
+        local number, before = (stamp - stamp % grain) / grain, used - 1
+        if used == 1 then
+          newest = oldest
+        elseif used > 1 then
+          local from = HEAD + WINDOW + (first + before) % room * width
+          if from <= known then
+            low = unpack(form, data, from + 1)
+          else
+            low = unpack(form, call('GETRANGE', key, from, from + width - 1))
+          end
+          newest = near + (low - near + HALF) % FULL - HALF
+        end
+        if newest >= number then number, used = newest, before end
+        total = (total + need) % modulus
+        local slot, ends = pack(form, number % FULL, total), number * grain + grain - 1 + span
+        local expires = ends - ends % step + step
         if used < room then
-          local from = HEAD + WINDOW + (start + used) % room * width
-          total = (total + need) % modulus
-          call('SETRANGE', key, from, pack(form, number % FULL, total))
-          call('SETRANGE', key, '11', pack('<I6BI2I2I2I4I4', now, coarse, start, used + 1, room, gone, total))
-          call('PEXPIRE', key, max(number * grain + grain - 1 + span - at, 1) + slack)
-          return { 1, 0, 0, limit - after, instant, at, need, era, number }
+          local from = HEAD + WINDOW + (first + used) % room * width
+          local changing = pack(CHANGING, now, coarse, first, used + 1, room, gone, total)
+          if from <= 256 then
+            call('SETRANGE', key, '11', changing .. data:sub(33, from) .. slot)
+          else
+            call('SETRANGE', key, '11', changing)
+            call('SETRANGE', key, from, slot)
+          end
+          local set = newest * grain + grain - 1 + span
+          if newest < 0 or set - set % step + step ~= expires then
+            call('PEXPIRE', key, expires - at + slack)
+          end
+          return { 1, 0, 0, limit - after, leaves, at, need, era, number }
+        elseif #data < SMALL then
+          era = era or (clock[1] * 1000003 + micros + 1) % FULL
+          local start = HEAD + WINDOW + first * width
+          local larger = 2 * used
+          if larger > limit then larger = limit end
+          if larger <= used then larger = used + 1 end
+          if data == '' then larger = limit < FEW and limit or FEW end
+          call('SET', key, pack(DOCUMENT, 1, 1, era, span, now, coarse, 0, used + 1, larger, gone, total)
+            .. data:sub(start + 1) .. data:sub(33, start) .. slot
+            .. string.rep('\0', (larger - used - 1) * width), 'PX', expires - at + slack)
+          return { 1, 0, 0, limit - after, leaves, at, need, era, number }
         end
       end
     end
   end
 end
+
+local floor, max, min = math.floor, math.max, math.min
 
 -- Windows
 
@@ -294,7 +335,7 @@ local function fit(doc, quotas)
       end
       w.total = count
     end
-    w.room = max(#mine, min(6, quota.limit))
+    w.room = max(#mine, min(FEW, quota.limit))
     windows[n], kept[n] = w, packed(w, mine)
   end
   next_era(doc)
@@ -396,18 +437,20 @@ local function push(doc, w, quota, units, stamp)
   return number
 end
 
--- Writes back what has changed. The key lives until its newest stamp has left all windows.
+-- Writes back what has changed. The key lives until its newest stamp has left all windows, and for up
+-- to a sixteenth of the window longer.
 local function save(doc, charged)
   local bytes, expires = head(doc)
   if charged or doc.lengthened then
-    local leaves = 0
+    local latest = at + 1
     for _, w in ipairs(doc.windows) do
       if w.used > 0 then
-        local newest = slot(doc, w, w.used - 1)
-        leaves = max(leaves, newest * w.grain + w.grain - 1 + w.span)
+        local step = max(1, floor(w.span / 16))
+        local ends = slot(doc, w, w.used - 1) * w.grain + w.grain - 1 + w.span
+        latest = max(latest, ends - ends % step + step)
       end
     end
-    expires = max(leaves - at, 1) + slack
+    expires = latest - at + slack
   end
   if doc.whole and doc.dirty then
     bytes = bytes .. doc.data:sub(#bytes + 1)
@@ -424,17 +467,18 @@ end
 
 -- Arguments
 
-local argument = 1
-local function take()
-  argument = argument + 1
-  return tonumber(ARGV[argument])
+local act, position = asked:byte(1), 2
+local function take(form)
+  local value
+  value, position = unpack(form, asked, position)
+  return value
 end
 
-if ARGV[1] == 'back' then
-  local units, given = take(), 0
+if act == 3 then
+  local units, given = take('<I4'), 0
   for k = 1, #KEYS do
-    local era, count, stamps = take(), take(), {}
-    for n = 1, count do stamps[n] = take() end
+    local era, count, stamps = take('<I4'), take('<B'), {}
+    for n = 1, count do stamps[n] = take('<I6') end
     local doc = open(KEYS[k])
     if not doc.new and doc.era == era and #doc.windows == count then
       local changed = false
@@ -460,7 +504,8 @@ if ARGV[1] == 'back' then
   return { given }
 end
 
-local need, want, divisor, lease, guard = take(), take(), take(), take(), take()
+local need, want, divisor, lease = take('<I4'), take('<I4'), take('<I4'), take('<I4')
+local guard = take('<I5')
 local keys = #KEYS
 if guard > 0 then
   -- A primary is told by its replication id, which is new after each start and each promotion.
@@ -470,26 +515,26 @@ if guard > 0 then
   -- A clock that was set back since then must not keep it closed.
   if known ~= id or since + 0 > at then
     since = at
-    if ARGV[1] ~= 'look' then
+    if act ~= 2 then
       call('SET', KEYS[#KEYS], id .. ':' .. string.format('%.0f', at))
     end
   end
   if at < since + guard then return { 2, since + guard, at } end
 end
 
-local docs, asked, room, answer = {}, {}, want
+local docs, seen, room, answer = {}, {}, want
 for k = 1, keys do
   local quotas = {}
-  for n = 1, take() do
-    quotas[n] = { span = take(), limit = take(), coarse = take() }
+  for n = 1, take('<B') do
+    quotas[n] = { span = take('<I5'), limit = take('<I4'), coarse = take('<B') }
   end
   local doc = open(KEYS[k])
   fit(doc, quotas)
-  docs[k], asked[k] = doc, { quotas = quotas, views = {} }
+  docs[k], seen[k] = doc, { quotas = quotas, views = {} }
   for n, w in ipairs(doc.windows) do
     local quota = quotas[n]
     local v = view(doc, w, quota)
-    asked[k].views[n] = v
+    seen[k].views[n] = v
     local after = v.live + need
     local allowed = after <= quota.limit
     room = min(room, floor((quota.limit - v.live) / divisor))
@@ -517,21 +562,21 @@ end
 local granted = answer.allowed and max(need, room) or 0
 local reply = { answer.allowed and 1 or 0, answer.key, answer.window, answer.remaining,
   answer.instant, at, granted }
-if ARGV[1] == 'look' then return reply end
+if act == 2 then return reply end
 
 for k, doc in ipairs(docs) do
   if answer.allowed then
     reply[#reply + 1] = 0
     local era = #reply
     for n, w in ipairs(doc.windows) do
-      local quota, v = asked[k].quotas[n], asked[k].views[n]
+      local quota, v = seen[k].quotas[n], seen[k].views[n]
       settle(doc, w, quota, v)
       reply[#reply + 1] = push(doc, w, quota, granted, v.now + lease)
     end
     reply[era] = doc.era
     save(doc, true)
   elseif not doc.new then
-    for n, w in ipairs(doc.windows) do settle(doc, w, asked[k].quotas[n], asked[k].views[n]) end
+    for n, w in ipairs(doc.windows) do settle(doc, w, seen[k].quotas[n], seen[k].views[n]) end
     save(doc, false)
   end
 end

@@ -292,7 +292,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         }
     }
 
-    async fn ask(&self, command: &RemoteCommand, now: Timestamp) -> Result<Vec<i64>, Failure> {
+    async fn ask(&self, command: &RemoteCommand, now: Timestamp) -> Result<Vec<u8>, Failure> {
         if !self.shared.circuit.lock().asks(now) {
             return Err(Gone::CircuitOpen.into());
         }

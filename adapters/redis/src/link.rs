@@ -49,7 +49,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
     }
 
     /// Sends it and waits for the reply; the script's text follows if the server does not know it.
-    pub(crate) async fn ask(mut self, command: &RemoteCommand) -> Result<Vec<i64>, Failure> {
+    pub(crate) async fn ask(mut self, command: &RemoteCommand) -> Result<Vec<u8>, Failure> {
         let (timer, timeout) = (self.timer.clone(), self.timeout);
         timer.race(timeout, async move { self.ask_twice(command, None).await }).await
     }
@@ -58,7 +58,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
     pub(crate) async fn ask_replicated(
         mut self,
         command: &RemoteCommand,
-    ) -> Result<Vec<i64>, Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         let (timer, wait) = (self.timer.clone(), self.wait);
         let timeout = self.timeout + wait.map_or(Duration::ZERO, |wait| wait.at_most);
         timer.race(timeout, async move { self.ask_twice(command, wait).await }).await
@@ -78,7 +78,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         &mut self,
         command: &RemoteCommand,
         wait: Option<Wait>,
-    ) -> Result<Vec<i64>, Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         // A server that does not know the script has done nothing, so this charges nothing twice.
         let reply = match self.send(by_sum(command), wait).await {
             Err(error) if Failure::is_unknown_script(&error) => {
@@ -87,15 +87,16 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
             reply => reply,
         };
         let (reply, confirmed) = reply.map_err(|error| Failure::of(&error))?;
-        let numbers = redis::from_redis_value::<Vec<i64>>(reply)
-            .map_err(|_| Failure::Lasting(RemoteError::Reply))?;
+        let Value::BulkString(reply) = reply else {
+            return Err(Failure::Lasting(RemoteError::Reply));
+        };
         match wait {
             // What was refused, or could not be granted, need not be known elsewhere.
-            Some(Wait { replicas, .. }) if numbers.first() == Some(&1) && confirmed < replicas => {
+            Some(Wait { replicas, .. }) if reply.first() == Some(&1) && confirmed < replicas => {
                 let (wanted, confirmed) = (replicas, confirmed);
                 Err(Failure::Lasting(RemoteError::NotReplicated { confirmed, wanted }))
             }
-            _ => Ok(numbers),
+            _ => Ok(reply),
         }
     }
 

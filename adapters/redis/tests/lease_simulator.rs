@@ -79,7 +79,7 @@ fn the_model_is_the_script() {
             now += random.below(span / 20 + 2);
             // Set back by less than a window in all.
             let at = now - random.below(2) * random.below(span / 2);
-            let mut run = |command: RemoteCommand| -> Vec<i64> {
+            let mut run = |command: RemoteCommand| -> Vec<u8> {
                 let mut parts = command.with_text();
                 parts[1] = script_with_given_clock().into_bytes();
                 let mut sent = redis::Cmd::new();
@@ -95,7 +95,7 @@ fn the_model_is_the_script() {
                     receipts.swap_remove(which);
                 let some = 1 + random.below(u64::from(units)) as u32;
                 let given = run(receipt.refund_some(some));
-                assert_eq!(given, [i64::from(model.back(stamp, some))]);
+                assert_eq!(given, [u8::from(model.back(stamp, some))]);
                 continue;
             }
             let take = Take {
@@ -112,9 +112,10 @@ fn the_model_is_the_script() {
                 divisor: take.divisor,
             };
             let mut reply = run(charge.lease(&terms));
-            let receipt = charge.read(&reply).unwrap().receipt;
-            if let Some(era) = reply.get_mut(7) {
-                *era = 0;
+            let answer = charge.read(&reply).unwrap();
+            // The model knows no eras.
+            if let Some(era) = reply.get_mut(24..28) {
+                era.fill(0);
             }
             assert_eq!(
                 reply,
@@ -122,8 +123,8 @@ fn the_model_is_the_script() {
                 "run {run:?} step {step}",
                 run = names
             );
-            if let Some(receipt) = receipt {
-                receipts.push((receipt, reply[8] as u64, reply[6] as u32));
+            if let Some(receipt) = answer.receipt {
+                receipts.push((receipt, stamp_of(&reply), answer.granted));
             }
         }
     }
@@ -192,7 +193,7 @@ enum Event {
         sent: u64,
         take: Take,
         number: u64,
-        reply: Vec<i64>,
+        reply: Vec<u8>,
     },
     Lost {
         node: usize,
@@ -466,9 +467,7 @@ impl World {
                 self.spend(units, now);
             }
             let parts = unspent.receipt.refund_some(units).parts();
-            // What is asked ends with the stamp, in six bytes.
-            let stamp = parts.last().unwrap().last_chunk::<6>().unwrap();
-            let stamp = stamp.iter().rev().fold(0, |stamp, &byte| stamp << 8 | u64::from(byte));
+            let stamp = stamp_of(parts.last().unwrap());
             let times = if self.bug == Bug::ReturnsTwice { 2 } else { 1 };
             for _ in 0..times {
                 if self.random.below(10) > 0 {
@@ -495,4 +494,10 @@ impl World {
             self.outcome.over += 1;
         }
     }
+}
+
+/// With which a grant ends, and what is asked to give it back.
+fn stamp_of(bytes: &[u8]) -> u64 {
+    let stamp = bytes.last_chunk::<6>().unwrap();
+    stamp.iter().rev().fold(0, |stamp, &byte| stamp << 8 | u64::from(byte))
 }

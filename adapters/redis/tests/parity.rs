@@ -177,11 +177,11 @@ impl Trace {
         )
     }
 
-    fn compare(&mut self, asked: Asked, reply: &[i64]) -> Result<(), String> {
+    fn compare(&mut self, asked: Asked, reply: &[u8]) -> Result<(), String> {
         let seed = self.seed;
         match asked {
             Asked::Refund(expected) | Asked::Reset(expected @ true) => {
-                if reply != [i64::from(expected)] {
+                if reply != [u8::from(expected)] {
                     return Err(format!("seed {seed}: {reply:?}, expected {expected}"));
                 }
             }
@@ -248,9 +248,10 @@ fn run(remote: &mut Remote, mut traces: Vec<Trace>, total: &mut Total) -> Result
         let replies: Vec<redis::Value> =
             pipe.query(&mut remote.connection).map_err(|error| format!("step {step}: {error}"))?;
         for ((trace, asked), reply) in all.into_iter().zip(replies) {
-            let reply: Vec<i64> = match redis::from_redis_value(reply.clone()) {
-                Ok(numbers) => numbers,
-                Err(_) => vec![redis::from_redis_value(reply).unwrap()],
+            let reply = match reply {
+                redis::Value::BulkString(reply) => reply,
+                // Of a reset.
+                other => vec![redis::from_redis_value(other).unwrap()],
             };
             trace
                 .compare(asked, &reply)

@@ -30,42 +30,56 @@ pub struct RemoteAnswer {
 pub struct RemoteReplyError;
 
 pub(super) fn read(
-    reply: &[i64],
+    reply: &[u8],
     names: &[Vec<u8>],
     quotas: &[Quotas],
     cost: u32,
 ) -> Result<RemoteAnswer, RemoteReplyError> {
-    read_some(reply, names, quotas, cost).ok_or(RemoteReplyError)
+    let mut rest = Rest(reply);
+    match read_some(&mut rest, names, quotas, cost) {
+        Some(answer) if rest.0.is_empty() => Ok(answer),
+        _ => Err(RemoteReplyError),
+    }
+}
+
+/// What of the reply is still to be read: little-endian numbers, as the script says at its top.
+struct Rest<'r>(&'r [u8]);
+
+impl Rest<'_> {
+    fn number(&mut self, bytes: usize) -> Option<u64> {
+        let (number, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(number.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    fn narrow(&mut self, bytes: usize) -> Option<u32> {
+        u32::try_from(self.number(bytes)?).ok()
+    }
+
+    fn instant(&mut self) -> Option<Timestamp> {
+        Some(Timestamp::from_unix_millis(self.number(6)?))
+    }
 }
 
 fn read_some(
-    reply: &[i64],
+    rest: &mut Rest<'_>,
     names: &[Vec<u8>],
     quotas: &[Quotas],
     cost: u32,
 ) -> Option<RemoteAnswer> {
-    let mut numbers = reply.iter().map(|&number| u64::try_from(number).ok());
-    let mut next = || numbers.next().flatten();
-    let code = next()?;
+    let code = rest.number(1)?;
     if code == 2 {
-        let until = Timestamp::from_unix_millis(next()?);
-        let server_now = Timestamp::from_unix_millis(next()?);
+        let (until, server_now) = (rest.instant()?, rest.instant()?);
         let longest: Quota = *quotas.first()?.as_slice().last()?;
         let decision = Decision::refused_elsewhere(longest, 0, until, server_now);
-        return Some(RemoteAnswer {
-            decision,
-            server_now,
-            granted: 0,
-            receipt: None,
-            closed: true,
-        });
+        let (granted, receipt) = (0, None);
+        return Some(RemoteAnswer { decision, server_now, granted, receipt, closed: true });
     }
-    let (position, window) = (usize::try_from(next()?).ok()?, usize::try_from(next()?).ok()?);
+    let position = usize::try_from(rest.number(2)?).ok()?;
+    let window = usize::try_from(rest.number(1)?).ok()?;
     let quota = *quotas.get(position)?.as_slice().get(window)?;
-    let remaining = u32::try_from(next()?).ok().filter(|&remaining| remaining <= quota.limit())?;
-    let instant = Timestamp::from_unix_millis(next()?);
-    let server_now = Timestamp::from_unix_millis(next()?);
-    let granted = u32::try_from(next()?).ok()?;
+    let remaining = rest.narrow(4).filter(|&remaining| remaining <= quota.limit())?;
+    let (instant, server_now, granted) = (rest.instant()?, rest.instant()?, rest.narrow(4)?);
     let (decision, receipt) = match code {
         0 if granted == 0 => {
             (Decision::refused_elsewhere(quota, remaining, instant, server_now), None)
@@ -74,16 +88,12 @@ fn read_some(
             let remaining = remaining.saturating_sub(granted - cost);
             let mut parts = Vec::with_capacity(names.len());
             // A reply to a peek ends here: nothing was counted.
-            let mut rest = numbers.peekable();
-            if rest.peek().is_some() {
+            if !rest.0.is_empty() {
                 for (name, quotas) in names.iter().zip(quotas) {
-                    let era = rest.next()??;
+                    let era = rest.number(4)?;
                     let stamps: Option<Vec<u64>> =
-                        quotas.as_slice().iter().map(|_| rest.next()?).collect();
+                        quotas.as_slice().iter().map(|_| rest.number(6)).collect();
                     parts.push((name.clone(), era, stamps?));
-                }
-                if rest.next().is_some() {
-                    return None;
                 }
             }
             let receipt = (!parts.is_empty()).then_some(RemoteReceipt { parts, units: granted });
@@ -100,35 +110,44 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{LimitKey, RemoteCharge, RemoteNames};
+    use crate::{LimitKey, RemoteCharge, RemoteNames, limit::remote::command::pack};
 
     #[test]
     fn what_is_no_reply_is_refused() {
         let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
         let names = RemoteNames::new("k");
         let charge = RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], 2).unwrap();
+        let receipt = [(7, 4), (0, 6)];
+        let admitted = |key, window, remaining, granted| {
+            [(1, 1), (key, 2), (window, 1), (remaining, 4), (60_000, 6), (0, 6), (granted, 4)]
+        };
+        let refused =
+            |granted| [(0, 1), (0, 2), (0, 1), (98, 4), (60_000, 6), (0, 6), (granted, 4)];
+        let closed = [(2, 1), (5, 6), (3, 6)];
         for (reply, good) in [
-            (&[1, 0, 0, 98, 60_000, 0, 2, 7, 0][..], true),
-            (&[1, 0, 0, 98, 60_000, 0, 2], true),
-            (&[0, 0, 0, 98, 60_000, 0, 0], true),
-            (&[2, 5, 3], true),
-            (&[], false),
-            (&[3, 0, 0, 98, 60_000, 0, 2], false),
-            (&[2, 5], false),
-            (&[2, -5, 3], false),
+            ([&admitted(0, 0, 98, 2)[..], &receipt].concat(), true),
+            (admitted(0, 0, 98, 2).to_vec(), true),
+            (refused(0).to_vec(), true),
+            (closed.to_vec(), true),
+            (Vec::new(), false),
+            ([&[(3, 1)], &admitted(0, 0, 98, 2)[1..]].concat(), false),
+            (closed[..2].to_vec(), false),
+            ([&closed[..], &[(0, 1)]].concat(), false),
             // Admitted less than was asked for, refused and yet granted.
-            (&[1, 0, 0, 98, 60_000, 0, 1, 7, 0], false),
-            (&[0, 0, 0, 98, 60_000, 0, 1], false),
+            ([&admitted(0, 0, 98, 1)[..], &receipt].concat(), false),
+            (refused(1).to_vec(), false),
             // A limit or window that was not asked.
-            (&[1, 1, 0, 98, 60_000, 0, 2], false),
-            (&[1, 0, 1, 98, 60_000, 0, 2], false),
-            (&[1, 0, 0, 101, 60_000, 0, 2], false),
-            (&[1, 0, 0, -1, 60_000, 0, 2], false),
+            (admitted(1, 0, 98, 2).to_vec(), false),
+            (admitted(0, 1, 98, 2).to_vec(), false),
+            // More than there can be.
+            (admitted(0, 0, 101, 2).to_vec(), false),
             // Half a receipt, and more than one.
-            (&[1, 0, 0, 98, 60_000, 0, 2, 7], false),
-            (&[1, 0, 0, 98, 60_000, 0, 2, 7, -1], false),
-            (&[1, 0, 0, 98, 60_000, 0, 2, 7, 0, 0], false),
+            ([&admitted(0, 0, 98, 2)[..], &receipt[..1]].concat(), false),
+            ([&admitted(0, 0, 98, 2)[..], &receipt, &[(0, 1)]].concat(), false),
         ] {
+            let mut packed = Vec::new();
+            reply.iter().for_each(|&(number, bytes)| pack(&mut packed, number, bytes));
+            let reply = &packed[..];
             assert_eq!(charge.read(reply).is_ok(), good, "{reply:?}");
         }
     }

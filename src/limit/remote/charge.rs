@@ -26,8 +26,9 @@ use crate::{
 ///
 /// let parts = charge.check().parts();
 /// assert_eq!(parts[0], b"EVALSHA");
-/// // The client sends them, and the server answers with integers:
-/// let answer = charge.read(&[1, 0, 0, 99, 60_000, 0, 1, 7, 0])?;
+/// // The client sends them, and the server answers with one string of bytes:
+/// let reply = b"\x01\0\0\0\x63\0\0\0\x60\xea\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x07\0\0\0\0\0\0\0\0\0";
+/// let answer = charge.read(reply)?;
 /// assert!(answer.decision.allowed);
 /// assert_eq!(answer.decision.remaining, 99);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -126,12 +127,12 @@ impl RemoteCharge {
         self.command(TAKE, terms.most.max(self.cost), terms.divisor.max(1), length)
     }
 
-    /// Reads the reply to any of these commands.
+    /// Reads the reply to any of these commands, which is one string of bytes.
     ///
     /// # Errors
     ///
     /// If it is no reply of the script.
-    pub fn read(&self, reply: &[i64]) -> Result<RemoteAnswer, RemoteReplyError> {
+    pub fn read(&self, reply: &[u8]) -> Result<RemoteAnswer, RemoteReplyError> {
         read(reply, &self.names, &self.quotas, self.cost)
     }
 

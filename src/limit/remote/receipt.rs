@@ -25,7 +25,7 @@ impl RemoteReceipt {
         self.units
     }
 
-    /// Gives all back. The reply is `[1]` if any of it still counted.
+    /// Gives all back. The reply is one byte: 1 if any of it still counted, or else 0.
     pub fn refund(self) -> RemoteCommand {
         let units = self.units;
         self.refund_some(units)

@@ -5,6 +5,11 @@
 --   take, look: need:4 want:4 divisor:4 lease:4 (ms) guard:5 (ms, 0 for none), and for each key
 --               windows:1 and, for each of its windows, length:5 (ms) limit:4 coarse:1 (0 or 1)
 --   give back:  units:4, and for each key era:4 windows:1 and, for each window, stamp:6
+-- The reply is such a string, too:
+--   take, look: allowed:1 (0, 1; 2: closed, then until:6 now:6), and of the limit that binds key:2
+--               window:1 remaining:4 instant:6 (ms), then now:6 (ms) granted:4; for a take that is
+--               admitted then, for each key, era:4 and for each window stamp:6
+--   give back:  given:1 (0 or 1)
 --
 -- One string a key, little-endian: a head (version, number of windows, era), then for each window
 --   length:5 last:6 coarse:1 first:2 used:2 room:2 gone:4 total:4
@@ -20,6 +25,7 @@ local at = clock[1] * 1000 + (micros - micros % 1000) / 1000
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local HEAD, WINDOW, HALF, FULL = 6, 26, 2147483648, 4294967296
+local DECIDED, COUNTED = '<BI2BI4I6I6I4', '<BI2BI4I6I6I4I4I6'
 local DOCUMENT, CHANGING = '<BBI4I5I6BI2I2I2I4I4', '<I6BI2I2I2I4I4'
 -- What is shorter is read and written as one.
 local SMALL = 1024
@@ -78,7 +84,7 @@ if #asked == 33 and #KEYS == 1 then
           if now ~= last or out > 0 then
             call('SETRANGE', key, '11', pack(CHANGING, now, coarse, first, used, room, gone, total))
           end
-          return { 0, 0, 0, live > limit and 0 or limit - live, leaves, at, 0 }
+          return pack(DECIDED, 0, 0, 0, live > limit and 0 or limit - live, leaves, at, 0)
         end
       else
         if want > need then
@@ -117,7 +123,7 @@ if #asked == 33 and #KEYS == 1 then
           if newest < 0 or set - set % step + step ~= expires then
             call('PEXPIRE', key, expires - at + slack)
           end
-          return { 1, 0, 0, limit - after, leaves, at, need, era, number }
+          return pack(COUNTED, 1, 0, 0, limit - after, leaves, at, need, era, number)
         elseif #data < SMALL then
           era = era or (clock[1] * 1000003 + micros + 1) % FULL
           local start = HEAD + WINDOW + first * width
@@ -128,7 +134,7 @@ if #asked == 33 and #KEYS == 1 then
           call('SET', key, pack(DOCUMENT, 1, 1, era, span, now, coarse, 0, used + 1, larger, gone, total)
             .. data:sub(start + 1) .. data:sub(33, start) .. slot
             .. string.rep('\0', (larger - used - 1) * width), 'PX', expires - at + slack)
-          return { 1, 0, 0, limit - after, leaves, at, need, era, number }
+          return pack(COUNTED, 1, 0, 0, limit - after, leaves, at, need, era, number)
         end
       end
     end
@@ -501,7 +507,7 @@ if act == 3 then
       if changed then save(doc, false) end
     end
   end
-  return { given }
+  return pack('<B', given)
 end
 
 local need, want, divisor, lease = take('<I4'), take('<I4'), take('<I4'), take('<I4')
@@ -519,7 +525,7 @@ if guard > 0 then
       call('SET', KEYS[#KEYS], id .. ':' .. string.format('%.0f', at))
     end
   end
-  if at < since + guard then return { 2, since + guard, at } end
+  if at < since + guard then return pack('<BI6I6', 2, since + guard, at) end
 end
 
 local docs, seen, room, answer = {}, {}, want
@@ -560,24 +566,23 @@ for k = 1, keys do
 end
 
 local granted = answer.allowed and max(need, room) or 0
-local reply = { answer.allowed and 1 or 0, answer.key, answer.window, answer.remaining,
-  answer.instant, at, granted }
-if act == 2 then return reply end
+local reply = { pack(DECIDED, answer.allowed and 1 or 0, answer.key, answer.window, answer.remaining,
+  answer.instant, at, granted) }
+if act == 2 then return reply[1] end
 
 for k, doc in ipairs(docs) do
   if answer.allowed then
-    reply[#reply + 1] = 0
-    local era = #reply
+    local stamps = {}
     for n, w in ipairs(doc.windows) do
       local quota, v = seen[k].quotas[n], seen[k].views[n]
       settle(doc, w, quota, v)
-      reply[#reply + 1] = push(doc, w, quota, granted, v.now + lease)
+      stamps[n] = pack('<I6', push(doc, w, quota, granted, v.now + lease))
     end
-    reply[era] = doc.era
+    reply[#reply + 1] = pack('<I4', doc.era) .. table.concat(stamps)
     save(doc, true)
   elseif not doc.new then
     for n, w in ipairs(doc.windows) do settle(doc, w, seen[k].quotas[n], seen[k].views[n]) end
     save(doc, false)
   end
 end
-return reply
+return table.concat(reply)

@@ -22,7 +22,7 @@ pub(crate) struct Take {
 
 impl Model {
     /// The reply of the script, of `limit` per `span` at `now`, without a receipt's era.
-    pub(crate) fn take(&mut self, limit: u32, span: u64, take: Take, now: u64) -> Vec<i64> {
+    pub(crate) fn take(&mut self, limit: u32, span: u64, take: Take, now: u64) -> Vec<u8> {
         let clock = now;
         let now = now.max(self.last);
         assert!(now - clock <= span, "the model knows no longer step");
@@ -31,7 +31,6 @@ impl Model {
             self.grants.pop_front();
         }
         let live: u32 = self.grants.iter().map(|(_, units)| units).sum();
-        let number = |number: u64| number as i64;
         if live + take.need > limit {
             let mut awaited = live + take.need - limit;
             let leaves = self.grants.iter().find(|(_, units)| {
@@ -41,7 +40,7 @@ impl Model {
             });
             let instant = leaves.map_or(now, |(stamp, _)| *stamp) + span;
             let remaining = limit.saturating_sub(live);
-            return vec![0, 0, 0, remaining.into(), number(instant), number(clock), 0];
+            return packed(&decided(0, remaining, instant, clock, 0));
         }
         let granted = take.need.max(take.want.min((limit - live) / take.divisor));
         let instant = self.grants.front().map_or(now, |(stamp, _)| *stamp) + span;
@@ -51,9 +50,8 @@ impl Model {
             Some((newest, units)) if *newest == stamp => *units += granted,
             _ => self.grants.push_back((stamp, granted)),
         }
-        let remaining = i64::from(limit - live - take.need);
-        let (granted, stamp) = (granted.into(), number(stamp));
-        vec![1, 0, 0, remaining, number(instant), number(clock), granted, 0, stamp]
+        let decided = decided(1, limit - live - take.need, instant, clock, granted);
+        [packed(&decided), packed(&[(0, 4), (stamp, 6)])].concat()
     }
 
     /// Gives units of a stamp back.
@@ -71,4 +69,15 @@ impl Model {
         }
         true
     }
+}
+
+/// What begins a reply: numbers, and how many bytes each has.
+fn decided(code: u64, remaining: u32, instant: u64, clock: u64, granted: u32) -> [(u64, usize); 7] {
+    let (remaining, granted) = (remaining.into(), granted.into());
+    [(code, 1), (0, 2), (0, 1), (remaining, 4), (instant, 6), (clock, 6), (granted, 4)]
+}
+
+fn packed(numbers: &[(u64, usize)]) -> Vec<u8> {
+    let bytes = |&(number, bytes): &(u64, usize)| number.to_le_bytes().into_iter().take(bytes);
+    numbers.iter().flat_map(bytes).collect()
 }

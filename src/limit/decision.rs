@@ -77,6 +77,11 @@ impl Decision {
         Self { position, ..self }
     }
 
+    /// The same by another clock, on which the instant is this one.
+    pub(crate) const fn resetting_at(self, reset_at: Timestamp) -> Self {
+        Self { reset_at, ..self }
+    }
+
     /// The quota of the window that binds.
     pub const fn quota(&self) -> Quota {
         Quota::from_parts(self.limit, self.window_millis, self.bookkeeping)

@@ -133,7 +133,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     /// Decides whether a request of `cost` may pass, and counts it if so, as
     /// [`keyward::Limiter::check`].
     ///
-    /// `now` is this process's clock: for the circuit, and for the policy if the server is gone.
+    /// `now` is this process's clock, by which the instants of the decision are told: for these, for
+    /// the circuit, and for the policy if the server is gone. It decides nothing else.
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         match self.ask(&command, now).await {
             Ok(reply) => {
                 let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-                let charged = Charged { decision: answer.decision, by: DecidedBy::Server };
+                let charged = Charged { decision: answer.decision_at(now), by: DecidedBy::Server };
                 Ok((charged, answer.receipt))
             }
             Err(failure) => Ok((self.without_server(failure, limits, cost, now)?, None)),
@@ -197,11 +198,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         key: impl Into<LimitKey>,
         quotas: &Quotas,
         cost: u32,
+        now: Timestamp,
     ) -> Result<Charged, RemoteError> {
         let charge = self.charge(&[(key.into(), quotas)], cost)?;
         let reply = self.link.clone().ask(&charge.peek()).await?;
         let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-        Ok(Charged { decision: answer.decision, by: DecidedBy::Server })
+        Ok(Charged { decision: answer.decision_at(now), by: DecidedBy::Server })
     }
 
     /// Gives an admission back. True if any of it still counted.

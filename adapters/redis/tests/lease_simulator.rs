@@ -387,7 +387,6 @@ impl World {
                     decision: answer.decision,
                     units: answer.granted,
                     length,
-                    server_now: answer.server_now,
                     receipt: answer.receipt,
                 };
                 let quotas = [self.quotas];

@@ -14,8 +14,8 @@ use std::{
 
 use keyward::{ChargeError, CostError, LimitKey, Limiter, Quotas, RemoteNames, Timestamp};
 use keyward_redis::{
-    BootClock, DecidedBy, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter, RemoteError,
-    ServerWarning, WhenGone,
+    BootClock, Charged, DecidedBy, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter,
+    RemoteError, ServerWarning, WhenGone,
 };
 use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
@@ -64,23 +64,56 @@ where
     admitted
 }
 
+/// The most that were certainly admitted within one window, of which each was admitted no earlier than
+/// its first instant and no later than its second. The server counts in whole milliseconds, so a
+/// window may look shorter by one from outside.
+fn most_in_a_window(spent: &[(Duration, Duration)], window: Duration) -> usize {
+    let window = window - Duration::from_millis(1);
+    let within = |from: Duration| {
+        spent.iter().filter(|(before, after)| *before >= from && *after < from + window).count()
+    };
+    spent.iter().map(|(before, _)| within(*before)).max().unwrap_or(0)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_clients_share_a_limit_whatever_their_clocks_say() {
     if !servers() {
         return;
     }
     let server = Server::start(&[]);
+    let (window, quotas) = (Duration::from_secs(1), Quotas::from(quota_of(100, 1_000)));
     let mut tasks = Vec::new();
     for skew in [-5_000_i64, 0, 5_000] {
         let limiter = limiter(&server).await;
-        let at = Timestamp::from_unix_millis(now().as_unix_millis().saturating_add_signed(skew));
-        tasks.push(tokio::spawn(async move { admitted(&limiter, &minute(100), 80, at).await }));
+        tasks.push(tokio::spawn(async move {
+            let (mut spent, start) = (Vec::new(), BootClock.now());
+            while BootClock.now() - start < Duration::from_millis(3_500) {
+                let before = BootClock.now();
+                let millis = now().as_unix_millis() + before.as_millis() as u64;
+                let at = Timestamp::from_unix_millis(millis.saturating_add_signed(skew));
+                let charged = limiter.check(key(), &quotas, 1, at).await.unwrap();
+                assert_eq!(charged.by, DecidedBy::Server);
+                let decision = charged.decision;
+                // By the clock of whoever asked, and as long as he is told to wait.
+                let ahead = decision.reset_at.saturating_since(at);
+                assert!(!ahead.is_zero() && ahead <= window, "{decision:?} at {at:?}");
+                assert_eq!(decision.retry_after, (!decision.allowed).then_some(ahead));
+                if decision.allowed {
+                    spent.push((before, BootClock.now()));
+                } else {
+                    sleep(Duration::from_millis(3)).await;
+                }
+            }
+            spent
+        }));
     }
-    let mut all = 0;
+    let mut spent = Vec::new();
     for task in tasks {
-        all += task.await.unwrap();
+        spent.extend(task.await.unwrap());
     }
-    assert_eq!(all, 100);
+    // All are greedy, so each window is filled, and there is time for four.
+    assert!((300..=400).contains(&spent.len()), "{}", spent.len());
+    assert_eq!(most_in_a_window(&spent, window), 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,13 +143,13 @@ async fn peek_refund_reset_and_costs() {
     let limits = [(key(), &quotas)];
     let (charged, receipt) = limiter.admit_all(&limits, 4, now()).await.unwrap();
     assert_eq!((charged.decision.allowed, charged.decision.remaining), (true, 6));
-    let peeked = limiter.peek(key(), &quotas, 6).await.unwrap().decision;
+    let peeked = limiter.peek(key(), &quotas, 6, now()).await.unwrap().decision;
     assert!(peeked.allowed && peeked.remaining == 0);
-    let refused = limiter.peek(key(), &quotas, 7).await.unwrap().decision;
+    let refused = limiter.peek(key(), &quotas, 7, now()).await.unwrap().decision;
     assert!(!refused.allowed && refused.remaining == 6);
     assert!(refused.retry_after.unwrap() <= Duration::from_secs(60));
     assert!(limiter.refund(receipt.unwrap()).await.unwrap());
-    assert_eq!(limiter.peek(key(), &quotas, 1).await.unwrap().decision.remaining, 9);
+    assert_eq!(limiter.peek(key(), &quotas, 1, now()).await.unwrap().decision.remaining, 9);
     assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
     assert!(limiter.reset(key()).await.unwrap());
     assert!(!limiter.reset(key()).await.unwrap());
@@ -130,7 +163,7 @@ async fn peek_refund_reset_and_costs() {
     assert_eq!((first.allowed, first.position, first.remaining), (true, 1, 0));
     let second = limiter.check_all(&both, 1, now()).await.unwrap().decision;
     assert_eq!((second.allowed, second.position), (false, 1));
-    let untouched = limiter.peek(LimitKey::owner("a"), &large, 1).await.unwrap().decision;
+    let untouched = limiter.peek(LimitKey::owner("a"), &large, 1, now()).await.unwrap().decision;
     assert_eq!(untouched.remaining, 3);
 }
 
@@ -459,10 +492,10 @@ async fn leases_never_admit_more() {
             let mut spent = Vec::new();
             let start = BootClock.now();
             while BootClock.now() - start < Duration::from_secs(4) {
-                // Before it is decided: the latest instant that cannot be too late.
+                let before = BootClock.now();
                 let charged = leased.check(key(), &quotas, 1, now()).await.unwrap();
                 if charged.decision.allowed {
-                    spent.push(BootClock.now());
+                    spent.push((before, BootClock.now()));
                 }
                 if charged.by == DecidedBy::Server {
                     asked.fetch_add(1, Ordering::Relaxed);
@@ -476,15 +509,10 @@ async fn leases_never_admit_more() {
     for task in tasks {
         spent.extend(task.await.unwrap());
     }
-    spent.sort_unstable();
-    // The instants are read a moment after the permits were spent, one by one.
-    let window = Duration::from_millis(950);
-    let most = (0..spent.len())
-        .map(|from| spent[from..].iter().take_while(|&&at| at - spent[from] < window).count())
-        .max();
+    let most = most_in_a_window(&spent, Duration::from_secs(1));
     let asked = asked.load(Ordering::Relaxed);
-    println!("{} admitted, {most:?} within a window, {asked} decided by the server", spent.len());
-    assert!(most.unwrap() <= 1_000 && spent.len() > 1_000);
+    println!("{} admitted, {most} within a window, {asked} decided by the server", spent.len());
+    assert!(most <= 1_000 && spent.len() > 1_000);
     assert!((asked as usize) < spent.len() / 2, "{asked} of {}", spent.len());
 }
 
@@ -502,9 +530,9 @@ async fn what_is_unspent_is_given_back() {
         by_lease += u32::from(charged.by == DecidedBy::Lease);
     }
     assert!(by_lease >= 10, "{by_lease}");
-    let before = exact.peek(key(), &minute(1_000), 1).await.unwrap().decision.remaining;
+    let before = exact.peek(key(), &minute(1_000), 1, now()).await.unwrap().decision.remaining;
     let given = leased.give_back().await;
-    let after = exact.peek(key(), &minute(1_000), 1).await.unwrap().decision.remaining;
+    let after = exact.peek(key(), &minute(1_000), 1, now()).await.unwrap().decision.remaining;
     assert_eq!(u64::from(after - before), given);
     assert_eq!(after, 1_000 - 20 - 1);
     assert_eq!(leased.give_back().await, 0);
@@ -540,4 +568,70 @@ async fn dropped_futures_cost_nothing_but_capacity() {
         }
     }
     assert!((1..=100).contains(&admitted), "{admitted}");
+}
+
+/// Wherever the clocks of server and process stand: `now()` is years before the server's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leased_decisions_are_told_by_the_clock_of_whoever_asks() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let config = LeaseConfig::new(Duration::from_secs(10));
+    let leased = LeasedLimiter::new(limiter(&server).await, config);
+    let (quotas, mut seen) = (minute(40), [0; 4]);
+    for skew in [0, 40 * 365 * 86_400] {
+        let at = now().saturating_add(Duration::from_secs(skew));
+        for _ in 0..60 {
+            let Charged { decision, by, .. } = leased.check(key(), &quotas, 1, at).await.unwrap();
+            let ahead = decision.reset_at.saturating_since(at);
+            let most = Duration::from_secs(60 + 10);
+            assert!(!ahead.is_zero() && ahead <= most, "{decision:?} by {by:?} at {at:?}");
+            let local = usize::from(by == DecidedBy::Lease);
+            seen[2 * usize::from(decision.allowed) + local] += 1;
+        }
+        assert!(leased.reset(key()).await.unwrap());
+    }
+    assert!(seen.iter().all(|&count| count > 0), "refused and admitted, there and here: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_forfeits_what_this_process_holds() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let exact = limiter(&server).await;
+    let leased = LeasedLimiter::new(exact.clone(), LeaseConfig::new(Duration::from_secs(10)));
+    let other = LimitKey::owner("another");
+    for round in 1..=3 {
+        // Twice the limit: by then it is spent, and a refusal is remembered.
+        let mut admitted = 0;
+        for _ in 0..80 {
+            let charged = leased.check(key(), &minute(40), 1, now()).await.unwrap();
+            admitted += u32::from(charged.decision.allowed);
+            let _both = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+        }
+        assert_eq!(admitted, 40, "round {round}");
+        assert!(leased.reset(key()).await.unwrap());
+        let left = exact.peek(key(), &minute(40), 1, now()).await.unwrap().decision.remaining;
+        assert_eq!(left, 39, "round {round}");
+    }
+    assert!(!leased.reset(key()).await.unwrap(), "nothing was counted");
+    // What is held is forfeited, not spent beside what the server counts anew.
+    let held = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+    assert!(leased.reset(other).await.unwrap());
+    let anew = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+    assert_eq!((held.by, anew.by), (DecidedBy::Lease, DecidedBy::Server));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zero_milliseconds_for_confirmation_do_not_wait_for_ever() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let unconfirmed = limiter(&server).await.confirmed_by(1, Duration::ZERO);
+    let error = unconfirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(error, RemoteError::NotReplicated { confirmed: 0, wanted: 1 });
 }

@@ -23,6 +23,16 @@ pub struct RemoteAnswer {
     pub closed: bool,
 }
 
+impl RemoteAnswer {
+    /// The decision with its instants by the clock of whoever asked at `now`: as far ahead of that
+    /// as they are of [`server_now`](RemoteAnswer::server_now). So the two clocks may differ by
+    /// whatever they do, and what remains wrong is how long the request was under way.
+    pub fn decision_at(&self, now: Timestamp) -> Decision {
+        let ahead = self.decision.reset_at.saturating_since(self.server_now);
+        self.decision.resetting_at(now.saturating_add(ahead))
+    }
+}
+
 /// The reply is not one of the script's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keyward::{Decision, LeaseTerms, Quotas, RemoteReceipt, Timestamp};
+use keyward::{Decision, LeaseTerms, Quotas, RemoteReceipt};
 
 /// How permits are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +98,6 @@ pub struct Granted {
     pub units: u32,
     /// The length that was asked for.
     pub length: Duration,
-    /// The server's clock at the decision.
-    pub server_now: Timestamp,
     /// By what to give them back.
     pub receipt: Option<RemoteReceipt>,
 }
@@ -202,9 +200,9 @@ impl LeaseHolding {
         let Some((_, sent, cost)) = self.asking.take_if(|(asked, ..)| *asked == number) else {
             return;
         };
-        let Granted { decision, units, length, server_now, receipt } = granted;
+        let Granted { decision, units, length, receipt } = granted;
         if !decision.allowed {
-            let wait = decision.reset_at.saturating_since(server_now);
+            let wait = decision.retry_after.unwrap_or_default();
             self.want = 1;
             self.refusal = Some(Refusal {
                 cost,
@@ -251,6 +249,11 @@ impl LeaseHolding {
                 grant.receipt.map(|receipt| Unspent { receipt, units })
             })
             .collect()
+    }
+
+    /// Forgets permits, a refusal, and the question under way, whose answer will change nothing.
+    pub fn forget(&mut self) {
+        (self.grants, self.refusal, self.asking) = (Vec::new(), None, None);
     }
 
     /// Whether nothing would be lost by forgetting it.
@@ -304,7 +307,7 @@ impl LeaseHolding {
 
 #[cfg(test)]
 mod tests {
-    use keyward::Quota;
+    use keyward::{Quota, Timestamp};
 
     use super::*;
 
@@ -320,7 +323,6 @@ mod tests {
             decision: Decision::admitted_elsewhere(quota, quota.limit() - units, server_now),
             units,
             length: Duration::from_secs(10),
-            server_now,
             receipt: None,
         }
     }

@@ -66,6 +66,16 @@ impl Holdings {
             .collect()
     }
 
+    /// Forgets all that concerns this limit: permits, refusals, and questions under way, whose
+    /// answers then change nothing.
+    pub(crate) fn forget(&self, key: &LimitKey) {
+        for shard in &self.shards {
+            for (_, holding) in shard.lock().iter_mut().filter(|(keys, _)| keys.contains(key)) {
+                holding.forget();
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }

@@ -110,12 +110,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         match self.exact.lease(&charge, &terms, now).await {
             Ok(answer) => {
                 asking.number = None;
-                let decision = answer.decision;
+                let decision = answer.decision_at(now);
                 let granted = Granted {
                     decision,
                     units: answer.granted,
                     length: terms.length,
-                    server_now: answer.server_now,
                     receipt: answer.receipt,
                 };
                 let received = clock.now();
@@ -149,6 +148,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
             }
         }
         units
+    }
+
+    /// Forgets what was counted for a key, as [`RedisLimiter::reset`], after forfeiting what this
+    /// process holds of it. What other processes hold is still spent, for up to the length of a lease;
+    /// so is what this one holds of several limits together that are asked for in this moment.
+    ///
+    /// # Errors
+    ///
+    /// If the server did not answer. What was held is forfeited even so.
+    pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
+        let key = key.into();
+        self.shared.holdings.forget(&key);
+        self.exact.reset(key).await
     }
 
     /// Decides the limits of a request at a gate: what `ApiKeys::charge_with` of `keyward-tower`

@@ -10,7 +10,7 @@ use keyward::{
     Change, Invalidate, KeyHash, KeyId, KeyRecord, KeyRegistry as _, Owner, OwnerId, Timestamp,
     Usage, testing::BlockOn as _,
 };
-use keyward_sqlx::{ChangeListener, PostgresStore};
+use keyward_sqlx::{ChangeListener, ListenerReport, PostgresStore, SqlStoreError};
 use postgres::{connect, postgres_store};
 use sqlx::{Row as _, postgres::PgConnectOptions};
 use support::{NOW, OnTokio, issue, rotate};
@@ -235,19 +235,42 @@ fn a_listener_outlives_its_server() {
             Err(reason) => return postgres::not_run("a_listener_outlives_its_server", &reason),
         };
         let (sender, mut changes) = unbounded_channel();
+        let (reporter, mut reports) = unbounded_channel();
         let listener = ChangeListener::new(cluster.options());
+        let listener = listener.reporting(move |report| reporter.send(report).unwrap());
         let task = tokio::spawn(async move {
             listener.run(Told(sender), tokio::time::sleep).await;
         });
         tokio::task::yield_now().await;
         assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
         for _ in 0..2 {
+            // Each attempt in a row is told, and why it failed.
+            for expected in 1..4 {
+                let report = timeout(Duration::from_secs(20), reports.recv()).await;
+                let Ok(Some(ListenerReport::Failed { cause, attempt })) = report else {
+                    panic!("{report:?}")
+                };
+                let cause = cause.expect("there is nobody to wait for");
+                assert!(matches!(cause, SqlStoreError::NoConnection(_)), "{cause:?}");
+                assert_eq!(attempt, expected);
+            }
             cluster.start();
             let heard = timeout(Duration::from_secs(20), changes.recv()).await;
             assert_eq!(heard.expect("it does not connect"), Some(Change::Everything));
+            // Attempts failed until it had started.
+            while let Some(report) = reports.recv().await {
+                match report {
+                    ListenerReport::Listening => break,
+                    report => {
+                        assert!(matches!(report, ListenerReport::Failed { .. }), "{report:?}")
+                    }
+                }
+            }
             cluster.kill();
             let heard = timeout(Duration::from_secs(20), changes.recv()).await;
             assert_eq!(heard.expect("it does not notice"), Some(Change::Everything));
+            let report = reports.recv().await;
+            assert!(matches!(report, Some(ListenerReport::Lost { .. })), "{report:?}");
         }
         task.abort();
     });

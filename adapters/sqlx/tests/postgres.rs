@@ -352,3 +352,26 @@ fn a_dropped_write_leaves_no_transaction_behind() {
         }
     });
 }
+
+/// Both lock keys, many at a time: in the same order, or they would wait for each other for ever.
+#[test]
+fn purging_and_saving_usage_do_not_lock_each_other_out() {
+    OnTokio.block_on(async {
+        let test = "purging_and_saving_usage_do_not_lock_each_other_out";
+        let Some(options) = fresh_database(test).await else { return };
+        let (purging, saving) = (connect(&options).await, connect(&options).await);
+        purging.migrate().await.unwrap();
+        // Those with the lowest ids ended last.
+        let ended = "INSERT INTO keyward_keys (id, owner, name, created_at, state, state_since)
+             SELECT lpad(to_hex(n), 32, '0'), 'owner', 'name', 0, 'revoked', 1000000 - n
+             FROM generate_series(1, 5000) n";
+        let ids = (1..=5_000_u128).map(|number| KeyId::from_bytes(number.to_be_bytes()));
+        let used: UsageBatch = ids.map(|id| (id, Usage::new(1, Some(NOW)))).collect();
+        for round in 0..5 {
+            sqlx::query(ended).execute(purging.pool()).await.unwrap();
+            let (purged, saved) = tokio::join!(purging.purge(NOW, 5_000), saving.save_usage(&used));
+            assert_eq!(purged.unwrap().len(), 5_000, "round {round}");
+            saved.unwrap();
+        }
+    });
+}

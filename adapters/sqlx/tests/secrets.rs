@@ -145,10 +145,30 @@ async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl Async
     }
 }
 
+struct NothingToForget;
+
+impl keyward::Invalidate for NothingToForget {
+    fn invalidate(&self, _: &keyward::Change) {}
+}
+
 /// The options with which a listener connects hold the password of the database.
 #[test]
 fn a_listener_does_not_show_its_password() {
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().password("hunter2");
-    let shown = format!("{:?}", keyward_sqlx::ChangeListener::new(options));
+    let options = options.host("127.0.0.1").port(1);
+    let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let listener = keyward_sqlx::ChangeListener::new(options);
+    let listener = listener.reporting(move |report| {
+        let _told = sender.send(format!("{report:?}"));
+    });
+    let shown = format!("{listener:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
+    OnTokio.block_on(async {
+        let report = tokio::select! {
+            _never = listener.run(NothingToForget, tokio::time::sleep) => None,
+            report = reports.recv() => report,
+        };
+        let shown = report.unwrap();
+        assert!(shown.starts_with("Failed") && !shown.contains("hunter2"), "{shown}");
+    });
 }

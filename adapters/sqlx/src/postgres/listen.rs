@@ -1,12 +1,16 @@
 //! Hearing of changes that others make.
 
-use std::{convert::Infallible, fmt, future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{
+    convert::Infallible, fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use keyward::{Change, Invalidate, KeyHash, KeyId, OwnerId};
 use sqlx::{
     Executor as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
+
+use crate::SqlStoreError;
 
 /// Hears of each change of a [`PostgresStore`](crate::PostgresStore)'s tables, whoever makes it,
 /// and tells a cache.
@@ -35,6 +39,28 @@ use sqlx::{
 #[derive(Clone)]
 pub struct ChangeListener {
     options: PgConnectOptions,
+    report: Arc<dyn Fn(ListenerReport) + Send + Sync>,
+}
+
+/// How a [`ChangeListener`] fares, for a log line and a health check.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenerReport {
+    /// It hears of changes from now on.
+    Listening,
+    /// The connection was lost. Until the next [`ListenerReport::Listening`] only the staleness
+    /// bound of a cache holds.
+    Lost {
+        /// What was wrong with it; `None` if it was closed, or said nothing for too long.
+        cause: Option<SqlStoreError>,
+    },
+    /// It could not connect, and tries again after a pause.
+    Failed {
+        /// What the attempt met; `None` if there was no answer in time.
+        cause: Option<SqlStoreError>,
+        /// Which attempt in a row failed, from 1 on.
+        attempt: u64,
+    },
 }
 
 impl ChangeListener {
@@ -50,8 +76,29 @@ impl ChangeListener {
     /// A listener that will connect so, to the store's database. Nothing is connected yet.
     ///
     /// It has a connection of its own, so that an exhausted pool delays no news.
-    pub const fn new(options: PgConnectOptions) -> Self {
-        Self { options }
+    pub fn new(options: PgConnectOptions) -> Self {
+        Self { options, report: Arc::new(|_| ()) }
+    }
+
+    /// Tells how it fares, from within [`ChangeListener::run`], after the cache was told what there
+    /// was to tell: this crate logs nothing itself. What is told holds no password. It must return
+    /// soon, for nothing is heard meanwhile.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    /// use keyward_sqlx::{ChangeListener, ListenerReport};
+    /// use sqlx::postgres::PgConnectOptions;
+    ///
+    /// let listening = Arc::new(AtomicBool::new(false));
+    /// let healthy = Arc::clone(&listening);
+    /// let listener = ChangeListener::new(PgConnectOptions::new()).reporting(move |report| {
+    ///     healthy.store(matches!(report, ListenerReport::Listening), Ordering::Relaxed);
+    ///     eprintln!("changes of keys: {report:?}");
+    /// });
+    /// ```
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(ListenerReport) + Send + Sync + 'static) -> Self {
+        Self { report: Arc::new(report), ..self }
     }
 
     /// Listens until it is dropped, connecting again whenever the connection is lost.
@@ -62,18 +109,29 @@ impl ChangeListener {
         P: Fn(Duration) -> F,
         F: Future<Output = ()>,
     {
-        let mut wait = Self::FIRST_PAUSE;
+        let (mut wait, mut attempt) = (Self::FIRST_PAUSE, 0);
         loop {
             // Also a server that takes the connection and then says nothing is given up.
             let connected = within(self.connect(), pause(2 * Self::LONGEST_SILENCE)).await;
-            if let Some(Ok(mut listener)) = connected {
-                wait = Self::FIRST_PAUSE;
-                // What was committed from here on is heard, and what was read before is told to
-                // be forgotten: in this order nothing falls between the two.
-                told.invalidate(&Change::Everything);
-                listen(&mut listener, &told, &pause).await;
-                told.invalidate(&Change::Everything);
-            }
+            let mut failed = |cause| {
+                attempt += 1;
+                ListenerReport::Failed { cause, attempt }
+            };
+            let report = match connected {
+                Some(Ok(mut listener)) => {
+                    (wait, attempt) = (Self::FIRST_PAUSE, 0);
+                    // What was committed from here on is heard, and what was read before is told to
+                    // be forgotten: in this order nothing falls between the two.
+                    told.invalidate(&Change::Everything);
+                    (self.report)(ListenerReport::Listening);
+                    let cause = listen(&mut listener, &told, &pause).await;
+                    told.invalidate(&Change::Everything);
+                    ListenerReport::Lost { cause }
+                }
+                Some(Err(error)) => failed(Some(error.into())),
+                None => failed(None),
+            };
+            (self.report)(report);
             pause(wait).await;
             wait = (wait * 2).min(Self::LONGEST_PAUSE);
         }
@@ -102,8 +160,13 @@ impl fmt::Debug for ChangeListener {
     }
 }
 
-/// Passes on what is heard, until the connection is lost. Nothing then says what was missed.
-async fn listen<P, F>(listener: &mut PgListener, told: &impl Invalidate, pause: &P)
+/// Passes on what is heard, until the connection is lost: nothing then says what was missed.
+/// Returns why, if it is known.
+async fn listen<P, F>(
+    listener: &mut PgListener,
+    told: &impl Invalidate,
+    pause: &P,
+) -> Option<SqlStoreError>
 where
     P: Fn(Duration) -> F,
     F: Future<Output = ()>,
@@ -112,10 +175,12 @@ where
     loop {
         match within(listener.try_recv(), pause(silence)).await {
             Some(Ok(Some(heard))) => told.invalidate(&read(heard.payload())),
-            Some(Ok(None) | Err(_)) => return,
+            Some(Ok(None)) => return None,
+            Some(Err(error)) => return Some(error.into()),
             None => match within(listener.execute("SELECT 1"), pause(silence)).await {
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
+                Some(Err(error)) => return Some(error.into()),
+                None => return None,
             },
         }
     }

@@ -4,7 +4,7 @@ mod listen;
 mod migrate;
 mod transaction;
 
-pub use listen::ChangeListener;
+pub use listen::{ChangeListener, ListenerReport};
 
 use std::sync::Arc;
 
@@ -299,9 +299,14 @@ impl KeyRegistry for PostgresStore {
         // A key that was changed while its lock was waited for may not be one that has ended any
         // more, and then a query returns fewer than there are: until one returns none.
         while purged.len() < usize::from(limit) {
+            // Locked in the order of their ids, as those are whose usage is saved: neither waits for
+            // the other while the other waits for it.
             let rows = sqlx::query(
-                "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2
-                 FOR UPDATE",
+                "WITH ended AS (
+                   SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2
+                 )
+                 SELECT id FROM keyward_keys
+                 WHERE id IN (SELECT id FROM ended) AND ends_at < $1 ORDER BY id FOR UPDATE",
             )
             .bind(millis(ended_before))
             .bind(i64::from(limit).saturating_sub_unsigned(purged.len() as u64))

@@ -284,7 +284,12 @@ async fn what_the_server_refuses_is_told_apart_and_repeats_nothing() {
     config("maxmemory", "1", &mut connection);
     let full = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
     assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory));
+    let confirmed = limiter.clone().confirmed_by(1, Duration::from_millis(50));
+    let full = confirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory), "the error stands before the count");
     config("maxmemory", "0", &mut connection);
+    let charged = limiter.check(LimitKey::owner("a"), &minute(9), 1, now()).await.unwrap();
+    assert_eq!((charged.by, charged.decision.remaining), (DecidedBy::Server, 8));
     // Somebody else's value under the limit's name.
     let name = RemoteNames::new("keyward").of(&key());
     let _: () = redis::cmd("LPUSH").arg(&name).arg("x").query(&mut connection).unwrap();
@@ -624,6 +629,57 @@ async fn a_reset_forfeits_what_this_process_holds() {
     assert!(leased.reset(other).await.unwrap());
     let anew = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
     assert_eq!((held.by, anew.by), (DecidedBy::Lease, DecidedBy::Server));
+}
+
+/// The most within a window when a replica takes over while permits are leased which it was not
+/// told of, and which the process that has them goes on spending.
+async fn leased_across_a_failover(closed: bool) -> usize {
+    let (window, quotas) = (Duration::from_millis(1_200), Quotas::from(quota_of(100, 1_200)));
+    let (mut old, new, (before, after)) = failover().await;
+    let leased = |exact: RedisLimiter<ConnectionManager>| {
+        let exact = if closed { exact.closed_after_new_primary() } else { exact };
+        LeasedLimiter::new(exact, LeaseConfig::new(window))
+    };
+    let (before, after) = (leased(before), leased(after));
+    let mut spent = Vec::new();
+    let mut spend = async |limiter: &LeasedLimiter<ConnectionManager>| {
+        let from = BootClock.now();
+        // A server that is gone admits nothing.
+        let charged = limiter.check(key(), &quotas, 1, now()).await;
+        if charged.is_ok_and(|charged| charged.decision.allowed) {
+            spent.push((from, BootClock.now()));
+        }
+        spent.len()
+    };
+    // The first primary is new, too.
+    while spend(&before).await < 20 {
+        pause(Duration::from_millis(1));
+    }
+    in_step(&old, &new);
+    promote(&new);
+    while spend(&before).await < 60 {
+        pause(Duration::from_millis(1));
+    }
+    old.kill();
+    let over = BootClock.now();
+    while BootClock.now() - over < 2 * window + window / 2 {
+        spend(&before).await;
+        spend(&after).await;
+        pause(Duration::from_millis(1));
+    }
+    let most = most_in_a_window(&spent, window);
+    println!("closed {closed}: {} admitted, {most} within a window", spent.len());
+    most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_a_lost_primary_are_waited_for() {
+    if !servers() {
+        return;
+    }
+    assert!(leased_across_a_failover(true).await <= 100);
+    // The control: what the new primary was not told of it grants again.
+    assert!(leased_across_a_failover(false).await > 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -150,9 +150,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         units
     }
 
-    /// Forgets what was counted for a key, as [`RedisLimiter::reset`], after forfeiting what this
-    /// process holds of it. What other processes hold is still spent, for up to the length of a lease;
-    /// so is what this one holds of several limits together that are asked for in this moment.
+    /// Forgets what was counted for a key, as [`RedisLimiter::reset`], and forfeits what this process
+    /// holds of it, alone or together with other limits. What other processes hold is still spent,
+    /// for up to the length of a lease.
     ///
     /// # Errors
     ///
@@ -160,7 +160,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
     pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
         let key = key.into();
         self.shared.holdings.forget(&key);
-        self.exact.reset(key).await
+        let forgotten = self.exact.reset(key).await;
+        // Again, for what was granted meanwhile may have been counted before the server forgot.
+        self.shared.holdings.forget(&key);
+        forgotten
     }
 
     /// Decides the limits of a request at a gate: what `ApiKeys::charge_with` of `keyward-tower`

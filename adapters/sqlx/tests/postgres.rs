@@ -7,6 +7,7 @@ mod postgres;
 mod support;
 
 use std::{
+    collections::BTreeSet,
     future::{Future as _, poll_fn},
     pin::pin,
     task::Poll,
@@ -361,17 +362,45 @@ fn purging_and_saving_usage_do_not_lock_each_other_out() {
         let Some(options) = fresh_database(test).await else { return };
         let (purging, saving) = (connect(&options).await, connect(&options).await);
         purging.migrate().await.unwrap();
-        // Those with the lowest ids ended last.
-        let ended = "INSERT INTO keyward_keys (id, owner, name, created_at, state, state_since)
-             SELECT lpad(to_hex(n), 32, '0'), 'owner', 'name', 0, 'revoked', 1000000 - n
-             FROM generate_series(1, 5000) n";
-        let ids = (1..=5_000_u128).map(|number| KeyId::from_bytes(number.to_be_bytes()));
-        let used: UsageBatch = ids.map(|id| (id, Usage::new(1, Some(NOW)))).collect();
+        let used: UsageBatch = keys(1..=5_000).map(|id| (id, Usage::new(1, Some(NOW)))).collect();
         for round in 0..5 {
-            sqlx::query(ended).execute(purging.pool()).await.unwrap();
+            sqlx::query(FIVE_THOUSAND_ENDED).execute(purging.pool()).await.unwrap();
             let (purged, saved) = tokio::join!(purging.purge(NOW, 5_000), saving.save_usage(&used));
             assert_eq!(purged.unwrap().len(), 5_000, "round {round}");
             saved.unwrap();
         }
     });
+}
+
+/// Fewer than were asked for means that no more are left, whoever else purges.
+#[test]
+fn purges_at_one_time_leave_nothing_out() {
+    OnTokio.block_on(async {
+        let test = "purges_at_one_time_leave_nothing_out";
+        let Some(options) = fresh_database(test).await else { return };
+        let stores = [connect(&options).await, connect(&options).await, connect(&options).await];
+        stores[0].migrate().await.unwrap();
+        for round in 0..5 {
+            sqlx::query(FIVE_THOUSAND_ENDED).execute(stores[0].pool()).await.unwrap();
+            let [one, two, three] = &stores;
+            let purged =
+                tokio::join!(one.purge(NOW, 2_000), two.purge(NOW, 2_000), three.purge(NOW, 2_000));
+            let purged = [purged.0, purged.1, purged.2].map(Result::unwrap);
+            let mut sizes = purged.each_ref().map(Vec::len);
+            sizes.sort_unstable();
+            assert_eq!(sizes, [1_000, 2_000, 2_000], "round {round}");
+            let all: BTreeSet<KeyId> = purged.into_iter().flatten().collect();
+            assert!(all.into_iter().eq(keys(1..=5_000)), "round {round}");
+        }
+    });
+}
+
+/// Those with the lowest ids ended last.
+const FIVE_THOUSAND_ENDED: &str =
+    "INSERT INTO keyward_keys (id, owner, name, created_at, state, state_since)
+     SELECT lpad(to_hex(n), 32, '0'), 'owner', 'name', 0, 'revoked', 1000000 - n
+     FROM generate_series(1, 5000) n";
+
+fn keys(numbers: std::ops::RangeInclusive<u128>) -> impl Iterator<Item = KeyId> {
+    numbers.map(|number| KeyId::from_bytes(number.to_be_bytes()))
 }

@@ -261,6 +261,10 @@ async fn insert_secrets(
 }
 
 /// Ids as the texts of an array.
+fn read_ids(rows: &[sqlx::postgres::PgRow]) -> Result<Vec<KeyId>, SqlStoreError> {
+    rows.iter().map(read_id).collect()
+}
+
 fn texts(ids: &[KeyId]) -> Vec<String> {
     ids.iter().map(KeyId::to_string).collect()
 }
@@ -294,34 +298,33 @@ impl KeyRegistry for PostgresStore {
         ended_before: Timestamp,
         limit: u16,
     ) -> Result<Vec<KeyId>, SqlStoreError> {
-        let mut transaction = Transaction::begin(&self.pool).await?;
-        let mut purged = Vec::new();
-        // A key that was changed while its lock was waited for may not be one that has ended any
-        // more, and then a query returns fewer than there are: until one returns none.
-        while purged.len() < usize::from(limit) {
+        let ended_before = millis(ended_before);
+        loop {
+            let mut transaction = Transaction::begin(&self.pool).await?;
+            let ended = sqlx::query(
+                "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2",
+            );
+            let ended = ended.bind(ended_before).bind(i64::from(limit));
+            let ended = read_ids(&ended.fetch_all(&mut *transaction).await?)?;
             // Locked in the order of their ids, as those are whose usage is saved: neither waits for
             // the other while the other waits for it.
-            let rows = sqlx::query(
-                "WITH ended AS (
-                   SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2
-                 )
-                 SELECT id FROM keyward_keys
-                 WHERE id IN (SELECT id FROM ended) AND ends_at < $1 ORDER BY id FOR UPDATE",
-            )
-            .bind(millis(ended_before))
-            .bind(i64::from(limit).saturating_sub_unsigned(purged.len() as u64))
-            .fetch_all(&mut *transaction)
-            .await?;
-            let ids = rows.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
-            if ids.is_empty() {
-                break;
+            let held = sqlx::query(
+                "SELECT id FROM keyward_keys WHERE id = ANY($1) AND ends_at < $2
+                 ORDER BY id FOR UPDATE",
+            );
+            let held = held.bind(texts(&ended)).bind(ended_before);
+            let held = read_ids(&held.fetch_all(&mut *transaction).await?)?;
+            // While a lock was waited for, its key was changed or purged. There may be others in its
+            // place; to lock these as well would break the order.
+            if held.len() < ended.len() {
+                transaction.rollback().await?;
+                continue;
             }
             let delete = sqlx::query("DELETE FROM keyward_keys WHERE id = ANY($1)");
-            delete.bind(texts(&ids)).execute(&mut *transaction).await?;
-            purged.extend(ids);
+            delete.bind(texts(&held)).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            return Ok(ended);
         }
-        transaction.commit().await?;
-        Ok(purged)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Found>, SqlStoreError> {

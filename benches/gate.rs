@@ -14,9 +14,13 @@ use std::{
 };
 
 use keyward::{
-    Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    Limiter, LimiterConfig, MemoryStore, Outcome, Owner, Quota, RateHeaders, RequestHead, Route,
-    RouteQuotas, Secret, Tier, Timestamp, Verifier,
+    Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, Limiter,
+    MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
+    gate::RouteQuotas,
+    key::{KeyId, KeyRecord, Owner, StoredSecret, Tier},
+    limit::LimiterConfig,
+    request::RequestHead,
+    verify::Verifier,
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
@@ -44,7 +48,7 @@ impl Service {
                 let owner = format!("org_{}", n / 10).parse().unwrap();
                 let key = LUCI.mint(&mut rng).unwrap();
                 let draft = KeyDraft::new(owner, "key".parse().unwrap());
-                let secret = Secret::of(&key, &hasher, START);
+                let secret = StoredSecret::of(&key, &hasher, START);
                 let id = KeyId::random(&mut rng).unwrap();
                 store.insert_sync(KeyRecord::issue(id, draft, secret, START).unwrap()).unwrap();
                 format!("Bearer {}", key.expose())
@@ -56,7 +60,7 @@ impl Service {
         }
         let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [7; 16]));
         let gate = Gate::builder(LUCI, Verifier::new(hasher), CredentialSource::bearer())
-            .pass_on_unknown()
+            .allow_foreign()
             .limiter(limiter)
             .rate_headers(RateHeaders::x_ratelimit())
             .challenge(Challenge::bearer("lucitra").unwrap().with_errors())

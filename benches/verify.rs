@@ -13,8 +13,9 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use keyward::{
-    Access, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord, MemoryStore, Owner,
-    Secret, Tier, Timestamp, Verifier,
+    Access, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Timestamp,
+    key::{KeyFormats, KeyId, KeyRecord, Owner, StoredSecret, Tier},
+    verify::Verifier,
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
@@ -46,7 +47,7 @@ impl Service {
                 let owner = format!("proj_{}", n / 10).parse().unwrap();
                 let key = INGEST.mint(&mut rng).unwrap();
                 let draft = KeyDraft::new(owner, "ingest".parse().unwrap());
-                let secret = Secret::of(&key, &hasher, NOW);
+                let secret = StoredSecret::of(&key, &hasher, NOW);
                 let id = KeyId::random(&mut rng).unwrap();
                 store.insert_sync(KeyRecord::issue(id, draft, secret, NOW).unwrap()).unwrap();
                 key.expose().to_owned()

@@ -3,7 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Decision, KeyId, Kind, MatchedSecret, OwnerId, Quotas, RefusalReason, ScopeSet, Timestamp,
+    clock::timestamp::Timestamp,
+    key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::ScopeSet},
+    limit::decision::Decision,
+    quota::Quotas,
+    request::reason::RefusalReason,
+    verify::MatchedSecret,
 };
 
 /// Where events are reported: one callback, shared by gates and issuers.
@@ -13,7 +18,7 @@ use crate::{
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use keyward::{Audit, Issuer, KeyFormat, KeyHasher, MemoryStore};
+/// use keyward::{audit::Audit, Issuer, KeyFormat, KeyHasher, MemoryStore};
 ///
 /// let log = Arc::new(Mutex::new(Vec::new()));
 /// let audit = Audit::new({
@@ -74,7 +79,7 @@ pub struct AuditEvent {
     /// Whom the key belongs to.
     pub owner: Option<OwnerId>,
     /// The kind of the key; of a key that was presented, the kind that it claims to be.
-    pub kind: Option<Kind>,
+    pub kind: Option<KeyKind>,
 }
 
 impl AuditEvent {
@@ -103,7 +108,7 @@ pub enum AuditAction {
         decision: Option<Decision>,
     },
     /// A credential of no known kind was left to the host's own check.
-    PassedOn,
+    ForeignCredential,
     /// A key was issued.
     Issued {
         /// The instant from which it is refused.

@@ -5,7 +5,7 @@
 //! checks scopes, owners and tiers, and limits requests in a sliding window that is exact:
 //! 100 in any 60 seconds means never 101. (Limits above 1,024 or windows above 24 days are
 //! kept coarser unless asked otherwise: never too many either, but up to 1/256 of the window
-//! late; see [`Bookkeeping`].)
+//! late; see [`quota::Precision`].)
 //!
 //! It does no I/O. The host supplies storage, transport, clock and randomness as arguments,
 //! and keyward decides. So the same core serves any framework or none, sync or async, and
@@ -16,8 +16,8 @@
 //! ```
 //! use std::num::NonZeroU32;
 //! use keyward::{
-//!     Access, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyStore, Limiter, MemoryStore,
-//!     Quota, Quotas, SysRng, Timestamp,
+//!     key::KeyFormats, Access, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, Limiter,
+//!     MemoryStore, Quota, Quotas, SysRng, Timestamp,
 //! };
 //!
 //! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
@@ -29,7 +29,7 @@
 //! let formats = KeyFormats::from(INGEST);
 //! let issuer = Issuer::new(MemoryStore::new(), formats.clone(), KeyHasher::sha256());
 //! let verifier = issuer.verifier();
-//! let limiter = Limiter::from_system_seed()?;
+//! let limiter = Limiter::system()?;
 //!
 //! // Once per key: mint it and show it to its owner.
 //! let now = Timestamp::from_unix_secs(1_700_000_000);
@@ -62,7 +62,7 @@
 //!
 //! ```
 //! use keyward::{
-//!     Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome, PlainHead, Route,
+//!     request::PlainHead, Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome, Route,
 //! };
 //! # use keyward::{Issuer, KeyFormat, KeyHasher, MemoryStore, Timestamp};
 //!
@@ -83,26 +83,30 @@
 //!         assert_eq!(refusal.status(), 401);
 //!         assert_eq!(refusal.body(), br#"{"error":"Invalid API key"}"#);
 //!     }
-//!     Outcome::PassedOn => unreachable!("this gate passes nothing on"),
+//!     Outcome::ForeignCredential => unreachable!("this gate passes nothing on"),
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! # Where things are
+//! # Modules
 //!
-//! - What keys look like: [`KeyFormat`], [`KeyFormats`], [`PresentedKey`], [`PlaintextKey`].
-//! - What is kept of them: [`KeyRecord`] with its lifecycle, [`Secret`], [`KeyHash`],
-//!   [`KeyHasher`].
-//! - Where it is kept: [`KeyStore`], [`KeyRegistry`], [`MemoryStore`], [`Issuer`]; the suite
-//!   in `testing` (feature `testing`) for stores of your own; [`Invalidate`] for caches of them.
-//! - Who may do what: [`Verifier`], [`Verified`], [`Access`], [`Caller`], [`Scope`],
-//!   [`ScopeCatalog`], [`Owner`], [`Tier`].
-//! - How often: [`Limiter`], [`LimitKey`], [`Quota`], [`Quotas`], [`Decision`].
-//! - How often it was: [`UsageLedger`], [`Usage`], [`UsageBatch`].
-//! - What stands in requests and answers: [`RequestHead`], [`CredentialSource`], [`Challenge`],
-//!   [`RateHeaders`], [`ErrorBodies`]; together, [`Gate`] and [`Route`].
-//! - What happened: [`Audit`], [`AuditEvent`], [`RefusalReason`].
-//! - When: [`Timestamp`], [`Clock`], [`SystemClock`], [`ManualClock`].
+//! Each module is a room. A room imports only from the rooms above it.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`error`] | the error of wiring, and that of invalid text |
+//! | [`clock`] | timestamps and clocks |
+//! | [`quota`] | limits as data |
+//! | [`key`] | key formats, hashes, records, owners and scopes |
+//! | [`store`] | the store traits, the in-memory store, change notifications |
+//! | [`verify`] | from a presented key to an authorized caller |
+//! | [`limit`] | the exact sliding-window limiter |
+//! | [`usage`] | request counts and last use per key |
+//! | [`request`] | HTTP request and response data, independent of any HTTP crate |
+//! | [`audit`] | one callback that receives every outcome |
+//! | [`issue`] | minting, rotation and revocation over a store |
+//! | [`gate`] | the whole pipeline, from the head of a request to a response |
+//! | `testing` | a conformance suite for stores (feature `testing`) |
 //!
 //! # What it does not do
 //!
@@ -128,83 +132,36 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod access;
-mod audit;
-mod charge;
-mod clock;
-mod gate;
-mod invalidate;
-mod issuer;
-mod key;
-mod limit;
-mod lookup;
-mod memory;
-mod name;
-mod owner;
-mod quota;
-mod reason;
-mod scope;
-mod store;
+mod text;
+
+pub mod audit;
+pub mod error;
+
+pub mod clock;
+pub mod gate;
+pub mod issue;
+pub mod key;
+pub mod limit;
+pub mod quota;
+pub mod request;
+pub mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
-mod text;
-mod timestamp;
-mod usage;
-mod verify;
-mod wire;
+pub mod usage;
+pub mod verify;
 
-pub use access::{Access, Forbidden};
-pub use audit::{Audit, AuditAction, AuditEvent};
-pub use clock::{Clock, ManualClock, SystemClock};
-pub use gate::{
-    Admission, Gate, GateBuildError, GateBuilder, Outcome, PendingCharge, PendingLookup,
-    PendingRecheck, Refusal, Route, RouteQuotas, Step,
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock, Timestamp},
+    error::ConfigError,
+    gate::{Gate, Outcome, Route},
+    issue::Issuer,
+    key::{KeyDraft, KeyFormat, KeyHasher, Scope},
+    limit::Limiter,
+    quota::{Quota, Quotas},
+    request::{Challenge, CredentialSource, ErrorBodies, RateHeaders},
+    store::{KeyStore, MemoryStore},
+    verify::Access,
 };
-pub use invalidate::{Change, Invalidate};
-pub use issuer::{Issued, Issuer, IssuerError};
-pub use key::format::{FormatError, FormatsError, KeyFormat, KeyFormats, ParseError};
-pub use key::grace::{Grace, GraceError};
-pub use key::hash::{HashScheme, KeyHash, KeyHashError, KeyHasher, KeyHasherError};
-pub use key::hint::{Hint, HintError};
-pub use key::id::{KeyId, KeyIdError};
-pub use key::kind::{Kind, KindError};
-pub use key::plaintext::{MintError, PlaintextKey};
-pub use key::presented::PresentedKey;
-pub use key::record::{
-    KeyDraft, KeyRecord, KeyRecordParts, KeyState, KeyStatus, RecordError, TransitionError,
-};
-pub use key::scanner::ScannerRule;
-pub use key::secret::{RetiringSecret, Secret};
-pub use limit::{
-    ChargeError, CostError, Decision, LeaseTerms, LimitKey, Limiter, LimiterConfig, RemoteAnswer,
-    RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReplyError, RemoteScript,
-    SeedError, Ticket,
-};
-pub use lookup::Lookup;
-pub use memory::MemoryStore;
-pub use name::{KeyName, NameError};
-pub use owner::{Owner, OwnerId, Tier};
-pub use quota::{Bookkeeping, Quota, QuotaError, Quotas};
-/// The operating system's generator and the trait that minting asks for, from the `rand` that
-/// this crate uses, so that a host need not depend on the same version.
-pub use rand::{TryCryptoRng, rngs::SysRng};
-pub use reason::{LimitedBy, RefusalReason};
-pub use scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet};
-pub use store::{
-    Cursor, CursorError, DynKeyRegistry, DynKeyStore, Found, InsertError, JoinError, KeyRegistry,
-    KeyStore, Listing, Page, ReplaceError, StoreError, StoreFuture,
-};
-pub use timestamp::{Timestamp, TimestampError};
-pub use usage::{Usage, UsageBatch, UsageLedger};
-pub use verify::{Caller, MatchedSecret, Rehash, Verified, Verifier, VerifyError};
-pub use wire::{
-    challenge::{Challenge, ChallengeError, ChallengeErrorCode},
-    error_body::{ErrorBodies, ErrorBody, ErrorFacts, ErrorText, ErrorTextError},
-    head::{PlainHead, RequestHead},
-    header::ResponseHeader,
-    public_reason::PublicReason,
-    query::redact_query,
-    rate_headers::{PolicyNameError, RateHeaders},
-    source::{Credential, CredentialError, CredentialSource, CredentialSources, SourceError},
-};
+/// The operating system's random generator, from the `rand` version that this crate uses.
+pub use ::rand::rngs::SysRng;

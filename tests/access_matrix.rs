@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use keyward::{
-    Access, Caller, CatalogError, Forbidden, Found, Grace, HashScheme, Issuer, IssuerError,
-    JoinError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyRecord,
-    KeyRecordParts, KeyState, Kind, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
-    Quotas, RetiringSecret, Scope, ScopeCatalog, ScopeError, ScopeSet, Secret, Tier, Timestamp,
-    TransitionError, Verified, Verifier, VerifyError,
+    Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Scope, Timestamp,
+    issue::IssuerError,
+    key::{
+        CatalogError, Grace, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord,
+        KeyRecordParts, KeyState, Owner, OwnerId, RetiringSecret, ScopeCatalog, ScopeError,
+        ScopeSet, StoredSecret, Tier, TransitionError,
+    },
+    store::{JoinError, Lookup, StoredKey},
+    verify::{Forbidden, KeyCaller, MatchedSecret, Verified, Verifier, VerifyError},
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-const PK: Kind = Kind::from_static("luc_pk_");
-const API: Kind = Kind::from_static("luc_api_");
-const OAT: Kind = Kind::from_static("luc_oat_");
-const MCP: Kind = Kind::from_static("luc_mcp_");
-const LUCI: Kind = Kind::from_static("luci_");
+const PK: KeyKind = KeyKind::from_static("luc_pk_");
+const API: KeyKind = KeyKind::from_static("luc_api_");
+const OAT: KeyKind = KeyKind::from_static("luc_oat_");
+const MCP: KeyKind = KeyKind::from_static("luc_mcp_");
+const LUCI: KeyKind = KeyKind::from_static("luci_");
 
 const READ: Scope = Scope::from_static("read:lucent");
 const WRITE: Scope = Scope::from_static("write:issues");
@@ -45,7 +49,7 @@ fn catalog() -> ScopeCatalog {
 }
 
 /// A presented key of any kind, legacy ones too.
-fn lookup(kind: Kind, digit: char) -> Lookup {
+fn lookup(kind: KeyKind, digit: char) -> Lookup {
     let token = format!("{kind}{}", digit.to_string().repeat(64));
     Verifier::new(KeyHasher::sha256()).lookup(&formats().parse(&token).unwrap())
 }
@@ -64,14 +68,14 @@ fn forged(lookup: &Lookup, scopes: &[&str], owner: &str) -> KeyRecord {
     let scopes = scopes.iter().map(|scope| Scope::new(scope).unwrap());
     let draft = KeyDraft::new(owner_id(owner), "a key".parse().unwrap())
         .with_scopes(ScopeSet::new(scopes).unwrap());
-    let secret = Secret::new(hash(lookup), lookup.kind(), now());
+    let secret = StoredSecret::new(hash(lookup), lookup.kind(), now());
     KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap()
 }
 
-fn owned(record: KeyRecord, tier: Option<&str>) -> Found {
+fn owned(record: KeyRecord, tier: Option<&str>) -> StoredKey {
     let mut owner = Owner::new(record.owner().clone());
     owner.tier = tier.map(|tier| Tier::new(tier).unwrap());
-    Found::join(record, Arc::new(owner)).unwrap()
+    StoredKey::join(record, Arc::new(owner)).unwrap()
 }
 
 // ---------------------------------------------------------------------------------------
@@ -418,11 +422,11 @@ fn ceilings_hold_when_a_key_is_issued() {
         // The same for an import.
         let hash = KeyHash::new(HashScheme::Sha256Secret, [before as u8 + 100; 32]);
         let id = KeyId::from_bytes([before as u8 + 100; 16]);
-        let secret = Secret::new(hash, kind, now());
+        let secret = StoredSecret::new(hash, kind, now());
         let result = block_on(issuer.import(id, draft(asked), secret, now()));
         assert_eq!(result.map(|record| record.scopes().to_string()), expected, "{kind} {asked:?}");
     }
-    let unknown = Kind::from_static("nobody_");
+    let unknown = KeyKind::from_static("nobody_");
     let result = block_on(issuer.issue(unknown, draft(None), &mut rng, now()));
     assert_eq!(result.err(), Some(IssuerError::UnknownKind));
     let error: IssuerError<std::convert::Infallible> = CatalogError::Unknown.into();
@@ -448,7 +452,7 @@ fn ceilings_hold_when_scopes_are_set() {
         let id = KeyId::from_bytes([digit as u8; 16]);
         let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap())
             .with_scopes(ScopeSet::empty());
-        let secret = Secret::new(hash(&presented), kind, now());
+        let secret = StoredSecret::new(hash(&presented), kind, now());
         block_on(issuer.import(id, draft, secret, now())).unwrap();
         let strangers = issuer.within(owner_id("org_b"));
         let name = "stolen".parse().unwrap();
@@ -530,7 +534,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
         let old = lookup(MCP, digit);
         let draft = KeyDraft::new(owner_id("org_a"), "old".parse().unwrap())
             .with_scopes(scopes.parse().unwrap());
-        let secret = Secret::new(hash(&old), MCP, now());
+        let secret = StoredSecret::new(hash(&old), MCP, now());
         let record =
             block_on(issuer.import(KeyId::from_bytes([digit as u8; 16]), draft, secret, now()))
                 .unwrap();
@@ -605,7 +609,7 @@ fn quotas_are_the_key_s_own_else_its_owner_s() {
         parts.quotas = own.map(quotas);
         let mut owner = Owner::new(owner_id("org_a"));
         owner.quotas = owner_s.map(quotas);
-        let found = Found::join(parts.build().unwrap(), Arc::new(owner)).unwrap();
+        let found = StoredKey::join(parts.build().unwrap(), Arc::new(owner)).unwrap();
         let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
         assert_eq!(verified.quotas().copied(), expected.map(quotas));
     }
@@ -629,7 +633,7 @@ fn an_issuer_confined_to_an_owner_sees_no_other_s_keys() {
         assert_eq!(ours.suspend(id, now()).await.err(), not_found);
         assert_eq!(ours.resume(id, now()).await.err(), not_found);
         assert_eq!(ours.expire_at(id, Timestamp::MAX, now()).await.err(), not_found);
-        let page = keyward::Page::first(10);
+        let page = keyward::store::PageRequest::first(10);
         let foreign = Some(IssuerError::ForeignOwner);
         assert_eq!(ours.list(&owner_id("org_b"), page).await.err(), foreign);
         assert_eq!(ours.issue(API, draft("org_b"), &mut rng, now()).await.err(), foreign);
@@ -658,7 +662,7 @@ fn proof_comes_before_state() {
         } else {
             hash(&presented)
         };
-        let mut secret = Secret::new(stored, if kind { OAT } else { API }, now());
+        let mut secret = StoredSecret::new(stored, if kind { OAT } else { API }, now());
         let before = now().saturating_sub(hour);
         let mut parts = KeyRecordParts::new(
             KeyId::from_bytes([1; 16]),
@@ -684,7 +688,7 @@ fn proof_comes_before_state() {
         let record = parts.build().unwrap();
         // Whatever else is wrong, another owner's tier and quotas are not to be had.
         let stranger = Arc::new(Owner::new(owner_id("org_b")));
-        assert_eq!(Found::join(record.clone(), stranger), Err(JoinError), "{bits:07b}");
+        assert_eq!(StoredKey::join(record.clone(), stranger), Err(JoinError), "{bits:07b}");
         let found = owned(record, None);
         let expected = [
             (mismatch, VerifyError::Mismatch),
@@ -710,12 +714,12 @@ fn a_record_is_joined_with_its_own_owner_alone() {
     let record = forged(&lookup(API, '9'), &["read:lucent"], "org_a");
     for stranger in ["org_b", "ORG_A", "org_", "org_a1", "org_a/"] {
         let stranger = Owner::new(owner_id(stranger)).with_tier(Tier::from_static("enterprise"));
-        let refused = Found::join(record.clone(), Arc::new(stranger)).unwrap_err();
+        let refused = StoredKey::join(record.clone(), Arc::new(stranger)).unwrap_err();
         assert_eq!(refused, JoinError);
         assert!(!format!("{refused:?} {refused}").contains("org"), "{refused:?}");
     }
     let own = Arc::new(Owner::new(owner_id("org_a")).with_tier(Tier::from_static("standard")));
-    let found = Found::join(record.clone(), Arc::clone(&own)).unwrap();
+    let found = StoredKey::join(record.clone(), Arc::clone(&own)).unwrap();
     assert_eq!((found.record(), found.owner()), (&record, &own));
 }
 
@@ -739,7 +743,7 @@ fn deadlines_are_refused_at_the_deadline() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (old, new) = (lookup(API, '5'), lookup(API, '6'));
     let grace = Grace::new(std::time::Duration::from_millis(10)).unwrap();
-    let secret = Secret::new(hash(&new), API, now());
+    let secret = StoredSecret::new(hash(&new), API, now());
     let rotated = forged(&old, &[], "org_a").rotate(secret, grace, now()).unwrap();
     let deadline = rotated.retiring()[0].valid_until;
     let at = |offset: i64| {
@@ -793,9 +797,9 @@ fn refusals_have_their_status() {
 fn what_travels_with_a_request_is_owned_and_crosses_threads() {
     fn travels<T: Clone + Send + Sync + 'static>() {}
     travels::<Verified>();
-    travels::<Caller>();
+    travels::<KeyCaller>();
     travels::<Lookup>();
-    travels::<Found>();
+    travels::<StoredKey>();
     travels::<Access>();
     travels::<Verifier>();
     travels::<VerifyError>();

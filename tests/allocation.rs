@@ -10,9 +10,13 @@ use std::{
 };
 
 use keyward::{
-    Access, Challenge, CredentialSource, Decision, Gate, Issuer, KeyDraft, KeyFormat, KeyFormats,
-    KeyHasher, KeyId, Kind, Limiter, LimiterConfig, MemoryStore, Outcome, ParseError, PlainHead,
-    Quota, RateHeaders, Route, RouteQuotas, Step, Tier, Timestamp, UsageLedger,
+    Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, Limiter,
+    MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
+    gate::{RouteQuotas, Step},
+    key::{KeyFormats, KeyId, KeyKind, ParseError, Tier},
+    limit::{Decision, LimiterConfig},
+    request::PlainHead,
+    usage::UsageLedger,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -65,7 +69,7 @@ fn parsing_never_allocates() {
     let hex = KeyFormat::hex("lqt_");
     let github = KeyFormat::base62("ghp_", 30).with_checksum();
     let largest = KeyFormat::try_hex_bytes(&"k".repeat(23), 64).unwrap();
-    let legacy = KeyFormat::hex("old_").legacy(Kind::from_static("lqt_"));
+    let legacy = KeyFormat::hex("old_").legacy(KeyKind::from_static("lqt_"));
     let formats = KeyFormats::new([hex, github, largest, legacy]).unwrap();
     let mut rng = StdRng::seed_from_u64(3);
 

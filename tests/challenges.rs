@@ -1,7 +1,10 @@
 //! Challenges, read back by a parser that is not ours.
 
 use http_auth::parse_challenges;
-use keyward::{Challenge, ChallengeError, ChallengeErrorCode, Scope};
+use keyward::{
+    Challenge, Scope,
+    request::{ChallengeError, ChallengeErrorCode},
+};
 use proptest::prelude::*;
 
 const READ: Scope = Scope::from_static("read:lucent");

@@ -13,10 +13,16 @@ use std::{
 };
 
 use keyward::{
-    Cursor, Found, Grace, HashScheme, InsertError, Issuer, IssuerError, KeyDraft, KeyFormat,
-    KeyFormats, KeyHasher, KeyId, KeyRecord, KeyRegistry, KeyState, KeyStore, Listing, Lookup,
-    MemoryStore, Owner, OwnerId, Page, PlaintextKey, ReplaceError, Secret, Tier, Timestamp,
-    TransitionError, Verifier, VerifyError,
+    Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, MemoryStore, Timestamp,
+    issue::IssuerError,
+    key::{
+        Grace, HashScheme, KeyFormats, KeyId, KeyRecord, KeyState, Owner, OwnerId, PlaintextKey,
+        StoredSecret, Tier, TransitionError,
+    },
+    store::{
+        Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
+    },
+    verify::{Verifier, VerifyError},
 };
 use pollster::block_on;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -67,7 +73,7 @@ struct Together {
 impl KeyStore for Together {
     type Error = Infallible;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         self.store.find(lookup).await
     }
 }
@@ -85,7 +91,7 @@ impl KeyRegistry for Together {
         self.store.purge(ended_before, limit).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
         let found = self.store.get_sync(id);
         if self.wait.load(Ordering::SeqCst) {
             self.readers.wait();
@@ -93,11 +99,11 @@ impl KeyRegistry for Together {
         Ok(found)
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
         self.store.list(owner, page).await
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Infallible> {
         self.store.list_all(page).await
     }
 
@@ -280,7 +286,7 @@ fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
                         let (store, gate) = (&store, &gate);
                         let key = &keys[if same_id { thread } else { 0 }];
                         let id = KeyId::from_bytes([if same_id { 0 } else { thread as u8 }; 16]);
-                        let secret = Secret::of(key, &KeyHasher::sha256(), start());
+                        let secret = StoredSecret::of(key, &KeyHasher::sha256(), start());
                         let record = KeyRecord::issue(id, draft(), secret, start()).unwrap();
                         scope.spawn(move || {
                             gate.wait();
@@ -297,7 +303,7 @@ fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
             assert!(results.iter().all(|(_, result)| result.is_ok() || *result == Err(expected)));
             // The losers left nothing behind: no record, no secret, no place in a listing.
             assert_eq!(store.len(), 1);
-            let listed = store.list_sync(&OWNER, Page::first(100)).keys;
+            let listed = store.list_sync(&OWNER, PageRequest::first(100)).keys;
             assert_eq!(listed.len(), 1);
             assert_eq!(listed[0].record().id(), won[0].0);
             let found =
@@ -371,7 +377,7 @@ impl Moving {
             .unwrap();
         let plain = KeyHasher::sha256().accept(HashScheme::Sha256Token).unwrap();
         let store = MemoryStore::new();
-        let secret = Secret::of(&key, &KeyHasher::sha256(), start());
+        let secret = StoredSecret::of(&key, &KeyHasher::sha256(), start());
         let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft(), secret, start());
         store.insert_sync(record.unwrap()).unwrap();
         let to_pepper = lookup(&Verifier::new(peppered), &key);
@@ -457,7 +463,7 @@ fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
                 let _finish = Finish(done);
                 while !is_done(done) {
                     let before = keys_of(store);
-                    let page = Page::first(rng.random_range(1..40));
+                    let page = PageRequest::first(rng.random_range(1..40));
                     let walked = walk(store, page, rng.random_bool(0.5));
                     let distinct: HashSet<Cursor> = walked.iter().copied().collect();
                     assert_eq!(distinct.len(), walked.len(), "a key came twice");
@@ -489,11 +495,11 @@ fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
 
 /// All keys as one page after another of the largest size, without a race in between.
 fn keys_of(store: &MemoryStore) -> Vec<Cursor> {
-    let keys = store.list_sync(&OWNER, Page::first(Page::MAX_SIZE)).keys;
+    let keys = store.list_sync(&OWNER, PageRequest::first(PageRequest::MAX_SIZE)).keys;
     keys.iter().map(|found| Cursor::of(found.record())).collect()
 }
 
-fn walk(store: &MemoryStore, mut page: Page, all: bool) -> Vec<Cursor> {
+fn walk(store: &MemoryStore, mut page: PageRequest, all: bool) -> Vec<Cursor> {
     let mut seen = Vec::new();
     loop {
         let listing = if all { store.list_all_sync(page) } else { store.list_sync(&OWNER, page) };
@@ -530,8 +536,11 @@ fn changes_to_different_keys_all_win() {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let listed = issuer.registry().list_sync(&OWNER, Page::first(100)).keys;
-    let found: BTreeMap<KeyId, u64> =
-        listed.iter().map(Found::record).map(|record| (record.id(), record.revision())).collect();
+    let listed = issuer.registry().list_sync(&OWNER, PageRequest::first(100)).keys;
+    let found: BTreeMap<KeyId, u64> = listed
+        .iter()
+        .map(StoredKey::record)
+        .map(|record| (record.id(), record.revision()))
+        .collect();
     assert_eq!(found, expected);
 }

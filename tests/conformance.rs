@@ -7,7 +7,7 @@ mod memory {
 mod chosen_at_run_time {
     use std::sync::Arc;
 
-    use keyward::{DynKeyRegistry, MemoryStore};
+    use keyward::{MemoryStore, store::DynKeyRegistry};
 
     fn chosen() -> Arc<dyn DynKeyRegistry> {
         Arc::new(MemoryStore::new())

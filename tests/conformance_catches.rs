@@ -12,8 +12,9 @@ use std::{
 };
 
 use keyward::{
-    Found, InsertError, KeyHash, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
-    MemoryStore, Owner, OwnerId, Page, ReplaceError, Timestamp,
+    KeyStore, MemoryStore, Timestamp,
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
     testing::{self, Inline},
 };
 
@@ -48,7 +49,7 @@ struct Broken {
     fault: Fault,
     store: MemoryStore,
     /// What was purged, for stores that do not forget.
-    purged: Mutex<Vec<Found>>,
+    purged: Mutex<Vec<StoredKey>>,
     /// The hashes of inserts that were refused, for a store that keeps them.
     refused: Mutex<Vec<KeyHash>>,
     replaced: AtomicUsize,
@@ -60,8 +61,8 @@ impl Broken {
         Self { fault, store, purged, refused, replaced }
     }
 
-    fn all(&self) -> Vec<Found> {
-        self.store.list_all_sync(Page::first(Page::MAX_SIZE)).keys
+    fn all(&self) -> Vec<StoredKey> {
+        self.store.list_all_sync(PageRequest::first(PageRequest::MAX_SIZE)).keys
     }
 
     /// Whatever it takes to be rid of these keys.
@@ -81,7 +82,7 @@ impl Broken {
 impl KeyStore for Broken {
     type Error = Infallible;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         let found = self.store.find_sync(lookup);
         let hash = lookup.hashes().next().unwrap();
         Ok(match self.fault {
@@ -97,14 +98,14 @@ impl KeyStore for Broken {
                 found.filter(|it| lookup.hashes().any(|hash| it.record().current().hash == *hash))
             }
             Fault::FindsRevokedKeysNot => {
-                found.filter(|it| matches!(it.record().state(), keyward::KeyState::Active))
+                found.filter(|it| matches!(it.record().state(), keyward::key::KeyState::Active))
             }
             Fault::LooksUpTheFirstHashOnly => {
                 found.filter(|it| it.record().hashes().any(|held| held == hash))
             }
             Fault::OwnersAsAtFirst => found.map(|it| {
                 let bare = Owner::new(it.owner().id.clone());
-                Found::join(it.record().clone(), Arc::new(bare)).unwrap()
+                StoredKey::join(it.record().clone(), Arc::new(bare)).unwrap()
             }),
             _ => found,
         })
@@ -113,13 +114,13 @@ impl KeyStore for Broken {
 
 impl KeyRegistry for Broken {
     async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        let is_purged = |it: &Found| it.record().id() == record.id();
+        let is_purged = |it: &StoredKey| it.record().id() == record.id();
         if self.fault == Fault::PurgeLeavesIds && self.purged.lock().unwrap().iter().any(is_purged)
         {
             return Err(InsertError::DuplicateId);
         }
         let hashes: Vec<KeyHash> = record.hashes().copied().collect();
-        let has_one = |it: &Found| it.record().hashes().any(|hash| hashes.contains(hash));
+        let has_one = |it: &StoredKey| it.record().hashes().any(|hash| hashes.contains(hash));
         if self.fault == Fault::PurgeLeavesHashes
             && self.purged.lock().unwrap().iter().any(|it| !is_purged(it) && has_one(it))
         {
@@ -171,7 +172,7 @@ impl KeyRegistry for Broken {
         let ended = |record: &KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
         let expired = |record: &KeyRecord| record.expires_at().is_some_and(|at| at < ended_before);
         let suspended =
-            |record: &KeyRecord| matches!(record.state(), keyward::KeyState::Suspended { .. });
+            |record: &KeyRecord| matches!(record.state(), keyward::key::KeyState::Suspended { .. });
         let purged = match self.fault {
             Fault::PurgesNothing => Vec::new(),
             Fault::PurgesOneTooFew => self.store.purge_sync(ended_before, limit.saturating_sub(1)),
@@ -201,24 +202,27 @@ impl KeyRegistry for Broken {
         Ok(purged)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
         Ok(self.store.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
         Ok(match self.fault {
             Fault::ListsEverybody => self.store.list_all_sync(page),
-            Fault::PagesTooLarge => self.store.list_sync(owner, Page::first(Page::MAX_SIZE)),
+            Fault::PagesTooLarge => {
+                self.store.list_sync(owner, PageRequest::first(PageRequest::MAX_SIZE))
+            }
             _ => self.store.list_sync(owner, page),
         })
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Infallible> {
         let mut listing = self.store.list_all_sync(page);
         if self.fault == Fault::RepeatsTheLastOfAPage
             && let Some(last) = listing.keys.len().checked_sub(2)
         {
-            listing.next = listing.next.map(|_| keyward::Cursor::of(listing.keys[last].record()));
+            listing.next =
+                listing.next.map(|_| keyward::store::Cursor::of(listing.keys[last].record()));
         }
         Ok(listing)
     }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use keyward::{
-    CredentialError, CredentialSource, CredentialSources, PlainHead, RequestHead, redact_query,
+    CredentialSource,
+    request::{CredentialError, CredentialSources, PlainHead, RequestHead, redact_query},
 };
 use proptest::prelude::*;
 

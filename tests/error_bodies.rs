@@ -2,8 +2,10 @@
 //! reads them.
 
 use keyward::{
-    Challenge, CredentialSource, ErrorBodies, ErrorBody, ErrorFacts, ErrorText, ErrorTextError,
-    Gate, GateBuildError, KeyFormat, KeyHasher, PublicReason, Scope, Verifier,
+    Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, KeyHasher, Scope,
+    gate::GateBuildError,
+    request::{ErrorBody, ErrorFacts, ErrorText, ErrorTextError, PublicReason},
+    verify::Verifier,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

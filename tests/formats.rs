@@ -1,8 +1,9 @@
 //! What is accepted as a key and what is refused, to the byte.
 
 use keyward::{
-    FormatError, FormatsError, KeyFormat, KeyFormats, KeyHasher, Kind, KindError, ParseError,
-    Verifier,
+    KeyFormat, KeyHasher,
+    key::{FormatError, FormatsError, KeyFormats, KeyKind, KindError, ParseError},
+    verify::Verifier,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -10,7 +11,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 const LQT: KeyFormat = KeyFormat::hex("lqt_");
 const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");
 const API: KeyFormat = KeyFormat::hex("luc_api_");
-const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").legacy(Kind::from_static("luc_api_"));
+const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").legacy(KeyKind::from_static("luc_api_"));
 const GITHUB: KeyFormat = KeyFormat::base62("ghp_", 30).with_checksum();
 const PLAIN: KeyFormat = KeyFormat::base62("p-", 22);
 /// A prefix of another: `luc_` and a hex body never reads as `luc_pk_…`, for `p` is no hex digit.
@@ -23,7 +24,7 @@ fn all() -> KeyFormats {
     KeyFormats::new(ALL).unwrap()
 }
 
-fn kind_of(formats: &KeyFormats, token: &[u8]) -> Result<Kind, ParseError> {
+fn kind_of(formats: &KeyFormats, token: &[u8]) -> Result<KeyKind, ParseError> {
     formats.parse(token).map(|key| key.kind())
 }
 
@@ -63,7 +64,7 @@ fn tokens_are_read_strictly() {
     let unknown = Err(ParseError::UnknownPrefix);
     let mebibyte = "a".repeat(1 << 20);
 
-    let table: Vec<(&str, Vec<u8>, Result<Kind, ParseError>)> = vec![
+    let table: Vec<(&str, Vec<u8>, Result<KeyKind, ParseError>)> = vec![
         ("a key", format!("lqt_{body}").into(), Ok(lqt)),
         ("zeros", format!("lqt_{}", "0".repeat(64)).into(), Ok(lqt)),
         ("the empty key", "".into(), Err(ParseError::Empty)),
@@ -273,7 +274,7 @@ fn errors_hold_nothing_of_the_token() {
 }
 
 /// What a format's keys look like, written down a second time and as regular expressions.
-fn grammar() -> Vec<(Kind, regex::bytes::Regex, bool)> {
+fn grammar() -> Vec<(KeyKind, regex::bytes::Regex, bool)> {
     [
         (LQT, r"(?-u)\Alqt_([0-9a-f]{64})()\z", false),
         (PUBLIC, r"(?-u)\Aluc_pk_([0-9a-f]{64})()\z", false),
@@ -290,7 +291,7 @@ fn grammar() -> Vec<(Kind, regex::bytes::Regex, bool)> {
     .into()
 }
 
-fn grammatical(grammar: &[(Kind, regex::bytes::Regex, bool)], token: &[u8]) -> Option<Kind> {
+fn grammatical(grammar: &[(KeyKind, regex::bytes::Regex, bool)], token: &[u8]) -> Option<KeyKind> {
     grammar.iter().find_map(|(kind, regex, checked)| {
         let parts = regex.captures(token)?;
         let fits = !checked || github_checksum(&parts[1]).as_bytes() == &parts[2];
@@ -353,8 +354,8 @@ proptest! {
     }
 }
 
-fn grammar_once() -> &'static [(Kind, regex::bytes::Regex, bool)] {
-    static GRAMMAR: std::sync::OnceLock<Vec<(Kind, regex::bytes::Regex, bool)>> =
+fn grammar_once() -> &'static [(KeyKind, regex::bytes::Regex, bool)] {
+    static GRAMMAR: std::sync::OnceLock<Vec<(KeyKind, regex::bytes::Regex, bool)>> =
         std::sync::OnceLock::new();
     GRAMMAR.get_or_init(grammar)
 }

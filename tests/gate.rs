@@ -13,14 +13,25 @@ use std::{
 };
 
 use keyward::{
-    Access, Admission, Audit, AuditAction, AuditEvent, Challenge, CredentialSource,
-    CredentialSources, Decision, ErrorBodies, ErrorBody, ErrorText, Forbidden, Found, Gate,
-    GateBuildError, GateBuilder, Grace, HashScheme, Issued, Issuer, KeyDraft, KeyFormat,
-    KeyFormats, KeyHash, KeyHasher, KeyId, KeyStore, Kind, LimitKey, LimitedBy, Limiter,
-    LimiterConfig, Lookup, MatchedSecret, MemoryStore, Outcome, Owner, OwnerId, PendingCharge,
-    PendingLookup, PendingRecheck, PlainHead, PublicReason, Quota, Quotas, RateHeaders, Refusal,
-    RefusalReason, Route, RouteQuotas, Scope, ScopeCatalog, ScopeSet, Secret, SourceError, Step,
-    Tier, Timestamp, VerifyError,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    KeyStore, Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    audit::{Audit, AuditAction, AuditEvent},
+    gate::{
+        Admission, GateBuildError, GateBuilder, PendingCharge, PendingLookup, PendingRecheck,
+        Refusal, RouteQuotas, Step,
+    },
+    issue::Issued,
+    key::{
+        Grace, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, Owner, OwnerId, ScopeCatalog,
+        ScopeSet, StoredSecret, Tier,
+    },
+    limit::{Decision, LimitKey, LimiterConfig},
+    request::{
+        CredentialSources, ErrorBody, ErrorText, LimitedBy, PlainHead, PublicReason, RefusalReason,
+        SourceError,
+    },
+    store::{Lookup, StoredKey},
+    verify::{Forbidden, MatchedSecret, VerifyError},
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -187,7 +198,7 @@ impl Service {
                     .with_field("upgrade_url", "https://validate.lucitra.ai/settings/billing"),
             );
         self.builder(LUCI, CredentialSource::bearer())
-            .pass_on_unknown()
+            .allow_foreign()
             .rate_headers(RateHeaders::x_ratelimit())
             .challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .errors(errors)
@@ -220,7 +231,7 @@ fn bearer(token: &str) -> PlainHead {
 }
 
 // ---------------------------------------------------------------------------------------
-// Answers, as they go over the wire.
+// Responses, as they go over the wire.
 
 /// Status, head and body of a refusal.
 #[derive(Debug, PartialEq, Eq)]
@@ -695,7 +706,7 @@ struct BrokenStore;
 impl KeyStore for BrokenStore {
     type Error = Broken;
 
-    async fn find(&self, _: &Lookup) -> Result<Option<Found>, Broken> {
+    async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Broken> {
         Err(Broken)
     }
 }
@@ -830,8 +841,11 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     let gate = service.lucitra();
     let jwt = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
     let check = |head: &PlainHead| gate.check_sync(head, &datasets(), service.store(), at(0));
-    assert!(matches!(check(&bearer(jwt)), Outcome::PassedOn));
-    assert!(matches!(gate.begin(&bearer(jwt), &datasets(), at(0)), Step::Done(Outcome::PassedOn)));
+    assert!(matches!(check(&bearer(jwt)), Outcome::ForeignCredential));
+    assert!(matches!(
+        gate.begin(&bearer(jwt), &datasets(), at(0)),
+        Step::Done(Outcome::ForeignCredential)
+    ));
     for head in [
         PlainHead::new(),
         bearer(""),
@@ -852,7 +866,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     // Nothing at all is not somebody else's credential either.
     let header = service
         .builder(LUCI, CredentialSource::header("x-api-key"))
-        .pass_on_unknown()
+        .allow_foreign()
         .challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
         .build()
         .unwrap();
@@ -860,7 +874,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     let head = |value: &str| PlainHead::new().with_header("x-api-key", value);
     assert_eq!(refused(decide_unlimited(&header, &head(""), &route, &service)).status(), 401);
     let passed = decide_unlimited(&header, &head("anything else"), &route, &service);
-    assert!(matches!(passed, Outcome::PassedOn));
+    assert!(matches!(passed, Outcome::ForeignCredential));
     // A gate that was not told so passes nothing on.
     let (strict, route) = service.lumiqtrace();
     let head = PlainHead::new().with_header("x-api-key", jwt);
@@ -898,7 +912,7 @@ fn brute_force_from_one_address_is_throttled() {
         assert_eq!(refused(check(PlainHead::new(), Some(attacker), at(0))).status(), 401);
         let twice = bearer("a").with_header("authorization", "Bearer b");
         assert_eq!(refused(check(twice, Some(attacker), at(0))).status(), 400);
-        assert!(matches!(check(bearer("jwt"), Some(attacker), at(0)), Outcome::PassedOn));
+        assert!(matches!(check(bearer("jwt"), Some(attacker), at(0)), Outcome::ForeignCredential));
         drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(0))));
     }
     assert!(attempts.is_empty());
@@ -939,7 +953,7 @@ struct Hanging;
 impl KeyStore for Hanging {
     type Error = Infallible;
 
-    async fn find(&self, _: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         std::future::pending().await
     }
 }
@@ -954,7 +968,7 @@ fn an_attempt_that_is_dropped_under_way_is_counted() {
         .failed_attempts(Arc::clone(&attempts), per_minute(2))
         .build()
         .unwrap();
-    assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.passes_on_unknown());
+    assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.allows_foreign());
     let address = LimitKey::address([192, 0, 2, 7].into());
     let head = bearer(service.key(LUCI).key.expose()).with_address(address);
     let left = |now| {
@@ -1184,7 +1198,7 @@ fn a_key_rehashed_in_flight_stands() {
     let digest: [u8; 32] =
         sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(key.expose()))
             .into();
-    let secret = Secret::new(KeyHash::new(HashScheme::Sha256Token, digest), LUCI.kind(), T0);
+    let secret = StoredSecret::new(KeyHash::new(HashScheme::Sha256Token, digest), LUCI.kind(), T0);
     let id = KeyId::from_bytes([7; 16]);
     block_on(service.issuer.import(id, draft("org_a"), secret, T0)).unwrap();
 
@@ -1245,7 +1259,7 @@ fn every_outcome_and_every_change_is_told_once() {
     let twice = head.clone().with_header("authorization", "Bearer x");
     check(&twice, &route, 2, "-   400 one credential was sent with different values None");
     check(&bearer("luci_"), &route, 2, "-   401 the key has 5 bytes, not 69 None");
-    check(&bearer("jwt"), &route, 2, "-   PassedOn");
+    check(&bearer("jwt"), &route, 2, "-   ForeignCredential");
     let unknown = bearer(&format!("luci_{}", "0".repeat(64)));
     check(&unknown, &route, 3, "-  luci_ 401 no key has this secret None");
     check(&head, &route, 3, "key org_a luci_ admitted Current Some(0)");
@@ -1295,7 +1309,7 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
     let mut rng = StdRng::seed_from_u64(4);
     let id = KeyId::from_bytes([9; 16]);
     let key = LUCI.mint(&mut rng).unwrap();
-    let secret = Secret::of(&key, &KeyHasher::sha256(), T0);
+    let secret = StoredSecret::of(&key, &KeyHasher::sha256(), T0);
     block_on(async {
         let import = || issuer.import(id, draft("org_a"), secret.clone(), at(1));
         import().await.unwrap();
@@ -1347,7 +1361,7 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     let service = Service::new();
     let both = || KeyFormats::new([PUBLIC, API]).unwrap();
     let challenge = || Challenge::bearer("r").unwrap();
-    let build = |sources: CredentialSources, publishable: &[Kind]| {
+    let build = |sources: CredentialSources, publishable: &[KeyKind]| {
         let builder = service.builder(both(), sources).challenge(challenge());
         builder.publishable(publishable.iter().copied()).build().map(drop)
     };
@@ -1386,7 +1400,7 @@ fn a_gate_that_contradicts_itself_is_not_built() {
                 "{one:?} {other:?}"
             );
             let passing = service.builder(both(), sources).challenge(challenge());
-            let passing = passing.publishable([public, api]).pass_on_unknown().build().map(drop);
+            let passing = passing.publishable([public, api]).allow_foreign().build().map(drop);
             assert_eq!(passing, source(SourceError::Duplicate), "{one:?} {other:?}");
         }
     }
@@ -1474,7 +1488,7 @@ fn what_waits_can_be_kept_and_sent() {
         block_on(future)
     }
     struct Local(std::rc::Rc<PlainHead>);
-    impl keyward::RequestHead for Local {
+    impl keyward::request::RequestHead for Local {
         fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
             self.0.header(name)
         }

@@ -7,9 +7,13 @@ use std::{
 
 use hmac::{Hmac, KeyInit, Mac};
 use keyward::{
-    Found, HashScheme, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHashError, KeyHasher,
-    KeyHasherError, KeyId, KeyRecord, Lookup, MemoryStore, Owner, PlaintextKey, Secret, Timestamp,
-    Verifier, VerifyError,
+    Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Timestamp,
+    key::{
+        HashScheme, KeyFormats, KeyHash, KeyHashError, KeyHasherError, KeyId, KeyRecord, Owner,
+        PlaintextKey, StoredSecret,
+    },
+    store::{Lookup, StoredKey},
+    verify::{Verifier, VerifyError},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
@@ -52,14 +56,14 @@ fn message(key: &PlaintextKey, body_len: usize, is_hex: bool) -> Vec<u8> {
     [prefix.as_bytes(), &if is_hex { unhex(body) } else { body.as_bytes().to_vec() }].concat()
 }
 
-fn record(secret: Secret) -> KeyRecord {
+fn record(secret: StoredSecret) -> KeyRecord {
     let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
     KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap()
 }
 
-fn found(record: &KeyRecord) -> Option<Found> {
+fn found(record: &KeyRecord) -> Option<StoredKey> {
     let owner = Arc::new(Owner::new(record.owner().clone()));
-    Some(Found::join(record.clone(), owner).unwrap())
+    Some(StoredKey::join(record.clone(), owner).unwrap())
 }
 
 // ---------------------------------------------------------------------------------------
@@ -87,7 +91,7 @@ fn the_import_scheme_is_what_sha256sum_prints() {
         let imported: KeyHash = format!("sha256:{digest}").parse().unwrap();
         assert_eq!(lookup(&hasher, &key).hashes().nth(1), Some(&imported));
         // Such a row verifies.
-        let imported = Secret::new(imported, key.kind(), now());
+        let imported = StoredSecret::new(imported, key.kind(), now());
         let verified = Verifier::new(hasher.clone()).verify(
             &lookup(&hasher, &key),
             found(&record(imported)),
@@ -403,7 +407,7 @@ fn keys_move_to_the_current_scheme_as_they_are_used() {
     }
 
     for old in [first.hash(&key), plain.hash(&key), token] {
-        let old_record = record(Secret::new(old, key.kind(), now()));
+        let old_record = record(StoredSecret::new(old, key.kind(), now()));
         let verified = verifier.verify(&candidates, found(&old_record), now()).unwrap();
         let rehash = verified.rehash().copied().expect("an older scheme");
         assert_eq!((rehash.old, rehash.new), (old, current));
@@ -469,7 +473,7 @@ fn a_forged_row_under_another_pepper_is_worthless() {
             KeyHash::new(HashScheme::Sha256Token, *hasher.hash(&key).digest())
         }),
     ] {
-        let row = record(Secret::new(forged, key.kind(), now()));
+        let row = record(StoredSecret::new(forged, key.kind(), now()));
         let verified =
             Verifier::new(hasher.clone()).verify(&lookup(&hasher, &key), found(&row), now());
         assert_eq!(verified.err(), Some(VerifyError::Mismatch), "{what}");

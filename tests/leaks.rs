@@ -8,11 +8,19 @@ use std::{
 };
 
 use keyward::{
-    Access, Audit, CatalogError, Challenge, CredentialSource, CredentialSources, Cursor, Decision,
-    ErrorBodies, Found, Gate, Grace, HashScheme, Hint, Issuer, KeyDraft, KeyFormat, KeyFormats,
-    KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyState, KeyStatus, Kind, Lookup, MemoryStore,
-    Outcome, Owner, OwnerId, Page, PlainHead, PlaintextKey, Quota, Quotas, RateHeaders, Refusal,
-    Route, Scope, ScopeCatalog, ScopeSet, Secret, Step, Tier, Timestamp, Verifier, VerifyError,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    audit::Audit,
+    gate::{Refusal, Step},
+    key::{
+        CatalogError, Grace, HashScheme, KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName,
+        KeyRecord, KeyState, KeyStatus, Owner, OwnerId, PlaintextKey, ScopeCatalog, ScopeSet,
+        StoredSecret, Tier,
+    },
+    limit::Decision,
+    request::{CredentialSources, PlainHead},
+    store::{Cursor, Lookup, PageRequest, StoredKey},
+    verify::{Verifier, VerifyError},
 };
 use pollster::block_on;
 use rand::{SeedableRng, rngs::StdRng};
@@ -213,8 +221,8 @@ fn no_value_shows_the_key() {
         let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
         canary.debug("KeyDraft", &draft);
         let id = KeyId::from_bytes([5; 16]);
-        let secret = Secret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
-        canary.debug("Secret", &secret);
+        let secret = StoredSecret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
+        canary.debug("StoredSecret", &secret);
         let record = KeyRecord::issue(id, draft.clone(), secret.clone(), now()).unwrap();
         canary.debug("KeyRecord", &record);
         issuer.registry().insert_sync(record.clone()).unwrap();
@@ -225,14 +233,14 @@ fn no_value_shows_the_key() {
         canary.debug("KeyRecordParts", &rotated.record.clone().into_parts());
 
         let found = issuer.registry().find_sync(&lookup);
-        canary.debug("Found", &found);
+        canary.debug("StoredKey", &found);
         let verified = verifier.verify(&lookup, found.clone(), now()).unwrap();
         canary.debug("Verified", &verified);
         canary.debug("MatchedSecret", &verified.matched());
         canary.debug("Rehash", verified.rehash().expect("it is under an older scheme"));
         let moved = block_on(issuer.rehash(&verified, now())).unwrap();
         assert!(moved);
-        canary.debug("Caller", &verified.clone().authorize(&Access::any_key()).unwrap());
+        canary.debug("KeyCaller", &verified.clone().authorize(&Access::any_key()).unwrap());
         let forbidden = verified.authorize(&Access::scope(Scope::from_static("read:lucent")));
         canary.fails("Forbidden", forbidden);
 
@@ -245,7 +253,7 @@ fn no_value_shows_the_key() {
         canary.debug("KeyFormat", &format);
         canary.debug("ScannerRule", &format.scanner_rule());
         let owner: OwnerId = "proj_abc123".parse().unwrap();
-        canary.debug("Listing", &issuer.registry().list_sync(&owner, Page::first(10)));
+        canary.debug("Listing", &issuer.registry().list_sync(&owner, PageRequest::first(10)));
         canary.display("Cursor", &Cursor::of(&record));
 
         // What an issuer has just minted, key and all.
@@ -266,7 +274,7 @@ fn no_value_shows_the_key() {
             canary.error("VerifyError", &error);
         }
         let stranger = Arc::new(Owner::new("proj_other".parse().unwrap()));
-        canary.fails("JoinError", Found::join(record, stranger));
+        canary.fails("JoinError", StoredKey::join(record, stranger));
     }
 }
 
@@ -288,7 +296,8 @@ fn no_step_answer_or_event_shows_the_key() {
         let issuer =
             Issuer::new(MemoryStore::new(), formats(), hasher.clone()).with_audit(audit.clone());
         let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
-        let (id, secret) = (KeyId::from_bytes([1; 16]), Secret::of(&canary.key, &hasher, now()));
+        let (id, secret) =
+            (KeyId::from_bytes([1; 16]), StoredSecret::of(&canary.key, &hasher, now()));
         block_on(issuer.import(id, draft, secret, now())).unwrap();
 
         let sources = CredentialSources::first_of([
@@ -414,8 +423,8 @@ fn no_error_repeats_a_key_given_by_mistake() {
         canary.fails("KeyHash", format!("sha256-secret:{key}").parse::<KeyHash>());
         canary.fails("KeyHash", format!("{key}:{digest}").parse::<KeyHash>());
         canary.fails("KeyHash", format!("hmac-sha256.{key}:{digest}").parse::<KeyHash>());
-        canary.fails("Kind", Kind::new(&key));
-        canary.fails("Kind", key.parse::<Kind>());
+        canary.fails("KeyKind", KeyKind::new(&key));
+        canary.fails("KeyKind", key.parse::<KeyKind>());
         canary.fails("KeyFormat", KeyFormat::try_hex(&key));
         canary.fails("KeyFormat", KeyFormat::try_base62(&key, 30));
         canary.fails("KeyId", key.parse::<KeyId>());
@@ -423,15 +432,15 @@ fn no_error_repeats_a_key_given_by_mistake() {
         canary.fails("Cursor", format!("1700000000000-{key}").parse::<Cursor>());
         canary.fails("Cursor", format!("{key}-{}", KeyId::from_bytes([1; 16])).parse::<Cursor>());
         canary.fails("Timestamp", key.parse::<Timestamp>());
-        canary.fails("Hint", Hint::new(&text));
-        canary.fails("Hint", Hint::new(&format!("{key}…")));
+        canary.fails("KeyHint", KeyHint::new(&text));
+        canary.fails("KeyHint", KeyHint::new(&format!("{key}…")));
         canary.fails("Scope", Scope::new(&text));
         canary.fails("ScopeSet", format!("{key}  {key}").parse::<ScopeSet>());
         canary.fails("KeyName", KeyName::new(&format!("{key}\n")));
         canary.fails("OwnerId", OwnerId::new(&format!("{key}\0")));
         canary.fails("Tier", Tier::new(&format!("{key}\r")));
         if format == LQT {
-            canary.fails("Hint", Hint::new(&key));
+            canary.fails("KeyHint", KeyHint::new(&key));
             canary.fails("Tier", Tier::new(&key));
         }
 
@@ -451,7 +460,7 @@ fn no_error_repeats_a_key_given_by_mistake() {
         let mut rng = StdRng::seed_from_u64(1);
         let wrong = draft.clone().with_scopes(scopes);
         canary.fails("Issuer", block_on(issuer.issue(kind, wrong, &mut rng, now())));
-        let secret = Secret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
+        let secret = StoredSecret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
         let record = block_on(issuer.import(
             KeyId::from_bytes([1; 16]),
             draft.clone(),
@@ -481,8 +490,8 @@ fn no_panic_repeats_a_key_given_by_mistake() {
         ("KeyFormat::hex_bytes", |_| drop(KeyFormat::hex_bytes("k_", 3).kind().to_string())),
         ("KeyFormat::base62", |key| drop(KeyFormat::base62(key, 30).kind().to_string())),
         ("KeyFormat::with_hint", |_| drop(LQT.with_hint(64).kind().to_string())),
-        ("Kind::from_static", |key| drop(Kind::from_static(key).to_string())),
-        ("Hint::from_static", |key| drop(Hint::from_static(key))),
+        ("KeyKind::from_static", |key| drop(KeyKind::from_static(key).to_string())),
+        ("KeyHint::from_static", |key| drop(KeyHint::from_static(key))),
         ("Scope::from_static", |key| drop(Scope::from_static(key))),
         ("KeyName::from_static", |key| drop(KeyName::from_static(key))),
         ("OwnerId::from_static", |key| drop(OwnerId::from_static(key))),
@@ -515,14 +524,14 @@ fn no_panic_repeats_a_key_given_by_mistake() {
 
 mod serialized {
     use super::*;
-    use keyward::{KeyRecordParts, RetiringSecret, ScannerRule};
+    use keyward::key::{KeyRecordParts, RetiringSecret, ScannerRule};
     use serde_json::{Value, from_value, json, to_string, to_string_pretty, to_value};
 
     #[test]
     fn no_serialized_form_shows_the_key() {
         for format in [LQT, GITHUB] {
             let mut canary = Canary::new(format);
-            let secret = Secret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
+            let secret = StoredSecret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
             let quotas: Quotas =
                 Quota::new(100, std::time::Duration::from_secs(60)).unwrap().into();
             let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap())
@@ -531,7 +540,11 @@ mod serialized {
             let next = format.mint(&mut StdRng::seed_from_u64(8)).unwrap();
             let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret.clone(), now())
                 .and_then(|record| {
-                    record.rotate(Secret::of(&next, &KeyHasher::sha256(), now()), Grace::DAY, now())
+                    record.rotate(
+                        StoredSecret::of(&next, &KeyHasher::sha256(), now()),
+                        Grace::DAY,
+                        now(),
+                    )
                 })
                 .unwrap();
             let owner = Owner::new("proj_abc123".parse().unwrap())
@@ -547,11 +560,11 @@ mod serialized {
             };
             show("KeyRecord", to_value(&record));
             show("KeyRecordParts", to_value(&parts));
-            show("Secret", to_value(&secret));
+            show("StoredSecret", to_value(&secret));
             show("RetiringSecret", to_value(&retiring));
             show("KeyHash", to_value(secret.hash));
-            show("Hint", to_value(&secret.hint));
-            show("Kind", to_value(secret.kind));
+            show("KeyHint", to_value(&secret.hint));
+            show("KeyKind", to_value(secret.kind));
             show("KeyFormat", to_value(format));
             show("KeyFormats", to_value(formats()));
             show("ScannerRule", to_value(&rule));
@@ -583,8 +596,8 @@ mod serialized {
         canary.fails("KeyHash", from_value::<KeyHash>(json!(key)));
         canary.fails("KeyHash", from_value::<KeyHash>(json!(format!("sha256:{key}"))));
         canary.fails("KeyId", from_value::<KeyId>(json!(key)));
-        canary.fails("Kind", from_value::<Kind>(json!(key)));
-        canary.fails("Hint", from_value::<Hint>(json!(key)));
+        canary.fails("KeyKind", from_value::<KeyKind>(json!(key)));
+        canary.fails("KeyHint", from_value::<KeyHint>(json!(key)));
         canary.fails("Tier", from_value::<Tier>(json!(key)));
         canary.fails("Scope", from_value::<Scope>(json!(format!("{key} "))));
         canary.fails("ScopeSet", from_value::<ScopeSet>(json!([format!("{key} ")])));
@@ -594,7 +607,7 @@ mod serialized {
         canary.fails("KeyFormats", from_value::<KeyFormats>(json!([{ "prefix": key }])));
 
         // In each text of a stored record.
-        let secret = Secret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
+        let secret = StoredSecret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
         let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
         let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap();
         for pointer in [
@@ -618,12 +631,12 @@ mod serialized {
 #[test]
 fn a_log_line_of_everything_is_safe() {
     let mut canary = Canary::new(LQT);
-    let secret = Secret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
+    let secret = StoredSecret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
     let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
     let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap();
     let mut line = String::new();
     let owner = Owner::new(record.owner().clone());
-    let found = Found::join(record, Arc::new(owner)).unwrap();
+    let found = StoredKey::join(record, Arc::new(owner)).unwrap();
     let formats = formats();
     let key = canary.key().to_owned();
     let presented = formats.parse(&key).unwrap();

@@ -7,10 +7,13 @@
 use std::{collections::BTreeMap, convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use keyward::{
-    Found, Grace, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId, KeyName,
-    KeyRecord, KeyState, KeyStatus, Lookup, MatchedSecret, MemoryStore, Owner, OwnerId, Quota,
-    Quotas, ReplaceError, ScopeSet, Secret, Timestamp, TransitionError, Verified, Verifier,
-    VerifyError,
+    KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Timestamp,
+    key::{
+        Grace, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, KeyState, KeyStatus, Owner, OwnerId,
+        ScopeSet, StoredSecret, TransitionError,
+    },
+    store::{InsertError, Lookup, ReplaceError, StoredKey},
+    verify::{MatchedSecret, Verified, Verifier, VerifyError},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -191,14 +194,14 @@ fn in_grace(log: &[Event], now: u64) -> usize {
 
 /// The library's operations, each of which a planted bug can take the place of.
 struct Library {
-    rotate: fn(&KeyRecord, Secret, Grace, Timestamp) -> Result<KeyRecord, TransitionError>,
-    rotate_now: fn(&KeyRecord, Secret, Timestamp) -> Result<KeyRecord, TransitionError>,
+    rotate: fn(&KeyRecord, StoredSecret, Grace, Timestamp) -> Result<KeyRecord, TransitionError>,
+    rotate_now: fn(&KeyRecord, StoredSecret, Timestamp) -> Result<KeyRecord, TransitionError>,
     revoke: fn(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
     expire_at: fn(&KeyRecord, Timestamp, Timestamp) -> Result<KeyRecord, TransitionError>,
     rename: fn(&KeyRecord, KeyName, Timestamp) -> Result<KeyRecord, TransitionError>,
     set_scopes: fn(&KeyRecord, ScopeSet, Timestamp) -> Result<KeyRecord, TransitionError>,
     set_quotas: fn(&KeyRecord, Option<Quotas>, Timestamp) -> Result<KeyRecord, TransitionError>,
-    verify: fn(&Verifier, &Lookup, Option<Found>, Timestamp) -> Result<Verified, VerifyError>,
+    verify: fn(&Verifier, &Lookup, Option<StoredKey>, Timestamp) -> Result<Verified, VerifyError>,
     replace: fn(&MemoryStore, KeyRecord) -> Result<(), ReplaceError<Infallible>>,
 }
 
@@ -251,9 +254,9 @@ impl Pool {
         Self { lookups, verifier, owner, names, scopes, quotas }
     }
 
-    fn secret(&self, secret: usize, now: u64) -> Secret {
+    fn secret(&self, secret: usize, now: u64) -> StoredSecret {
         let lookup = &self.lookups[secret];
-        Secret::new(*hash(lookup), lookup.kind(), at(now))
+        StoredSecret::new(*hash(lookup), lookup.kind(), at(now))
     }
 
     fn draft(&self) -> KeyDraft {
@@ -266,12 +269,12 @@ impl Pool {
     }
 
     /// What a store would hold.
-    fn join(&self, record: KeyRecord) -> Result<Found, String> {
-        Found::join(record, Arc::clone(&self.owner)).map_err(|error| error.to_string())
+    fn join(&self, record: KeyRecord) -> Result<StoredKey, String> {
+        StoredKey::join(record, Arc::clone(&self.owner)).map_err(|error| error.to_string())
     }
 
     /// What a store would find: a record that holds the hash.
-    fn find(&self, stored: &Found, secret: usize) -> Option<Found> {
+    fn find(&self, stored: &StoredKey, secret: usize) -> Option<StoredKey> {
         let digest = self.digest(secret);
         stored.record().hashes().any(|held| held.digest() == digest).then(|| stored.clone())
     }
@@ -356,7 +359,7 @@ impl Operation {
 struct Life<'p> {
     pool: &'p Pool,
     library: &'p Library,
-    stored: Found,
+    stored: StoredKey,
     log: Vec<Event>,
     now: u64,
     minted: usize,
@@ -821,7 +824,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
         let (base, attempt) = match rng.random_range(0..10) {
             0..4 => {
                 let found = store.get_sync(ID);
-                let found = found.as_ref().map(Found::record);
+                let found = found.as_ref().map(StoredKey::record);
                 ensure!(found == Some(&accepted[latest]), "not the latest record");
                 held[client] = latest;
                 continue;
@@ -860,7 +863,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
         let latest = &accepted[accepted.len() - 1];
         let stored = store.get_sync(ID);
         ensure!(
-            stored.as_ref().map(Found::record) == Some(latest),
+            stored.as_ref().map(StoredKey::record) == Some(latest),
             "the store holds another record"
         );
         // Exactly the secrets of the latest record are found, and lead to it.
@@ -1128,7 +1131,7 @@ mod planted {
                     return result;
                 }
                 parts.state = KeyState::Active;
-                let spared = Found::join(parts.build().unwrap(), Arc::clone(found.owner()));
+                let spared = StoredKey::join(parts.build().unwrap(), Arc::clone(found.owner()));
                 verifier.verify(lookup, Some(spared.unwrap()), now)
             },
             ..REAL

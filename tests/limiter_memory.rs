@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use keyward::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, Timestamp,
+    limit::{LimitKey, LimiterConfig},
+};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

@@ -5,7 +5,11 @@ mod limiter_oracle;
 
 use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
-use keyward::{Bookkeeping, CostError, LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, Timestamp,
+    limit::{CostError, LimitKey, LimiterConfig},
+    quota::Precision,
+};
 use limiter_oracle::{Expected, Oracle};
 use proptest::prelude::*;
 
@@ -169,7 +173,7 @@ proptest! {
         }
     }
 
-    /// Coarse bookkeeping: never more than exact bookkeeping of what it admitted, and at
+    /// Coarse precision: never more than exact precision of what it admitted, and at
     /// most 1/256 of the window later.
     #[test]
     fn coarse_is_late_by_at_most_a_segment(
@@ -178,7 +182,7 @@ proptest! {
         requests in prop::collection::vec((0_u64..400, 1_u32..200), 1..400),
     ) {
         let quotas = Quotas::single(quota(limit, span).coarse());
-        prop_assert_eq!(quotas.as_slice()[0].bookkeeping(), Bookkeeping::Coarse);
+        prop_assert_eq!(quotas.as_slice()[0].precision(), Precision::Coarse);
         let key = LimitKey::owner("acme");
         let limiter = limiter();
         let mut now = START;

@@ -9,7 +9,10 @@ mod limiter_oracle;
 
 use std::{num::NonZeroU32, time::Duration};
 
-use keyward::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, Timestamp,
+    limit::{LimitKey, LimiterConfig},
+};
 use limiter_oracle::{Expected, Oracle};
 
 const DECISIONS: u64 = 1_000_000;

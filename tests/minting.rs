@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, convert::Infallible, fmt};
 
-use keyward::{KeyFormat, KeyFormats, KeyId, Kind, MintError, PlaintextKey, ScannerRule};
+use keyward::{
+    KeyFormat,
+    key::{KeyFormats, KeyId, KeyKind, MintError, PlaintextKey, ScannerRule},
+};
 use rand::{Rng, SeedableRng, TryCryptoRng, TryRng, rngs::StdRng};
 use rand_chacha::ChaCha20Rng;
 use regex::Regex;
@@ -57,7 +60,7 @@ fn keys_are_unique() {
         assert_eq!(keys.len(), 20_000, "{format:?}");
     }
     let system: HashSet<String> =
-        (0..1_000).map(|_| LQT.mint_with_system_rng().unwrap().expose().to_owned()).collect();
+        (0..1_000).map(|_| LQT.mint_system().unwrap().expose().to_owned()).collect();
     assert_eq!(system.len(), 1_000);
 }
 
@@ -244,11 +247,11 @@ fn a_generator_that_is_stuck_does_not_hang_its_host() {
 
 #[test]
 fn legacy_kinds_are_never_minted() {
-    let successor = Kind::from_static("luc_api_");
+    let successor = KeyKind::from_static("luc_api_");
     let legacy = KeyFormat::hex("luc_mcp_").legacy(successor);
     let refused = MintError::Legacy { kind: legacy.kind(), successor };
     assert_eq!(text(legacy.mint(&mut rng(1))), Err(refused.clone()));
-    assert_eq!(text(legacy.mint_with_system_rng()), Err(refused));
+    assert_eq!(text(legacy.mint_system()), Err(refused));
     let formats = KeyFormats::new([legacy, KeyFormat::hex("luc_api_")]).unwrap();
     let key = formats.minting(legacy.kind()).unwrap().mint(&mut rng(1)).unwrap();
     assert_eq!(key.kind(), successor);

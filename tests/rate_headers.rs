@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
-use keyward::{Decision, LimitKey, Limiter, LimiterConfig, Quota, Quotas, RateHeaders, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, RateHeaders, Timestamp,
+    limit::{Decision, LimitKey, LimiterConfig},
+};
 use proptest::prelude::*;
 use sfv::{List, ListEntry, Parser};
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use keyward::{
-    Grace, GraceError, HashScheme, KeyDraft, KeyHash, KeyId, KeyName, KeyRecord, KeyRecordParts,
-    KeyState, KeyStatus, Kind, Quota, QuotaError, Quotas, RecordError, RetiringSecret, ScopeSet,
-    Secret, Timestamp, TransitionError,
+    KeyDraft, Quota, Quotas, Timestamp,
+    key::{
+        Grace, GraceError, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyRecordParts,
+        KeyState, KeyStatus, RecordError, RetiringSecret, ScopeSet, StoredSecret, TransitionError,
+    },
+    quota::QuotaError,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -15,9 +18,9 @@ fn now() -> Timestamp {
     Timestamp::from_unix_secs(1_700_000_000)
 }
 
-fn secret(number: u8, created_at: Timestamp) -> Secret {
+fn secret(number: u8, created_at: Timestamp) -> StoredSecret {
     let hash = KeyHash::new(HashScheme::Sha256Token, [number; 32]);
-    Secret::new(hash, Kind::from_static("lqt_"), created_at)
+    StoredSecret::new(hash, KeyKind::from_static("lqt_"), created_at)
 }
 
 fn draft() -> KeyDraft {

@@ -11,7 +11,11 @@ use std::{
     thread,
 };
 
-use keyward::{KeyId, Timestamp, Usage, UsageBatch, UsageLedger};
+use keyward::{
+    Timestamp,
+    key::KeyId,
+    usage::{Usage, UsageBatch, UsageLedger},
+};
 use proptest::{
     prelude::*,
     test_runner::{RngAlgorithm, TestRng, TestRunner},

@@ -10,8 +10,9 @@ use std::{
 };
 
 use keyward::{
-    Grace, HashScheme, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, MemoryStore, MintError,
-    Secret, Timestamp, Verifier,
+    Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Timestamp,
+    key::{Grace, HashScheme, KeyFormats, MintError, StoredSecret},
+    verify::Verifier,
 };
 use rand::{TryCryptoRng, TryRng};
 
@@ -200,7 +201,7 @@ fn what_is_made_of_a_key_leaves_no_copy_of_it() {
             let formats = KeyFormats::from(format);
             let count = leaks(|| {
                 let key = format.mint(&mut Canary::new()).unwrap();
-                let secret = Secret::of(&key, &hasher, now());
+                let secret = StoredSecret::of(&key, &hasher, now());
                 let presented = formats.parse(key.expose()).unwrap();
                 let lookup = Verifier::new(hasher.clone()).lookup(&presented);
                 let shown = format!("{key:?} {secret:?} {presented:?} {lookup:?}");

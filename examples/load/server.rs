@@ -13,7 +13,9 @@ use std::{
 
 use axum::{Extension, Router, middleware::from_fn_with_state};
 use keyward::{
-    KeyDraft, KeyName, KeyRegistry, Limiter, MemoryStore, Owner, OwnerId, SysRng, SystemClock,
+    KeyDraft, Limiter, MemoryStore, SysRng, SystemClock,
+    key::{KeyName, Owner, OwnerId},
+    store::KeyRegistry,
 };
 use keyward_examples::{ENTERPRISE, Service};
 use serde_json::{Value, json};
@@ -110,7 +112,7 @@ impl Drop for Server {
 /// Serves until it is killed.
 pub(crate) async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
     let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock::new()));
-    let limits = Limits::Here(Arc::new(Limiter::from_system_seed()?));
+    let limits = Limits::Here(Arc::new(Limiter::system()?));
     let (app, _demo) = App::with_demo(store, clock, SESSION, limits, &mut SysRng).await?;
     let mut keys = Vec::new();
     app.issuer.registry().put_owner(Owner::new(OWNER).with_tier(ENTERPRISE)).await?;

@@ -8,8 +8,9 @@ use axum::{
     routing::{get, patch, post},
 };
 use keyward::{
-    Access, Clock, DynKeyRegistry, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyId, KeyName, OwnerId,
-    PlaintextKey, ScopeSet, Secret, SysRng,
+    Access, Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
+    key::{KeyId, KeyName, OwnerId, PlaintextKey, ScopeSet, StoredSecret},
+    store::DynKeyRegistry,
 };
 use keyward_examples::{Failure, UsageTable, log_requests};
 
@@ -93,7 +94,7 @@ impl App {
         const { assert!(LEGACY.successor().is_some()) };
         let now = self.clock.now();
         let key = AS_IT_WAS.mint(&mut SysRng)?;
-        let secret = Secret::of(&key, &KeyHasher::sha256(), now);
+        let secret = StoredSecret::of(&key, &KeyHasher::sha256(), now);
         let id = KeyId::random(&mut SysRng)?;
         self.issuer.import(id, draft("demo legacy"), secret, now).await?;
         Ok(key)

@@ -7,8 +7,10 @@ use axum::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER},
 };
 use keyward::{
-    Access, Challenge, CredentialSource, CredentialSources, DynKeyRegistry, ErrorBodies, Gate,
-    Limiter, PublicReason, Quota, Route, RouteQuotas,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Limiter, Quota, Route,
+    gate::RouteQuotas,
+    request::{CredentialSources, PublicReason},
+    store::DynKeyRegistry,
 };
 use keyward_examples::{ENTERPRISE, HIGHER};
 use keyward_tower::{ApiKeys, TruePreflightsLayer};
@@ -37,7 +39,7 @@ pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<
         .publishable([PUBLIC.kind()])
         .challenge(Challenge::api_key("lucent", API_KEY)?)
         .errors(errors)
-        .limiter(Limiter::from_system_seed()?)
+        .limiter(Limiter::system()?)
         .audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))

@@ -1,8 +1,9 @@
 //! OAuth clients, whose secrets are keys too.
 
 use keyward::{
-    Access, Issuer, IssuerError, KeyDraft, KeyFormat, KeyHasher, KeyId, KeyName, MemoryStore,
-    OwnerId, PlaintextKey, SysRng, Timestamp,
+    Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp,
+    issue::IssuerError,
+    key::{KeyId, KeyName, OwnerId, PlaintextKey},
 };
 
 const SECRET: KeyFormat = KeyFormat::hex("luc_cs_");

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use keyward::OwnerId;
+use keyward::key::OwnerId;
 use keyward_examples::{Failure, read_json};
 use keyward_tower::Caller;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,9 @@
 //! What keys there are, and what each kind of them can ever do.
 
-use keyward::{CatalogError, FormatsError, KeyFormat, KeyFormats, Scope, ScopeCatalog};
+use keyward::{
+    KeyFormat, Scope,
+    key::{CatalogError, FormatsError, KeyFormats, ScopeCatalog},
+};
 
 /// In web pages, for anybody to see: it can send replays and nothing else.
 pub(crate) const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");

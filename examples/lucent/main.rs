@@ -48,7 +48,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::{ErrorBodies, MemoryStore, PlaintextKey, SystemClock};
+use keyward::{ErrorBodies, MemoryStore, SystemClock, key::PlaintextKey};
 use keyward_examples::{Admin, Arguments, Service, SettingError, Settings, seconds};
 use serde_json::json;
 

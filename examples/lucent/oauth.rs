@@ -13,7 +13,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use keyward::{IssuerError, KeyDraft, KeyName, OwnerId, ScopeSet, StoreError, SysRng, Timestamp};
+use keyward::{
+    KeyDraft, SysRng, Timestamp,
+    issue::IssuerError,
+    key::{KeyName, OwnerId, ScopeSet},
+    store::StoreError,
+};
 use keyward_examples::{Failure, LogNote, read_body};
 use serde_json::{Value, json};
 use thiserror::Error;

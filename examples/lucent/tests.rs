@@ -19,9 +19,9 @@ use axum::{
     },
 };
 use keyward::{
-    Clock, ErrorBodies, Found, Grace, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore,
-    Listing, Lookup, ManualClock, MemoryStore, Owner, OwnerId, Page, PlaintextKey, ReplaceError,
-    Timestamp,
+    Clock, ErrorBodies, KeyStore, ManualClock, MemoryStore, Timestamp,
+    key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
 use keyward_examples::Admin;
 use serde_json::{Value, json};
@@ -249,7 +249,7 @@ impl Faulty {
 impl KeyStore for Faulty {
     type Error = io::Error;
 
-    async fn find(&self, lookup: &Lookup) -> io::Result<Option<Found>> {
+    async fn find(&self, lookup: &Lookup) -> io::Result<Option<StoredKey>> {
         Ok(self.up().await?.find_sync(lookup))
     }
 }
@@ -269,15 +269,15 @@ impl KeyRegistry for Faulty {
         Ok(self.up().await?.purge_sync(ended_before, limit))
     }
 
-    async fn get(&self, id: KeyId) -> io::Result<Option<Found>> {
+    async fn get(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
         Ok(self.up().await?.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> io::Result<Listing> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> io::Result<Listing> {
         Ok(self.up().await?.list_sync(owner, page))
     }
 
-    async fn list_all(&self, page: Page) -> io::Result<Listing> {
+    async fn list_all(&self, page: PageRequest) -> io::Result<Listing> {
         Ok(self.up().await?.list_all_sync(page))
     }
 

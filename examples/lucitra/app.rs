@@ -8,8 +8,9 @@ use axum::{
     routing::{any, get},
 };
 use keyward::{
-    Clock, DynKeyRegistry, Issuer, KeyDraft, KeyHasher, KeyName, KeyRegistry, Owner, OwnerId,
-    PlaintextKey, Tier, TryCryptoRng,
+    Clock, Issuer, KeyDraft, KeyHasher,
+    key::{KeyName, Owner, OwnerId, PlaintextKey, Tier, TryCryptoRng},
+    store::{DynKeyRegistry, KeyRegistry},
 };
 use keyward_examples::{
     ENTERPRISE, Failure, RequestIds, STANDARD, SessionTokens, UsageTable, identify_requests,

@@ -3,8 +3,10 @@
 use std::{error::Error, num::NonZeroU32, sync::Arc, time::Duration};
 
 use keyward::{
-    Access, Challenge, CredentialSource, DynKeyRegistry, ErrorBodies, ErrorText, Gate, KeyFormat,
-    PublicReason, Quota, RateHeaders, Route, RouteQuotas,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, Quota, RateHeaders, Route,
+    gate::RouteQuotas,
+    request::{ErrorText, PublicReason},
+    store::DynKeyRegistry,
 };
 use keyward_examples::{ENTERPRISE, HIGHER};
 use keyward_tower::ApiKeys;
@@ -23,7 +25,7 @@ const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
 /// is ready. What is no key at all, such as a session, is passed on to `sessions.rs`.
 pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let builder = Gate::builder(KEYS, app.issuer.verifier(), CredentialSource::bearer())
-        .pass_on_unknown()
+        .allow_foreign()
         .challenge(Challenge::bearer("lucitra")?.with_errors())
         .errors(errors())
         .rate_headers(RateHeaders::x_ratelimit())
@@ -31,7 +33,7 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
     let keys = ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep);
-    Ok(app.limits.in_layer(keys).recheck().passed_on_is_checked())
+    Ok(app.limits.in_layer(keys).recheck().foreign_is_checked())
 }
 
 /// Any key, 100 times in any 60 seconds, and 1,000 times for those who pay.

@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use keyward::{Decision, GateBuilder, LimitKey, Limiter, Quotas, Timestamp};
-use keyward_redis::{LeaseConfig, LeasedLimiter, RedisLimiter, RemoteError, WhenGone};
+use keyward::{
+    Limiter, Quotas, Timestamp,
+    gate::GateBuilder,
+    limit::{Decision, LimitKey},
+};
+use keyward_redis::{Fallback, LeaseConfig, LeasedLimiter, RedisLimiter, RemoteError};
 use keyward_tower::ApiKeys;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
@@ -39,7 +43,7 @@ impl Limits {
             .get_connection_manager_with_config(config)
             .await
             .map_err(|_| "Redis does not answer")?;
-        let exact = RedisLimiter::new(connection, WhenGone::Refuse, tokio::time::sleep);
+        let exact = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep);
         let exact = exact.timeout(PATIENCE);
         for warning in exact.inspect().await?.warnings() {
             let _unread = writeln!(io::stderr(), "lucitra: {warning}");

@@ -45,7 +45,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::{ErrorBodies, Limiter, MemoryStore, PlaintextKey, SysRng, SystemClock};
+use keyward::{ErrorBodies, Limiter, MemoryStore, SysRng, SystemClock, key::PlaintextKey};
 use keyward_examples::{Admin, Arguments, Service, SettingError, Settings, seconds};
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -112,7 +112,7 @@ async fn run(
     let registry = Arc::new(MemoryStore::new());
     let clock = Arc::new(SystemClock::new());
     let limits = match shared {
-        None => Limits::Here(Arc::new(Limiter::from_system_seed()?)),
+        None => Limits::Here(Arc::new(Limiter::system()?)),
         Some(Shared { url, leases }) => Limits::in_redis(&url, leases).await?,
     };
     // Several processes that are to show the same keys are told the same number.

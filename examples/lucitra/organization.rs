@@ -1,7 +1,7 @@
 //! For whom a request is answered.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use keyward::OwnerId;
+use keyward::key::OwnerId;
 use keyward_tower::{Caller, CallerRejection};
 
 /// The organization that a request is answered for: of its key, or of its session. Nothing else

@@ -8,8 +8,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use keyward::{Decision, KeyRegistry, LimitKey, OwnerId, PublicReason, RefusalReason, ScopeSet};
-use keyward_tower::{HttpHead, PassedOn};
+use keyward::{
+    key::{OwnerId, ScopeSet},
+    limit::{Decision, LimitKey},
+    request::{PublicReason, RefusalReason},
+    store::KeyRegistry,
+};
+use keyward_tower::{ForeignCredential, HttpHead};
 use tokio::time::timeout;
 
 use crate::{
@@ -28,7 +33,7 @@ pub(crate) async fn or_session(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(passed) = request.extensions().get::<PassedOn>().cloned() else {
+    let Some(passed) = request.extensions().get::<ForeignCredential>().cloned() else {
         return next.run(request).await;
     };
     let user = user(&app, &passed, &request);
@@ -42,7 +47,7 @@ pub(crate) async fn or_session(
 }
 
 /// Whose session this is, if the credential is one.
-fn user(app: &App, passed: &PassedOn, request: &Request) -> Option<String> {
+fn user(app: &App, passed: &ForeignCredential, request: &Request) -> Option<String> {
     let head = HttpHead::from(request);
     let token = passed.credential(&head)?;
     app.sessions.user(token.token(), app.clock.now())
@@ -51,7 +56,7 @@ fn user(app: &App, passed: &PassedOn, request: &Request) -> Option<String> {
 /// The same three steps as for a key: authenticate, charge, authorize.
 async fn admit(
     app: &App,
-    passed: &PassedOn,
+    passed: &ForeignCredential,
     user: Option<String>,
 ) -> Result<(Organization, Decision), Response> {
     let refuse = |reason| passed.refuse(reason).map(Body::from);

@@ -8,8 +8,9 @@ use axum::{
     routing::{delete, get, post},
 };
 use keyward::{
-    Access, Clock, DynKeyRegistry, Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyName, OwnerId,
-    PlaintextKey, SysRng,
+    Access, Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
+    key::{Grace, KeyName, OwnerId, PlaintextKey},
+    store::DynKeyRegistry,
 };
 use keyward_examples::{Failure, SessionTokens, log_requests};
 use keyward_tower::{ApiKeys, LayerError};

@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::Path, sync::Arc};
 
-use keyward::{DynKeyRegistry, MemoryStore};
+use keyward::{MemoryStore, store::DynKeyRegistry};
 use keyward_sqlx::{PostgresStore, SqliteStore};
 use sqlx::{PgPool, SqlitePool};
 

@@ -9,7 +9,7 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use keyward::OwnerId;
+use keyward::key::OwnerId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -11,7 +11,9 @@ use axum::{
         header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
     },
 };
-use keyward::{Challenge, Clock, CredentialSource, DynKeyRegistry, ErrorBodies, Gate, Issuer};
+use keyward::{
+    Challenge, Clock, CredentialSource, ErrorBodies, Gate, Issuer, store::DynKeyRegistry,
+};
 use keyward_examples::{Failure, read_body};
 use keyward_tower::{ApiKeys, Caller};
 use serde_json::{Value, json};

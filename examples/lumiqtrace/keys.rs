@@ -9,8 +9,10 @@ use axum::{
     http::{HeaderName, StatusCode, header::CACHE_CONTROL},
 };
 use keyward::{
-    Found, Hint, Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRecord, KeyState, OwnerId, Page,
-    SysRng, Timestamp,
+    KeyDraft, SysRng, Timestamp,
+    issue::{Issued, IssuerError},
+    key::{KeyHint, KeyId, KeyName, KeyRecord, KeyState, OwnerId},
+    store::{PageRequest, StoredKey},
 };
 
 use keyward_examples::{Failure, read_body};
@@ -33,10 +35,10 @@ pub(crate) async fn list(
     let now = app.clock.now();
     let issuer = app.issuer.within(project.clone());
     let mut rows = Vec::new();
-    let mut page = Page::first(Page::MAX_SIZE);
+    let mut page = PageRequest::first(PageRequest::MAX_SIZE);
     loop {
         let listing = issuer.list(&project, page).await?;
-        let records = listing.keys.iter().map(Found::record);
+        let records = listing.keys.iter().map(StoredKey::record);
         let listed = records.filter(|record| !is_revoked(record));
         rows.extend(listed.map(|record| json!(Row::of(record, now))));
         match listing.next {
@@ -100,7 +102,7 @@ struct Row<'r> {
     id: KeyId,
     name: &'r KeyName,
     project_id: &'r OwnerId,
-    prefix: Option<&'r Hint>,
+    prefix: Option<&'r KeyHint>,
     created_at: Timestamp,
     rotation_due: bool,
 }

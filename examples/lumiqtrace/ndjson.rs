@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyward::OwnerId;
+use keyward::key::OwnerId;
 use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 

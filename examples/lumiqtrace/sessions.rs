@@ -12,7 +12,7 @@ use axum::{
         request::Parts,
     },
 };
-use keyward::OwnerId;
+use keyward::key::OwnerId;
 use keyward_examples::{Failure, read_body};
 use rand::{
     TryRng,

@@ -15,8 +15,9 @@ use axum::{
     http::{Method, Request, StatusCode, header::WWW_AUTHENTICATE},
 };
 use keyward::{
-    Clock, Found, Grace, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
-    ManualClock, MemoryStore, Owner, OwnerId, Page, ReplaceError, Timestamp,
+    Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
+    key::{Grace, KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
@@ -259,9 +260,9 @@ impl Switchable {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn found(&self, key: &str) -> Found {
-        let verifier = keyward::Verifier::new(keyward::KeyHasher::sha256());
-        let formats = keyward::KeyFormats::from(crate::app::INGEST);
+    fn found(&self, key: &str) -> StoredKey {
+        let verifier = keyward::verify::Verifier::new(keyward::KeyHasher::sha256());
+        let formats = keyward::key::KeyFormats::from(crate::app::INGEST);
         let lookup = verifier.lookup(&formats.parse(key).unwrap());
         self.inner.find_sync(&lookup).unwrap()
     }
@@ -277,10 +278,12 @@ impl Switchable {
 impl KeyStore for Switchable {
     type Error = io::Error;
 
-    async fn find(&self, lookup: &Lookup) -> io::Result<Option<Found>> {
+    async fn find(&self, lookup: &Lookup) -> io::Result<Option<StoredKey>> {
         let found = self.up()?.find_sync(lookup);
         match self.answer().clone() {
-            Some((record, owner)) => Found::join(record, owner).map(Some).map_err(io::Error::other),
+            Some((record, owner)) => {
+                StoredKey::join(record, owner).map(Some).map_err(io::Error::other)
+            }
             None => Ok(found),
         }
     }
@@ -301,15 +304,15 @@ impl KeyRegistry for Switchable {
         Ok(self.up()?.purge_sync(ended_before, limit))
     }
 
-    async fn get(&self, id: KeyId) -> io::Result<Option<Found>> {
+    async fn get(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
         Ok(self.up()?.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> io::Result<Listing> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> io::Result<Listing> {
         Ok(self.up()?.list_sync(owner, page))
     }
 
-    async fn list_all(&self, page: Page) -> io::Result<Listing> {
+    async fn list_all(&self, page: PageRequest) -> io::Result<Listing> {
         Ok(self.up()?.list_all_sync(page))
     }
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use keyward::{IssuerError, StoreError};
+use keyward::{issue::IssuerError, store::StoreError};
 use serde_json::json;
 
 use crate::LogNote;

@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use keyward::RefusalReason;
+use keyward::request::RefusalReason;
 
 use crate::request_ids::X_REQUEST_ID;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::Grace;
+use keyward::key::Grace;
 use thiserror::Error;
 
 /// The settings that all services have.
@@ -38,7 +38,7 @@ impl Settings {
         };
         let port = whole_number("PORT", 3000, 0..=u64::from(u16::MAX))?;
         let grace = seconds("GRACE_SECONDS", Grace::DAY.duration(), Grace::MAX)?;
-        let out_of_range = |error: keyward::GraceError| SettingError {
+        let out_of_range = |error: keyward::key::GraceError| SettingError {
             name: "GRACE_SECONDS",
             expected: error.to_string(),
         };

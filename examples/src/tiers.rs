@@ -1,6 +1,6 @@
 //! The tiers that owners can have.
 
-use keyward::Tier;
+use keyward::key::Tier;
 
 /// What a new owner has.
 pub const STANDARD: Tier = Tier::from_static("standard");

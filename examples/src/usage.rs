@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use keyward::{Audit, AuditAction, AuditEvent, KeyId, RefusalReason, Usage, UsageLedger};
+use keyward::{
+    audit::{Audit, AuditAction, AuditEvent},
+    key::KeyId,
+    request::RefusalReason,
+    usage::{Usage, UsageLedger},
+};
 
 /// How many keys are taken out of the ledger at a time.
 const BATCH: usize = 1_000;

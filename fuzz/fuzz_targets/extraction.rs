@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use arbitrary::Arbitrary;
-use keyward::{CredentialError, CredentialSource, CredentialSources, redact_query};
+use keyward::{
+    CredentialSource,
+    request::{CredentialError, CredentialSources, redact_query},
+};
 use keyward_fuzz::{Head, percent_decoded, percent_encoded};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +42,7 @@ enum Place<'a> {
 /// A parameter of a URL whose secrets are known.
 #[derive(Arbitrary, Debug)]
 enum Parameter<'a> {
-    Secret {
+    StoredSecret {
         encoded: u16,
         upper: bool,
         blanks: bool,
@@ -131,7 +134,7 @@ fn hides_what_is_extracted(input: &Input<'_>, places: &[&Place<'_>], sources: &C
     let redacted = redacted.strip_prefix("/p?").expect("the path is kept");
     for place in places {
         let alone = CredentialSources::from(place.source());
-        let head = keyward::PlainHead::new().with_query(redacted);
+        let head = keyward::request::PlainHead::new().with_query(redacted);
         match alone.extract(&head) {
             Ok(Some(left)) => assert!(
                 matches!(left.token(), b"" | b"REDACTED"),
@@ -201,7 +204,7 @@ fn hides_secrets(input: &Input<'_>) {
                 url.push_str(text);
                 0
             }
-            Parameter::Secret { encoded, upper, blanks, separator, more } => {
+            Parameter::StoredSecret { encoded, upper, blanks, separator, more } => {
                 let name = if *upper { "API_Key" } else { "api_key" };
                 let name = percent_encoded(name.as_bytes(), *encoded);
                 let name = String::from_utf8(name).expect("ASCII");
@@ -223,7 +226,7 @@ fn hides_secrets(input: &Input<'_>) {
     // Only where nothing else holds it.
     let others = input.parameters.iter().map(|parameter| match parameter {
         Parameter::Other(text) => *text,
-        Parameter::Secret { more, .. } | Parameter::OddlyNamed { more, .. } => more,
+        Parameter::StoredSecret { more, .. } | Parameter::OddlyNamed { more, .. } => more,
     });
     if others.chain([input.path]).any(|text| text.contains(SECRET)) {
         return;

@@ -9,8 +9,12 @@ use std::{
 
 use arbitrary::Arbitrary;
 use keyward::{
-    Cursor, Hint, KeyFormat, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Kind, Owner, OwnerId,
-    ParseError, Quotas, Scope, ScopeSet, Tier, Timestamp,
+    KeyFormat, Quotas, Scope, Timestamp,
+    key::{
+        KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName, KeyRecord, Owner, OwnerId,
+        ParseError, ScopeSet, Tier,
+    },
+    store::Cursor,
 };
 use libfuzzer_sys::fuzz_target;
 use rand::{SeedableRng, rngs::StdRng};
@@ -123,7 +127,7 @@ fn reads(formats: &KeyFormats, token: &[u8]) {
             let body = &token[format.kind().as_bytes().len()..];
             assert!(body.iter().all(u8::is_ascii_alphanumeric));
             // Nothing but the kind is shown.
-            let shown = format!("PresentedKey {{ kind: Kind({}), .. }}", format.kind());
+            let shown = format!("PresentedKey {{ kind: KeyKind({}), .. }}", format.kind());
             assert_eq!(format!("{presented:?}"), shown);
         }
         (Ok(_), None) => panic!("read without a prefix"),
@@ -163,9 +167,9 @@ fn instants(millis: u64) {
 
 fn nouns(text: &str) {
     // Each of these has one text only.
-    if let Some(kind) = exact::<Kind>(text) {
+    if let Some(kind) = exact::<KeyKind>(text) {
         serde_round_trip(&kind);
-        assert!(text.len() <= Kind::MAX_LEN && kind.as_bytes() == text.as_bytes());
+        assert!(text.len() <= KeyKind::MAX_LEN && kind.as_bytes() == text.as_bytes());
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)));
     }
     if let Some(id) = exact::<KeyId>(text) {
@@ -178,7 +182,7 @@ fn nouns(text: &str) {
         assert!(!format!("{hash:?}").contains(&text[text.len() - 16..]));
     }
     exact::<Cursor>(text);
-    if let Some(hint) = exact::<Hint>(text) {
+    if let Some(hint) = exact::<KeyHint>(text) {
         serde_round_trip(&hint);
     }
     if let Some(scope) = exact::<Scope>(text) {
@@ -329,7 +333,7 @@ impl Format<'_> {
         };
         let format = if self.checksum { format.with_checksum() } else { format };
         let successor = self.successor.map(usize::from).and_then(|at| all.get(at));
-        match successor.and_then(|other| Kind::new(other.prefix.text()).ok()) {
+        match successor.and_then(|other| KeyKind::new(other.prefix.text()).ok()) {
             Some(successor) => Some(format.legacy(successor)),
             None => Some(format),
         }

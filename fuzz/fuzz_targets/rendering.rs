@@ -1,4 +1,4 @@
-//! Answers: challenges, bodies and rate headers from any texts and decisions, and whole gates
+//! Responses: challenges, bodies and rate headers from any texts and decisions, and whole gates
 //! with any head against a store of living and dead keys.
 
 #![no_main]
@@ -7,11 +7,17 @@ use std::{cell::OnceCell, fmt, num::NonZeroU32, time::Duration};
 
 use arbitrary::Arbitrary;
 use keyward::{
-    Access, Challenge, ChallengeErrorCode, CredentialSource, CredentialSources, Decision,
-    ErrorBodies, ErrorBody, ErrorFacts, ErrorText, Forbidden, Found, Gate, Grace, Issuer, KeyDraft,
-    KeyFormat, KeyFormats, KeyHasher, KeyId, LimitKey, Limiter, LimiterConfig, MemoryStore,
-    Outcome, Owner, OwnerId, PublicReason, Quota, Quotas, RateHeaders, Refusal, RefusalReason,
-    ResponseHeader, Route, Scope, ScopeCatalog, ScopeSet, Step, Tier, Timestamp,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    gate::{Refusal, Step},
+    key::{Grace, KeyFormats, KeyId, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
+    limit::{Decision, LimitKey, LimiterConfig},
+    request::{
+        ChallengeErrorCode, CredentialSources, ErrorBody, ErrorFacts, ErrorText, PublicReason,
+        RefusalReason, ResponseHeader,
+    },
+    store::StoredKey,
+    verify::Forbidden,
 };
 use keyward_fuzz::{Head, percent_decoded};
 use libfuzzer_sys::fuzz_target;
@@ -91,7 +97,7 @@ struct DecisionInput {
 #[derive(Arbitrary, Debug)]
 struct GateInput {
     sources: u8,
-    pass_on_unknown: bool,
+    allow_foreign: bool,
     limiter: bool,
     attempts: bool,
 }
@@ -234,8 +240,8 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
     for challenge in challenges {
         builder = builder.challenge(challenge);
     }
-    if config.pass_on_unknown {
-        builder = builder.pass_on_unknown();
+    if config.allow_foreign {
+        builder = builder.allow_foreign();
     }
     if config.limiter {
         builder = builder.limiter(limiter(1));
@@ -262,7 +268,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
     }
     let route = world.route(request);
     let store = world.issuer.registry();
-    let passes_on = input.gate.pass_on_unknown;
+    let passes_on = input.gate.allow_foreign;
     let served = Served { world, gate, route: &route, request, passes_on, now };
 
     if !request.by_steps {
@@ -312,7 +318,7 @@ impl Served<'_> {
     fn check(&self, outcome: Outcome, decided: Option<bool>) {
         self.keeps_secrets(&format!("{outcome:?}"));
         match outcome {
-            Outcome::PassedOn => assert!(self.passes_on, "this gate passes nothing on"),
+            Outcome::ForeignCredential => assert!(self.passes_on, "this gate passes nothing on"),
             Outcome::Refused(refusal) => self.check_refusal(&refusal),
             Outcome::Admitted(admission) => {
                 assert_ne!(decided, Some(false), "the host's limiter refused");
@@ -327,7 +333,7 @@ impl Served<'_> {
                 check_headers(&headers);
 
                 let found =
-                    |id: KeyId| -> Option<Found> { self.world.issuer.registry().get_sync(id) };
+                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().get_sync(id) };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {

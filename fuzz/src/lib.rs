@@ -1,7 +1,7 @@
 //! What the fuzz targets share: heads of requests, made to be read as credentials often.
 
 use arbitrary::Arbitrary;
-use keyward::PlainHead;
+use keyward::request::PlainHead;
 
 /// The head of a request.
 #[derive(Arbitrary, Debug)]

@@ -1,8 +1,17 @@
 //! How a request comes out, and what is awaited on the way.
 
 use crate::{
-    Caller, Decision, PendingCharge, PendingLookup, RateHeaders, Refusal, ResponseHeader,
-    Timestamp, wire::rate_headers::Lines,
+    clock::timestamp::Timestamp,
+    gate::{
+        pending::{PendingCharge, PendingLookup},
+        refusal::Refusal,
+    },
+    limit::decision::Decision,
+    request::{
+        header::ResponseHeader,
+        rate_headers::{Lines, RateHeaders},
+    },
+    verify::KeyCaller,
 };
 
 /// What happens next with a request.
@@ -27,8 +36,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// It carries a credential of no known kind, such as a JWT, and the gate was told to
     /// leave those to the host. **Nothing is proved**: the host checks it, and answers with
-    /// [`Gate::refuse`](crate::Gate::refuse) if it is not good either.
-    PassedOn,
+    /// [`Gate::refuse`](crate::gate::Gate::refuse) if it is not good either.
+    ForeignCredential,
 }
 
 impl Outcome {
@@ -36,7 +45,7 @@ impl Outcome {
     pub fn admitted(self) -> Option<Admission> {
         match self {
             Self::Admitted(admission) => Some(admission),
-            Self::Refused(_) | Self::PassedOn => None,
+            Self::Refused(_) | Self::ForeignCredential => None,
         }
     }
 
@@ -44,7 +53,7 @@ impl Outcome {
     pub fn refused(self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Admitted(_) | Self::PassedOn => None,
+            Self::Admitted(_) | Self::ForeignCredential => None,
         }
     }
 }
@@ -52,7 +61,7 @@ impl Outcome {
 /// A request that may pass: who sent it, and what to tell it.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    pub(super) caller: Caller,
+    pub(super) caller: KeyCaller,
     pub(super) decision: Option<Decision>,
     pub(super) rate_headers: RateHeaders,
     pub(super) now: Timestamp,
@@ -60,12 +69,12 @@ pub struct Admission {
 
 impl Admission {
     /// Who sent the request: verified, charged and authorized.
-    pub const fn caller(&self) -> &Caller {
+    pub const fn caller(&self) -> &KeyCaller {
         &self.caller
     }
 
     /// The caller alone, for the request's extensions.
-    pub fn into_caller(self) -> Caller {
+    pub fn into_caller(self) -> KeyCaller {
         self.caller
     }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{Decision, LimitKey, Limiter, Quotas, Timestamp};
+use crate::{
+    clock::timestamp::Timestamp,
+    limit::{decision::Decision, key::LimitKey, limiter::Limiter},
+    quota::Quotas,
+};
 
 /// How many attempts of one address may fail.
 ///

@@ -4,14 +4,23 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{
-    answers::Answers,
-    attempts::Attempts,
-    pipeline::{Config, Gate},
-};
 use crate::{
-    Audit, Challenge, CredentialSources, ErrorBodies, ErrorTextError, KeyFormats, Kind, Limiter,
-    Quotas, RateHeaders, SourceError, Verifier,
+    audit::Audit,
+    gate::{
+        attempts::Attempts,
+        pipeline::{Config, Gate},
+        responses::Responses,
+    },
+    key::{format::KeyFormats, kind::KeyKind},
+    limit::limiter::Limiter,
+    quota::Quotas,
+    request::{
+        bodies::{ErrorBodies, ErrorTextError},
+        challenge::Challenge,
+        rate_headers::RateHeaders,
+        source::{CredentialSources, SourceError},
+    },
+    verify::Verifier,
 };
 
 /// Describes how a service authenticates, limits and refuses. [`GateBuilder::build`] checks it.
@@ -21,8 +30,8 @@ pub struct GateBuilder {
     formats: KeyFormats,
     verifier: Verifier,
     sources: CredentialSources,
-    publishable: Vec<Kind>,
-    pass_on_unknown: bool,
+    publishable: Vec<KeyKind>,
+    allow_foreign: bool,
     limiter: Option<Arc<Limiter>>,
     attempts: Option<Attempts>,
     challenges: Vec<Challenge>,
@@ -38,7 +47,7 @@ impl GateBuilder {
             verifier,
             sources,
             publishable: Vec::new(),
-            pass_on_unknown: false,
+            allow_foreign: false,
             limiter: None,
             attempts: None,
             challenges: Vec::new(),
@@ -50,30 +59,30 @@ impl GateBuilder {
 
     /// Kinds that may be published, such as the key in a web page that can only send. Only
     /// these may stand in a query.
-    pub fn publishable(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+    pub fn publishable(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.publishable.extend(kinds);
         self
     }
 
     /// Leaves a credential whose prefix is of no known kind, such as a JWT, to the host's own
-    /// check: the outcome is [`Outcome::PassedOn`](crate::Outcome::PassedOn). A request
+    /// check: the outcome is [`Outcome::ForeignCredential`](crate::gate::Outcome::ForeignCredential). A request
     /// without a credential is refused nevertheless, and so is a broken key of a known kind.
-    pub fn pass_on_unknown(self) -> Self {
-        Self { pass_on_unknown: true, ..self }
+    pub fn allow_foreign(self) -> Self {
+        Self { allow_foreign: true, ..self }
     }
 
     /// Charges the limits of routes here. Without a limiter, requests to routes with limits
-    /// wait for the host's own in [`Step::Charge`](crate::Step::Charge).
+    /// wait for the host's own in [`Step::Charge`](crate::gate::Step::Charge).
     pub fn limiter(self, limiter: impl Into<Arc<Limiter>>) -> Self {
         Self { limiter: Some(limiter.into()), ..self }
     }
 
-    /// Limits how many attempts from one [address](crate::RequestHead::address) may fail.
+    /// Limits how many attempts from one [address](crate::request::RequestHead::address) may fail.
     /// Then its attempts are answered with 429, also those with a good key, and none is
     /// looked up. Requests without any credential are no attempts, and those whose host names
     /// no address are not counted. An attempt whose client is gone before its key was found
     /// counts as failed, where the host says so: [`Gate::check`] does, and else it is
-    /// [`PendingLookup::abandoned`](crate::PendingLookup::abandoned).
+    /// [`PendingLookup::abandoned`](crate::gate::PendingLookup::abandoned).
     ///
     /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
     /// crowding keys out.
@@ -127,10 +136,10 @@ impl GateBuilder {
             formats: self.formats,
             verifier: self.verifier,
             sources: self.sources,
-            pass_on_unknown: self.pass_on_unknown,
+            allow_foreign: self.allow_foreign,
             limiter: self.limiter,
             attempts: self.attempts,
-            answers: Answers::new(self.errors, self.challenges),
+            answers: Responses::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             audit: self.audit,
         }))
@@ -148,7 +157,7 @@ pub enum GateBuildError {
     #[error("the kind {kind} is declared publishable and not accepted")]
     UnknownPublishable {
         /// The kind.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// There is no challenge, which every 401 must carry (RFC 9110 §15.5.2).
     #[error("a gate has at least one challenge")]

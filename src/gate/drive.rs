@@ -2,10 +2,17 @@
 
 use std::{convert::Infallible, error::Error, sync::Arc};
 
-use super::pipeline::{Asked, Begun};
 use crate::{
-    Found, Gate, KeyStore, Lookup, MemoryStore, Outcome, PendingRecheck, Refusal, RequestHead,
-    Route, Timestamp,
+    clock::timestamp::Timestamp,
+    gate::{
+        admission::Outcome,
+        pending::PendingRecheck,
+        pipeline::{Asked, Begun, Gate},
+        refusal::Refusal,
+        route::Route,
+    },
+    request::head::RequestHead,
+    store::{KeyStore, StoredKey, lookup::Lookup, memory::MemoryStore},
 };
 
 impl Gate {
@@ -51,7 +58,7 @@ impl Gate {
         &self,
         head: &H,
         route: &Route,
-        find: impl FnOnce(&Lookup) -> Result<Option<Found>, E>,
+        find: impl FnOnce(&Lookup) -> Result<Option<StoredKey>, E>,
         now: Timestamp,
     ) -> Outcome {
         match self.ask(head, route, now) {
@@ -81,7 +88,7 @@ impl Gate {
         &self,
         route: &Route,
         asked: &Asked,
-        found: Option<Found>,
+        found: Option<StoredKey>,
         now: Timestamp,
     ) -> Outcome {
         match self.authenticate(route, asked, found, now) {

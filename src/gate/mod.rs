@@ -1,18 +1,20 @@
-//! The whole pipeline: from the head of a request to an answer.
+//! The whole pipeline: from the head of a request to a response.
 
-mod admission;
-mod answers;
-mod attempts;
-mod builder;
-mod drive;
-mod pending;
-mod pipeline;
-mod refusal;
-mod route;
+pub(crate) mod admission;
+pub(crate) mod attempts;
+pub(crate) mod builder;
+pub(crate) mod drive;
+pub(crate) mod pending;
+pub(crate) mod pipeline;
+pub(crate) mod refusal;
+pub(crate) mod responses;
+pub(crate) mod route;
 
-pub use admission::{Admission, Outcome, Step};
-pub use builder::{GateBuildError, GateBuilder};
-pub use pending::{PendingCharge, PendingLookup, PendingRecheck};
-pub use pipeline::Gate;
-pub use refusal::Refusal;
-pub use route::{Route, RouteQuotas};
+pub use self::{
+    admission::{Admission, Outcome, Step},
+    builder::{GateBuildError, GateBuilder},
+    pending::{PendingCharge, PendingLookup, PendingRecheck},
+    pipeline::Gate,
+    refusal::Refusal,
+    route::{Route, RouteQuotas},
+};

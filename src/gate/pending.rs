@@ -2,10 +2,20 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::pipeline::{Asked, Gate};
 use crate::{
-    Decision, Found, KeyId, LimitKey, LimitedBy, Lookup, Outcome, OwnerId, Quotas, Refusal,
-    RefusalReason, Route, Step, Timestamp, Verified,
+    clock::timestamp::Timestamp,
+    gate::{
+        admission::{Outcome, Step},
+        pipeline::{Asked, Gate},
+        refusal::Refusal,
+        route::Route,
+    },
+    key::{id::KeyId, owner::OwnerId},
+    limit::{decision::Decision, key::LimitKey},
+    quota::Quotas,
+    request::reason::{LimitedBy, RefusalReason},
+    store::{StoredKey, lookup::Lookup},
+    verify::Verified,
 };
 
 /// A request whose key the host is to find. Owned and `'static`; it holds hashes and no key.
@@ -27,7 +37,7 @@ impl PendingLookup {
     }
 
     /// Goes on with what the store found.
-    pub fn found(self, found: Option<Found>, now: Timestamp) -> Step {
+    pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Step {
         let Self { gate, route, asked } = self;
         match gate.authenticate(&route, &asked, found, now) {
             Err(refusal) => Step::Done(Outcome::Refused(*refusal)),
@@ -72,7 +82,7 @@ pub struct PendingCharge {
 
 impl PendingCharge {
     /// The limits to charge together, all or nothing. There is at least one, at most
-    /// [`Limiter::MAX_LIMITS`](crate::Limiter::MAX_LIMITS), and no key twice unless the host's
+    /// [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS), and no key twice unless the host's
     /// own [shared](Route::limit_shared) key is that of a key or owner.
     pub fn limits(&self) -> impl Iterator<Item = (LimitKey, &Quotas)> {
         self.route.limits(&self.verified)
@@ -143,7 +153,7 @@ impl PendingRecheck {
     ///
     /// The refusal to answer with in place of what the handler made: 401 if the key was
     /// revoked, suspended or rotated out, or has expired.
-    pub fn found(self, found: Option<Found>, now: Timestamp) -> Result<(), Box<Refusal>> {
+    pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<(), Box<Refusal>> {
         self.gate.still_stands(&self, found, now)
     }
 

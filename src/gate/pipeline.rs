@@ -7,12 +7,38 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{answers::Answers, attempts::Attempts};
 use crate::{
-    Admission, Audit, AuditAction, AuditEvent, Caller, ChargeError, Credential, CredentialError,
-    CredentialSources, Decision, Found, GateBuilder, KeyFormats, KeyId, Kind, LimitKey, Limiter,
-    Lookup, Outcome, OwnerId, ParseError, PendingLookup, PendingRecheck, PublicReason, RateHeaders,
-    Refusal, RefusalReason, RequestHead, Route, Step, Timestamp, Verified, Verifier, VerifyError,
+    audit::{Audit, AuditAction, AuditEvent},
+    clock::timestamp::Timestamp,
+    gate::{
+        admission::{Admission, Outcome, Step},
+        attempts::Attempts,
+        builder::GateBuilder,
+        pending::{PendingLookup, PendingRecheck},
+        refusal::Refusal,
+        responses::Responses,
+        route::Route,
+    },
+    key::{
+        format::{KeyFormats, ParseError},
+        id::KeyId,
+        kind::KeyKind,
+        owner::OwnerId,
+    },
+    limit::{
+        decision::{ChargeError, Decision},
+        key::LimitKey,
+        limiter::Limiter,
+    },
+    request::{
+        head::RequestHead,
+        public_reason::PublicReason,
+        rate_headers::RateHeaders,
+        reason::RefusalReason,
+        source::{Credential, CredentialError, CredentialSources},
+    },
+    store::{StoredKey, lookup::Lookup},
+    verify::{KeyCaller, Verified, Verifier, VerifyError},
 };
 
 /// From the head of a request to an answer: one description of how a service authenticates,
@@ -34,10 +60,10 @@ pub(super) struct Config {
     pub(super) formats: KeyFormats,
     pub(super) verifier: Verifier,
     pub(super) sources: CredentialSources,
-    pub(super) pass_on_unknown: bool,
+    pub(super) allow_foreign: bool,
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
-    pub(super) answers: Answers,
+    pub(super) answers: Responses,
     pub(super) rate_headers: RateHeaders,
     pub(super) audit: Audit,
 }
@@ -45,7 +71,7 @@ pub(super) struct Config {
 impl Gate {
     /// A gate to keys of these formats, which stand in these places of a request.
     ///
-    /// Of an [`Issuer`](crate::Issuer) it takes `issuer.formats().clone()` and
+    /// Of an [`Issuer`](crate::issue::Issuer) it takes `issuer.formats().clone()` and
     /// `issuer.verifier()`.
     pub fn builder(
         formats: impl Into<KeyFormats>,
@@ -70,7 +96,7 @@ impl Gate {
     /// Asks whether the key of an admitted request still stands, once its handler is done: a
     /// lookup of what is stored, without hashing anything. Keep the pending value while the
     /// handler has the caller.
-    pub fn recheck(&self, caller: &Caller, route: &Route) -> PendingRecheck {
+    pub fn recheck(&self, caller: &KeyCaller, route: &Route) -> PendingRecheck {
         PendingRecheck {
             gate: self.clone(),
             route: route.clone(),
@@ -104,7 +130,7 @@ impl Gate {
     }
 
     /// A URL or request target without the credentials that this gate would read from it, for
-    /// a log; see [`redact_query`](crate::redact_query).
+    /// a log; see [`redact_query`](crate::request::redact_query).
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
         self.0.sources.redact(url)
     }
@@ -121,8 +147,8 @@ impl Gate {
     }
 
     /// Whether it leaves credentials of no known kind to the host's own check.
-    pub fn passes_on_unknown(&self) -> bool {
-        self.0.pass_on_unknown
+    pub fn allows_foreign(&self) -> bool {
+        self.0.allow_foreign
     }
 
     /// The places in which this gate reads credentials.
@@ -142,7 +168,7 @@ impl Gate {
     pub(super) fn still_stands(
         &self,
         asked: &PendingRecheck,
-        found: Option<Found>,
+        found: Option<StoredKey>,
         now: Timestamp,
     ) -> Result<(), Box<Refusal>> {
         match self.config().verifier.verify(&asked.lookup, found, now) {
@@ -198,9 +224,9 @@ impl Gate {
                 if let Err(error) = credential.check_characters() {
                     return stop(RefusalReason::Credential(error));
                 }
-                if config.pass_on_unknown && error == ParseError::UnknownPrefix {
-                    config.audit.report(|| AuditEvent::new(now, AuditAction::PassedOn));
-                    return Begun::Done(Outcome::PassedOn);
+                if config.allow_foreign && error == ParseError::UnknownPrefix {
+                    config.audit.report(|| AuditEvent::new(now, AuditAction::ForeignCredential));
+                    return Begun::Done(Outcome::ForeignCredential);
                 }
                 return stop(RefusalReason::Parse(error));
             }
@@ -229,7 +255,7 @@ impl Gate {
         &self,
         route: &Route,
         asked: &Asked,
-        found: Option<Found>,
+        found: Option<StoredKey>,
         now: Timestamp,
     ) -> Result<Verified, Box<Refusal>> {
         let config = self.config();
@@ -448,7 +474,7 @@ pub(super) enum Begun {
 pub(super) struct About {
     key: Option<KeyId>,
     owner: Option<OwnerId>,
-    kind: Option<Kind>,
+    kind: Option<KeyKind>,
 }
 
 impl About {
@@ -457,7 +483,7 @@ impl About {
     }
 
     /// Somebody who claims to hold a key of this kind.
-    const fn claimed(kind: Kind) -> Self {
+    const fn claimed(kind: KeyKind) -> Self {
         Self { key: None, owner: None, kind: Some(kind) }
     }
 

@@ -2,10 +2,19 @@
 
 use std::{fmt, sync::OnceLock};
 
-use super::{answers::Challenges, pipeline::Gate};
 use crate::{
-    Decision, ErrorBody, ErrorFacts, Forbidden, KeyId, PublicReason, RateHeaders, RefusalReason,
-    ResponseHeader, Route, Scope, Timestamp, wire::rate_headers::Lines,
+    clock::timestamp::Timestamp,
+    gate::{pipeline::Gate, responses::Challenges, route::Route},
+    key::{id::KeyId, scope::Scope},
+    limit::decision::Decision,
+    request::{
+        bodies::{ErrorBody, ErrorFacts},
+        header::ResponseHeader,
+        public_reason::PublicReason,
+        rate_headers::{Lines, RateHeaders},
+        reason::RefusalReason,
+    },
+    verify::access::Forbidden,
 };
 
 /// A request that may not pass: the answer to send, and the precise reason for the log.

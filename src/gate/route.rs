@@ -2,7 +2,13 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use crate::{Access, LimitKey, LimitedBy, Quota, Quotas, Tier, Verified};
+use crate::{
+    key::owner::Tier,
+    limit::key::LimitKey,
+    quota::{Quota, Quotas},
+    request::reason::LimitedBy,
+    verify::{Verified, access::Access},
+};
 
 /// What a route requires, which limits hold on it, and what a request to it costs.
 ///
@@ -10,7 +16,7 @@ use crate::{Access, LimitKey, LimitedBy, Quota, Quotas, Tier, Verified};
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use keyward::{Access, Quota, Route, RouteQuotas, Scope, Tier};
+/// use keyward::{gate::RouteQuotas, key::Tier, Access, Quota, Route, Scope};
 ///
 /// let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
 /// let route = Route::new(Access::scope(Scope::from_static("write:issues")))

@@ -4,7 +4,10 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::{Kind, KindError, PresentedKey};
+use crate::key::{
+    kind::{KeyKind, KindError},
+    presented::PresentedKey,
+};
 
 /// How keys of one kind are written: a prefix, a random body of fixed length, and
 /// perhaps a checksum.
@@ -19,7 +22,7 @@ use crate::{Kind, KindError, PresentedKey};
 ///
 /// let configured = KeyFormat::try_hex("acme_live_")?;
 /// assert_eq!(configured.kind().as_str(), "acme_live_");
-/// # Ok::<(), keyward::FormatError>(())
+/// # Ok::<(), keyward::key::FormatError>(())
 /// ```
 ///
 /// In serde: `{"prefix":"lqt_","body":"hex","length":32}`, where `length` counts bytes
@@ -29,11 +32,11 @@ use crate::{Kind, KindError, PresentedKey};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "FormatData", into = "FormatData"))]
 pub struct KeyFormat {
-    kind: Kind,
+    kind: KeyKind,
     body: Body,
     checksum: bool,
     hint_len: u8,
-    successor: Option<Kind>,
+    successor: Option<KeyKind>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,18 +159,18 @@ impl KeyFormat {
     /// The format of a legacy kind: its keys are still accepted, none is minted, and
     /// rotating one mints a key of the kind `successor`.
     #[must_use]
-    pub const fn legacy(mut self, successor: Kind) -> Self {
+    pub const fn legacy(mut self, successor: KeyKind) -> Self {
         self.successor = Some(successor);
         self
     }
 
     /// The kind of key: its prefix.
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> KeyKind {
         self.kind
     }
 
     /// For a legacy kind the one that its keys become when they rotate.
-    pub const fn successor(&self) -> Option<Kind> {
+    pub const fn successor(&self) -> Option<KeyKind> {
         self.successor
     }
 
@@ -200,7 +203,7 @@ impl KeyFormat {
     }
 
     const fn with_body(prefix: &str, body: Body) -> Result<Self, FormatError> {
-        match Kind::new(prefix) {
+        match KeyKind::new(prefix) {
             Ok(kind) => Ok(Self { kind, body, checksum: false, hint_len: 8, successor: None }),
             Err(error) => Err(FormatError::Prefix(error)),
         }
@@ -273,15 +276,15 @@ pub enum FormatError {
 /// The kinds of key that a service accepts, told apart by the longest matching prefix.
 ///
 /// ```
-/// use keyward::{KeyFormat, KeyFormats, Kind, ParseError};
+/// use keyward::{key::{KeyFormats, KeyKind, ParseError}, KeyFormat};
 ///
 /// let formats = KeyFormats::new([
 ///     KeyFormat::hex("luc_pk_"),
 ///     KeyFormat::hex("luc_api_"),
-///     KeyFormat::hex("luc_mcp_").legacy(Kind::from_static("luc_api_")),
+///     KeyFormat::hex("luc_mcp_").legacy(KeyKind::from_static("luc_api_")),
 /// ])?;
 /// let token = format!("luc_pk_{}", "0123456789abcdef".repeat(4));
-/// assert_eq!(formats.parse(&token)?.kind(), Kind::from_static("luc_pk_"));
+/// assert_eq!(formats.parse(&token)?.kind(), KeyKind::from_static("luc_pk_"));
 /// assert_eq!(formats.parse("luc_xy_").unwrap_err(), ParseError::UnknownPrefix);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -355,13 +358,13 @@ impl KeyFormats {
     }
 
     /// The format of `kind`, if it is one of these.
-    pub fn get(&self, kind: Kind) -> Option<&KeyFormat> {
+    pub fn get(&self, kind: KeyKind) -> Option<&KeyFormat> {
         self.formats.iter().find(|format| format.kind == kind)
     }
 
     /// The format that a new secret for a key of `kind` has: its own, or for a legacy
     /// kind its successor's.
-    pub fn minting(&self, kind: Kind) -> Option<&KeyFormat> {
+    pub fn minting(&self, kind: KeyKind) -> Option<&KeyFormat> {
         let format = self.get(kind)?;
         match format.successor {
             None => Some(format),
@@ -420,27 +423,27 @@ pub enum FormatsError {
     #[error("two formats have the prefix {kind}")]
     Duplicate {
         /// The prefix.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// A key of one kind could begin with the prefix of the other.
     #[error("a key of kind {shorter} could begin with {longer}")]
     Ambiguous {
         /// The kind with the shorter prefix.
-        shorter: Kind,
+        shorter: KeyKind,
         /// The kind with the longer prefix.
-        longer: Kind,
+        longer: KeyKind,
     },
     /// The successor of a legacy kind is not among the formats.
     #[error("the successor of the legacy kind {kind} is not accepted")]
     UnknownSuccessor {
         /// The legacy kind.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// The successor of a legacy kind is itself legacy.
     #[error("the successor of the legacy kind {kind} is legacy too")]
     LegacySuccessor {
         /// The legacy kind.
-        kind: Kind,
+        kind: KeyKind,
     },
 }
 
@@ -593,7 +596,7 @@ fn refuse_ambiguous(longer: &KeyFormat, shorter: &KeyFormat) -> Result<(), Forma
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FormatData {
-    prefix: Kind,
+    prefix: KeyKind,
     #[serde(default)]
     body: BodyData,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -603,7 +606,7 @@ struct FormatData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    successor: Option<Kind>,
+    successor: Option<KeyKind>,
 }
 
 #[cfg(feature = "serde")]
@@ -723,7 +726,7 @@ mod tests {
 
     #[test]
     fn successors_exist_and_are_not_legacy() {
-        let [old, new] = [Kind::from_static("old_"), Kind::from_static("new_")];
+        let [old, new] = [KeyKind::from_static("old_"), KeyKind::from_static("new_")];
         let legacy = KeyFormat::hex("old_").legacy(new);
         assert_eq!(KeyFormats::new([legacy]), Err(FormatsError::UnknownSuccessor { kind: old }));
         assert_eq!(
@@ -731,8 +734,8 @@ mod tests {
             Err(FormatsError::LegacySuccessor { kind: old })
         );
         assert_eq!(
-            KeyFormats::new([KeyFormat::hex("own_").legacy(Kind::from_static("own_"))]),
-            Err(FormatsError::LegacySuccessor { kind: Kind::from_static("own_") })
+            KeyFormats::new([KeyFormat::hex("own_").legacy(KeyKind::from_static("own_"))]),
+            Err(FormatsError::LegacySuccessor { kind: KeyKind::from_static("own_") })
         );
         let formats = KeyFormats::new([legacy, KeyFormat::hex("new_")]).unwrap();
         assert_eq!(formats.minting(old).unwrap().kind(), new);

@@ -7,12 +7,12 @@ use thiserror::Error;
 /// For how long the old secret of a rotated key still works beside the new one:
 /// 1 ms to 90 days, 24 hours by default.
 ///
-/// To end a secret at once, use [`KeyRecord::rotate_now`](crate::KeyRecord::rotate_now):
+/// To end a secret at once, use [`KeyRecord::rotate_now`](crate::key::KeyRecord::rotate_now):
 /// a grace of zero is refused, so that nobody asks for that by accident.
 ///
 /// ```
 /// use std::time::Duration;
-/// use keyward::Grace;
+/// use keyward::key::Grace;
 ///
 /// assert_eq!(Grace::default().duration(), Duration::from_secs(86_400));
 /// assert!(Grace::new(Duration::ZERO).is_err());

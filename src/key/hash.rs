@@ -7,9 +7,10 @@ use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::{
-    PlaintextKey, PresentedKey,
-    key::{format::decode_lower_hex, presented::Message},
+use crate::key::{
+    format::decode_lower_hex,
+    plaintext::PlaintextKey,
+    presented::{Message, PresentedKey},
 };
 
 /// How a stored digest was made from a key.
@@ -44,12 +45,12 @@ pub enum HashScheme {
 /// differ. `Debug` shows the scheme alone.
 ///
 /// ```
-/// use keyward::{HashScheme, KeyHash};
+/// use keyward::key::{HashScheme, KeyHash};
 ///
 /// let hash = KeyHash::new(HashScheme::Sha256Token, [0xab; 32]);
 /// assert_eq!(hash.to_string(), format!("sha256:{}", "ab".repeat(32)));
 /// assert_eq!(hash.to_string().parse(), Ok(hash));
-/// # Ok::<(), keyward::KeyHashError>(())
+/// # Ok::<(), keyward::key::KeyHashError>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct KeyHash {
@@ -190,18 +191,18 @@ pub enum KeyHashError {
 /// still accepted.
 ///
 /// A key that is verified under an older scheme yields a rehash, see
-/// [`Verified::rehash`](crate::Verified::rehash), so a table moves to the current one
+/// [`Verified::rehash`](crate::verify::Verified::rehash), so a table moves to the current one
 /// as its keys are used. Clones share the peppers, and `Debug` shows none.
 ///
 /// ```
-/// use keyward::{HashScheme, KeyHasher};
+/// use keyward::{key::HashScheme, KeyHasher};
 ///
 /// // New keys under pepper 2; keys under pepper 1 and an imported table still work.
 /// let hasher = KeyHasher::hmac_sha256(2, b"a pepper of at least 32 bytes, v2")?
 ///     .accept_pepper(1, b"a pepper of at least 32 bytes, v1")?
 ///     .accept(HashScheme::Sha256Token)?;
 /// assert_eq!(hasher.current(), HashScheme::HmacSha256 { pepper: 2 });
-/// # Ok::<(), keyward::KeyHasherError>(())
+/// # Ok::<(), keyward::key::KeyHasherError>(())
 /// ```
 #[derive(Clone)]
 pub struct KeyHasher {

@@ -9,12 +9,12 @@ use crate::text::{Text, text_noun};
 ///
 /// It is for people. Nothing is ever looked up or proved by it.
 ///
-/// 1 to [`Hint::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, plus `.` and `*` for the hints
+/// 1 to [`KeyHint::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, plus `.` and `*` for the hints
 /// of existing tables. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hint(Text);
+pub struct KeyHint(Text);
 
-impl Hint {
+impl KeyHint {
     /// The most bytes a hint can have: the longest prefix and 12 characters of the body.
     /// A key has more than that, but for the shortest formats, so one that was put in the
     /// wrong column of an imported table is refused and not shown.
@@ -37,9 +37,9 @@ impl Hint {
     }
 }
 
-text_noun!(Hint, HintError);
+text_noun!(KeyHint, HintError);
 
-/// The text is not a [`Hint`]. It is not repeated, for it might be a whole key.
+/// The text is not a [`KeyHint`]. It is not repeated, for it might be a whole key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a hint has 1 to {} characters of [A-Za-z0-9_.*-]", Hint::MAX_LEN)]
+#[error("a hint has 1 to {} characters of [A-Za-z0-9_.*-]", KeyHint::MAX_LEN)]
 pub struct HintError;

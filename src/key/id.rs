@@ -12,11 +12,11 @@ use thiserror::Error;
 /// change when a key rotates; limits, usage and audit hang on the id, which does not.
 ///
 /// ```
-/// use keyward::KeyId;
+/// use keyward::key::KeyId;
 ///
 /// let id: KeyId = "000102030405060708090a0b0c0d0e0f".parse()?;
 /// assert_eq!(id.as_bytes()[15], 0x0f);
-/// # Ok::<(), keyward::KeyIdError>(())
+/// # Ok::<(), keyward::key::KeyIdError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 16]);

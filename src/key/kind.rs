@@ -6,25 +6,25 @@ use thiserror::Error;
 
 /// A kind of key: its prefix, such as `luc_pk_`.
 ///
-/// 1 to [`Kind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, held inline: 24 bytes, `Copy`.
+/// 1 to [`KeyKind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, held inline: 24 bytes, `Copy`.
 ///
 /// ```
-/// use keyward::Kind;
+/// use keyward::key::KeyKind;
 ///
-/// const PUBLIC: Kind = Kind::from_static("luc_pk_");
-/// assert_eq!(Kind::new("luc_pk_")?, PUBLIC);
+/// const PUBLIC: KeyKind = KeyKind::from_static("luc_pk_");
+/// assert_eq!(KeyKind::new("luc_pk_")?, PUBLIC);
 /// assert_eq!(PUBLIC.as_str(), "luc_pk_");
-/// # Ok::<(), keyward::KindError>(())
+/// # Ok::<(), keyward::key::KindError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(align(8))]
-pub struct Kind {
+pub struct KeyKind {
     /// The prefix in ASCII, zeros behind it, and its length in the last byte: three whole
     /// words, which are copied and compared as such.
     bytes: [u8; Self::MAX_LEN + 1],
 }
 
-impl Kind {
+impl KeyKind {
     /// The most bytes a prefix can have.
     pub const MAX_LEN: usize = 23;
 
@@ -33,7 +33,7 @@ impl Kind {
     /// # Panics
     ///
     /// If the literal is not valid, which in a `const` fails the build. For prefixes
-    /// known only at run time use [`Kind::new`].
+    /// known only at run time use [`KeyKind::new`].
     pub const fn from_static(literal: &'static str) -> Self {
         match Self::new(literal) {
             Ok(kind) => kind,
@@ -128,7 +128,7 @@ fn bytes_alike(one: &[u8; 24], other: &[u8; 24]) -> usize {
     alike
 }
 
-impl FromStr for Kind {
+impl FromStr for KeyKind {
     type Err = KindError;
 
     fn from_str(prefix: &str) -> Result<Self, KindError> {
@@ -136,41 +136,41 @@ impl FromStr for Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl fmt::Debug for Kind {
+impl fmt::Debug for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kind({self})")
+        write!(f, "KeyKind({self})")
     }
 }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for Kind {
+impl serde::Serialize for KeyKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
 #[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for Kind {
+impl<'de> serde::Deserialize<'de> for KeyKind {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         crate::text::deserialize_from_str(deserializer)
     }
 }
 
-/// Why a text is not the prefix of a [`Kind`].
+/// Why a text is not the prefix of a [`KeyKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KindError {
     /// The prefix is empty.
     #[error("the prefix is empty")]
     Empty,
-    /// The prefix is longer than [`Kind::MAX_LEN`].
-    #[error("the prefix is longer than {} characters", Kind::MAX_LEN)]
+    /// The prefix is longer than [`KeyKind::MAX_LEN`].
+    #[error("the prefix is longer than {} characters", KeyKind::MAX_LEN)]
     TooLong,
     /// The prefix holds a character other than `[A-Za-z0-9_-]`.
     #[error("the prefix holds a character at byte {position} that is not one of [A-Za-z0-9_-]")]
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn prefixes_are_short_and_plain() {
         for good in ["a", "lqt_", "luc_pk_", "sk-live-", "X0_-", "aaaaaaaaaaaaaaaaaaaaaaa"] {
-            assert_eq!(Kind::new(good).unwrap().as_str(), good);
+            assert_eq!(KeyKind::new(good).unwrap().as_str(), good);
         }
         for (bad, error) in [
             ("", KindError::Empty),
@@ -197,7 +197,7 @@ mod tests {
             ("ｌqt_", KindError::Character { position: 0 }),
             ("l\0", KindError::Character { position: 1 }),
         ] {
-            assert_eq!(Kind::new(bad), Err(error), "{bad:?}");
+            assert_eq!(KeyKind::new(bad), Err(error), "{bad:?}");
         }
     }
 }

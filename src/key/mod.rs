@@ -1,4 +1,4 @@
-//! Keys: what they look like, what is kept of them, and how they live and die.
+//! Keys: their text, what a store keeps of them, and their life.
 
 pub(crate) mod format;
 pub(crate) mod grace;
@@ -6,8 +6,33 @@ pub(crate) mod hash;
 pub(crate) mod hint;
 pub(crate) mod id;
 pub(crate) mod kind;
+pub(crate) mod name;
+pub(crate) mod owner;
 pub(crate) mod plaintext;
 pub(crate) mod presented;
 pub(crate) mod record;
 pub(crate) mod scanner;
+pub(crate) mod scope;
 pub(crate) mod secret;
+
+pub use self::{
+    format::{FormatError, FormatsError, KeyFormat, KeyFormats, ParseError},
+    grace::{Grace, GraceError},
+    hash::{HashScheme, KeyHash, KeyHashError, KeyHasher, KeyHasherError},
+    hint::{HintError, KeyHint},
+    id::{KeyId, KeyIdError},
+    kind::{KeyKind, KindError},
+    name::{KeyName, NameError},
+    owner::{Owner, OwnerId, Tier},
+    plaintext::{MintError, PlaintextKey},
+    presented::PresentedKey,
+    record::{
+        KeyDraft, KeyRecord, KeyRecordParts, KeyState, KeyStatus, RecordError, TransitionError,
+    },
+    scanner::ScannerRule,
+    scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet},
+    secret::{RetiringSecret, StoredSecret},
+};
+/// The trait of a random generator that minting requires, from the `rand` version that this
+/// crate uses.
+pub use ::rand::TryCryptoRng;

@@ -6,9 +6,11 @@ use rand::{TryCryptoRng, rngs::SysRng};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{
-    Hint, KeyFormat, Kind, ParseError, PresentedKey,
-    key::format::{Body, base62_digit, checksum},
+use crate::key::{
+    format::{Body, KeyFormat, ParseError, base62_digit, checksum},
+    hint::KeyHint,
+    kind::KeyKind,
+    presented::PresentedKey,
 };
 
 /// A freshly minted key. Show it to its owner once, then drop it.
@@ -18,17 +20,17 @@ use crate::{
 /// way to its text.
 ///
 /// ```compile_fail
-/// # let key = keyward::KeyFormat::hex("lqt_").mint_with_system_rng().unwrap();
+/// # let key = keyward::KeyFormat::hex("lqt_").mint_system().unwrap();
 /// println!("{key}"); // no `Display`
 /// ```
 ///
 /// ```compile_fail
-/// # let key = keyward::KeyFormat::hex("lqt_").mint_with_system_rng().unwrap();
+/// # let key = keyward::KeyFormat::hex("lqt_").mint_system().unwrap();
 /// let copy = key.clone(); // no `Clone`
 /// ```
 ///
 /// ```compile_fail
-/// # let key = keyward::KeyFormat::hex("lqt_").mint_with_system_rng().unwrap();
+/// # let key = keyward::KeyFormat::hex("lqt_").mint_system().unwrap();
 /// fn body<T: serde::Serialize>(_: &T) {}
 /// body(&key); // no `Serialize`
 /// ```
@@ -41,14 +43,14 @@ impl KeyFormat {
     /// Mints a key with the given generator. Every body is equally likely.
     ///
     /// ```
-    /// use keyward::{KeyFormat, KeyFormats};
+    /// use keyward::{key::KeyFormats, KeyFormat};
     /// use rand::{SeedableRng, rngs::StdRng};
     ///
     /// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
     /// let key = INGEST.mint(&mut StdRng::from_seed([7; 32]))?;
     /// assert!(KeyFormats::from(INGEST).parse(key.expose()).is_ok());
     /// assert_eq!(format!("{key:?}"), "PlaintextKey(lqt_…)");
-    /// # Ok::<(), keyward::MintError>(())
+    /// # Ok::<(), keyward::key::MintError>(())
     /// ```
     ///
     /// # Errors
@@ -78,7 +80,7 @@ impl KeyFormat {
     /// # Errors
     ///
     /// As [`KeyFormat::mint`].
-    pub fn mint_with_system_rng(&self) -> Result<PlaintextKey, MintError> {
+    pub fn mint_system(&self) -> Result<PlaintextKey, MintError> {
         self.mint(&mut SysRng)
     }
 }
@@ -90,16 +92,16 @@ impl PlaintextKey {
     }
 
     /// The kind of the key.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> KeyKind {
         self.format.kind()
     }
 
     /// What listings may show of the key, such as `lqt_7a4f9e2b`.
-    pub fn hint(&self) -> Hint {
+    pub fn hint(&self) -> KeyHint {
         let shown = self.format.kind().as_str().len() + self.format.hint_len();
-        let hint = self.token.get(..shown).and_then(|text| Hint::new(text).ok());
+        let hint = self.token.get(..shown).and_then(|text| KeyHint::new(text).ok());
         // A prefix and at most 12 characters of the body always make a hint.
-        hint.unwrap_or(const { Hint::from_static("-") })
+        hint.unwrap_or(const { KeyHint::from_static("-") })
     }
 
     /// The key as its owner will present it.
@@ -128,9 +130,9 @@ pub enum MintError {
     #[error("keys of the legacy kind {kind} are no longer minted; mint {successor}")]
     Legacy {
         /// The legacy kind.
-        kind: Kind,
+        kind: KeyKind,
         /// The kind to mint in its place.
-        successor: Kind,
+        successor: KeyKind,
     },
     /// The random number generator failed, with this message.
     #[error("the random number generator failed: {0}")]

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use crate::{
-    KeyFormat, Kind, ParseError,
-    key::format::{Body, checksum, first_outside, is_base62, is_lower_hex},
+use crate::key::{
+    format::{Body, KeyFormat, ParseError, checksum, first_outside, is_base62, is_lower_hex},
+    kind::KeyKind,
 };
 
 /// A token that one of the accepted formats can have minted.
 ///
 /// It exists only when well-formed, borrows the token, and shows nothing of it. Get
-/// one from [`KeyFormats::parse`](crate::KeyFormats::parse).
+/// one from [`KeyFormats::parse`](crate::key::KeyFormats::parse).
 pub struct PresentedKey<'t> {
-    kind: Kind,
+    kind: KeyKind,
     body: Body,
     /// The body's text, without prefix and checksum.
     text: &'t [u8],
@@ -21,7 +21,7 @@ pub struct PresentedKey<'t> {
 
 impl<'t> PresentedKey<'t> {
     /// The kind of the key.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> KeyKind {
         self.kind
     }
 

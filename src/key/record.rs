@@ -5,8 +5,19 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::{
-    Grace, Hint, KeyHash, KeyId, KeyName, Kind, OwnerId, Quotas, RetiringSecret, ScopeSet, Secret,
-    Timestamp,
+    clock::timestamp::Timestamp,
+    key::{
+        grace::Grace,
+        hash::KeyHash,
+        hint::KeyHint,
+        id::KeyId,
+        kind::KeyKind,
+        name::KeyName,
+        owner::OwnerId,
+        scope::ScopeSet,
+        secret::{RetiringSecret, StoredSecret},
+    },
+    quota::Quotas,
 };
 
 /// What is kept of one key: who it belongs to, what it may do, and its secrets.
@@ -16,10 +27,12 @@ use crate::{
 ///
 /// Each change returns the next record, whose [`revision`](KeyRecord::revision) is one
 /// higher; a store replaces the old one by compare-and-swap on it. Nothing here reads a
-/// clock or a store. [`Issuer`](crate::Issuer) drives these transitions over a store.
+/// clock or a store. [`Issuer`](crate::issue::Issuer) drives these transitions over a store.
 ///
 /// ```
-/// use keyward::{Grace, KeyDraft, KeyFormat, KeyHasher, KeyId, KeyRecord, Secret, Timestamp};
+/// use keyward::{
+///     key::{Grace, KeyId, KeyRecord, StoredSecret}, KeyDraft, KeyFormat, KeyHasher, Timestamp,
+/// };
 /// use rand::{SeedableRng, rngs::StdRng};
 ///
 /// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
@@ -29,10 +42,10 @@ use crate::{
 /// let first = INGEST.mint(&mut rng)?;
 /// let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
 /// let id = KeyId::random(&mut rng)?;
-/// let record = KeyRecord::issue(id, draft, Secret::of(&first, &hasher, now), now)?;
+/// let record = KeyRecord::issue(id, draft, StoredSecret::of(&first, &hasher, now), now)?;
 ///
 /// let second = INGEST.mint(&mut rng)?;
-/// let rotated = record.rotate(Secret::of(&second, &hasher, now), Grace::DAY, now)?;
+/// let rotated = record.rotate(StoredSecret::of(&second, &hasher, now), Grace::DAY, now)?;
 /// assert_eq!(rotated.id(), record.id());
 /// assert_eq!(rotated.retiring()[0].valid_until, now + Grace::DAY.duration());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,7 +64,7 @@ pub struct KeyDraft {
     pub owner: OwnerId,
     /// What people call the key.
     pub name: KeyName,
-    /// What the key may do. With `None` an [`Issuer`](crate::Issuer) grants what its
+    /// What the key may do. With `None` an [`Issuer`](crate::issue::Issuer) grants what its
     /// catalogue gives the kind by default, and [`KeyRecord::issue`] grants nothing.
     pub scopes: Option<ScopeSet>,
     /// The key's own quotas, which go before its owner's.
@@ -110,7 +123,7 @@ pub struct KeyRecordParts {
     /// Earlier secrets in their grace, oldest first.
     pub retiring: Vec<RetiringSecret>,
     /// The secret of the last rotation.
-    pub current: Secret,
+    pub current: StoredSecret,
     /// What it may do.
     pub scopes: ScopeSet,
     /// The key's identity.
@@ -128,7 +141,7 @@ pub struct KeyRecordParts {
 
 impl KeyRecordParts {
     /// The parts of an active key of revision 1 with one secret and nothing optional.
-    pub fn new(id: KeyId, owner: OwnerId, name: KeyName, secret: Secret) -> Self {
+    pub fn new(id: KeyId, owner: OwnerId, name: KeyName, secret: StoredSecret) -> Self {
         Self {
             id,
             owner,
@@ -253,7 +266,7 @@ impl KeyRecord {
     pub fn issue(
         id: KeyId,
         draft: KeyDraft,
-        secret: Secret,
+        secret: StoredSecret,
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
         if draft.expires_at.is_some_and(|at| at <= now) {
@@ -280,7 +293,7 @@ impl KeyRecord {
     pub fn import(
         id: KeyId,
         draft: KeyDraft,
-        secret: Secret,
+        secret: StoredSecret,
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
         if secret.created_at > now {
@@ -306,7 +319,7 @@ impl KeyRecord {
     /// [`TransitionError::ClockBehind`].
     pub fn rotate(
         &self,
-        secret: Secret,
+        secret: StoredSecret,
         grace: Grace,
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
@@ -330,7 +343,11 @@ impl KeyRecord {
     /// # Errors
     ///
     /// As [`KeyRecord::rotate`], but for the number of retiring secrets.
-    pub fn rotate_now(&self, secret: Secret, now: Timestamp) -> Result<Self, TransitionError> {
+    pub fn rotate_now(
+        &self,
+        secret: StoredSecret,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
         self.check_new(&secret, now)?;
         Ok(Self(KeyRecordParts { current: secret, retiring: Vec::new(), ..self.next()? }))
@@ -415,7 +432,7 @@ impl KeyRecord {
     /// presented, from the next decision on.
     ///
     /// Whether a key of its kind can hold them is not asked here, but by
-    /// [`Issuer::set_scopes`](crate::Issuer::set_scopes).
+    /// [`Issuer::set_scopes`](crate::issue::Issuer::set_scopes).
     ///
     /// # Errors
     ///
@@ -462,7 +479,7 @@ impl KeyRecord {
     }
 
     /// The kind of the current secret.
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> KeyKind {
         self.0.current.kind
     }
 
@@ -500,7 +517,7 @@ impl KeyRecord {
     /// comes first. `None` for a key that neither has ended nor is going to end.
     ///
     /// It never moves later once it has passed, and a store may forget the key some time after
-    /// it: see [`KeyRegistry::purge`](crate::KeyRegistry::purge).
+    /// it: see [`KeyRegistry::purge`](crate::store::KeyRegistry::purge).
     pub fn ends_at(&self) -> Option<Timestamp> {
         match (self.0.state, self.0.expires_at) {
             (KeyState::Revoked { since }, expiry) => Some(expiry.map_or(since, |at| at.min(since))),
@@ -526,12 +543,12 @@ impl KeyRecord {
 
     /// The secret of the last rotation.
     #[inline]
-    pub const fn current(&self) -> &Secret {
+    pub const fn current(&self) -> &StoredSecret {
         &self.0.current
     }
 
     /// What listings show of the current secret.
-    pub const fn hint(&self) -> Option<&Hint> {
+    pub const fn hint(&self) -> Option<&KeyHint> {
         self.0.current.hint.as_ref()
     }
 
@@ -589,7 +606,7 @@ impl KeyRecord {
         }
     }
 
-    fn check_new(&self, secret: &Secret, now: Timestamp) -> Result<(), TransitionError> {
+    fn check_new(&self, secret: &StoredSecret, now: Timestamp) -> Result<(), TransitionError> {
         if secret.created_at.saturating_sub(Self::MAX_CLOCK_SKEW) > now {
             return Err(TransitionError::SecretFromFuture);
         }
@@ -606,7 +623,7 @@ impl KeyRecord {
 }
 
 impl KeyRecordParts {
-    fn secrets_mut(&mut self) -> impl Iterator<Item = &mut Secret> {
+    fn secrets_mut(&mut self) -> impl Iterator<Item = &mut StoredSecret> {
         std::iter::once(&mut self.current)
             .chain(self.retiring.iter_mut().map(|retiring| &mut retiring.secret))
     }

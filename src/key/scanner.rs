@@ -1,6 +1,6 @@
 //! Rules for secret scanners, so that a leaked key is found.
 
-use crate::{KeyFormat, key::format::Body};
+use crate::key::format::{Body, KeyFormat};
 
 /// A rule that finds keys of one format in text, in the terms of gitleaks and
 /// trufflehog: a cheap keyword first, then a regular expression.

@@ -1,6 +1,14 @@
 //! One secret of a key, as far as it is kept.
 
-use crate::{Hint, KeyHash, KeyHasher, Kind, PlaintextKey, Timestamp};
+use crate::{
+    clock::timestamp::Timestamp,
+    key::{
+        hash::{KeyHash, KeyHasher},
+        hint::KeyHint,
+        kind::KeyKind,
+        plaintext::PlaintextKey,
+    },
+};
 
 /// What is kept of one secret: its hash, its kind, what may be shown of it, and since
 /// when it exists.
@@ -10,20 +18,20 @@ use crate::{Hint, KeyHash, KeyHasher, Kind, PlaintextKey, Timestamp};
 #[non_exhaustive]
 // Declared in the order of use, for the same reason as the record's parts.
 #[repr(C)]
-pub struct Secret {
+pub struct StoredSecret {
     /// The hash that a presented key must match.
     pub hash: KeyHash,
     /// The kind of key that the secret was minted as.
-    pub kind: Kind,
+    pub kind: KeyKind,
     /// What listings may show of it; imported secrets may have none.
-    pub hint: Option<Hint>,
+    pub hint: Option<KeyHint>,
     /// When it was minted.
     pub created_at: Timestamp,
 }
 
-impl Secret {
+impl StoredSecret {
     /// A secret known by its hash alone, for instance from an existing table.
-    pub const fn new(hash: KeyHash, kind: Kind, created_at: Timestamp) -> Self {
+    pub const fn new(hash: KeyHash, kind: KeyKind, created_at: Timestamp) -> Self {
         Self { hash, kind, hint: None, created_at }
     }
 
@@ -34,7 +42,7 @@ impl Secret {
 
     /// The secret with what listings may show of it.
     #[must_use]
-    pub fn with_hint(mut self, hint: Hint) -> Self {
+    pub fn with_hint(mut self, hint: KeyHint) -> Self {
         self.hint = Some(hint);
         self
     }
@@ -47,7 +55,7 @@ impl Secret {
 #[non_exhaustive]
 pub struct RetiringSecret {
     /// The secret.
-    pub secret: Secret,
+    pub secret: StoredSecret,
     /// The instant from which it is refused: the end of its grace, or the key's expiry
     /// if that comes first. It never moves later.
     pub valid_until: Timestamp,
@@ -55,7 +63,7 @@ pub struct RetiringSecret {
 
 impl RetiringSecret {
     /// A secret that works until just before `valid_until`.
-    pub const fn new(secret: Secret, valid_until: Timestamp) -> Self {
+    pub const fn new(secret: StoredSecret, valid_until: Timestamp) -> Self {
         Self { secret, valid_until }
     }
 }

@@ -9,14 +9,16 @@
 
 use std::sync::Arc;
 
-use super::{
-    decision::Binding,
-    key::{KeyedHash, LimitKey},
-    overflow::Overflow,
-    tracked::{Stamps, Tracked},
-    window::Verdict,
+use crate::{
+    limit::{
+        decision::Binding,
+        key::{KeyedHash, LimitKey},
+        overflow::Overflow,
+        tracked::{Stamps, Tracked},
+        window::Verdict,
+    },
+    quota::{Quota, Quotas},
 };
-use crate::quota::{Quota, Quotas};
 
 /// The most keys of one shard: an index slot has 24 bits for the entry.
 pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
@@ -246,7 +248,8 @@ impl Book {
     /// Whether a newcomer could be counted: in an entry of its own, or in overflow.
     fn has_place_for(&mut self, quotas: &Quotas) -> bool {
         // Room for every key of one decision, as each is judged before any is recorded.
-        let room = self.entries.len() + crate::Limiter::MAX_LIMITS <= self.max_entries as usize;
+        let room =
+            self.entries.len() + crate::limit::Limiter::MAX_LIMITS <= self.max_entries as usize;
         if room || self.overflow.has_set_for(quotas) {
             return true;
         }

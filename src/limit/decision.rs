@@ -4,10 +4,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use thiserror::Error;
 
-use super::window::Verdict;
 use crate::{
-    quota::{Bookkeeping, Quota, Quotas},
-    timestamp::Timestamp,
+    clock::timestamp::Timestamp,
+    limit::window::Verdict,
+    quota::{Precision, Quota, Quotas},
 };
 
 /// Whether a request may pass, and what to tell the caller about its limit.
@@ -33,12 +33,12 @@ pub struct Decision {
     /// [`Timestamp::as_unix_secs_ceil`].
     pub reset_at: Timestamp,
     /// Which of the limits that were given binds: an index into the slice of
-    /// [`Limiter::check_all`](crate::Limiter::check_all), and 0 where there is one limit.
+    /// [`Limiter::check_all`](crate::limit::Limiter::check_all), and 0 where there is one limit.
     pub position: usize,
     // The rest of the quota, in pieces: copying it as one goes by way of the stack, and
     // costs a tenth of a decision.
     window_millis: u64,
-    bookkeeping: Bookkeeping,
+    precision: Precision,
 }
 
 impl Decision {
@@ -49,7 +49,7 @@ impl Decision {
             allowed: true,
             limit: quota.limit(),
             window_millis: quota.window_millis(),
-            bookkeeping: quota.bookkeeping(),
+            precision: quota.precision(),
             remaining,
             retry_after: None,
             reset_at,
@@ -84,7 +84,7 @@ impl Decision {
 
     /// The quota of the window that binds.
     pub const fn quota(&self) -> Quota {
-        Quota::from_parts(self.limit, self.window_millis, self.bookkeeping)
+        Quota::from_parts(self.limit, self.window_millis, self.precision)
     }
 
     /// The window of that quota, read alone.
@@ -105,7 +105,7 @@ impl Decision {
             reset_at: self.reset_at,
             position: self.position,
             window_millis: self.window_millis,
-            bookkeeping: self.bookkeeping,
+            precision: self.precision,
         }
     }
 
@@ -185,7 +185,7 @@ impl Decision {
             allowed: true,
             limit: quota.limit(),
             window_millis: quota.window_millis(),
-            bookkeeping: quota.bookkeeping(),
+            precision: quota.precision(),
             remaining: quota.limit().saturating_sub(live),
             retry_after: None,
             reset_at: Timestamp::from_unix_millis(instant),
@@ -200,7 +200,7 @@ impl Decision {
             allowed: false,
             limit: quota.limit(),
             window_millis: quota.window_millis(),
-            bookkeeping: quota.bookkeeping(),
+            precision: quota.precision(),
             remaining: quota.limit().saturating_sub(live),
             retry_after: Some(Duration::from_millis(instant.saturating_sub(now))),
             reset_at: Timestamp::from_unix_millis(instant),
@@ -214,7 +214,7 @@ impl Decision {
 #[non_exhaustive]
 pub enum CostError {
     /// The cost is zero. To ask without being counted there is
-    /// [`Limiter::peek`](crate::Limiter::peek).
+    /// [`Limiter::peek`](crate::limit::Limiter::peek).
     #[error("a cost is at least 1")]
     Zero,
     /// The cost is above the limit of a quota, so that it would never be admitted.
@@ -237,8 +237,8 @@ pub enum ChargeError {
     /// No limit was given.
     #[error("at least one limit is charged")]
     NoLimits,
-    /// More than [`Limiter::MAX_LIMITS`](crate::Limiter::MAX_LIMITS) limits were given.
-    #[error("at most {} limits are charged together", crate::Limiter::MAX_LIMITS)]
+    /// More than [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS) limits were given.
+    #[error("at most {} limits are charged together", crate::limit::Limiter::MAX_LIMITS)]
     TooManyLimits,
     /// One key was given twice.
     #[error("a key is charged once")]

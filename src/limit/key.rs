@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// costs a hash at each construction, so build it once and keep it.
 ///
 /// ```
-/// use keyward::LimitKey;
+/// use keyward::limit::LimitKey;
 ///
 /// const TENANT: u16 = 1;
 /// let tenant = LimitKey::named(TENANT, b"acme");
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LimitKey {
     pub(super) body: [u64; 2],
-    /// Kind, length and namespace, in this order from the lowest byte.
+    /// KeyKind, length and namespace, in this order from the lowest byte.
     pub(super) head: u32,
 }
 
@@ -38,7 +38,7 @@ impl LimitKey {
     }
 
     /// The limit of a client's address, as for
-    /// [failed attempts](crate::GateBuilder::failed_attempts).
+    /// [failed attempts](crate::gate::GateBuilder::failed_attempts).
     ///
     /// Of IPv6 the first 64 bits count: a subscriber has at least that network to itself
     /// (RFC 6177 §2, RFC 7421), so one who was limited by whole addresses would never run out of
@@ -46,7 +46,7 @@ impl LimitKey {
     /// for both shows it, is the same as unmapped: else all of IPv4 would be one network.
     ///
     /// ```
-    /// use keyward::LimitKey;
+    /// use keyward::limit::LimitKey;
     ///
     /// let of = |text: &str| LimitKey::address(text.parse().unwrap());
     /// assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));

@@ -5,29 +5,29 @@ use std::{fmt, num::NonZeroU32};
 use rand::{TryRng, rngs::SysRng};
 use thiserror::Error;
 
-use super::{
-    book::{MAX_ENTRIES, Receipt},
-    decision::{Binding, ChargeError, CostError, Decision},
-    key::LimitKey,
-    shards::{MAX_LOCKED, Shards},
-};
 use crate::{
-    quota::{Bookkeeping, Quotas},
-    timestamp::Timestamp,
+    clock::timestamp::Timestamp,
+    limit::{
+        book::{MAX_ENTRIES, Receipt},
+        decision::{Binding, ChargeError, CostError, Decision},
+        key::LimitKey,
+        shards::{MAX_LOCKED, Shards},
+    },
+    quota::{Precision, Quotas},
 };
 
 /// An exact sliding-window limiter for many keys, to be shared between threads.
 ///
-/// It admits at most [`Quota::limit`](crate::Quota::limit) requests of a key in *any*
+/// It admits at most [`Quota::limit`](crate::quota::Quota::limit) requests of a key in *any*
 /// interval of one window, remembers a bounded number of keys in bounded memory, and
 /// takes time as an argument. [How the limiter decides](#how-the-limiter-decides) has the
 /// guarantee, its proof and the numbers.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
-/// use keyward::{LimitKey, Limiter, Quota, Quotas, Timestamp};
+/// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
 ///
-/// let limiter = Limiter::from_system_seed()?;
+/// let limiter = Limiter::system()?;
 /// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(2).unwrap()));
 /// let key = LimitKey::owner("acme");
 /// let now = Timestamp::from_unix_secs(1_000);
@@ -104,7 +104,7 @@ impl Limiter {
     /// # Errors
     ///
     /// If the system has no randomness to give.
-    pub fn from_system_seed() -> Result<Self, SeedError> {
+    pub fn system() -> Result<Self, SeedError> {
         let mut seed = [0; 16];
         SysRng.try_fill_bytes(&mut seed).map_err(|_| SeedError)?;
         Ok(Self::new(LimiterConfig::default(), seed))
@@ -155,7 +155,7 @@ impl Limiter {
         let key = LimitKey { body: [x, y], head };
         let hash = self.shards.hash(&key);
         if let Some(quota) = quotas.only()
-            && quota.bookkeeping() == Bookkeeping::Exact
+            && quota.precision() == Precision::Exact
             && cost != 0
             && cost <= quota.limit()
             && let Some(mut book) = self.shards.lock(hash)

@@ -1,19 +1,22 @@
 //! The exact sliding-window limiter.
 
-mod book;
-mod decision;
-mod key;
-mod limiter;
-mod overflow;
-mod remote;
-mod shards;
-mod tracked;
-mod window;
+pub(crate) mod book;
+pub(crate) mod decision;
+pub(crate) mod key;
+pub(crate) mod limiter;
+pub(crate) mod overflow;
+pub(crate) mod remote;
+pub(crate) mod shards;
+pub(crate) mod subject;
+pub(crate) mod tracked;
+pub(crate) mod window;
 
-pub use decision::{ChargeError, CostError, Decision};
-pub use key::LimitKey;
-pub use limiter::{Limiter, LimiterConfig, SeedError, Ticket};
-pub use remote::{
-    LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
-    RemoteReplyError, RemoteScript,
+pub use self::{
+    decision::{ChargeError, CostError, Decision},
+    key::LimitKey,
+    limiter::{Limiter, LimiterConfig, SeedError, Ticket},
+    remote::{
+        LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
+        RemoteReplyError, RemoteScript,
+    },
 };

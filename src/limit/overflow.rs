@@ -8,12 +8,14 @@
 //! way the cell counts at least what the newcomer was admitted, so no limit is exceeded
 //! and none is reset; sharing, and thirds, only refuse too early.
 
-use super::{
-    key::{KeyedHash, LimitKey},
-    tracked::Tracked,
-    window::Window,
+use crate::{
+    limit::{
+        key::{KeyedHash, LimitKey},
+        tracked::Tracked,
+        window::Window,
+    },
+    quota::{Quota, Quotas},
 };
-use crate::quota::{Quota, Quotas};
 
 /// How many quotas can have cells at once. One decision on several keys of several windows
 /// may exceed it.

@@ -7,7 +7,7 @@
 
 use std::{ops::DerefMut, sync::Arc};
 
-use super::{
+use crate::limit::{
     book::{Book, MAX_ENTRIES},
     key::{KeyedHash, LimitKey},
 };
@@ -196,7 +196,14 @@ mod model_checks {
 
     use loom::{sync::Arc, thread};
 
-    use crate::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+    use crate::{
+        clock::timestamp::Timestamp,
+        limit::{
+            key::LimitKey,
+            limiter::{Limiter, LimiterConfig},
+        },
+        quota::{Quota, Quotas},
+    };
 
     const NOW: Timestamp = Timestamp::from_unix_secs(1_767_323_045);
     const SECOND: Duration = Duration::from_secs(1);

@@ -1,7 +1,9 @@
 //! The windows of one key together: all admit, or none is charged.
 
-use super::{decision::Binding, window::Window};
-use crate::quota::{Bookkeeping, Quota, Quotas};
+use crate::{
+    limit::{decision::Binding, window::Window},
+    quota::{Precision, Quota, Quotas},
+};
 
 /// One window as a rule; several behind a pointer.
 ///
@@ -41,7 +43,7 @@ impl Tracked {
         let present = self.windows();
         let fitted = |quota: &Quota| {
             let same = present.iter().find(|window| {
-                window.span() == quota.window_millis() && window.keeps(quota.bookkeeping())
+                window.span() == quota.window_millis() && window.keeps(quota.precision())
             });
             match (same, present.last()) {
                 (Some(same), _) => same.clone(),
@@ -112,7 +114,7 @@ impl Tracked {
             (Self::Many(windows), all) => {
                 windows.len() == all.len()
                     && windows.iter().zip(all).all(|(window, quota)| {
-                        window.span() == quota.window_millis() && window.keeps(quota.bookkeeping())
+                        window.span() == quota.window_millis() && window.keeps(quota.precision())
                     })
             }
             (Self::One(_), _) => false,
@@ -138,6 +140,6 @@ impl Tracked {
 /// meaning under every length; a segment has not.
 #[inline]
 fn suits(window: &Window, quota: &Quota) -> bool {
-    window.keeps(quota.bookkeeping())
-        && (quota.bookkeeping() == Bookkeeping::Exact || window.span() == quota.window_millis())
+    window.keeps(quota.precision())
+        && (quota.precision() == Precision::Exact || window.span() == quota.window_millis())
 }

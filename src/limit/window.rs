@@ -5,7 +5,7 @@
 //! charged: [`Window::view`] and [`Window::verdict`] only read, [`Window::settle`]
 //! forgets what has left, [`Window::record`] settles and counts an admission.
 
-use crate::quota::{Bookkeeping, Quota};
+use crate::quota::{Precision, Quota};
 
 /// How many stamps lie inside the window itself. A person's session sends about six
 /// requests a minute, and six make an entry of the table exactly one cache line.
@@ -90,9 +90,9 @@ pub(super) struct Verdict {
 impl Window {
     /// An empty window that was never asked.
     pub(super) fn new(quota: &Quota) -> Self {
-        let stamps = match quota.bookkeeping() {
-            Bookkeeping::Exact => Stamps::Inline { span: 0, head: 0, len: 0, slots: [0; INLINE] },
-            Bookkeeping::Coarse => Stamps::Coarse {
+        let stamps = match quota.precision() {
+            Precision::Exact => Stamps::Inline { span: 0, head: 0, len: 0, slots: [0; INLINE] },
+            Precision::Coarse => Stamps::Coarse {
                 span_high: 0,
                 span_low: 0,
                 head: 0,
@@ -116,7 +116,7 @@ impl Window {
         other.for_each_newest_first(|stamp, units| {
             if other.last - stamp < quota.window_millis() {
                 let units =
-                    if quota.bookkeeping() == Bookkeeping::Exact { units.min(room) } else { units };
+                    if quota.precision() == Precision::Exact { units.min(room) } else { units };
                 room = room.saturating_sub(units);
                 kept.push((stamp, units));
             }
@@ -138,10 +138,10 @@ impl Window {
 
     /// Whether this window is kept in the way that `quota` asks for.
     #[inline]
-    pub(super) fn keeps(&self, bookkeeping: Bookkeeping) -> bool {
+    pub(super) fn keeps(&self, precision: Precision) -> bool {
         match self.stamps {
-            Stamps::Inline { .. } | Stamps::Spilled { .. } => bookkeeping == Bookkeeping::Exact,
-            Stamps::Coarse { .. } => bookkeeping == Bookkeeping::Coarse,
+            Stamps::Inline { .. } | Stamps::Spilled { .. } => precision == Precision::Exact,
+            Stamps::Coarse { .. } => precision == Precision::Coarse,
         }
     }
 
@@ -157,7 +157,7 @@ impl Window {
 
     /// View, verdict, settle and, if allowed, charge in one pass over an exact ring, for an
     /// exact quota: the way of nearly all requests. `None`, and nothing is changed, where something rarer is
-    /// called for: coarse bookkeeping, a step of the clock, a ring that must grow.
+    /// called for: coarse precision, a step of the clock, a ring that must grow.
     #[inline]
     pub(super) fn check(&mut self, quota: &Quota, cost: u32, now: u64) -> Option<Verdict> {
         let ask = Ask { span: quota.window_millis(), limit: quota.limit(), cost, now };
@@ -322,7 +322,7 @@ impl Window {
         }
     }
 
-    /// The exact stamps; none if the bookkeeping is coarse.
+    /// The exact stamps; none if the precision is coarse.
     #[inline]
     fn ring(&self) -> Option<Ring<'_>> {
         match &self.stamps {
@@ -482,7 +482,7 @@ impl Ask {
     }
 }
 
-/// Coarse bookkeeping: a segment counts until its last millisecond has left, which is
+/// Coarse precision: a segment counts until its last millisecond has left, which is
 /// less than one grain, at most 1/256 of the window, too late for its first.
 impl Window {
     fn segments(&self) -> Option<Segments<'_>> {

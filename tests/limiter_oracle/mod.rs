@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use keyward::{Decision, LimitKey, Quota, Quotas, Timestamp};
+use keyward::{
+    Quota, Quotas, Timestamp,
+    limit::{Decision, LimitKey},
+};
 
 /// The naive log of every key.
 #[derive(Default)]

@@ -10,8 +10,10 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keyward::{
-    Clock, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord, KeyStore, Lookup,
-    MemoryStore, Secret, SystemClock, Timestamp, Verifier,
+    Clock, KeyDraft, KeyFormat, KeyHasher, KeyStore, MemoryStore, SystemClock, Timestamp,
+    key::{KeyFormats, KeyId, KeyRecord, StoredSecret},
+    store::Lookup,
+    verify::Verifier,
 };
 use keyward_cache::{CacheConfig, CachedStore};
 
@@ -25,7 +27,7 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn lookup(verifier: &Verifier, key: &keyward::PlaintextKey) -> Lookup {
+fn lookup(verifier: &Verifier, key: &keyward::key::PlaintextKey) -> Lookup {
     verifier.lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap())
 }
 
@@ -33,10 +35,11 @@ fn stores(keys: u64) -> (MemoryStore, Vec<Lookup>) {
     let (store, hasher) = (MemoryStore::new(), KeyHasher::sha256());
     let verifier = Verifier::new(hasher.clone());
     let issue = |number: u64| {
-        let key = FORMAT.mint_with_system_rng().unwrap();
+        let key = FORMAT.mint_system().unwrap();
         let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
         let id = KeyId::from_bytes(u128::from(number).to_be_bytes());
-        let record = KeyRecord::issue(id, draft, Secret::of(&key, &hasher, NOW), NOW).unwrap();
+        let record =
+            KeyRecord::issue(id, draft, StoredSecret::of(&key, &hasher, NOW), NOW).unwrap();
         store.insert_sync(record).unwrap();
         lookup(&verifier, &key)
     };

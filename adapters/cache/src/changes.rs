@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use keyward::Change;
+use keyward::store::Change;
 
 /// Counts changes, and remembers which was the last to concern each place.
 ///

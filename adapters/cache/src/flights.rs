@@ -1,12 +1,16 @@
 //! Queries under way, so that those who ask the same wait for one.
 
 use std::{
-    collections::HashMap, error::Error, future::Future, pin::Pin, sync::atomic::AtomicU64,
-    sync::atomic::Ordering, time::Duration,
+    collections::HashMap,
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use futures_util::future::{FutureExt, Shared, WeakShared};
-use keyward::Lookup;
+use keyward::store::Lookup;
 use parking_lot::Mutex;
 
 use crate::{

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyward::{Found, KeyHash, KeyRecord, Lookup, Timestamp};
+use keyward::{
+    Timestamp,
+    key::{KeyHash, KeyRecord},
+    store::{Lookup, StoredKey},
+};
 
 use crate::changes::{Changes, Moment, Place};
 
@@ -24,7 +28,7 @@ impl ReadAt {
 /// A record as it was read, shared by all of its secrets.
 #[derive(Debug)]
 pub(crate) struct Known {
-    found: Found,
+    found: StoredKey,
     read: ReadAt,
     until: Timestamp,
     key: Place,
@@ -32,7 +36,12 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn new(found: Found, read: ReadAt, staleness: Duration, changes: &Changes) -> Self {
+    pub(crate) fn new(
+        found: StoredKey,
+        read: ReadAt,
+        staleness: Duration,
+        changes: &Changes,
+    ) -> Self {
         let record = found.record();
         let stale = read.now.saturating_add(staleness);
         let until = next_deadline(record, read.now).map_or(stale, |deadline| deadline.min(stale));
@@ -40,7 +49,7 @@ impl Known {
         Self { read, until, key, owner, found }
     }
 
-    pub(crate) fn found(&self) -> &Found {
+    pub(crate) fn found(&self) -> &StoredKey {
         &self.found
     }
 
@@ -56,7 +65,7 @@ impl Known {
         self.read.now <= now && now < self.until && self.is_untouched(changes)
     }
 
-    /// Whether the record has this secret. Found by a hash that nobody can steer, this branches
+    /// Whether the record has this secret. StoredKey by a hash that nobody can steer, this branches
     /// on it as a table would; the proof is the verifier's.
     #[inline]
     pub(crate) fn has(&self, hash: &KeyHash) -> bool {
@@ -103,7 +112,7 @@ pub(crate) enum Answer {
     Known(Arc<Known>),
     /// A record that has none of the hashes asked for: a store's mistake, or a secret rotated
     /// out under its hands. The verifier refuses it, and nothing is kept of it.
-    Stray(Found),
+    Stray(StoredKey),
     Absent(ReadAt),
 }
 
@@ -119,7 +128,7 @@ impl Answer {
         }
     }
 
-    pub(crate) fn into_found(self) -> Option<Found> {
+    pub(crate) fn into_found(self) -> Option<StoredKey> {
         match self {
             Self::Known(known) => Some(known.found().clone()),
             Self::Stray(found) => Some(found),

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use keyward::{KeyHash, Lookup, Timestamp};
+use keyward::{Timestamp, key::KeyHash, store::Lookup};
 use moka::{ops::compute::Op, sync::Cache};
 use parking_lot::RwLock;
 

@@ -4,8 +4,12 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::future::FutureExt;
 use keyward::{
-    Change, Clock, Found, InsertError, Invalidate, KeyId, KeyRecord, KeyRegistry, KeyStore,
-    Listing, Lookup, Owner, OwnerId, Page, ReplaceError, SystemClock, Timestamp,
+    Clock, KeyStore, SystemClock, Timestamp,
+    key::{KeyId, KeyRecord, Owner, OwnerId},
+    store::{
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
+        StoredKey,
+    },
 };
 
 use crate::{
@@ -111,7 +115,7 @@ impl<S: KeyStore, C: Clock> CachedStore<S, C> {
 
     /// What is held, without a query: `Some(None)` if it is held that there is no such key.
     #[inline]
-    fn held(&self, lookup: &Lookup) -> Option<Option<Found>> {
+    fn held(&self, lookup: &Lookup) -> Option<Option<StoredKey>> {
         let inner = &*self.0;
         let now = || inner.clock.now();
         for hash in lookup.hashes() {
@@ -130,7 +134,7 @@ impl<S: KeyStore + 'static, C: Clock + 'static> CachedStore<S, C> {
     /// What was read before a change that is known by now is read again. After a few attempts
     /// under a storm of changes the answer is what was read last: it was read within this call,
     /// so it is what the store alone could have answered.
-    async fn read(&self, lookup: &Lookup) -> Result<Option<Found>, CachedError<S::Error>> {
+    async fn read(&self, lookup: &Lookup) -> Result<Option<StoredKey>, CachedError<S::Error>> {
         let inner = &self.0;
         for _ in 0..ATTEMPTS {
             let read = inner.read_at();
@@ -176,7 +180,7 @@ impl<S: KeyStore, C: Clock> Inner<S, C> {
     }
 
     /// Holds what was read.
-    fn keep(&self, lookup: &Lookup, found: Option<Found>, read: ReadAt) -> Answer {
+    fn keep(&self, lookup: &Lookup, found: Option<StoredKey>, read: ReadAt) -> Answer {
         let staleness = self.config.staleness;
         let Some(found) = found else {
             for hash in lookup.hashes() {
@@ -255,7 +259,7 @@ impl<S: KeyStore + 'static, C: Clock + 'static> KeyStore for CachedStore<S, C> {
     type Error = CachedError<S::Error>;
 
     #[inline]
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Self::Error> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Self::Error> {
         match self.held(lookup) {
             Some(held) => Ok(held),
             None => self.read(lookup).await,
@@ -281,15 +285,15 @@ impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S
         Ok(purged)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Self::Error> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Self::Error> {
         self.0.store.get(id).await.map_err(CachedError::new)
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Self::Error> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Self::Error> {
         self.0.store.list(owner, page).await.map_err(CachedError::new)
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Self::Error> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Self::Error> {
         self.0.store.list_all(page).await.map_err(CachedError::new)
     }
 

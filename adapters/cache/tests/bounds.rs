@@ -4,7 +4,12 @@ mod support;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use keyward::{Grace, KeyHasher, KeyRegistry, KeyStore, Timestamp, Verifier, VerifyError};
+use keyward::{
+    KeyHasher, KeyStore, Timestamp,
+    key::Grace,
+    store::KeyRegistry,
+    verify::{Verifier, VerifyError},
+};
 use keyward_cache::{CacheConfig, CachedStore};
 use support::{FORMAT, Point, Rig, STALENESS, START};
 
@@ -144,7 +149,7 @@ fn no_more_secrets_are_held_than_allowed() {
     }
     assert!(rig.cache.held_secrets() <= 64, "{}", rig.cache.held_secrets());
     // Of 2,000 records those are freed that neither `moka` nor the 64 places hold.
-    let held = rig.cache.inner().store.list_all_sync(keyward::Page::first(1));
+    let held = rig.cache.inner().store.list_all_sync(keyward::store::PageRequest::first(1));
     assert_eq!(held.keys.len(), 1);
 }
 
@@ -180,7 +185,7 @@ fn candidates_under_several_schemes_lead_to_one_record() {
     let (record, _) = rig.key("owner");
     let record = record.rotate(secret, Grace::DAY, START).unwrap();
     rig.store.store.replace_sync(record).unwrap();
-    let formats = keyward::KeyFormats::from(FORMAT);
+    let formats = keyward::key::KeyFormats::from(FORMAT);
     let presented = formats.parse(key.expose()).unwrap();
     let lookup = |hasher: &KeyHasher| Verifier::new(hasher.clone()).lookup(&presented);
     // The newer hash alone leads nowhere, which says nothing of both together.

@@ -2,7 +2,10 @@
 
 mod support;
 
-use keyward::{Change, Invalidate, KeyRegistry, Owner, Tier};
+use keyward::{
+    key::{Owner, Tier},
+    store::{Change, Invalidate, KeyRegistry},
+};
 use support::{Point, Rig, START, Task};
 
 #[test]
@@ -130,7 +133,7 @@ fn every_kind_of_change_is_seen_while_a_query_is_under_way() {
             0 => Change::key(record.id()),
             1 => Change::owner(record.owner().clone()),
             2 => Change::Everything,
-            _ => Change::key(keyward::KeyId::from_bytes([0xee; 16])),
+            _ => Change::key(keyward::key::KeyId::from_bytes([0xee; 16])),
         });
         rig.store.open(Point::AfterRead);
         assert_eq!(task.poll(), Some(Ok(Some(1))));

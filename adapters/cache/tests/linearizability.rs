@@ -28,9 +28,13 @@ use std::{
 };
 
 use keyward::{
-    Change, Clock, Found, Grace, InsertError, Invalidate, KeyId, KeyRecord, KeyRegistry, KeyState,
-    KeyStore, Listing, Lookup, ManualClock, MemoryStore, Owner, OwnerId, Page, ReplaceError, Tier,
-    Timestamp, Verifier,
+    Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
+    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId, Tier},
+    store::{
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
+        StoredKey,
+    },
+    verify::Verifier,
 };
 use keyward_cache::{CacheConfig, CachedStore};
 use naive::{Mistake, Naive};
@@ -101,7 +105,7 @@ impl Registry {
 impl KeyStore for Registry {
     type Error = Infallible;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         overtake().await;
         let found = self.store.find_sync(lookup);
         overtake().await;
@@ -128,16 +132,16 @@ impl KeyRegistry for Registry {
         Ok(self.store.purge_sync(ended_before, limit))
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
         overtake().await;
         Ok(self.store.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
         Ok(self.store.list_sync(owner, page))
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Infallible> {
         Ok(self.store.list_all_sync(page))
     }
 

@@ -5,7 +5,9 @@ mod support;
 use std::{cell::Cell, collections::HashMap, sync::Arc, time::Duration};
 
 use keyward::{
-    Change, Found, Invalidate, KeyRecord, KeyRegistry, KeyStore, Lookup, Owner, Tier, Timestamp,
+    KeyStore, Timestamp,
+    key::{KeyRecord, Owner, Tier},
+    store::{Change, Invalidate, KeyRegistry, Lookup, StoredKey},
 };
 use keyward_cache::CachedStore;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -40,15 +42,15 @@ fn step() -> impl Strategy<Value = Step> {
 /// What may be answered from memory: by hash, what was found and until when. A record that is
 /// read goes to all of its hashes, and stays where a later revision is.
 #[derive(Default)]
-struct Rules(HashMap<keyward::KeyHash, (Option<Found>, Timestamp, Timestamp)>);
+struct Rules(HashMap<keyward::key::KeyHash, (Option<StoredKey>, Timestamp, Timestamp)>);
 
 impl Rules {
-    fn held(&self, lookup: &Lookup, now: Timestamp) -> Option<&Option<Found>> {
+    fn held(&self, lookup: &Lookup, now: Timestamp) -> Option<&Option<StoredKey>> {
         let (found, read, until) = self.0.get(lookup.hashes().next()?)?;
         (*read <= now && now < *until).then_some(found)
     }
 
-    fn read(&mut self, lookup: &Lookup, found: &Option<Found>, now: Timestamp) {
+    fn read(&mut self, lookup: &Lookup, found: &Option<StoredKey>, now: Timestamp) {
         let stale = now + STALENESS;
         let Some(known) = found else {
             self.0.extend(lookup.hashes().map(|hash| (*hash, (None, now, stale))));
@@ -59,8 +61,8 @@ impl Rules {
         let deadlines = deadlines.chain(record.expires_at()).filter(|at| *at > now);
         let until = deadlines.chain([stale]).min().unwrap();
         for hash in record.hashes() {
-            let later = |(there, _, until): &(Option<Found>, Timestamp, Timestamp)| {
-                let newer = |it: &Found| it.record().revision() > record.revision();
+            let later = |(there, _, until): &(Option<StoredKey>, Timestamp, Timestamp)| {
+                let newer = |it: &StoredKey| it.record().revision() > record.revision();
                 there.as_ref().is_some_and(newer) && now < *until
             };
             if !self.0.get(hash).is_some_and(later) {
@@ -91,7 +93,7 @@ fn changed(
         0 | 1 => {
             let (secret, token) = rig.world.secret(now);
             secrets.push(rig.world.lookup(&token));
-            let grace = keyward::Grace::new(Duration::from_millis(2_500)).unwrap();
+            let grace = keyward::key::Grace::new(Duration::from_millis(2_500)).unwrap();
             if how == 0 {
                 record.rotate(secret, grace, now)
             } else {

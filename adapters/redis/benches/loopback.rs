@@ -14,8 +14,11 @@ use std::{
     time::Duration,
 };
 
-use keyward::{LimitKey, Quotas, RemoteNames, Timestamp};
-use keyward_redis::{BootClock, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter, WhenGone};
+use keyward::{
+    Quotas, Timestamp,
+    limit::{LimitKey, RemoteNames},
+};
+use keyward_redis::{BootClock, Fallback, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter};
 use redis::aio::MultiplexedConnection;
 use support::{
     Server, pause, servers,
@@ -155,7 +158,7 @@ impl Bench {
     async fn new(mut connection: MultiplexedConnection) -> Self {
         let mut load = redis::cmd("SCRIPT");
         let sorted_set = load.arg("LOAD").arg(SORTED_SET).query_async(&mut connection).await;
-        let exact = RedisLimiter::new(connection.clone(), WhenGone::Refuse, tokio::time::sleep)
+        let exact = RedisLimiter::new(connection.clone(), Fallback::Refuse, tokio::time::sleep)
             .timeout(Duration::from_secs(5));
         let config = LeaseConfig::new(Duration::from_millis(250)).most(5_000).divisor(2);
         Self {

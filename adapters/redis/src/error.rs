@@ -1,6 +1,6 @@
 //! What can go wrong, named without what was sent or where to.
 
-use keyward::{ChargeError, CostError};
+use keyward::limit::{ChargeError, CostError};
 use thiserror::Error;
 
 /// Why a limit was not decided by the server.
@@ -17,7 +17,7 @@ pub enum RemoteError {
     #[error("the limit cannot be decided: {0}")]
     Gone(#[from] Gone),
     /// The keys of the limits lie in different slots of a cluster: put them
-    /// [together](keyward::RemoteNames::together).
+    /// [together](keyward::limit::RemoteNames::together).
     #[error("the limits lie in different slots of the cluster")]
     CrossSlot,
     /// The user that the connection is of may not do what the limiter does.

@@ -4,10 +4,10 @@
 //!   the limit, over all processes.
 //! - [`LeasedLimiter`] takes permits in advance and spends them without asking: still at most the
 //!   limit in any window.
-//! - [`WhenGone`] says what happens when the server is gone. There is no default.
+//! - [`Fallback`] says what happens when the server is gone. There is no default.
 //!
 //! How the server decides, what it guarantees, and the conditions of leases with their proof stand
-//! at [`keyward::RemoteScript`], since the script and what is sent belong to the library itself.
+//! at [`keyward::limit::RemoteScript`], since the script and what is sent belong to the library itself.
 //!
 //! # Behind a gate
 //!
@@ -45,7 +45,7 @@ pub use limiter::RedisLimiter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use node_clock::BootClock;
 pub use node_clock::NodeClock;
-pub use policy::{Charged, DecidedBy, WhenGone};
+pub use policy::{DecidedBy, Fallback, RemoteDecision};
 pub use report::{ServerReport, ServerWarning};
 
 /// The README's wirings, compiled.

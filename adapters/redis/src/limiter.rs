@@ -3,14 +3,15 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
-    LimitKey, PendingCharge, Quotas, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames,
-    RemoteReceipt, Timestamp,
+    Quotas, Timestamp,
+    gate::PendingCharge,
+    limit::{LimitKey, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
 };
 use parking_lot::Mutex;
 use redis::aio::ConnectionLike;
 
 use crate::{
-    Charged, DecidedBy, RemoteError, ServerReport, WhenGone,
+    DecidedBy, Fallback, RemoteDecision, RemoteError, ServerReport,
     circuit::Circuit,
     error::{Failure, Gone},
     link::{Link, Wait},
@@ -20,17 +21,17 @@ use crate::{
 /// The exact limiter over a server that several processes share.
 ///
 /// It decides as [`keyward::Limiter`] does, by the server's clock, in one round trip: see
-/// [`RemoteScript`](keyward::RemoteScript). Cloning it is cheap, and the clones share all.
+/// [`RemoteScript`](keyward::limit::RemoteScript). Cloning it is cheap, and the clones share all.
 ///
 /// ```no_run
 /// use std::num::NonZeroU32;
-/// use keyward::{Clock, LimitKey, Quota, Quotas, SystemClock};
-/// use keyward_redis::{RedisLimiter, WhenGone};
+/// use keyward::{limit::LimitKey, Clock, Quota, Quotas, SystemClock};
+/// use keyward_redis::{RedisLimiter, Fallback};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = redis::Client::open("redis://127.0.0.1/")?;
 /// let connection = client.get_connection_manager().await?;
-/// let limiter = RedisLimiter::new(connection, WhenGone::Refuse, tokio::time::sleep);
+/// let limiter = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep);
 /// for warning in limiter.inspect().await?.warnings() {
 ///     eprintln!("{warning}");
 /// }
@@ -53,7 +54,7 @@ pub struct RedisLimiter<C> {
 
 struct Shared {
     names: RemoteNames,
-    when_gone: WhenGone,
+    when_gone: Fallback,
     circuit: Mutex<Circuit>,
     closed_after_new_primary: bool,
 }
@@ -67,7 +68,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     /// and after three failures in a row the server is left alone for a second at a time.
     pub fn new<F>(
         connection: C,
-        when_gone: WhenGone,
+        when_gone: Fallback,
         timer: impl Fn(Duration) -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -145,7 +146,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         self.check_all(&[(key.into(), quotas)], cost, now).await
     }
 
@@ -160,7 +161,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         Ok(self.admit_all(limits, cost, now).await?.0)
     }
 
@@ -175,13 +176,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Result<(Charged, Option<RemoteReceipt>), RemoteError> {
+    ) -> Result<(RemoteDecision, Option<RemoteReceipt>), RemoteError> {
         let charge = self.charge(limits, cost)?;
         let command = charge.check();
         match self.ask(&command, now).await {
             Ok(reply) => {
                 let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-                let charged = Charged { decision: answer.decision_at(now), by: DecidedBy::Server };
+                let charged =
+                    RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server };
                 Ok((charged, answer.receipt))
             }
             Err(failure) => Ok((self.without_server(failure, limits, cost, now)?, None)),
@@ -199,11 +201,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         let charge = self.charge(&[(key.into(), quotas)], cost)?;
         let reply = self.link.clone().ask(&charge.peek()).await?;
         let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-        Ok(Charged { decision: answer.decision_at(now), by: DecidedBy::Server })
+        Ok(RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server })
     }
 
     /// Gives an admission back. True if any of it still counted.
@@ -238,7 +240,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         &self,
         pending: &PendingCharge,
         now: Timestamp,
-    ) -> impl Future<Output = Result<keyward::Decision, RemoteError>> + Send + use<C> {
+    ) -> impl Future<Output = Result<keyward::limit::Decision, RemoteError>> + Send + use<C> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());
@@ -265,7 +267,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     pub(crate) async fn lease(
         &self,
         charge: &RemoteCharge,
-        terms: &keyward::LeaseTerms,
+        terms: &keyward::limit::LeaseTerms,
         now: Timestamp,
     ) -> Result<RemoteAnswer, Failure> {
         let reply = self.ask(&charge.lease(terms), now).await?;
@@ -284,7 +286,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         match failure {
             Failure::Lasting(error) => Err(error),
             Failure::Gone(gone) => {

@@ -3,14 +3,13 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use keyward::RemoteCommand;
+use keyward::limit::RemoteCommand;
 use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 
 use crate::error::{Failure, Gone, RemoteError};

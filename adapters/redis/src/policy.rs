@@ -2,7 +2,10 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
-use keyward::{Decision, LimitKey, Limiter, Quota, Quotas, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, Timestamp,
+    limit::{Decision, LimitKey},
+};
 
 use crate::error::{Gone, RemoteError};
 
@@ -10,7 +13,7 @@ use crate::error::{Gone, RemoteError};
 /// builds a limiter says which.
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum WhenGone {
+pub enum Fallback {
     /// It is refused, with [`RemoteError::Gone`]: behind a gate that is a 503. The limit holds.
     Refuse,
     /// Each process admits its part: of a limit of `N`, `N / nodes` rounded down, in its own memory.
@@ -30,8 +33,8 @@ pub enum WhenGone {
     AllowUnlimited,
 }
 
-impl WhenGone {
-    /// [`WhenGone::LocalShare`], for one of so many processes.
+impl Fallback {
+    /// [`Fallback::LocalShare`], for one of so many processes.
     pub fn local_share(nodes: NonZeroU32, limiter: Limiter) -> Self {
         Self::LocalShare { nodes, limiter: Arc::new(limiter) }
     }
@@ -42,7 +45,7 @@ impl WhenGone {
         limits: &[(LimitKey, Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         match self {
             Self::Refuse => Err(gone.into()),
             Self::AllowUnlimited => {
@@ -50,7 +53,7 @@ impl WhenGone {
                 let quota = quotas.copied().ok_or(gone)?;
                 let decision =
                     Decision::admitted_elsewhere(quota, quota.limit(), now + quota.window());
-                Ok(Charged { decision, by: DecidedBy::Nobody(gone) })
+                Ok(RemoteDecision { decision, by: DecidedBy::Nobody(gone) })
             }
             Self::LocalShare { nodes, limiter } => {
                 let shares: Option<Vec<_>> = limits
@@ -62,7 +65,7 @@ impl WhenGone {
                 // A cost above the share is never admitted here, but is where the server is.
                 let decided = limiter.check_all(&borrowed, cost, now);
                 let decision = decided.map_err(|_| gone)?;
-                Ok(Charged { decision, by: DecidedBy::LocalShare(gone) })
+                Ok(RemoteDecision { decision, by: DecidedBy::LocalShare(gone) })
             }
         }
     }
@@ -72,7 +75,7 @@ impl WhenGone {
 fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
     let shares = quotas.as_slice().iter().map(|quota| {
         let share = Quota::new(quota.limit() / nodes, quota.window()).ok()?;
-        Some(if quota.bookkeeping() == keyward::Bookkeeping::Coarse {
+        Some(if quota.precision() == keyward::quota::Precision::Coarse {
             share.coarse()
         } else {
             share.exact().unwrap_or(share)
@@ -81,7 +84,7 @@ fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
     Quotas::new(&shares.collect::<Option<Vec<_>>>()?).ok()
 }
 
-impl fmt::Debug for WhenGone {
+impl fmt::Debug for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refuse => f.write_str("Refuse"),
@@ -95,7 +98,7 @@ impl fmt::Debug for WhenGone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a refused request is `Ok` with `decision.allowed == false`"]
 #[non_exhaustive]
-pub struct Charged {
+pub struct RemoteDecision {
     /// The decision. Its instants are by the clock of whoever made it; the wait of a refusal is a
     /// duration, and good by any.
     pub decision: Decision,
@@ -128,16 +131,16 @@ mod tests {
         Quotas::from(Quota::new(limit, Duration::from_secs(60)).unwrap())
     }
 
-    fn decide(policy: &WhenGone, limit: u32, cost: u32) -> Result<Charged, RemoteError> {
+    fn decide(policy: &Fallback, limit: u32, cost: u32) -> Result<RemoteDecision, RemoteError> {
         let limits = [(LimitKey::owner("a"), quotas(limit))];
         policy.decide(Gone::Timeout, &limits, cost, Timestamp::from_unix_secs(1))
     }
 
     #[test]
     fn each_does_what_it_says() {
-        assert_eq!(decide(&WhenGone::Refuse, 5, 1), Err(RemoteError::Gone(Gone::Timeout)));
+        assert_eq!(decide(&Fallback::Refuse, 5, 1), Err(RemoteError::Gone(Gone::Timeout)));
         for _ in 0..10 {
-            let charged = decide(&WhenGone::AllowUnlimited, 5, 1).unwrap();
+            let charged = decide(&Fallback::AllowUnlimited, 5, 1).unwrap();
             assert!(charged.decision.allowed);
             assert_eq!(charged.by, DecidedBy::Nobody(Gone::Timeout));
         }
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn a_share_is_rounded_down() {
         let three = NonZeroU32::new(3).unwrap();
-        let policy = || WhenGone::local_share(three, Limiter::new(Default::default(), [1; 16]));
+        let policy = || Fallback::local_share(three, Limiter::new(Default::default(), [1; 16]));
         let shared = &policy();
         let admitted =
             |limit| (0..9).filter(move |_| decide(shared, limit, 1).unwrap().decision.allowed);

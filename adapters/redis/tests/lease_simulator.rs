@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use keyward::{LimitKey, Quotas, RemoteCharge, RemoteCommand, RemoteNames};
+use keyward::{
+    Quotas,
+    limit::{LimitKey, RemoteCharge, RemoteCommand, RemoteNames},
+};
 use keyward_redis::{Granted, LeaseConfig, LeaseHolding, LeaseStep};
 use support::{
     Server,
@@ -91,7 +94,7 @@ fn the_model_is_the_script() {
             };
             if random.below(6) == 0 && !receipts.is_empty() {
                 let which = random.below(receipts.len() as u64) as usize;
-                let (receipt, stamp, units): (keyward::RemoteReceipt, u64, u32) =
+                let (receipt, stamp, units): (keyward::limit::RemoteReceipt, u64, u32) =
                     receipts.swap_remove(which);
                 let some = 1 + random.below(u64::from(units)) as u32;
                 let given = run(receipt.refund_some(some));
@@ -106,7 +109,7 @@ fn the_model_is_the_script() {
             };
             let charge =
                 RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], take.need).unwrap();
-            let terms = keyward::LeaseTerms {
+            let terms = keyward::limit::LeaseTerms {
                 length: Duration::from_millis(take.lease),
                 most: take.want,
                 divisor: take.divisor,

@@ -9,8 +9,11 @@ mod support;
 use std::num::NonZeroU32;
 
 use keyward::{
-    Decision, LimitKey, Limiter, LimiterConfig, RemoteCharge, RemoteCommand, RemoteNames,
-    RemoteReceipt, Ticket, Timestamp,
+    Limiter, Timestamp,
+    limit::{
+        Decision, LimitKey, LimiterConfig, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
+        Ticket,
+    },
 };
 use support::{
     Server, script_with_given_clock, servers,

@@ -12,10 +12,13 @@ use std::{
     time::Duration,
 };
 
-use keyward::{ChargeError, CostError, LimitKey, Limiter, Quotas, RemoteNames, Timestamp};
+use keyward::{
+    Limiter, Quotas, Timestamp,
+    limit::{ChargeError, CostError, LimitKey, RemoteNames},
+};
 use keyward_redis::{
-    BootClock, Charged, DecidedBy, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter,
-    RemoteError, ServerWarning, WhenGone,
+    BootClock, DecidedBy, Fallback, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter,
+    RemoteDecision, RemoteError, ServerWarning,
 };
 use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
@@ -47,7 +50,7 @@ async fn manager(server: &Server) -> ConnectionManager {
 }
 
 async fn limiter(server: &Server) -> RedisLimiter<ConnectionManager> {
-    RedisLimiter::new(manager(server).await, WhenGone::Refuse, sleep)
+    RedisLimiter::new(manager(server).await, Fallback::Refuse, sleep)
 }
 
 /// How many of so many are admitted; all must be decided.
@@ -234,10 +237,10 @@ async fn a_hung_server_is_waited_for_no_longer_than_told() {
     let strict =
         limiter(&server).await.timeout(Duration::from_millis(100)).circuit(100, Duration::ZERO);
     let nodes = NonZeroU32::new(4).unwrap();
-    let share = WhenGone::local_share(nodes, Limiter::new(Default::default(), [1; 16]));
+    let share = Fallback::local_share(nodes, Limiter::new(Default::default(), [1; 16]));
     let timeout = Duration::from_millis(100);
     let sharing = RedisLimiter::new(manager(&server).await, share, sleep).timeout(timeout);
-    let open = RedisLimiter::new(manager(&server).await, WhenGone::AllowUnlimited, sleep);
+    let open = RedisLimiter::new(manager(&server).await, Fallback::AllowUnlimited, sleep);
     let open = open.timeout(timeout);
     server.signal("-STOP");
     let start = BootClock.now();
@@ -305,7 +308,7 @@ async fn what_the_server_refuses_is_told_apart_and_repeats_nothing() {
     let url = format!("redis://canary-user:canary-password@127.0.0.1:{}/", server.port);
     let client = redis::Client::open(url).unwrap();
     let poor = client.get_multiplexed_async_connection().await.unwrap();
-    let poor = RedisLimiter::new(poor, WhenGone::AllowUnlimited, sleep);
+    let poor = RedisLimiter::new(poor, Fallback::AllowUnlimited, sleep);
     let error = poor.check(key(), &minute(9), 1, now()).await.unwrap_err();
     assert_eq!(error, RemoteError::NotPermitted);
     let told = format!("{error} {error:?} {foreign} {foreign:?} {poor:?}");
@@ -451,7 +454,7 @@ async fn a_cluster_keeps_each_limit_and_decides_several_where_they_lie_together(
     let urls = nodes.iter().map(|(node, _)| node.url());
     let client = redis::cluster::ClusterClientBuilder::new(urls).retries(0).build().unwrap();
     let connection = client.get_async_connection().await.unwrap();
-    let limiter = RedisLimiter::new(connection, WhenGone::Refuse, sleep);
+    let limiter = RedisLimiter::new(connection, Fallback::Refuse, sleep);
     let quotas = minute(5);
     for number in 0..60_u8 {
         let mut admitted = 0;
@@ -553,7 +556,7 @@ async fn dropped_futures_cost_nothing_but_capacity() {
     let server = Server::start(&[]);
     let exact: RedisLimiter<MultiplexedConnection> = RedisLimiter::new(
         server.client().get_multiplexed_async_connection().await.unwrap(),
-        WhenGone::Refuse,
+        Fallback::Refuse,
         sleep,
     );
     let leased = LeasedLimiter::new(exact, LeaseConfig::new(Duration::from_secs(10)));
@@ -589,7 +592,8 @@ async fn leased_decisions_are_told_by_the_clock_of_whoever_asks() {
     for skew in [0, 40 * 365 * 86_400] {
         let at = now().saturating_add(Duration::from_secs(skew));
         for _ in 0..60 {
-            let Charged { decision, by, .. } = leased.check(key(), &quotas, 1, at).await.unwrap();
+            let RemoteDecision { decision, by, .. } =
+                leased.check(key(), &quotas, 1, at).await.unwrap();
             let ahead = decision.reset_at.saturating_since(at);
             let most = Duration::from_secs(60 + 10);
             assert!(!ahead.is_zero() && ahead <= most, "{decision:?} by {by:?} at {at:?}");

@@ -21,7 +21,9 @@ use std::{
 };
 
 use filled::{Filled, draw};
-use keyward::{Issuer, KeyHasher, KeyId, Lookup, SysRng, Verifier, testing::BlockOn as _};
+use keyward::{
+    Issuer, KeyHasher, SysRng, key::KeyId, store::Lookup, testing::BlockOn as _, verify::Verifier,
+};
 
 use support::{FORMAT, NOW, OnTokio, TempDir};
 

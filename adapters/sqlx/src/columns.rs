@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use keyward::{
-    Cursor, Found, KeyHash, KeyId, KeyRecord, KeyRecordParts, KeyState, Kind, Owner, OwnerId,
-    Quotas, RetiringSecret, ScopeSet, Secret, Timestamp,
+    Quotas, Timestamp,
+    key::{
+        KeyHash, KeyId, KeyKind, KeyRecord, KeyRecordParts, KeyState, Owner, OwnerId,
+        RetiringSecret, ScopeSet, StoredSecret,
+    },
+    store::{Cursor, StoredKey},
 };
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
@@ -155,7 +159,7 @@ where
 }
 
 /// The one key of the rows of a lookup, in any order.
-pub(crate) fn gather_one(rows: &[impl ReadRow]) -> Result<Option<Found>, SqlStoreError> {
+pub(crate) fn gather_one(rows: &[impl ReadRow]) -> Result<Option<StoredKey>, SqlStoreError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let id = JoinedRow::key_id(first)?;
     for row in rows {
@@ -167,7 +171,7 @@ pub(crate) fn gather_one(rows: &[impl ReadRow]) -> Result<Option<Found>, SqlStor
 }
 
 /// The keys of joined rows, of which those of one key stand together.
-pub(crate) fn gather(rows: &[impl ReadRow]) -> Result<Vec<Found>, SqlStoreError> {
+pub(crate) fn gather(rows: &[impl ReadRow]) -> Result<Vec<StoredKey>, SqlStoreError> {
     let (mut keys, mut last_owner, mut rest) = (Vec::new(), None, rows);
     while let Some(first) = rest.first() {
         let id = JoinedRow::key_id(first)?;
@@ -211,7 +215,7 @@ fn found<R: ReadRow>(
     id: KeyId,
     rows: &[R],
     last_owner: &mut Option<Arc<Owner>>,
-) -> Result<Found, SqlStoreError> {
+) -> Result<StoredKey, SqlStoreError> {
     let corrupt = |column| SqlStoreError::Corrupt { key: Some(id), column };
     let mut secrets = Vec::with_capacity(rows.len());
     for row in rows {
@@ -240,7 +244,7 @@ fn found<R: ReadRow>(
     *last_owner = Some(Arc::clone(&owner));
     // Which column is at fault is not known here: they contradict each other.
     let record = parts.build().map_err(|_| corrupt("keyward_secrets.*"))?;
-    Found::join(record, owner).map_err(|_| corrupt("keyward_keys.owner"))
+    StoredKey::join(record, owner).map_err(|_| corrupt("keyward_keys.owner"))
 }
 
 /// A row of [`joined_columns`], with the key that its errors name.
@@ -256,7 +260,7 @@ impl<R: ReadRow> JoinedRow<'_, R> {
         text.parse().map_err(|_| corrupt())
     }
 
-    fn parts(&self, current: Secret) -> Result<KeyRecordParts, SqlStoreError> {
+    fn parts(&self, current: StoredSecret) -> Result<KeyRecordParts, SqlStoreError> {
         let row = self.row;
         let owner = self.parsed(row.text(1), "keyward_keys.owner")?;
         let name = self.parsed(row.text(2), "keyward_keys.name")?;
@@ -294,13 +298,13 @@ impl<R: ReadRow> JoinedRow<'_, R> {
         Ok(owner)
     }
 
-    fn secret(&self) -> Result<Secret, SqlStoreError> {
+    fn secret(&self) -> Result<StoredSecret, SqlStoreError> {
         let row = self.row;
         let hash = self.parsed::<KeyHash>(row.text(13), "keyward_secrets.hash")?;
         let kind = self.needed(row.text(14), "keyward_secrets.kind")?;
-        let kind = Kind::new(kind).map_err(|_| self.corrupt("keyward_secrets.kind"))?;
+        let kind = KeyKind::new(kind).map_err(|_| self.corrupt("keyward_secrets.kind"))?;
         let created_at = self.needed_instant(row.integer(16), "keyward_secrets.created_at")?;
-        let secret = Secret::new(hash, kind, created_at);
+        let secret = StoredSecret::new(hash, kind, created_at);
         match self.column(row.text(15), "keyward_secrets.hint")? {
             Some(hint) => {
                 let hint = hint.parse().map_err(|_| self.corrupt("keyward_secrets.hint"))?;

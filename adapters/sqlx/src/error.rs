@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use keyward::{KeyId, OwnerId};
+use keyward::key::{KeyId, OwnerId};
 use thiserror::Error;
 
 /// Why a store did not do what it was asked. A request that meets one is answered with 503.

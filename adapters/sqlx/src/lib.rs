@@ -1,7 +1,7 @@
 //! Keys of [`keyward`] in a database: [`SqliteStore`] and [`PostgresStore`], over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::KeyRegistry) over a pool that the host made, with its own
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host made, with its own
 //! tables beside the host's: all names begin with `keyward_`, and which of the crate's migrations
 //! have run stands in `keyward_migrations`, so a host's own `_sqlx_migrations` is untouched.
 //!
@@ -42,9 +42,9 @@
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until` |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //!
-//! Instants are Unix milliseconds. Ids are the text of [`KeyId`](keyward::KeyId), 32 lower-case
+//! Instants are Unix milliseconds. Ids are the text of [`KeyId`](keyward::key::KeyId), 32 lower-case
 //! hexadecimal characters, so that what stands in a log or a URL can be put in a query. Hashes
-//! are the text of [`KeyHash`](keyward::KeyHash), `sha256:` and 64 hexadecimal characters for
+//! are the text of [`KeyHash`](keyward::key::KeyHash), `sha256:` and 64 hexadecimal characters for
 //! example: it names its scheme, there is one text a hash, and a person can compare it. Bytes
 //! would take half the room of the index. Quotas are `limit/milliseconds/exact` or `…/coarse`,
 //! with commas between several; they are read with their row and never searched by.

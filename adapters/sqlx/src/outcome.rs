@@ -1,6 +1,6 @@
 //! What came of a change that the database itself did not fail.
 
-use keyward::{InsertError, ReplaceError};
+use keyward::store::{InsertError, ReplaceError};
 
 use crate::SqlStoreError;
 

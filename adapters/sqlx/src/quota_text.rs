@@ -2,19 +2,19 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use keyward::{Bookkeeping, Quota, Quotas};
+use keyward::{Quota, Quotas, quota::Precision};
 
-/// The text of quotas; `None` for a sort of bookkeeping that is not known here.
+/// The text of quotas; `None` for a sort of precision that is not known here.
 pub(crate) fn write(quotas: &Quotas) -> Option<String> {
     let mut text = String::new();
     for quota in quotas.as_slice() {
-        let bookkeeping = match quota.bookkeeping() {
-            Bookkeeping::Exact => "exact",
-            Bookkeeping::Coarse => "coarse",
+        let precision = match quota.precision() {
+            Precision::Exact => "exact",
+            Precision::Coarse => "coarse",
             _ => return None,
         };
         let comma = if text.is_empty() { "" } else { "," };
-        write!(text, "{comma}{}/{}/{bookkeeping}", quota.limit(), quota.window_millis()).ok()?;
+        write!(text, "{comma}{}/{}/{precision}", quota.limit(), quota.window_millis()).ok()?;
     }
     Some(text)
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use keyward::{KeyId, Usage, UsageBatch};
+use keyward::{
+    key::KeyId,
+    usage::{Usage, UsageBatch},
+};
 
 use crate::{
     SqlStoreError,

@@ -12,8 +12,11 @@ use std::{
 };
 
 use keyward::{
-    Grace, Issuer, KeyHasher, KeyRegistry as _, KeyStore as _, Lookup, Owner, OwnerId, SysRng,
-    SystemClock, Tier, Verifier, VerifyError, testing::BlockOn as _,
+    Issuer, KeyHasher, KeyStore as _, SysRng, SystemClock,
+    key::{Grace, Owner, OwnerId, Tier},
+    store::{KeyRegistry as _, Lookup},
+    testing::BlockOn as _,
+    verify::{Verifier, VerifyError},
 };
 use keyward_cache::{CacheConfig, CachedStore};
 use keyward_sqlx::{ChangeListener, PostgresStore};

@@ -20,8 +20,12 @@ use std::{
 };
 
 use keyward::{
-    Grace, Issued, Issuer, IssuerError, KeyDraft, KeyFormats, KeyHasher, KeyId, KeyRegistry,
-    KeyState, Page, SysRng, Verifier, VerifyError, testing::BlockOn as _,
+    Issuer, KeyDraft, KeyHasher, SysRng,
+    issue::{Issued, IssuerError},
+    key::{Grace, KeyFormats, KeyId, KeyState},
+    store::{KeyRegistry, PageRequest},
+    testing::BlockOn as _,
+    verify::{Verifier, VerifyError},
 };
 use keyward_sqlx::{PostgresStore, SqlStoreError, SqliteStore};
 use postgres::{Cluster, connect, not_run};
@@ -141,7 +145,7 @@ async fn check_all(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book)
     for (id, acknowledged) in book {
         check(store, *id, acknowledged).await;
     }
-    let (mut page, mut keys) = (Page::first(Page::MAX_SIZE), 0);
+    let (mut page, mut keys) = (PageRequest::first(PageRequest::MAX_SIZE), 0);
     loop {
         let listing = store.list_all(page).await.unwrap();
         keys += listing.keys.len();

@@ -18,8 +18,12 @@ use std::{env, sync::Arc, time::Duration};
 
 use history::{History, Running, STALENESS, Shown, Told, record};
 use keyward::{
-    Found, InsertError, Invalidate, KeyId, KeyRecord, KeyRegistry, KeyState, KeyStore, Listing,
-    Lookup, Owner, OwnerId, Page, ReplaceError, Timestamp, testing::BlockOn as _,
+    KeyStore, Timestamp,
+    key::{KeyId, KeyRecord, KeyState, Owner, OwnerId},
+    store::{
+        InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
+    },
+    testing::BlockOn as _,
 };
 use keyward_cache::{CacheConfig, CachedStore};
 use keyward_sqlx::{ChangeListener, PostgresStore, SqlStoreError, SqliteStore};
@@ -62,7 +66,7 @@ struct Faulty<S> {
 impl<S: Database> KeyStore for Faulty<S> {
     type Error = SqlStoreError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, SqlStoreError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, SqlStoreError> {
         self.store.find(lookup).await
     }
 }
@@ -93,15 +97,15 @@ impl<S: Database> KeyRegistry for Faulty<S> {
         self.store.purge(before, limit).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, SqlStoreError> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
         self.store.get(id).await
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {
         self.store.list(owner, page).await
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
         self.store.list_all(page).await
     }
 

@@ -7,8 +7,11 @@ mod support;
 use std::{process::Command, sync::Arc, time::Duration};
 
 use keyward::{
-    Change, Invalidate, KeyHash, KeyId, KeyRecord, KeyRegistry as _, Owner, OwnerId, Timestamp,
-    Usage, testing::BlockOn as _,
+    Timestamp,
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    store::{Change, Invalidate, KeyRegistry as _},
+    testing::BlockOn as _,
+    usage::Usage,
 };
 use keyward_sqlx::{ChangeListener, ListenerReport, PostgresStore, SqlStoreError};
 use postgres::{connect, postgres_store};

@@ -16,8 +16,12 @@ use std::{
 
 use checks::SqlStore;
 use keyward::{
-    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, Owner, PresentedKey, ReplaceError,
-    Tier, Usage, UsageBatch, Verifier, testing::BlockOn as _,
+    KeyHasher, KeyStore as _,
+    key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
+    store::{KeyRegistry as _, ReplaceError},
+    testing::BlockOn as _,
+    usage::{Usage, UsageBatch},
+    verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
@@ -162,9 +166,9 @@ fn an_existing_table_is_taken_over() {
         .await
         .unwrap();
         let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::KeyFormats::from(FORMAT);
+        let formats = keyward::key::KeyFormats::from(FORMAT);
         let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::HashScheme::Sha256Token).unwrap();
+        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
         let lookup = Verifier::new(hasher.clone()).lookup(&presented);
         let digest = lookup.hashes().nth(1).unwrap().to_string();
         let update = sqlx::query("UPDATE api_keys SET sha256 = $1 WHERE id = 7");
@@ -177,12 +181,12 @@ fn an_existing_table_is_taken_over() {
 
         let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
         assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), Kind::from_static("lqt_"));
+        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
         assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
         let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
         assert!(verified.unwrap().rehash().is_some());
-        let old = store.list(&"proj_b".parse().unwrap(), keyward::Page::first(1)).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::KeyStatus::Revoked);
+        let old = store.list(&"proj_b".parse().unwrap(), keyward::store::PageRequest::first(1)).await.unwrap();
+        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
     });
 }
 
@@ -301,9 +305,9 @@ fn lookups_are_not_planned_each_time() {
         let (record, key) = issue("owner", NOW);
         store.insert(record).await.unwrap();
         let one = KeyHasher::sha256();
-        let two = one.clone().accept(keyward::HashScheme::Sha256Token).unwrap();
+        let two = one.clone().accept(keyward::key::HashScheme::Sha256Token).unwrap();
         for hasher in [one, two] {
-            let formats = keyward::KeyFormats::from(FORMAT);
+            let formats = keyward::key::KeyFormats::from(FORMAT);
             let presented = formats.parse(key.expose()).unwrap();
             let lookup = Verifier::new(hasher).lookup(&presented);
             for _ in 0..20 {

@@ -14,7 +14,9 @@ use std::{
 };
 
 use keyward::{
-    InsertError, Issuer, KeyDraft, KeyHasher, KeyRegistry, SysRng, testing::BlockOn as _,
+    Issuer, KeyDraft, KeyHasher, SysRng,
+    store::{InsertError, KeyRegistry},
+    testing::BlockOn as _,
 };
 use keyward_sqlx::{MigrateError, SqlStoreError};
 use sqlx::SqlitePool;
@@ -116,11 +118,12 @@ async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl Async
     store.find(&lookup).await.unwrap().unwrap();
 
     let mut parts = record.clone().into_parts();
-    parts.id = keyward::KeyId::random(&mut SysRng).unwrap();
+    parts.id = keyward::key::KeyId::random(&mut SysRng).unwrap();
     let again = parts.build().unwrap();
     let refused = store.insert(again).await.unwrap_err();
     assert!(matches!(refused, InsertError::DuplicateSecret), "{refused:?}");
-    let rotated = issuer.rotate(record.id(), keyward::Grace::DAY, &mut SysRng, NOW).await.unwrap();
+    let rotated =
+        issuer.rotate(record.id(), keyward::key::Grace::DAY, &mut SysRng, NOW).await.unwrap();
     SHOWN.lock().unwrap().push(rotated.key.expose().to_owned());
 
     spoil().await;
@@ -128,7 +131,10 @@ async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl Async
         Box::new(store.find(&lookup).await.unwrap_err()),
         Box::new(store.replace(rotated.record.revoke(NOW).unwrap()).await.unwrap_err()),
         Box::new(
-            issuer.rotate(record.id(), keyward::Grace::DAY, &mut SysRng, NOW).await.unwrap_err(),
+            issuer
+                .rotate(record.id(), keyward::key::Grace::DAY, &mut SysRng, NOW)
+                .await
+                .unwrap_err(),
         ),
     ];
     for error in errors {
@@ -147,8 +153,8 @@ async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl Async
 
 struct NothingToForget;
 
-impl keyward::Invalidate for NothingToForget {
-    fn invalidate(&self, _: &keyward::Change) {}
+impl keyward::store::Invalidate for NothingToForget {
+    fn invalidate(&self, _: &keyward::store::Change) {}
 }
 
 /// The options with which a listener connects hold the password of the database.

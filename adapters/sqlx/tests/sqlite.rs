@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use checks::SqlStore;
 use keyward::{
-    KeyHasher, KeyId, KeyRegistry as _, KeyStore as _, Kind, PresentedKey, Usage, UsageBatch,
-    Verifier, testing::BlockOn as _,
+    KeyHasher, KeyStore as _,
+    key::{KeyId, KeyKind, PresentedKey},
+    store::KeyRegistry as _,
+    testing::BlockOn as _,
+    usage::{Usage, UsageBatch},
+    verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
 use sqlx::{
@@ -133,9 +137,9 @@ fn an_existing_table_is_taken_over() {
         .await
         .unwrap();
         let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::KeyFormats::from(FORMAT);
+        let formats = keyward::key::KeyFormats::from(FORMAT);
         let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::HashScheme::Sha256Token).unwrap();
+        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
         let lookup = Verifier::new(hasher.clone()).lookup(&presented);
         let digest = lookup.hashes().nth(1).unwrap().to_string();
         let update = sqlx::query("UPDATE api_keys SET sha256 = ?1 WHERE id = 7");
@@ -148,12 +152,12 @@ fn an_existing_table_is_taken_over() {
 
         let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
         assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), Kind::from_static("lqt_"));
+        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
         assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
         let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
         assert!(verified.unwrap().rehash().is_some());
-        let old = store.list(&"proj_b".parse().unwrap(), keyward::Page::first(1)).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::KeyStatus::Revoked);
+        let old = store.list(&"proj_b".parse().unwrap(), keyward::store::PageRequest::first(1)).await.unwrap();
+        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
     });
 }
 
@@ -196,7 +200,7 @@ fn a_locked_file_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         let (record, key) = issue("owner", NOW);
         let writer = others.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
         let error = store.insert(record.clone()).await.unwrap_err();
-        let keyward::InsertError::Store(SqlStoreError::TimedOut(_)) = error else {
+        let keyward::store::InsertError::Store(SqlStoreError::TimedOut(_)) = error else {
             panic!("{error:?}")
         };
         // Readers do not wait for a writer.

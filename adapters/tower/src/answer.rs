@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use keyward::{Admission, Decision, Refusal, ResponseHeader};
+use keyward::{
+    gate::{Admission, Refusal},
+    limit::Decision,
+    request::ResponseHeader,
+};
 
 use crate::grpc::{is_grpc, trailers_only};
 
@@ -10,7 +14,7 @@ use crate::grpc::{is_grpc, trailers_only};
 /// [`Gate::refuse`](keyward::Gate::refuse).
 ///
 /// Its body becomes that of any framework: `http_response(&refusal).map(axum::body::Body::from)`.
-/// The precise [`RefusalReason`](keyward::RefusalReason) is in its extensions, for the log.
+/// The precise [`RefusalReason`](keyward::request::RefusalReason) is in its extensions, for the log.
 pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
     respond(refusal, |response| {
         *response.status_mut() = status(refusal);
@@ -20,12 +24,12 @@ pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
 
 /// In which protocol a client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub(crate) enum Responses {
     Http,
     Grpc,
 }
 
-impl Answers {
+impl Responses {
     /// gRPC for what is gRPC, where it is served.
     pub(crate) fn to(headers: &HeaderMap, grpc_is_served: bool) -> Self {
         if grpc_is_served && is_grpc(headers) { Self::Grpc } else { Self::Http }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::StoreFuture;
+use keyward::store::StoreFuture;
 
 /// A duration and where to get a timer for it: this crate has no runtime of its own.
 #[derive(Clone)]

@@ -10,7 +10,9 @@ use std::{
 };
 
 use keyward::{
-    Clock, KeyStore, Outcome, PendingLookup, PendingRecheck, Refusal, Step, StoreFuture,
+    Clock, KeyStore, Outcome,
+    gate::{PendingLookup, PendingRecheck, Refusal, Step},
+    store::StoreFuture,
 };
 
 use crate::keys::Shared;

@@ -8,12 +8,12 @@ use ::axum::{
     http::{Extensions, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use keyward::{Gate, PublicReason};
+use keyward::{Gate, request::PublicReason};
 
-use crate::{PassedOn, head::redacted, trace};
+use crate::{ForeignCredential, head::redacted, trace};
 
-/// Who sent the request: a [`keyward::Caller`] as an extractor, since axum's trait can only be
-/// implemented for a type of this crate. In a request's extensions stands the `keyward::Caller`,
+/// Who sent the request: a [`keyward::verify::KeyCaller`] as an extractor, since axum's trait can only be
+/// implemented for a type of this crate. In a request's extensions stands the `keyward::verify::KeyCaller`,
 /// and never this type.
 ///
 /// ```
@@ -28,15 +28,15 @@ use crate::{PassedOn, head::redacted, trace};
 /// }
 /// ```
 ///
-/// `Option<Caller>` is `None` where a request was [passed on](crate::PassedOn) without a key: then
+/// `Option<Caller>` is `None` where a request was [passed on](crate::ForeignCredential) without a key: then
 /// nothing is proved, and whoever takes it must check the credential for itself.
 #[derive(Clone, Debug)]
-pub struct Caller(pub keyward::Caller);
+pub struct Caller(pub keyward::verify::KeyCaller);
 
 impl Deref for Caller {
-    type Target = keyward::Caller;
+    type Target = keyward::verify::KeyCaller;
 
-    fn deref(&self) -> &keyward::Caller {
+    fn deref(&self) -> &keyward::verify::KeyCaller {
         &self.0
     }
 }
@@ -75,7 +75,7 @@ pub enum CallerRejection {
     NoLayer,
     /// The request was passed on without a key, and this handler wants one. Answered with 401
     /// in the words of the gate.
-    Unauthenticated(PassedOn),
+    Unauthenticated(ForeignCredential),
 }
 
 impl CallerRejection {
@@ -109,8 +109,8 @@ impl IntoResponse for CallerRejection {
 }
 
 /// What a layer left: a caller, or that there is none, or nothing at all.
-fn found(extensions: &Extensions) -> Result<Caller, Option<&PassedOn>> {
-    match extensions.get::<keyward::Caller>() {
+fn found(extensions: &Extensions) -> Result<Caller, Option<&ForeignCredential>> {
+    match extensions.get::<keyward::verify::KeyCaller>() {
         Some(caller) => Ok(Caller(caller.clone())),
         None => Err(extensions.get()),
     }

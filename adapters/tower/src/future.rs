@@ -9,13 +9,17 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL, request::Parts};
-use keyward::{Admission, KeyStore, Outcome, PendingRecheck, Refusal, Route, StoreFuture};
+use keyward::{
+    KeyStore, Outcome, Route,
+    gate::{Admission, PendingRecheck, Refusal},
+    store::StoreFuture,
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    PassedOn, ResponseBody,
-    answer::{Answers, insert_headers, tell_limit},
+    ForeignCredential, ResponseBody,
+    answer::{Responses, insert_headers, tell_limit},
     decide::{Deciding, recheck},
     head::{mark_sensitive, redact_query},
     keys::Shared,
@@ -62,7 +66,7 @@ pin_project! {
 /// How this request is answered.
 #[derive(Debug)]
 pub(crate) struct Manner {
-    pub(crate) answers: Answers,
+    pub(crate) answers: Responses,
     /// What the answer says to caches, unless the inner service does.
     pub(crate) cache_control: Option<HeaderValue>,
     /// Whether another layer stands around this one and has to be told of the limit.
@@ -124,8 +128,8 @@ where
                             this.state.set(State::Answered { response });
                             continue;
                         }
-                        Outcome::PassedOn => {
-                            parts.extensions.insert(PassedOn {
+                        Outcome::ForeignCredential => {
+                            parts.extensions.insert(ForeignCredential {
                                 gate: this.shared.gate.clone(),
                                 route: this.route.clone(),
                                 clock: Arc::clone(&this.shared.clock),

@@ -3,14 +3,14 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuery};
-use keyward::{Gate, LimitKey, RequestHead};
+use keyward::{Gate, limit::LimitKey, request::RequestHead};
 
 /// The head of an `http` request as keyward reads it, for a host that reads credentials itself:
-/// those that a gate [passed on](crate::PassedOn::credential), or on routes without a layer.
+/// those that a gate [passed on](crate::ForeignCredential::credential), or on routes without a layer.
 ///
 /// ```
 /// use http::Request;
-/// use keyward::{CredentialSource, CredentialSources};
+/// use keyward::{request::CredentialSources, CredentialSource};
 /// use keyward_tower::HttpHead;
 ///
 /// let request = Request::builder().header("authorization", "Bearer abc").body(())?;

@@ -3,7 +3,11 @@
 use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
-use keyward::{Clock, Decision, Gate, KeyStore, LimitKey, PendingCharge, Route, Timestamp};
+use keyward::{
+    Clock, Gate, KeyStore, Route, Timestamp,
+    gate::PendingCharge,
+    limit::{Decision, LimitKey},
+};
 
 use crate::{
     ApiKeyLayer, LayerError, Preflights,
@@ -58,7 +62,7 @@ pub(crate) struct Shared<K> {
     pub(crate) limiter: Option<RemoteLimiter>,
     pub(crate) address: Option<ClientAddress>,
     pub(crate) preflights: Preflights,
-    pub(crate) passed_on_is_checked: bool,
+    pub(crate) foreign_is_checked: bool,
     pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) recheck: bool,
     pub(crate) redact_query: bool,
@@ -82,7 +86,7 @@ impl<K> ApiKeys<K> {
             limiter: None,
             address: None,
             preflights: Preflights::default(),
-            passed_on_is_checked: false,
+            foreign_is_checked: false,
             cache_control: Some(HeaderValue::from_static("private")),
             recheck: false,
             redact_query: true,
@@ -91,7 +95,7 @@ impl<K> ApiKeys<K> {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Answers 503 if the store, or the host's own limiter, has not answered after so long.
+    /// Responses 503 if the store, or the host's own limiter, has not answered after so long.
     ///
     /// `timer` makes the future to wait for, such as `tokio::time::sleep`: this crate has no
     /// runtime. It is only called once there is something to wait for. Without a deadline a
@@ -115,7 +119,7 @@ impl<K> ApiKeys<K> {
     /// ([`LayerError::TwoLimiters`]); routes and their limits stay as they are.
     ///
     /// ```
-    /// # use keyward::{Clock, Decision, PendingCharge};
+    /// # use keyward::{gate::PendingCharge, limit::Decision, Clock};
     /// # use keyward_tower::ApiKeys;
     /// # #[derive(Clone)] struct Shared;
     /// # impl Shared { async fn take(&self, limits: Vec<([u8; 20], keyward::Quotas)>, cost: u32) ->
@@ -144,7 +148,7 @@ impl<K> ApiKeys<K> {
     }
 
     /// On whom failed attempts are counted, for a gate that
-    /// [limits them](keyward::GateBuilder::failed_attempts): the peer's address, say, that the
+    /// [limits them](keyward::gate::GateBuilder::failed_attempts): the peer's address, say, that the
     /// server put in the request's extensions. Such a gate has no layer without this
     /// ([`LayerError::NoClientAddress`]); the attempts of a request for which it names none are
     /// not counted, of which the feature `tracing` warns. axum knows the peer only if it serves
@@ -153,7 +157,7 @@ impl<K> ApiKeys<K> {
     /// ```
     /// use std::net::SocketAddr;
     /// use axum::extract::ConnectInfo;
-    /// use keyward::LimitKey;
+    /// use keyward::limit::LimitKey;
     /// # use keyward_tower::ApiKeys;
     ///
     /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
@@ -203,13 +207,13 @@ impl<K> ApiKeys<K> {
     }
 
     /// Says that the inner service refuses what it cannot check, where the gate
-    /// [leaves unknown credentials](keyward::GateBuilder::pass_on_unknown) to the host:
-    /// **they reach it unchecked**, marked as [`PassedOn`](crate::PassedOn).
+    /// [leaves unknown credentials](keyward::gate::GateBuilder::allow_foreign) to the host:
+    /// **they reach it unchecked**, marked as [`ForeignCredential`](crate::ForeignCredential).
     ///
-    /// Without this such a gate has no layer ([`LayerError::UncheckedPassedOn`]), since a handler
+    /// Without this such a gate has no layer ([`LayerError::UncheckedForeign`]), since a handler
     /// that takes no `Caller` would serve anybody.
-    pub fn passed_on_is_checked(self) -> Self {
-        self.with(|shared| Shared { passed_on_is_checked: true, ..shared })
+    pub fn foreign_is_checked(self) -> Self {
+        self.with(|shared| Shared { foreign_is_checked: true, ..shared })
     }
 
     /// What is told to caches where a key does not stand in `Authorization`: `Cache-Control:
@@ -229,7 +233,7 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { cache_control, ..shared })
     }
 
-    /// Answers refused gRPC requests as gRPC clients understand it: a trailers-only response
+    /// Responses refused gRPC requests as gRPC clients understand it: a trailers-only response
     /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
     /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
     /// its headers are metadata.
@@ -338,8 +342,8 @@ impl<K> Shared<K> {
         if self.gate.limits_failed_attempts() && self.address.is_none() {
             return Err(LayerError::NoClientAddress);
         }
-        if self.gate.passes_on_unknown() && !self.passed_on_is_checked {
-            return Err(LayerError::UncheckedPassedOn);
+        if self.gate.allows_foreign() && !self.foreign_is_checked {
+            return Err(LayerError::UncheckedForeign);
         }
         Ok(())
     }

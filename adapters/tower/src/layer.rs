@@ -10,10 +10,10 @@ use crate::{ApiKeyService, keys::Shared, route::Routing};
 /// Lets requests through that carry a key which meets what a route requires, and answers all
 /// others itself. Made by [`ApiKeys::require`](crate::ApiKeys::require).
 ///
-/// An admitted request goes on with its [`Caller`](keyward::Caller) in its extensions, with
-/// the [`Decision`](keyward::Decision) of the limiter if the route has limits, and with the
+/// An admitted request goes on with its [`Caller`](keyward::verify::KeyCaller) in its extensions, with
+/// the [`Decision`](keyward::limit::Decision) of the limiter if the route has limits, and with the
 /// headers that can hold keys marked as sensitive; its answer gets the headers of the rate
-/// limit. A refusal has the [`RefusalReason`](keyward::RefusalReason) in its extensions, for a
+/// limit. A refusal has the [`RefusalReason`](keyward::request::RefusalReason) in its extensions, for a
 /// log outside of this layer, and never reaches the inner service.
 pub struct ApiKeyLayer<K> {
     shared: Arc<Shared<K>>,

@@ -8,7 +8,7 @@ use std::{error::Error, fmt};
 #[non_exhaustive]
 pub enum LayerError {
     /// The route has limits, and neither the gate has a
-    /// [limiter](keyward::GateBuilder::limiter) nor is there
+    /// [limiter](keyward::gate::GateBuilder::limiter) nor is there
     /// [`ApiKeys::charge_with`](crate::ApiKeys::charge_with).
     NoLimiter,
     /// The gate has a limiter, so [`ApiKeys::charge_with`](crate::ApiKeys::charge_with) would
@@ -18,8 +18,8 @@ pub enum LayerError {
     /// [`ApiKeys::client_address`](crate::ApiKeys::client_address).
     NoClientAddress,
     /// The gate leaves unknown credentials to the host, and nothing says that the host checks
-    /// them: see [`ApiKeys::passed_on_is_checked`](crate::ApiKeys::passed_on_is_checked).
-    UncheckedPassedOn,
+    /// them: see [`ApiKeys::foreign_is_checked`](crate::ApiKeys::foreign_is_checked).
+    UncheckedForeign,
 }
 
 impl fmt::Display for LayerError {
@@ -28,7 +28,7 @@ impl fmt::Display for LayerError {
             Self::NoLimiter => "the route has limits, and there is no limiter to charge them",
             Self::TwoLimiters => "limits are charged by the gate's limiter or elsewhere, not both",
             Self::NoClientAddress => "failed attempts are limited, and no client has an address",
-            Self::UncheckedPassedOn => "unknown credentials are passed on, and nobody checks them",
+            Self::UncheckedForeign => "unknown credentials are passed on, and nobody checks them",
         })
     }
 }

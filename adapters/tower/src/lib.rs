@@ -26,7 +26,7 @@
 //! let issuer = Issuer::new(Arc::clone(&store), KEYS, KeyHasher::sha256());
 //! let gate = Gate::builder(KEYS, issuer.verifier(), CredentialSource::bearer())
 //!     .challenge(Challenge::bearer("lucitra")?)
-//!     .limiter(Limiter::from_system_seed()?)
+//!     .limiter(Limiter::system()?)
 //!     .rate_headers(RateHeaders::x_ratelimit())
 //!     .build()?;
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
@@ -42,7 +42,7 @@
 //! # What a layer does
 //!
 //! - A request whose key meets what the route requires goes on, with its
-//!   [`keyward::Caller`] in its extensions and the limiter's [`keyward::Decision`] beside it.
+//!   [`keyward::verify::KeyCaller`] in its extensions and the limiter's [`keyward::limit::Decision`] beside it.
 //!   Its answer gets the headers of the rate limit, whatever it is.
 //! - Any other is answered as the gate words it, and never reaches the inner service. There is
 //!   no error of this layer's: the inner service's passes through untouched.
@@ -57,7 +57,7 @@
 //!   with 401.
 //! - With [`ApiKeys::grpc`], gRPC requests are refused with a gRPC status.
 //! - With a gate that passes unknown credentials on, they reach the inner service marked as
-//!   [`PassedOn`], for the host's own check.
+//!   [`ForeignCredential`], for the host's own check.
 //! - What would silently not be done is refused when the layer is made, with a [`LayerError`].
 //!
 //! # Among other layers
@@ -171,7 +171,7 @@ pub use head::HttpHead;
 pub use keys::ApiKeys;
 pub use layer::ApiKeyLayer;
 pub use layer_error::LayerError;
-pub use passed_on::PassedOn;
+pub use passed_on::ForeignCredential;
 pub use preflight::{Preflights, is_preflight};
 pub use service::ApiKeyService;
 pub use true_preflights::{RestoreMethod, TruePreflights, TruePreflightsLayer};

@@ -4,32 +4,36 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use keyward::{Clock, Credential, Decision, Gate, PublicReason, Route};
+use keyward::{
+    Clock, Gate, Route,
+    limit::Decision,
+    request::{Credential, PublicReason},
+};
 
 use crate::{
     HttpHead,
-    answer::{Answers, insert_headers},
+    answer::{Responses, insert_headers},
 };
 
 /// Stands in the extensions of a request that went on without a caller: its credential is of
 /// no known kind and the gate was told to
-/// [pass those on](keyward::GateBuilder::pass_on_unknown), or it is a preflight that is
+/// [pass those on](keyward::gate::GateBuilder::allow_foreign), or it is a preflight that is
 /// [passed on](crate::Preflights::PassOn). **Nothing is proved of it.**
 ///
 /// A layer that passes credentials on is only made once the host has said that something of its own
-/// checks them: [`ApiKeys::passed_on_is_checked`](crate::ApiKeys::passed_on_is_checked).
+/// checks them: [`ApiKeys::foreign_is_checked`](crate::ApiKeys::foreign_is_checked).
 ///
 /// The host checks it, such as a JWT beside API keys, and refuses it in the gate's words if
 /// it is not good either:
 ///
 /// ```
 /// use axum::{body::Body, extract::Request, middleware::Next, response::Response};
-/// use keyward::PublicReason;
-/// use keyward_tower::{HttpHead, PassedOn};
+/// use keyward::request::PublicReason;
+/// use keyward_tower::{HttpHead, ForeignCredential};
 ///
 /// # fn is_session(_: &[u8]) -> bool { false }
 /// async fn sessions(request: Request, next: Next) -> Response {
-///     if let Some(passed) = request.extensions().get::<PassedOn>() {
+///     if let Some(passed) = request.extensions().get::<ForeignCredential>() {
 ///         let head = HttpHead::from(&request);
 ///         if !passed.credential(&head).is_some_and(|jwt| is_session(jwt.token())) {
 ///             return passed.refuse(PublicReason::InvalidKey).map(Body::from);
@@ -39,17 +43,17 @@ use crate::{
 /// }
 /// ```
 ///
-/// Its limits are the host's to charge, and [`PassedOn::refuse_charged`] and
-/// [`PassedOn::rate_headers`] tell of them as of those of keys.
+/// Its limits are the host's to charge, and [`ForeignCredential::refuse_charged`] and
+/// [`ForeignCredential::rate_headers`] tell of them as of those of keys.
 #[derive(Clone)]
-pub struct PassedOn {
+pub struct ForeignCredential {
     pub(crate) gate: Gate,
     pub(crate) route: Route,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) answers: Answers,
+    pub(crate) answers: Responses,
 }
 
-impl PassedOn {
+impl ForeignCredential {
     /// What the route requires.
     pub const fn route(&self) -> &Route {
         &self.route
@@ -68,7 +72,7 @@ impl PassedOn {
         self.answers.refusal(&self.gate.refuse(&self.route, reason, self.clock.now()))
     }
 
-    /// As [`PassedOn::refuse`], after the host has authenticated and charged somebody itself: the
+    /// As [`ForeignCredential::refuse`], after the host has authenticated and charged somebody itself: the
     /// answer has the headers of that limit too, and a 429 the time to wait.
     pub fn refuse_charged(&self, reason: PublicReason, decision: Decision) -> Response<Bytes> {
         let now = self.clock.now();
@@ -84,8 +88,8 @@ impl PassedOn {
     }
 }
 
-impl fmt::Debug for PassedOn {
+impl fmt::Debug for ForeignCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PassedOn").field("route", &self.route).finish_non_exhaustive()
+        f.debug_struct("ForeignCredential").field("route", &self.route).finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ pub enum Preflights {
     #[default]
     Authenticate,
     /// They go on to the inner service without a key and without a caller, with
-    /// [`PassedOn`](crate::PassedOn) in their extensions. Anyone can send one: the inner
+    /// [`ForeignCredential`](crate::ForeignCredential) in their extensions. Anyone can send one: the inner
     /// service must do nothing on `OPTIONS` but answer.
     PassOn,
     /// They are answered with 204 and these headers, and never reach the inner service.

@@ -2,7 +2,12 @@
 
 use std::{error::Error, future::Future, sync::Arc};
 
-use keyward::{Decision, PendingCharge, StoreError, StoreFuture, Timestamp};
+use keyward::{
+    Timestamp,
+    gate::PendingCharge,
+    limit::Decision,
+    store::{StoreError, StoreFuture},
+};
 
 /// Asks the host's own limiter.
 #[derive(Clone)]

@@ -7,12 +7,12 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode, request::Parts};
-use keyward::{Caller, Decision, KeyStore, Outcome};
+use keyward::{KeyStore, Outcome, limit::Decision, verify::KeyCaller};
 use tower_service::Service;
 
 use crate::{
-    PassedOn, Preflights, ResponseBody, ResponseFuture, answer::Answers, decide::Deciding,
-    future::Manner, keys::Shared, preflight::is_preflight_head, route::Routing,
+    ForeignCredential, Preflights, ResponseBody, ResponseFuture, answer::Responses,
+    decide::Deciding, future::Manner, keys::Shared, preflight::is_preflight_head, route::Routing,
 };
 
 /// The service of [`ApiKeyLayer`](crate::ApiKeyLayer).
@@ -54,7 +54,7 @@ where
         let (mut parts, body) = request.into_parts();
         let inside = forget_others(&mut parts);
         let route = self.routing.route(&parts);
-        let answers = Answers::to(&parts.headers, shared.grpc);
+        let answers = Responses::to(&parts.headers, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
             Some(Preflights::Answer(headers)) => {
                 let mut response = Response::new(ResponseBody::default());
@@ -63,7 +63,7 @@ where
                 let manner = Manner { answers, cache_control: None, inside };
                 return ResponseFuture::answered(shared, route, manner, response);
             }
-            Some(Preflights::PassOn) => Deciding::done(Outcome::PassedOn),
+            Some(Preflights::PassOn) => Deciding::done(Outcome::ForeignCredential),
             Some(Preflights::Authenticate) | None => {
                 let step = shared.gate.begin(&shared.head(&parts), &route, shared.clock.now());
                 Deciding::new(&shared, step)
@@ -89,7 +89,8 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
 fn forget_others(parts: &mut Parts) -> bool {
     let extensions = &mut parts.extensions;
     extensions.remove::<Decision>();
-    let (caller, passed_on) = (extensions.remove::<Caller>(), extensions.remove::<PassedOn>());
+    let (caller, passed_on) =
+        (extensions.remove::<KeyCaller>(), extensions.remove::<ForeignCredential>());
     caller.is_some() || passed_on.is_some()
 }
 

@@ -1,6 +1,6 @@
 //! Events for `tracing`, with ids and reasons, and nothing of what was sent.
 
-use keyward::{Outcome, Refusal};
+use keyward::{Outcome, gate::Refusal};
 
 /// Tells how a request came out.
 #[cfg(feature = "tracing")]
@@ -11,7 +11,7 @@ pub(crate) fn decided(outcome: &Outcome) {
             tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), "admitted");
         }
         Outcome::Refused(refusal) => refused(refusal),
-        Outcome::PassedOn => tracing::debug!("passed on without a key"),
+        Outcome::ForeignCredential => tracing::debug!("passed on without a key"),
     }
 }
 

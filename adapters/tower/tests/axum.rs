@@ -13,8 +13,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use keyward::{Access, LimitKey, Limiter, PublicReason, Quota};
-use keyward_tower::{Caller, CallerRejection, HttpHead, PassedOn, Preflights};
+use keyward::{Access, Limiter, Quota, limit::LimitKey, request::PublicReason};
+use keyward_tower::{Caller, CallerRejection, ForeignCredential, HttpHead, Preflights};
 use support::{client::Reply, *};
 use tokio::net::TcpListener;
 
@@ -123,7 +123,7 @@ async fn sessions(request: Request, next: Next) -> Response {
         .headers()
         .get("authorization")
         .is_some_and(|value| value == "Bearer jwt.of.session");
-    match request.extensions().get::<PassedOn>() {
+    match request.extensions().get::<ForeignCredential>() {
         Some(passed) if !session => passed.refuse(PublicReason::InvalidKey).map(Body::from),
         _ => next.run(request).await,
     }
@@ -131,7 +131,7 @@ async fn sessions(request: Request, next: Next) -> Response {
 
 #[tokio::test]
 async fn sessions_live_beside_keys() {
-    let world = World::with_gate(|gate| gate.limiter(limiter()).pass_on_unknown());
+    let world = World::with_gate(|gate| gate.limiter(limiter()).allow_foreign());
     let layer = world.keys().require(reading(100)).unwrap();
     let checked = Router::new()
         .route("/data", get(perhaps))
@@ -165,7 +165,7 @@ async fn charged_sessions(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(passed) = request.extensions().get::<PassedOn>().cloned() else {
+    let Some(passed) = request.extensions().get::<ForeignCredential>().cloned() else {
         return next.run(request).await;
     };
     let user = match passed.credential(&HttpHead::from(&request)) {
@@ -186,7 +186,7 @@ async fn charged_sessions(
 #[tokio::test]
 async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
     let limiter = Arc::new(limiter());
-    let world = World::with_gate(|gate| gate.limiter(Arc::clone(&limiter)).pass_on_unknown());
+    let world = World::with_gate(|gate| gate.limiter(Arc::clone(&limiter)).allow_foreign());
     let router = Router::new()
         .route("/data", get(perhaps))
         .route("/closed", get(perhaps))

@@ -35,7 +35,7 @@ fn cache_control<K: KeyStore + 'static>(
 
 #[test]
 fn shared_caches_keep_no_answer_whose_key_they_do_not_see() {
-    let world = World::with_gate(|gate| gate.limiter(limiter()).pass_on_unknown());
+    let world = World::with_gate(|gate| gate.limiter(limiter()).allow_foreign());
     let (key, public) = (world.key(), world.public_key());
     let bearer = format!("Bearer {}", key.token);
     let query = format!("/?api_key={}", public.token);

@@ -18,7 +18,12 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use keyward::{Access, Found, KeyStore, LimitKey, Lookup, Quota, RefusalReason};
+use keyward::{
+    Access, KeyStore, Quota,
+    limit::LimitKey,
+    request::RefusalReason,
+    store::{Lookup, StoredKey},
+};
 use support::*;
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
@@ -59,14 +64,14 @@ fn at_the_deadline_it_is_503_and_not_before() {
     assert_eq!(error.to_string(), "no answer before the deadline");
 }
 
-/// Answers when it is told to.
+/// Responses when it is told to.
 #[derive(Clone)]
 struct Late(Arc<World>, Arc<Notify>);
 
 impl KeyStore for Late {
     type Error = Infallible;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         self.1.notified().await;
         Ok(self.0.store.find_sync(lookup))
     }

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use keyward::Caller;
+use keyward::verify::KeyCaller;
 use support::*;
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
@@ -35,7 +35,7 @@ where
 }
 
 async fn whoami(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let caller = request.extensions().get::<Caller>().unwrap();
+    let caller = request.extensions().get::<KeyCaller>().unwrap();
     Ok(Response::new(Full::from(caller.owner_id().to_string())))
 }
 

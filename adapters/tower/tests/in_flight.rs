@@ -13,7 +13,13 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use keyward::{Audit, AuditAction, Found, KeyStore, Lookup, RefusalReason, VerifyError};
+use keyward::{
+    KeyStore,
+    audit::{Audit, AuditAction},
+    request::RefusalReason,
+    store::{Lookup, StoredKey},
+    verify::VerifyError,
+};
 use keyward_tower::ResponseBody;
 use std::sync::Mutex;
 use support::*;
@@ -138,7 +144,7 @@ struct OnceThen(Arc<World>, Calls, Broken);
 impl KeyStore for OnceThen {
     type Error = Down;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Down> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Down> {
         let Self(world, calls, broken) = self;
         calls.count();
         if calls.get() == 1 { Ok(world.store.find_sync(lookup)) } else { broken.find(lookup).await }

@@ -19,9 +19,12 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use keyward::{
-    Access, Caller, Decision, KeyStore, LimitKey, PublicReason, Quota, RefusalReason, Route,
+    Access, KeyStore, Quota, Route,
+    limit::{Decision, LimitKey},
+    request::{PublicReason, RefusalReason},
+    verify::KeyCaller,
 };
-use keyward_tower::{ApiKeyLayer, PassedOn, Preflights, ResponseBody};
+use keyward_tower::{ApiKeyLayer, ForeignCredential, Preflights, ResponseBody};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -30,7 +33,7 @@ type Answer = Response<ResponseBody<Full<Bytes>>>;
 /// Says whom it serves, and what it knows of the limit.
 fn whoami(request: &Request<()>) -> Response<Full<Bytes>> {
     let extensions = request.extensions();
-    let text = match (extensions.get::<Caller>(), extensions.get::<PassedOn>()) {
+    let text = match (extensions.get::<KeyCaller>(), extensions.get::<ForeignCredential>()) {
         (Some(caller), None) => caller.owner_id().to_string(),
         (None, Some(_)) => "passed on".to_owned(),
         (None, None) => "nobody".to_owned(),
@@ -387,8 +390,8 @@ fn a_key_that_expires_while_the_store_is_asked_is_refused() {
 
         async fn find(
             &self,
-            lookup: &keyward::Lookup,
-        ) -> Result<Option<keyward::Found>, Infallible> {
+            lookup: &keyward::store::Lookup,
+        ) -> Result<Option<keyward::store::StoredKey>, Infallible> {
             self.0.clock.advance(Duration::from_secs(10));
             Ok(self.0.store.find_sync(lookup))
         }
@@ -479,7 +482,7 @@ fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
 #[test]
 fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
     let outer = World::new();
-    let inner = World::with_gate(|gate| gate.pass_on_unknown());
+    let inner = World::with_gate(|gate| gate.allow_foreign());
     let key = outer.key();
     let passing = inner.keys().require(Access::any_key()).unwrap();
     let jwt = [("authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln")];
@@ -514,9 +517,9 @@ fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
 
 #[test]
 fn what_the_host_refuses_is_answered_in_the_protocol_of_the_request() {
-    let world = World::with_gate(|gate| gate.pass_on_unknown());
+    let world = World::with_gate(|gate| gate.allow_foreign());
     let inner = service_fn(async |request: Request<()>| {
-        let passed = request.extensions().get::<PassedOn>().unwrap();
+        let passed = request.extensions().get::<ForeignCredential>().unwrap();
         assert_eq!(passed.route().access(), &Access::scope(WRITE));
         Ok::<_, Infallible>(passed.refuse(PublicReason::MissingScope).map(Full::from))
     });

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body::Body;
 use http_body_util::Full;
-use keyward::{Access, Caller, ErrorBodies, KeyStore, PublicReason};
+use keyward::{Access, ErrorBodies, KeyStore, request::PublicReason, verify::KeyCaller};
 use keyward_tower::ApiKeyLayer;
 use support::*;
 use text_rpc::{TextService, call};
@@ -23,7 +23,7 @@ use tonic::{
 use tower::{Service, ServiceExt};
 
 async fn whoami(request: Request<String>) -> Result<Response<String>, Status> {
-    let caller = request.extensions().get::<Caller>();
+    let caller = request.extensions().get::<KeyCaller>();
     let owner = caller.map_or("nobody", |caller| caller.owner_id().as_str());
     Ok(Response::new(format!("{} to {owner}", request.get_ref())))
 }

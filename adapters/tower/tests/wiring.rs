@@ -4,7 +4,11 @@ mod support;
 
 use std::{future::ready, num::NonZeroU32, sync::Arc};
 
-use keyward::{Access, Decision, GateBuilder, LimitKey, MemoryStore, Quota};
+use keyward::{
+    Access, MemoryStore, Quota,
+    gate::GateBuilder,
+    limit::{Decision, LimitKey},
+};
 use keyward_tower::{ApiKeys, LayerError};
 use support::*;
 
@@ -23,7 +27,7 @@ fn counting(gate: GateBuilder) -> GateBuilder {
 }
 
 fn passing(gate: GateBuilder) -> GateBuilder {
-    gate.pass_on_unknown()
+    gate.allow_foreign()
 }
 
 fn as_it_is(keys: Keys) -> Keys {
@@ -52,10 +56,10 @@ fn what_would_silently_not_be_done_has_no_layer() {
         (counting, as_it_is, Some(LayerError::NoClientAddress), Some(LayerError::NoClientAddress)),
         (counting, addressed, None, Some(LayerError::NoLimiter)),
         (plain, addressed, None, Some(LayerError::NoLimiter)),
-        (passing, as_it_is, Some(LayerError::UncheckedPassedOn), {
-            Some(LayerError::UncheckedPassedOn)
+        (passing, as_it_is, Some(LayerError::UncheckedForeign), {
+            Some(LayerError::UncheckedForeign)
         }),
-        (passing, ApiKeys::passed_on_is_checked, None, Some(LayerError::NoLimiter)),
+        (passing, ApiKeys::foreign_is_checked, None, Some(LayerError::NoLimiter)),
     ];
     for (at, (gate, wiring, unlimited, limited)) in cases.into_iter().enumerate() {
         let world = World::with_gate(gate);

@@ -24,8 +24,9 @@ use std::{
 
 use authrs::api_key::ApiKeyManager;
 use keyward::{
-    Access, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord, MemoryStore, Secret,
-    SysRng, Timestamp, Verifier,
+    Access, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp,
+    key::{KeyFormats, KeyId, KeyRecord, StoredSecret},
+    verify::Verifier,
 };
 use prefixed_api_key::{PrefixedApiKey, PrefixedApiKeyController};
 use sha2::{Digest, Sha256};
@@ -104,7 +105,7 @@ impl Contender {
                 let key = FORMAT.mint(&mut SysRng).unwrap();
                 let draft = KeyDraft::new(owner, "ingest".parse().unwrap());
                 let id = KeyId::random(&mut SysRng).unwrap();
-                let secret = Secret::of(&key, &hasher, NOW);
+                let secret = StoredSecret::of(&key, &hasher, NOW);
                 store.insert_sync(KeyRecord::issue(id, draft, secret, NOW).unwrap()).unwrap();
                 key.expose().to_owned()
             })

@@ -3,7 +3,10 @@
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, RateLimiter};
-use keyward::{Clock, LimitKey, Limiter, LimiterConfig, Quota, Quotas, SystemClock, Timestamp};
+use keyward::{
+    Clock, Limiter, Quota, Quotas, SystemClock, Timestamp,
+    limit::{LimitKey, LimiterConfig},
+};
 
 /// Whether the traffic stays within the limits or far beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

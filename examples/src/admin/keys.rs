@@ -10,8 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use keyward::{
-    Issued, IssuerError, KeyDraft, KeyId, KeyName, KeyRegistry, Kind, OwnerId, Page, Scope,
-    ScopeSet, SysRng, Timestamp,
+    KeyDraft, Scope, SysRng, Timestamp,
+    issue::{Issued, IssuerError},
+    key::{KeyId, KeyKind, KeyName, OwnerId, ScopeSet},
+    store::{KeyRegistry, PageRequest},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,7 +25,7 @@ use crate::{Failure, read_json};
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Failure> {
     let now = admin.clock.now();
     let mut keys = Vec::new();
-    let mut page = Page::first(Page::MAX_SIZE);
+    let mut page = PageRequest::first(PageRequest::MAX_SIZE);
     loop {
         let listing = admin.issuer.registry().list_all(page).await?;
         keys.extend(listing.keys);
@@ -67,7 +69,7 @@ impl NewKey {
 /// Mints a key. What it can hold is the issuer's to say.
 pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Body) -> Result<Minted, Failure> {
     let new: NewKey = read_json(body, NewKey::EXPECTED).await?;
-    let kind = Kind::new(&new.kind).map_err(|error| unprocessable("kind", &error))?;
+    let kind = KeyKind::new(&new.kind).map_err(|error| unprocessable("kind", &error))?;
     let (mut draft, now) = (new.draft()?, admin.clock.now());
     if let Some((_, lifetime)) = admin.lifetimes.iter().find(|(own, _)| *own == kind) {
         draft = draft.with_expiry(now + *lifetime);

@@ -12,8 +12,10 @@ use axum::{
     routing::{get, post, put},
 };
 use keyward::{
-    Access, Challenge, Clock, CredentialSource, DynKeyRegistry, ErrorBodies, Gate, Grace, Issuer,
-    KeyDraft, KeyFormat, KeyHasher, KeyName, Kind, MemoryStore, OwnerId, PlaintextKey, SysRng,
+    Access, Challenge, Clock, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat,
+    KeyHasher, MemoryStore, SysRng,
+    key::{Grace, KeyKind, KeyName, OwnerId, PlaintextKey},
+    store::DynKeyRegistry,
 };
 use keyward_tower::ApiKeys;
 
@@ -37,7 +39,7 @@ pub struct Admin {
     usage: Arc<UsageTable>,
     clock: Arc<dyn Clock>,
     grace: Grace,
-    lifetimes: Vec<(Kind, Duration)>,
+    lifetimes: Vec<(KeyKind, Duration)>,
 }
 
 impl Admin {
@@ -53,7 +55,7 @@ impl Admin {
 
     /// Keys of this kind expire so long after they were minted.
     #[must_use]
-    pub fn with_lifetime(mut self, kind: Kind, lifetime: Duration) -> Self {
+    pub fn with_lifetime(mut self, kind: KeyKind, lifetime: Duration) -> Self {
         self.lifetimes.push((kind, lifetime));
         self
     }

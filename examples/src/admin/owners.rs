@@ -7,7 +7,10 @@ use axum::{
     body::Body,
     extract::{Path, State, rejection::PathRejection},
 };
-use keyward::{KeyRegistry, Owner, OwnerId};
+use keyward::{
+    key::{Owner, OwnerId},
+    store::KeyRegistry,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
 //! What of a key is listed.
 
 use keyward::{
-    Hint, KeyId, KeyName, KeyRecord, KeyStatus, Kind, Owner, OwnerId, ScopeSet, Tier, Timestamp,
-    Usage,
+    Timestamp,
+    key::{KeyHint, KeyId, KeyKind, KeyName, KeyRecord, KeyStatus, Owner, OwnerId, ScopeSet, Tier},
+    usage::Usage,
 };
 use serde::Serialize;
 
@@ -14,8 +15,8 @@ pub(super) struct Row<'r> {
     id: KeyId,
     name: &'r KeyName,
     owner: &'r OwnerId,
-    kind: Kind,
-    prefix: Option<&'r Hint>,
+    kind: KeyKind,
+    prefix: Option<&'r KeyHint>,
     scopes: &'r ScopeSet,
     tier: Tier,
     created_at: Timestamp,

@@ -2,14 +2,17 @@
 
 use thiserror::Error;
 
-use super::receipt::RemoteReceipt;
-use crate::{Decision, Quota, Quotas, Timestamp};
+use crate::{
+    clock::timestamp::Timestamp,
+    limit::{decision::Decision, remote::receipt::RemoteReceipt},
+    quota::{Quota, Quotas},
+};
 
 /// What the script decided.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteAnswer {
-    /// The decision, as the [`Limiter`](crate::Limiter) would have made it at
+    /// The decision, as the [`Limiter`](crate::limit::Limiter) would have made it at
     /// [`server_now`](RemoteAnswer::server_now). Of a lease, as if all that was granted were spent.
     pub decision: Decision,
     /// The server's clock when it decided. All instants of the decision are by this clock.
@@ -19,7 +22,7 @@ pub struct RemoteAnswer {
     /// By what to give them back, if any were counted.
     pub receipt: Option<RemoteReceipt>,
     /// Refused because the primary is new: see
-    /// [`RemoteCharge::closed_after_new_primary`](crate::RemoteCharge::closed_after_new_primary).
+    /// [`RemoteCharge::closed_after_new_primary`](crate::limit::RemoteCharge::closed_after_new_primary).
     pub closed: bool,
 }
 
@@ -120,7 +123,10 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{LimitKey, RemoteCharge, RemoteNames, limit::remote::command::pack};
+    use crate::limit::{
+        key::LimitKey,
+        remote::{RemoteCharge, RemoteNames, command::pack},
+    };
 
     #[test]
     fn what_is_no_reply_is_refused() {

@@ -2,23 +2,26 @@
 
 use std::time::Duration;
 
-use super::{
-    answer::{RemoteAnswer, RemoteReplyError, read},
-    command::{RemoteCommand, pack},
-    names::RemoteNames,
-};
 use crate::{
-    ChargeError, LimitKey,
-    limit::limiter::chargeable,
-    quota::{Bookkeeping, Quotas},
+    limit::{
+        decision::ChargeError,
+        key::LimitKey,
+        limiter::chargeable,
+        remote::{
+            answer::{RemoteAnswer, RemoteReplyError, read},
+            command::{RemoteCommand, pack},
+            names::RemoteNames,
+        },
+    },
+    quota::{Precision, Quotas},
 };
 
 /// A request of some cost against one or several limits, all or nothing: asked elsewhere as
-/// [`Limiter::check_all`](crate::Limiter::check_all) asks in memory, with the same answers.
+/// [`Limiter::check_all`](crate::limit::Limiter::check_all) asks in memory, with the same answers.
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use keyward::{LimitKey, Quota, Quotas, RemoteCharge, RemoteNames};
+/// use keyward::{limit::{LimitKey, RemoteCharge, RemoteNames}, Quota, Quotas};
 ///
 /// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
 /// let names = RemoteNames::new("keyward");
@@ -71,7 +74,7 @@ impl RemoteCharge {
     ///
     /// # Errors
     ///
-    /// As [`Limiter::check_all`](crate::Limiter::check_all): what could never be admitted is not
+    /// As [`Limiter::check_all`](crate::limit::Limiter::check_all): what could never be admitted is not
     /// asked.
     pub fn new(
         names: &RemoteNames,
@@ -160,7 +163,7 @@ impl RemoteCharge {
         for quotas in &self.quotas {
             pack(&mut asked, quotas.as_slice().len() as u64, 1);
             for quota in quotas.as_slice() {
-                let coarse = quota.bookkeeping() == Bookkeeping::Coarse;
+                let coarse = quota.precision() == Precision::Coarse;
                 pack(&mut asked, quota.window_millis(), 5);
                 pack(&mut asked, quota.limit().into(), 4);
                 pack(&mut asked, coarse.into(), 1);

@@ -1,6 +1,6 @@
 //! A command as a list of byte strings.
 
-use super::script::RemoteScript;
+use crate::limit::remote::script::RemoteScript;
 
 /// A command to send to the server, part by part.
 #[derive(Clone, Debug, PartialEq, Eq)]

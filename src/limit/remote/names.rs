@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::LimitKey;
+use crate::limit::key::LimitKey;
 
 /// How the keys of limits are named on a server, such as
 /// `keyward:{0110…}` with the 40 hexadecimal digits of [`LimitKey::to_bytes`].
@@ -42,7 +42,7 @@ impl RemoteNames {
     }
 
     /// The name of the key that tells which primary is known: see
-    /// [`RemoteCharge::closed_after_new_primary`](crate::RemoteCharge::closed_after_new_primary).
+    /// [`RemoteCharge::closed_after_new_primary`](crate::limit::RemoteCharge::closed_after_new_primary).
     pub(super) fn primary(&self) -> Vec<u8> {
         let tag = self.tag.as_deref().unwrap_or("primary");
         format!("{}:{{{tag}}}:primary", self.prefix).into_bytes()

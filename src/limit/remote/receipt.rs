@@ -1,6 +1,6 @@
 //! What can be given back.
 
-use super::command::{RemoteCommand, pack};
+use crate::limit::remote::command::{RemoteCommand, pack};
 
 /// What the script is to do, as it is numbered there.
 const GIVE_BACK: u64 = 3;

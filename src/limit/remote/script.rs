@@ -1,6 +1,6 @@
 //! The script itself.
 
-/// The script that decides in Redis or Valkey, as the [`Limiter`](crate::Limiter) does in memory.
+/// The script that decides in Redis or Valkey, as the [`Limiter`](crate::limit::Limiter) does in memory.
 ///
 /// [How the limiter decides elsewhere](#how-the-limiter-decides-elsewhere) has what it keeps, what
 /// it guarantees and under which conditions, and the proof for leases.
@@ -15,7 +15,7 @@ impl RemoteScript {
 
     /// The SHA-1 of the text in hexadecimal, by which a server that has seen it finds it. A server
     /// that has not answers `NOSCRIPT` and has done nothing: then send
-    /// [`RemoteCommand::with_text`](crate::RemoteCommand::with_text), which is kept from then on.
+    /// [`RemoteCommand::with_text`](crate::limit::RemoteCommand::with_text), which is kept from then on.
     pub const SHA1: &str = "53bfecb611d48b0928046bd2377a29cfec7b3411";
 
     /// The line that reads the clock and says how much longer keys live than they must. It stands

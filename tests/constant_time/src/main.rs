@@ -18,8 +18,12 @@
 use std::{arch::asm, env, hint::black_box, process::ExitCode, sync::Arc, time::Duration};
 
 use keyward::{
-    Found, Grace, HashScheme, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId,
-    KeyRecord, MatchedSecret, Owner, PlaintextKey, Secret, Timestamp, Verifier, VerifyError,
+    KeyDraft, KeyFormat, KeyHasher, Timestamp,
+    key::{
+        Grace, HashScheme, KeyFormats, KeyHash, KeyId, KeyRecord, Owner, PlaintextKey, StoredSecret,
+    },
+    store::StoredKey,
+    verify::{MatchedSecret, Verifier, VerifyError},
 };
 use subtle::ConstantTimeEq;
 
@@ -80,8 +84,8 @@ fn verify_all() {
     let (old, new) = (KeyHasher::sha256(), hmac().unwrap());
     let both = hmac().unwrap().accept(HashScheme::Sha256Secret).unwrap();
     for (stored_under, hasher) in [(&old, &old), (&new, &new), (&old, &both), (&new, &both)] {
-        let keys: Vec<PlaintextKey> = (0..5).map(|_| LQT.mint_with_system_rng().unwrap()).collect();
-        let secret = |at: usize| Secret::of(&keys[at], stored_under, now);
+        let keys: Vec<PlaintextKey> = (0..5).map(|_| LQT.mint_system().unwrap()).collect();
+        let secret = |at: usize| StoredSecret::of(&keys[at], stored_under, now);
         let active = record(secret(3), now)
             .and_then(|it| it.rotate(secret(2), Grace::DAY, now))
             .and_then(|it| it.rotate(secret(1), Grace::DAY, now))
@@ -115,15 +119,18 @@ fn verify_all() {
 
 const LQT: KeyFormat = KeyFormat::hex("lqt_");
 
-fn record(secret: Secret, now: Timestamp) -> Result<KeyRecord, keyward::TransitionError> {
+fn record(
+    secret: StoredSecret,
+    now: Timestamp,
+) -> Result<KeyRecord, keyward::key::TransitionError> {
     let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
     KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now)
 }
 
 /// What a store finds, with all its digests marked undefined.
-fn undefined(record: KeyRecord) -> Found {
+fn undefined(record: KeyRecord) -> StoredKey {
     let owner = Arc::new(Owner::new(record.owner().clone()));
-    let found = Found::join(record, owner).unwrap();
+    let found = StoredKey::join(record, owner).unwrap();
     for hash in found.record().hashes() {
         mark(MAKE_MEM_UNDEFINED, hash.digest().as_ptr(), hash.digest().len());
     }

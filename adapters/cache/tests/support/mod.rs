@@ -13,9 +13,10 @@ use std::{
 };
 
 use keyward::{
-    Found, Grace, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord,
-    KeyRegistry, KeyStore, Listing, Lookup, ManualClock, MemoryStore, Owner, OwnerId, Page,
-    PlaintextKey, ReplaceError, Secret, Timestamp, Verifier,
+    KeyDraft, KeyFormat, KeyHasher, KeyStore, ManualClock, MemoryStore, Timestamp,
+    key::{Grace, KeyFormats, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey, StoredSecret},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    verify::Verifier,
 };
 use keyward_cache::{CacheConfig, CachedStore};
 use parking_lot::Mutex;
@@ -118,7 +119,7 @@ impl Drop for CountDropped<'_> {
 impl KeyStore for Gated {
     type Error = Gone;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Gone> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Gone> {
         self.finds.fetch_add(1, Ordering::SeqCst);
         let mut ended = CountDropped(&self.dropped, false);
         self.pass(Point::BeforeRead).await;
@@ -151,15 +152,15 @@ impl KeyRegistry for Gated {
         self.check().map(|()| purged)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Gone> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
         Ok(self.store.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Gone> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Gone> {
         Ok(self.store.list_sync(owner, page))
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Gone> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Gone> {
         Ok(self.store.list_all_sync(page))
     }
 
@@ -242,9 +243,9 @@ impl World {
         Self { rng: StdRng::seed_from_u64(seed), hasher: KeyHasher::sha256(), next_id: 1 }
     }
 
-    pub(crate) fn secret(&mut self, now: Timestamp) -> (Secret, PlaintextKey) {
+    pub(crate) fn secret(&mut self, now: Timestamp) -> (StoredSecret, PlaintextKey) {
         let key = FORMAT.mint(&mut self.rng).unwrap();
-        (Secret::of(&key, &self.hasher, now), key)
+        (StoredSecret::of(&key, &self.hasher, now), key)
     }
 
     pub(crate) fn issue(&mut self, owner: &str, now: Timestamp) -> (KeyRecord, Lookup) {
@@ -299,7 +300,7 @@ impl Rig {
         (record, lookup)
     }
 
-    pub(crate) fn find(&self, lookup: &Lookup) -> Option<Found> {
+    pub(crate) fn find(&self, lookup: &Lookup) -> Option<StoredKey> {
         pollster::block_on(self.cache.find(lookup)).unwrap()
     }
 

@@ -4,8 +4,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keyward::{
-    Change, Clock, Found, InsertError, Invalidate, KeyHash, KeyId, KeyRecord, KeyRegistry,
-    KeyStore, Listing, Lookup, ManualClock, Owner, OwnerId, Page, ReplaceError, Timestamp,
+    Clock, KeyStore, ManualClock, Timestamp,
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    store::{
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
+        StoredKey,
+    },
 };
 use parking_lot::Mutex;
 
@@ -39,7 +43,7 @@ pub(crate) struct Naive<S, C = ManualClock> {
 #[derive(Default)]
 struct Held {
     generation: u64,
-    answers: HashMap<KeyHash, (Option<Found>, Timestamp)>,
+    answers: HashMap<KeyHash, (Option<StoredKey>, Timestamp)>,
 }
 
 impl<S, C> Naive<S, C> {
@@ -99,7 +103,7 @@ impl<S: Send + Sync, C: Clock> Invalidate for Naive<S, C> {
 impl<S: KeyStore, C: Clock> KeyStore for Naive<S, C> {
     type Error = S::Error;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, S::Error> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, S::Error> {
         let hash = *lookup.hashes().next().unwrap();
         let asked = self.clock.now();
         let generation = {
@@ -136,15 +140,15 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
         self.write(Change::Everything, self.store.purge(ended_before, limit)).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, S::Error> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, S::Error> {
         self.store.get(id).await
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, S::Error> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, S::Error> {
         self.store.list(owner, page).await
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, S::Error> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, S::Error> {
         self.store.list_all(page).await
     }
 

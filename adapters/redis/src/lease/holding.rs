@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use keyward::{Decision, LeaseTerms, Quotas, RemoteReceipt};
+use keyward::{
+    Quotas,
+    limit::{Decision, LeaseTerms, RemoteReceipt},
+};
 
 /// How permits are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

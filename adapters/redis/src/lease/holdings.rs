@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use keyward::{LimitKey, Quotas};
+use keyward::{Quotas, limit::LimitKey};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::holding::{LeaseHolding, NodeInstant, Unspent};

@@ -2,19 +2,23 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use keyward::{Decision, LimitKey, PendingCharge, Quotas, Timestamp};
+use keyward::{
+    Quotas, Timestamp,
+    gate::PendingCharge,
+    limit::{Decision, LimitKey},
+};
 use redis::aio::ConnectionLike;
 
 use super::{
     holding::{Granted, LeaseConfig, LeaseStep},
     holdings::Holdings,
 };
-use crate::{Charged, DecidedBy, NodeClock, RedisLimiter, RemoteError};
+use crate::{DecidedBy, NodeClock, RedisLimiter, RemoteDecision, RemoteError};
 
 /// A limiter that takes permits from the server in advance, and spends them without asking.
 ///
 /// In any window at most the limit is admitted, over any number of processes: see "Leases" at
-/// [`RemoteScript`](keyward::RemoteScript) for the proof and its conditions. The price is that
+/// [`RemoteScript`](keyward::limit::RemoteScript) for the proof and its conditions. The price is that
 /// capacity comes back up to the length of a lease later than in the exact mode, and that what
 /// one process holds another cannot have until then. Both modes may be used on one limit.
 ///
@@ -79,7 +83,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         self.check_all(&[(key.into(), quotas)], cost, now).await
     }
 
@@ -93,10 +97,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Result<Charged, RemoteError> {
+    ) -> Result<RemoteDecision, RemoteError> {
         let Some((terms, number)) = (match self.step(limits, cost)? {
             LeaseStep::Decided(decision) => {
-                return Ok(Charged { decision, by: DecidedBy::Lease });
+                return Ok(RemoteDecision { decision, by: DecidedBy::Lease });
             }
             LeaseStep::Ask { terms, number } => Some((terms, number)),
             LeaseStep::AskExactly => None,
@@ -121,7 +125,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
                 holdings.with(limits, received, |holding| {
                     holding.answered(config, charge.quotas(), number, granted, received);
                 });
-                Ok(Charged { decision, by: DecidedBy::Server })
+                Ok(RemoteDecision { decision, by: DecidedBy::Server })
             }
             Err(failure) => {
                 drop(asking);
@@ -185,7 +189,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
     /// What to do, decided under the lock of the holding.
     fn step(&self, limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<LeaseStep, RemoteError> {
         let Shared { config, clock, holdings } = &*self.shared;
-        keyward::RemoteCharge::payable(limits, cost)?;
+        keyward::limit::RemoteCharge::payable(limits, cost)?;
         let mut quotas = [None; keyward::Limiter::MAX_LIMITS];
         for (to, (_, quota)) in quotas.iter_mut().zip(limits) {
             *to = Some(**quota);

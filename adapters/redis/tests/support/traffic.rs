@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use keyward::{Decision, LimitKey, Quota, Quotas, Timestamp};
+use keyward::{
+    Quota, Quotas, Timestamp,
+    limit::{Decision, LimitKey},
+};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
@@ -24,7 +27,7 @@ pub(crate) enum Shape {
     Together,
     /// Hours and days between requests, over years.
     Uptime,
-    /// Coarse bookkeeping, and changes between it and exact.
+    /// Coarse precision, and changes between it and exact.
     Coarse,
 }
 

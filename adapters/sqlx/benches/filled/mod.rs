@@ -1,6 +1,11 @@
 //! Stores with many keys, put there by a few statements.
 
-use keyward::{KeyFormats, KeyHasher, KeyId, KeyRegistry, Lookup, Timestamp, Verifier};
+use keyward::{
+    KeyHasher, Timestamp,
+    key::{KeyFormats, KeyId},
+    store::{KeyRegistry, Lookup},
+    verify::Verifier,
+};
 use keyward_sqlx::{PostgresStore, SqlStoreError, SqliteStore};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 

@@ -4,7 +4,10 @@ use std::{
     convert::Infallible, fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration,
 };
 
-use keyward::{Change, Invalidate, KeyHash, KeyId, OwnerId};
+use keyward::{
+    key::{KeyHash, KeyId, OwnerId},
+    store::{Change, Invalidate},
+};
 use sqlx::{
     Executor as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -27,7 +30,7 @@ use crate::SqlStoreError;
 ///
 /// ```no_run
 /// # use std::convert::Infallible;
-/// use keyward::Invalidate;
+/// use keyward::store::Invalidate;
 /// use keyward_sqlx::ChangeListener;
 /// use sqlx::postgres::PgConnectOptions;
 ///

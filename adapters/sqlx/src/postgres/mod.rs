@@ -9,8 +9,10 @@ pub use listen::{ChangeListener, ListenerReport};
 use std::sync::Arc;
 
 use keyward::{
-    Found, InsertError, KeyHasher, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup, Owner,
-    OwnerId, Page, ReplaceError, Timestamp, Usage, UsageBatch,
+    KeyHasher, KeyStore, Timestamp,
+    key::{KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    usage::{Usage, UsageBatch},
 };
 use sqlx::{PgConnection, PgPool};
 
@@ -272,7 +274,7 @@ fn texts(ids: &[KeyId]) -> Vec<String> {
 impl KeyStore for PostgresStore {
     type Error = SqlStoreError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, SqlStoreError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, SqlStoreError> {
         let hashes = lookup.hashes();
         // There are one to four, so the bounds are never met.
         let sql = Self::FIND_SQL[hashes.len().clamp(1, KeyHasher::MAX_SCHEMES) - 1];
@@ -327,7 +329,7 @@ impl KeyRegistry for PostgresStore {
         }
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, SqlStoreError> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
         let query = sqlx::query(concat!(
             "SELECT ",
             joined_columns!(),
@@ -339,7 +341,7 @@ impl KeyRegistry for PostgresStore {
         gather_one(&query.bind(id.to_string()).fetch_all(&self.pool).await?)
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {
         let (created_at, id) = cursor_columns(page.cursor());
         let rows = sqlx::query(Self::LIST_SQL)
             .bind(owner.as_str())
@@ -351,7 +353,7 @@ impl KeyRegistry for PostgresStore {
         Ok(Listing::from_one_more(gather(&rows)?, page))
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
         let (created_at, id) = cursor_columns(page.cursor());
         let rows = sqlx::query(concat!(
             "SELECT ",
@@ -392,6 +394,6 @@ impl KeyRegistry for PostgresStore {
 }
 
 /// How many rows a page's query asks for, so that the last one tells of a next page.
-fn one_more(page: Page) -> i64 {
-    i64::try_from(page.size()).unwrap_or(i64::from(Page::MAX_SIZE)) + 1
+fn one_more(page: PageRequest) -> i64 {
+    i64::try_from(page.size()).unwrap_or(i64::from(PageRequest::MAX_SIZE)) + 1
 }

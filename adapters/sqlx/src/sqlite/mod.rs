@@ -5,8 +5,10 @@ mod migrate;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use keyward::{
-    Found, InsertError, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup, Owner, OwnerId,
-    Page, ReplaceError, Timestamp, Usage, UsageBatch,
+    KeyStore, Timestamp,
+    key::{KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    usage::{Usage, UsageBatch},
 };
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
@@ -257,7 +259,7 @@ fn ids_json(ids: &[KeyId]) -> String {
 impl KeyStore for SqliteStore {
     type Error = SqlStoreError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, SqlStoreError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, SqlStoreError> {
         // Places without a hash are null, which equals nothing.
         let mut query = sqlx::query(Self::FIND_SQL);
         let hashes = lookup.hashes().map(|hash| Some(hash.to_string()));
@@ -303,7 +305,7 @@ impl KeyRegistry for SqliteStore {
         Ok(ids)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, SqlStoreError> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
         let query = sqlx::query(concat!(
             "SELECT ",
             joined_columns!(),
@@ -315,7 +317,7 @@ impl KeyRegistry for SqliteStore {
         gather_one(&query.bind(id.to_string()).fetch_all(&self.pool).await?)
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {
         let (created_at, id) = cursor_columns(page.cursor());
         let rows = sqlx::query(Self::LIST_SQL)
             .bind(owner.as_str())
@@ -327,7 +329,7 @@ impl KeyRegistry for SqliteStore {
         Ok(Listing::from_one_more(gather(&rows)?, page))
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, SqlStoreError> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
         let (created_at, id) = cursor_columns(page.cursor());
         let rows = sqlx::query(concat!(
             "SELECT ",
@@ -368,6 +370,6 @@ impl KeyRegistry for SqliteStore {
 }
 
 /// How many rows a page's query asks for, so that the last one tells of a next page.
-fn one_more(page: Page) -> i64 {
-    i64::try_from(page.size()).unwrap_or(i64::from(Page::MAX_SIZE)) + 1
+fn one_more(page: PageRequest) -> i64 {
+    i64::try_from(page.size()).unwrap_or(i64::from(PageRequest::MAX_SIZE)) + 1
 }

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use keyward::{
-    HashScheme, KeyFormats, KeyHasher, KeyId, KeyName, KeyRegistry, Owner, OwnerId, Page,
-    ReplaceError, SysRng, Timestamp, Usage, UsageBatch, UsageLedger, Verifier,
+    KeyHasher, SysRng, Timestamp,
+    key::{HashScheme, KeyFormats, KeyId, KeyName, Owner, OwnerId},
+    store::{KeyRegistry, PageRequest, ReplaceError},
+    usage::{Usage, UsageBatch, UsageLedger},
+    verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, SqlStoreError};
 
@@ -70,7 +73,7 @@ pub(crate) async fn pages_are_stable(store: impl SqlStore) {
         store.insert(key).await.unwrap();
         store.insert(issue("another", NOW).0).await.unwrap();
     }
-    let (mut page, mut seen) = (Page::first(7), Vec::new());
+    let (mut page, mut seen) = (PageRequest::first(7), Vec::new());
     loop {
         let listing = store.list(&owner, page).await.unwrap();
         seen.extend(listing.keys.iter().map(|found| found.record().id()));
@@ -198,7 +201,7 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
         assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql:.80}");
         let named = format!("{table}.{column}");
         let mut errors = vec![store.get(record.id()).await.unwrap_err()];
-        errors.push(store.list_all(Page::first(9)).await.unwrap_err());
+        errors.push(store.list_all(PageRequest::first(9)).await.unwrap_err());
         if column == "hash" {
             // It leads nowhere any more.
             assert!(store.find(&lookup(&key)).await.unwrap().is_none());
@@ -235,7 +238,7 @@ pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
     );
     assert!(store.find(&lookup(&key)).await.unwrap().is_none());
     store.tamper("UPDATE keyward_keys SET id = 'no id'").await.unwrap();
-    let error = store.list_all(Page::first(9)).await.unwrap_err();
+    let error = store.list_all(PageRequest::first(9)).await.unwrap_err();
     assert!(
         matches!(error, SqlStoreError::Corrupt { key: None, column: "keyward_keys.id" }),
         "{error:?}"
@@ -275,7 +278,7 @@ pub(crate) async fn adversarial_text_survives(store: impl SqlStore) {
         store.insert(record.clone()).await.unwrap();
         let owner = OwnerId::new(text).unwrap();
         store.put_owner(Owner::new(owner.clone())).await.unwrap();
-        let listed = store.list(&owner, Page::first(9)).await.unwrap();
+        let listed = store.list(&owner, PageRequest::first(9)).await.unwrap();
         assert_eq!(listed.keys.len(), 1, "{text}");
         assert_eq!(listed.keys[0].record(), &record);
         assert_eq!(store.owner(&owner).await.unwrap().unwrap().id, owner);

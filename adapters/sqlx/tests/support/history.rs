@@ -22,8 +22,10 @@ use std::{
 };
 
 use keyward::{
-    Change, Clock, Found, Grace, InsertError, Invalidate, KeyHasher, KeyId, KeyRecord, KeyRegistry,
-    KeyState, Lookup, ReplaceError, Timestamp, Verifier,
+    Clock, KeyHasher, Timestamp,
+    key::{Grace, KeyId, KeyRecord, KeyState},
+    store::{Change, InsertError, Invalidate, KeyRegistry, Lookup, ReplaceError, StoredKey},
+    verify::Verifier,
 };
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -93,7 +95,7 @@ struct Call<T> {
 /// What `find` and the verifier made of a secret.
 struct Verified {
     lookup: Lookup,
-    found: Option<Found>,
+    found: Option<StoredKey>,
     accepted: bool,
     now: Timestamp,
 }

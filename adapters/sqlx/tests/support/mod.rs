@@ -11,9 +11,13 @@ use std::{
 };
 
 use keyward::{
-    Access, Challenge, CredentialSource, Gate, Grace, KeyDraft, KeyFormat, KeyFormats, KeyHasher,
-    KeyId, KeyRecord, KeyStore, Lookup, Outcome, PlainHead, PlaintextKey, Route, Secret, SysRng,
-    Timestamp, Verifier, testing::BlockOn,
+    Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, KeyStore, Outcome,
+    Route, SysRng, Timestamp,
+    key::{Grace, KeyFormats, KeyId, KeyRecord, PlaintextKey, StoredSecret},
+    request::PlainHead,
+    store::Lookup,
+    testing::BlockOn,
+    verify::Verifier,
 };
 use keyward_sqlx::SqliteStore;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -70,9 +74,9 @@ pub(crate) async fn sqlite_store(dir: &TempDir) -> SqliteStore {
 pub(crate) const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 
-pub(crate) fn secret(at: Timestamp) -> (Secret, PlaintextKey) {
+pub(crate) fn secret(at: Timestamp) -> (StoredSecret, PlaintextKey) {
     let key = FORMAT.mint(&mut SysRng).unwrap();
-    (Secret::of(&key, &KeyHasher::sha256(), at), key)
+    (StoredSecret::of(&key, &KeyHasher::sha256(), at), key)
 }
 
 /// A new key of an owner, created then.

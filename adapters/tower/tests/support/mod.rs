@@ -15,10 +15,13 @@ use std::{
 };
 
 use keyward::{
-    Access, Challenge, CredentialSource, CredentialSources, ErrorBodies, ErrorText, Found, Gate,
-    GateBuilder, Grace, Issuer, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyName,
-    KeyStore, Limiter, Lookup, ManualClock, MemoryStore, Owner, OwnerId, PublicReason, Quota,
-    RateHeaders, Route, Scope, ScopeCatalog, ScopeSet, SysRng, Tier, Timestamp,
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    KeyStore, Limiter, ManualClock, MemoryStore, Quota, RateHeaders, Route, Scope, SysRng,
+    Timestamp,
+    gate::GateBuilder,
+    key::{Grace, KeyFormats, KeyId, KeyName, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
+    request::{CredentialSources, ErrorText, PublicReason},
+    store::{Lookup, StoredKey},
 };
 use keyward_tower::ApiKeys;
 
@@ -82,7 +85,7 @@ impl World {
 
     pub(crate) fn keys_over<K>(&self, store: K) -> ApiKeys<K> {
         let keys = ApiKeys::new(self.gate.clone(), store, Arc::clone(&self.clock));
-        if self.gate.passes_on_unknown() { keys.passed_on_is_checked() } else { keys }
+        if self.gate.allows_foreign() { keys.foreign_is_checked() } else { keys }
     }
 
     /// A key of acme's that may read.
@@ -133,7 +136,7 @@ impl World {
 }
 
 pub(crate) fn limiter() -> Limiter {
-    Limiter::from_system_seed().unwrap()
+    Limiter::system().unwrap()
 }
 
 /// A route for keys that may read, with this many requests a minute.
@@ -169,7 +172,7 @@ impl Error for Down {}
 impl KeyStore for Broken {
     type Error = Down;
 
-    fn find(&self, _: &Lookup) -> impl Future<Output = Result<Option<Found>, Down>> + Send {
+    fn find(&self, _: &Lookup) -> impl Future<Output = Result<Option<StoredKey>, Down>> + Send {
         let broken = *self;
         assert_ne!(broken, Self::PanicsAtOnce, "panics before it has made a future");
         async move {

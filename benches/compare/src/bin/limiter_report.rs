@@ -21,7 +21,10 @@ use std::{
 };
 
 use governor::clock::FakeRelativeClock;
-use keyward::{LimitKey, Limiter, LimiterConfig, Quota, Quotas, Timestamp};
+use keyward::{
+    Limiter, Quota, Quotas, Timestamp,
+    limit::{LimitKey, LimiterConfig},
+};
 use keyward_compare::limiters::{
     Contender, Governor, Keyward, RateNet, Spread, Traffic, id_of, order,
 };

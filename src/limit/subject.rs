@@ -2,7 +2,10 @@
 //!
 //! The limiter knows nothing of keys and keys know nothing of the limiter; this joins them.
 
-use crate::{KeyId, LimitKey, OwnerId};
+use crate::{
+    key::{id::KeyId, owner::OwnerId},
+    limit::key::LimitKey,
+};
 
 /// The limit of one key. Rotating does not change the id, so it doubles nobody's quota.
 impl From<KeyId> for LimitKey {

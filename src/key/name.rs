@@ -10,7 +10,7 @@ use crate::text::{Text, text_noun};
 /// characters, marks of direction, line separators and U+200B. Clones share the text.
 ///
 /// ```
-/// use keyward::{KeyName, NameError};
+/// use keyward::key::{KeyName, NameError};
 ///
 /// assert_eq!(KeyName::new("production ingest")?.as_str(), "production ingest");
 /// assert_eq!(KeyName::new("a\nb"), Err(NameError::ControlCharacter { position: 1 }));
@@ -30,8 +30,8 @@ impl KeyName {
 
 text_noun!(KeyName, NameError);
 
-/// Why a text is not a [`KeyName`], an [`OwnerId`](crate::OwnerId) or a
-/// [`Tier`](crate::Tier).
+/// Why a text is not a [`KeyName`], an [`OwnerId`](crate::key::OwnerId) or a
+/// [`Tier`](crate::key::Tier).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {

@@ -2,7 +2,7 @@
 
 /// Why a request is refused, as far as the client may know.
 ///
-/// The precise reason is a [`RefusalReason`](crate::RefusalReason), for the host's log. While
+/// The precise reason is a [`RefusalReason`](crate::request::RefusalReason), for the host's log. While
 /// a secret is not proved, all that is wrong with it is [`PublicReason::InvalidKey`]; that a
 /// key is revoked, expired or suspended is only ever told to somebody who holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

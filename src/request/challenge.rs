@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::Scope;
+use crate::key::scope::Scope;
 
 /// A `WWW-Authenticate` challenge (RFC 9110 §11.6.1, RFC 6750 §3).
 ///
@@ -10,7 +10,7 @@ use crate::Scope;
 /// the scopes of a route that requires some.
 ///
 /// ```
-/// use keyward::{Challenge, ChallengeError, Scope};
+/// use keyward::{request::ChallengeError, Challenge, Scope};
 ///
 /// let ingest = Challenge::api_key("lumiqtrace", "x-api-key")?;
 /// assert_eq!(ingest.render(&[], None), r#"ApiKey realm="lumiqtrace", header="x-api-key""#);

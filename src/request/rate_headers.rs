@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use crate::{Decision, ResponseHeader, Timestamp};
+use crate::{
+    clock::timestamp::Timestamp, limit::decision::Decision, request::header::ResponseHeader,
+};
 
 /// Which headers tell a caller about its limit. All come from one [`Decision`], so they
 /// cannot contradict each other.
@@ -12,9 +14,9 @@ use crate::{Decision, ResponseHeader, Timestamp};
 ///
 /// ```
 /// use std::num::NonZeroU32;
-/// use keyward::{LimitKey, Limiter, Quota, Quotas, RateHeaders, Timestamp};
+/// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, RateHeaders, Timestamp};
 ///
-/// let limiter = Limiter::from_system_seed()?;
+/// let limiter = Limiter::system()?;
 /// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
 /// let now = Timestamp::from_unix_millis(1_700_000_000_001);
 /// let decision = limiter.check(LimitKey::owner("acme"), &quotas, 1, now)?;

@@ -21,7 +21,7 @@ use time::{
 /// let now: Timestamp = "2026-01-02T03:04:05.678Z".parse()?;
 /// assert_eq!(now.as_unix_millis(), 1_767_323_045_678);
 /// assert_eq!((now + Duration::from_secs(60)).to_string(), "2026-01-02T03:05:05.678Z");
-/// # Ok::<(), keyward::TimestampError>(())
+/// # Ok::<(), keyward::clock::TimestampError>(())
 /// ```
 ///
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339

@@ -1,5 +1,15 @@
 //! Where records live is the host's business; this is all that is asked of it.
 
+pub(crate) mod invalidate;
+pub(crate) mod lookup;
+pub(crate) mod memory;
+
+pub use self::{
+    invalidate::{Change, Invalidate},
+    lookup::Lookup,
+    memory::MemoryStore,
+};
+
 use std::{
     error::Error,
     fmt,
@@ -12,19 +22,26 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{KeyId, KeyRecord, Lookup, Owner, OwnerId, Timestamp};
+use crate::{
+    clock::timestamp::Timestamp,
+    key::{
+        id::KeyId,
+        owner::{Owner, OwnerId},
+        record::KeyRecord,
+    },
+};
 
 /// Finds the record of a presented key: the only I/O on a request's path.
 ///
 /// ```
-/// use keyward::{Found, KeyStore, Lookup, StoreError};
+/// use keyward::{store::{Lookup, StoreError, StoredKey}, KeyStore};
 ///
 /// struct Table;
 ///
 /// impl KeyStore for Table {
 ///     type Error = std::io::Error;
 ///
-///     async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Self::Error> {
+///     async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Self::Error> {
 ///         // SELECT … FROM secrets JOIN keys … JOIN owners … WHERE secrets.hash IN (…)
 ///         let _hashes: Vec<String> = lookup.hashes().map(ToString::to_string).collect();
 ///         Ok(None)
@@ -48,7 +65,7 @@ pub trait KeyStore: Send + Sync {
     fn find(
         &self,
         lookup: &Lookup,
-    ) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredKey>, Self::Error>> + Send;
 }
 
 /// A store that can be changed.
@@ -84,7 +101,7 @@ pub trait KeyRegistry: KeyStore {
     /// Removes records whose [`KeyRecord::ends_at`] lies before `ended_before`, at most `limit`
     /// of them, and returns their ids. Fewer than `limit` means that no more are left.
     ///
-    /// `ended_before` is an instant that has passed; [`Issuer::purge`](crate::Issuer::purge)
+    /// `ended_before` is an instant that has passed; [`Issuer::purge`](crate::issue::Issuer::purge)
     /// works it out. So only keys that are revoked or expired go, and never one that is in use,
     /// suspended, or has a secret in its grace. Whether a record has ended is asked when it is
     /// removed, so that a change at the same time either comes first and counts, or is refused
@@ -99,17 +116,21 @@ pub trait KeyRegistry: KeyStore {
     ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send;
 
     /// The key with this id, joined with its owner.
-    fn get(&self, id: KeyId) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send;
+    fn get(&self, id: KeyId)
+    -> impl Future<Output = Result<Option<StoredKey>, Self::Error>> + Send;
 
     /// The keys of one owner in the order of [`Cursor`], a page at a time.
     fn list(
         &self,
         owner: &OwnerId,
-        page: Page,
+        page: PageRequest,
     ) -> impl Future<Output = Result<Listing, Self::Error>> + Send;
 
     /// The keys of all owners in the order of [`Cursor`], a page at a time.
-    fn list_all(&self, page: Page) -> impl Future<Output = Result<Listing, Self::Error>> + Send;
+    fn list_all(
+        &self,
+        page: PageRequest,
+    ) -> impl Future<Output = Result<Listing, Self::Error>> + Send;
 
     /// The owner with this id, if one was put.
     fn owner(
@@ -127,7 +148,7 @@ pub trait KeyRegistry: KeyStore {
 ///
 /// One allocation holds the record, so that a request touches as little memory as it can.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Found(Arc<Joined>);
+pub struct StoredKey(Arc<Joined>);
 
 #[derive(PartialEq, Eq)]
 #[repr(C)]
@@ -136,7 +157,7 @@ struct Joined {
     record: KeyRecord,
 }
 
-impl Found {
+impl StoredKey {
     /// A record and its owner as of now.
     ///
     /// # Errors
@@ -174,9 +195,12 @@ impl Found {
     }
 }
 
-impl fmt::Debug for Found {
+impl fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("record", self.record()).field("owner", self.owner()).finish()
+        f.debug_struct("StoredKey")
+            .field("record", self.record())
+            .field("owner", self.owner())
+            .finish()
     }
 }
 
@@ -288,17 +312,17 @@ pub struct CursorError;
 
 /// Which part of a listing is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Page {
+pub struct PageRequest {
     after: Option<Cursor>,
     size: u16,
 }
 
-impl Page {
+impl PageRequest {
     /// The most records of a page.
     pub const MAX_SIZE: u16 = 1_000;
 
     /// The first `size` records; a size of 0 counts as 1, and one above
-    /// [`Page::MAX_SIZE`] as that.
+    /// [`PageRequest::MAX_SIZE`] as that.
     pub const fn first(size: u16) -> Self {
         let size = if size > Self::MAX_SIZE { Self::MAX_SIZE } else { size };
         Self { after: None, size: if size == 0 { 1 } else { size } }
@@ -326,7 +350,7 @@ impl Page {
 #[non_exhaustive]
 pub struct Listing {
     /// The keys, oldest first, each with its owner.
-    pub keys: Vec<Found>,
+    pub keys: Vec<StoredKey>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<Cursor>,
 }
@@ -334,7 +358,7 @@ pub struct Listing {
 impl Listing {
     /// The page that a query for one record more than `page` asks for has returned: the
     /// record too many shows that there is a next page.
-    pub fn from_one_more(mut keys: Vec<Found>, page: Page) -> Self {
+    pub fn from_one_more(mut keys: Vec<StoredKey>, page: PageRequest) -> Self {
         let more = keys.len() > page.size();
         keys.truncate(page.size());
         let next = keys.last().filter(|_| more).map(|found| Cursor::of(found.record()));
@@ -351,7 +375,7 @@ macro_rules! through_pointer {
             fn find(
                 &self,
                 lookup: &Lookup,
-            ) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send {
+            ) -> impl Future<Output = Result<Option<StoredKey>, Self::Error>> + Send {
                 (**self).find(lookup)
             }
         }
@@ -382,21 +406,21 @@ macro_rules! through_pointer {
             fn get(
                 &self,
                 id: KeyId,
-            ) -> impl Future<Output = Result<Option<Found>, Self::Error>> + Send {
+            ) -> impl Future<Output = Result<Option<StoredKey>, Self::Error>> + Send {
                 (**self).get(id)
             }
 
             fn list(
                 &self,
                 owner: &OwnerId,
-                page: Page,
+                page: PageRequest,
             ) -> impl Future<Output = Result<Listing, Self::Error>> + Send {
                 (**self).list(owner, page)
             }
 
             fn list_all(
                 &self,
-                page: Page,
+                page: PageRequest,
             ) -> impl Future<Output = Result<Listing, Self::Error>> + Send {
                 (**self).list_all(page)
             }
@@ -469,7 +493,7 @@ impl<T> fmt::Debug for StoreFuture<'_, T> {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use keyward::{DynKeyStore, KeyStore, MemoryStore};
+/// use keyward::{store::DynKeyStore, KeyStore, MemoryStore};
 ///
 /// fn takes_any(_: impl KeyStore) {}
 /// let chosen: Arc<dyn DynKeyStore> = Arc::new(MemoryStore::new());
@@ -480,14 +504,14 @@ pub trait DynKeyStore: Send + Sync {
     fn find_boxed<'a>(
         &'a self,
         lookup: &'a Lookup,
-    ) -> StoreFuture<'a, Result<Option<Found>, StoreError>>;
+    ) -> StoreFuture<'a, Result<Option<StoredKey>, StoreError>>;
 }
 
 impl<S: KeyStore> DynKeyStore for S {
     fn find_boxed<'a>(
         &'a self,
         lookup: &'a Lookup,
-    ) -> StoreFuture<'a, Result<Option<Found>, StoreError>> {
+    ) -> StoreFuture<'a, Result<Option<StoredKey>, StoreError>> {
         StoreFuture::new(async move { self.find(lookup).await.map_err(StoreError::new) })
     }
 }
@@ -507,7 +531,7 @@ impl fmt::Debug for dyn DynKeyRegistry + '_ {
 impl KeyStore for dyn DynKeyStore + '_ {
     type Error = StoreError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, StoreError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, StoreError> {
         self.find_boxed(lookup).await
     }
 }
@@ -534,17 +558,17 @@ pub trait DynKeyRegistry: DynKeyStore {
     ) -> StoreFuture<'_, Result<Vec<KeyId>, StoreError>>;
 
     /// [`KeyRegistry::get`] as a boxed future.
-    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>>;
+    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<StoredKey>, StoreError>>;
 
     /// [`KeyRegistry::list`] as a boxed future.
     fn list_boxed<'a>(
         &'a self,
         owner: &'a OwnerId,
-        page: Page,
+        page: PageRequest,
     ) -> StoreFuture<'a, Result<Listing, StoreError>>;
 
     /// [`KeyRegistry::list_all`] as a boxed future.
-    fn list_all_boxed(&self, page: Page) -> StoreFuture<'_, Result<Listing, StoreError>>;
+    fn list_all_boxed(&self, page: PageRequest) -> StoreFuture<'_, Result<Listing, StoreError>>;
 
     /// [`KeyRegistry::owner`] as a boxed future.
     fn owner_boxed<'a>(
@@ -585,19 +609,19 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         )
     }
 
-    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<Found>, StoreError>> {
+    fn get_boxed(&self, id: KeyId) -> StoreFuture<'_, Result<Option<StoredKey>, StoreError>> {
         StoreFuture::new(async move { self.get(id).await.map_err(StoreError::new) })
     }
 
     fn list_boxed<'a>(
         &'a self,
         owner: &'a OwnerId,
-        page: Page,
+        page: PageRequest,
     ) -> StoreFuture<'a, Result<Listing, StoreError>> {
         StoreFuture::new(async move { self.list(owner, page).await.map_err(StoreError::new) })
     }
 
-    fn list_all_boxed(&self, page: Page) -> StoreFuture<'_, Result<Listing, StoreError>> {
+    fn list_all_boxed(&self, page: PageRequest) -> StoreFuture<'_, Result<Listing, StoreError>> {
         StoreFuture::new(async move { self.list_all(page).await.map_err(StoreError::new) })
     }
 
@@ -616,7 +640,7 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
 impl KeyStore for dyn DynKeyRegistry + '_ {
     type Error = StoreError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, StoreError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, StoreError> {
         self.find_boxed(lookup).await
     }
 }
@@ -634,15 +658,15 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
         self.purge_boxed(ended_before, limit).await
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, StoreError> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         self.get_boxed(id).await
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, StoreError> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, StoreError> {
         self.list_boxed(owner, page).await
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, StoreError> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, StoreError> {
         self.list_all_boxed(page).await
     }
 
@@ -658,7 +682,11 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Issuer, KeyFormat, KeyHasher, MemoryStore};
+    use crate::{
+        issue::Issuer,
+        key::{format::KeyFormat, hash::KeyHasher},
+        store::memory::MemoryStore,
+    };
 
     #[test]
     fn a_confined_issuer_over_a_boxed_store_works_where_futures_must_be_send() {
@@ -670,7 +698,7 @@ mod tests {
         let owner = OwnerId::from_static("proj_abc123");
         let listed = spawn(async move {
             let confined = issuer.within(owner.clone());
-            confined.list(&owner, Page::first(1)).await.map_or(1, |page| page.keys.len())
+            confined.list(&owner, PageRequest::first(1)).await.map_or(1, |page| page.keys.len())
         });
         assert_eq!(listed, 0);
     }

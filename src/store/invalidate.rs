@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{KeyHash, KeyId, KeyRecord, OwnerId};
+use crate::key::{hash::KeyHash, id::KeyId, owner::OwnerId, record::KeyRecord};
 
 /// Is told what changed in a store, and answers no more with what it knew of it before.
 ///
@@ -12,7 +12,7 @@ use crate::{KeyHash, KeyId, KeyRecord, OwnerId};
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use keyward::{Change, Invalidate, KeyId};
+/// use keyward::{key::KeyId, store::{Change, Invalidate}};
 ///
 /// /// Counts the changes, so that what was read before one is known to be old.
 /// #[derive(Default)]
@@ -103,14 +103,19 @@ impl<I: Invalidate + ?Sized> Invalidate for Arc<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Grace, HashScheme, KeyDraft, Kind, Secret, Timestamp};
+    use crate::{
+        clock::timestamp::Timestamp,
+        key::{
+            grace::Grace, hash::HashScheme, kind::KeyKind, record::KeyDraft, secret::StoredSecret,
+        },
+    };
 
     #[test]
     fn a_record_names_all_of_its_hashes() {
         let now = Timestamp::from_unix_secs(1_700_000_000);
         let secret = |number: u8| {
             let hash = KeyHash::new(HashScheme::Sha256Token, [number; 32]);
-            Secret::new(hash, Kind::from_static("k_"), now)
+            StoredSecret::new(hash, KeyKind::from_static("k_"), now)
         };
         let draft = KeyDraft::new("owner".parse().unwrap(), "key".parse().unwrap());
         let id = KeyId::from_bytes([7; 16]);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 /// for a separator. Everything else is kept byte for byte.
 ///
 /// ```
-/// use keyward::redact_query;
+/// use keyward::request::redact_query;
 ///
 /// let target = "/api/sdk/replay?v=2&api%5Fkey=luc_pk_0123&x=%41";
 /// assert_eq!(redact_query(target, &["api_key"]), "/api/sdk/replay?v=2&api%5Fkey=REDACTED&x=%41");

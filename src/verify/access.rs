@@ -2,7 +2,11 @@
 
 use thiserror::Error;
 
-use crate::{Kind, Owner, OwnerId, Scope, ScopeSet, Tier};
+use crate::key::{
+    kind::KeyKind,
+    owner::{Owner, OwnerId, Tier},
+    scope::{Scope, ScopeSet},
+};
 
 /// What a route requires. A route must say something: there is no default, and no
 /// implicit "anything".
@@ -11,19 +15,19 @@ use crate::{Kind, Owner, OwnerId, Scope, ScopeSet, Tier};
 /// list of kinds or tiers, refuses everybody.
 ///
 /// ```
-/// use keyward::{Access, Kind, OwnerId, Scope, Tier};
+/// use keyward::{key::{KeyKind, OwnerId, Tier}, Access, Scope};
 ///
 /// const WRITE_ISSUES: Scope = Scope::from_static("write:issues");
 ///
 /// let write = Access::scope(WRITE_ISSUES);
 /// let audit = Access::any_key().tier_in([Tier::from_static("enterprise")]);
-/// let ingest = Access::kinds([Kind::from_static("luc_pk_")]);
+/// let ingest = Access::kinds([KeyKind::from_static("luc_pk_")]);
 /// let own_project = Access::any_key().owner(OwnerId::from_static("proj_abc123"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Access {
-    kinds: Option<Vec<Kind>>,
+    kinds: Option<Vec<KeyKind>>,
     scopes: Vec<Scope>,
     tiers: Option<Vec<Tier>>,
     owner: Option<OwnerId>,
@@ -36,7 +40,7 @@ impl Access {
     }
 
     /// A key of one of these kinds, whatever its scopes.
-    pub fn kinds(kinds: impl IntoIterator<Item = Kind>) -> Self {
+    pub fn kinds(kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         Self::any_key().kind_in(kinds)
     }
 
@@ -52,7 +56,7 @@ impl Access {
     }
 
     /// Requires one of these kinds; where this is said twice, a kind of both lists.
-    pub fn kind_in(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+    pub fn kind_in(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.kinds = Some(narrowed(self.kinds, kinds));
         self
     }
@@ -81,13 +85,13 @@ impl Access {
 
     /// Whether a key with these properties may pass.
     ///
-    /// A host usually asks through [`Verified::authorize`](crate::Verified::authorize).
+    /// A host usually asks through [`Verified::authorize`](crate::verify::Verified::authorize).
     ///
     /// # Errors
     ///
     /// The first requirement that does not hold, in the order kind, scope, owner, tier.
     #[inline]
-    pub fn check(&self, kind: Kind, scopes: &ScopeSet, owner: &Owner) -> Result<(), Forbidden> {
+    pub fn check(&self, kind: KeyKind, scopes: &ScopeSet, owner: &Owner) -> Result<(), Forbidden> {
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
             return Err(Forbidden::Kind { found: kind });
         }
@@ -113,7 +117,7 @@ pub enum Forbidden {
     #[error("keys of kind {found} are not admitted here")]
     Kind {
         /// The kind of the key.
-        found: Kind,
+        found: KeyKind,
     },
     /// The key lacks a scope (`insufficient_scope` of RFC 6750 §3.1).
     #[error("missing required scope: {missing}")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::LimitKey;
+use crate::limit::key::LimitKey;
 
 /// The head of a request, as far as credentials can stand in it.
 ///
@@ -10,7 +10,7 @@ use crate::LimitKey;
 /// bytes, since nothing promises that a client sends text.
 ///
 /// ```
-/// use keyward::RequestHead;
+/// use keyward::request::RequestHead;
 ///
 /// struct MyRequest {
 ///     headers: Vec<(String, String)>,

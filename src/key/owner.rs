@@ -1,23 +1,23 @@
 //! Who a key belongs to, and the tier that the owner pays for.
 
 use crate::{
-    NameError, Quotas,
-    name::check_name,
+    key::name::{NameError, check_name},
+    quota::Quotas,
     text::{Text, text_noun},
 };
 
 /// The project or organization that a key belongs to.
 ///
-/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 as [`KeyName`](crate::KeyName) allows. Clones share
+/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 as [`KeyName`](crate::key::KeyName) allows. Clones share
 /// the text.
 ///
 /// ```
-/// use keyward::OwnerId;
+/// use keyward::key::OwnerId;
 ///
 /// let owner = OwnerId::new("proj_abc123")?;
 /// assert_eq!(owner.as_str(), "proj_abc123");
 /// assert!(OwnerId::new("").is_err());
-/// # Ok::<(), keyward::NameError>(())
+/// # Ok::<(), keyward::key::NameError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(Text);
@@ -39,7 +39,7 @@ text_noun!(OwnerId, NameError);
 /// knows no order between tiers; a route lists those it admits.
 ///
 /// ```
-/// use keyward::Tier;
+/// use keyward::key::Tier;
 ///
 /// const ENTERPRISE: Tier = Tier::from_static("enterprise");
 /// assert_eq!(Tier::new("enterprise"), Ok(ENTERPRISE));
@@ -90,7 +90,7 @@ impl Owner {
 
     /// The owner with `quotas` for the keys that have none of their own: each of them has so
     /// much for itself. What all keys of an owner have together is
-    /// [`Route::limit_owner`](crate::Route::limit_owner).
+    /// [`Route::limit_owner`](crate::gate::Route::limit_owner).
     #[must_use]
     pub fn with_quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = Some(quotas);

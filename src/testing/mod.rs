@@ -3,7 +3,7 @@
 //! [`conformance_tests!`](crate::conformance_tests) makes a `#[test]` of each check; the
 //! checks are also plain functions. Each takes what makes a fresh, empty store and what
 //! runs its futures, and panics where the store breaks a promise of
-//! [`KeyStore`](crate::KeyStore) or [`KeyRegistry`]. A store that only finds, such as a replica,
+//! [`KeyStore`](crate::store::KeyStore) or [`KeyRegistry`]. A store that only finds, such as a replica,
 //! is tested through a registry over the same data, for something has to put keys there.
 //!
 //! ```
@@ -17,9 +17,21 @@ use std::{collections::BTreeSet, future::Future, sync::Barrier, thread, time::Du
 use rand::{SeedableRng, TryRng, rngs::StdRng};
 
 use crate::{
-    Grace, HashScheme, InsertError, KeyDraft, KeyFormat, KeyFormats, KeyHash, KeyHasher, KeyId,
-    KeyRecord, KeyRecordParts, KeyRegistry, KeyState, Lookup, Owner, OwnerId, Page, PlaintextKey,
-    Quota, Quotas, ReplaceError, ScopeSet, Secret, Tier, Timestamp, Verifier,
+    clock::timestamp::Timestamp,
+    key::{
+        format::{KeyFormat, KeyFormats},
+        grace::Grace,
+        hash::{HashScheme, KeyHash, KeyHasher},
+        id::KeyId,
+        owner::{Owner, OwnerId, Tier},
+        plaintext::PlaintextKey,
+        record::{KeyDraft, KeyRecord, KeyRecordParts, KeyState},
+        scope::ScopeSet,
+        secret::StoredSecret,
+    },
+    quota::{Quota, Quotas},
+    store::{InsertError, KeyRegistry, PageRequest, ReplaceError, lookup::Lookup},
+    verify::Verifier,
 };
 
 /// Runs the futures of a store.
@@ -222,7 +234,7 @@ pub fn replace_refuses_duplicate_secrets(executor: &impl BlockOn, store: &impl K
         let (thief, thief_key) = world.issue("thief");
         store.insert(victim.clone()).await.unwrap();
         store.insert(thief.clone()).await.unwrap();
-        let stolen = Secret::new(victim.current().hash, victim.kind(), world.now);
+        let stolen = StoredSecret::new(victim.current().hash, victim.kind(), world.now);
         let refused = store.replace(thief.rotate(stolen, Grace::DAY, world.now).unwrap()).await;
         assert!(
             matches!(refused, Err(ReplaceError::DuplicateSecret)),
@@ -264,7 +276,7 @@ pub fn every_field_survives(executor: &impl BlockOn, store: &impl KeyRegistry) {
             store.insert(record.clone()).await.unwrap();
             assert_eq!(store.get(record.id()).await.unwrap().unwrap().record(), &record);
             assert_eq!(store.find(&world.lookup(&key)).await.unwrap().unwrap().record(), &record);
-            let listing = store.list(record.owner(), Page::first(10)).await.unwrap();
+            let listing = store.list(record.owner(), PageRequest::first(10)).await.unwrap();
             assert_eq!(listing.keys.iter().map(|it| it.record()).collect::<Vec<_>>(), [&record]);
         }
     });
@@ -444,10 +456,10 @@ pub fn ended_keys_are_purged(executor: &impl BlockOn, store: &impl KeyRegistry) 
         };
         for name in ["owner", "other"] {
             let id = OwnerId::new(name).unwrap();
-            let listed = store.list(&id, Page::first(100)).await.unwrap();
+            let listed = store.list(&id, PageRequest::first(100)).await.unwrap();
             assert!(listed.keys.iter().map(|it| place(it.record())).eq(of(name)), "{name}'s keys");
         }
-        let all = store.list_all(Page::first(100)).await.unwrap();
+        let all = store.list_all(PageRequest::first(100)).await.unwrap();
         assert!(all.keys.iter().map(|it| place(it.record())).eq(&of("owner") | &of("other")));
         assert_eq!(*store.owner(&owner.id).await.unwrap().expect("its owner is gone"), owner);
         // Forgotten: its id and its secrets can come again, and the secrets under another id too.
@@ -509,7 +521,7 @@ pub fn listings_are_paged(executor: &impl BlockOn, store: &impl KeyRegistry) {
     executor.block_on(async {
         let mut world = World::new(13);
         let owner = OwnerId::new("owner").unwrap();
-        let empty = store.list(&owner, Page::first(10)).await.unwrap();
+        let empty = store.list(&owner, PageRequest::first(10)).await.unwrap();
         assert!(empty.keys.is_empty() && empty.next.is_none());
         let (mut own, mut all) = (BTreeSet::new(), BTreeSet::new());
         for n in 0..23 {
@@ -523,9 +535,9 @@ pub fn listings_are_paged(executor: &impl BlockOn, store: &impl KeyRegistry) {
             }
             store.insert(record).await.unwrap();
         }
-        for size in [1, 2, 5, 22, 23, 24, Page::MAX_SIZE] {
+        for size in [1, 2, 5, 22, 23, 24, PageRequest::MAX_SIZE] {
             for (expected, of_owner) in [(&own, true), (&all, false)] {
-                let (mut page, mut seen) = (Page::first(size), Vec::new());
+                let (mut page, mut seen) = (PageRequest::first(size), Vec::new());
                 loop {
                     let listing = if of_owner {
                         store.list(&owner, page).await.unwrap()
@@ -715,9 +727,9 @@ impl World {
         KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap()
     }
 
-    fn secret(&mut self) -> (Secret, PlaintextKey) {
+    fn secret(&mut self) -> (StoredSecret, PlaintextKey) {
         let key = FORMAT.mint(&mut self.rng).unwrap();
-        (Secret::of(&key, &self.hasher, self.now), key)
+        (StoredSecret::of(&key, &self.hasher, self.now), key)
     }
 
     fn issue(&mut self, owner: &str) -> (KeyRecord, PlaintextKey) {

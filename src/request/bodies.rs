@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use thiserror::Error;
 
-use crate::{PublicReason, Scope, wire::json::JsonObject};
+use crate::{
+    key::scope::Scope,
+    request::{json::JsonObject, public_reason::PublicReason},
+};
 
 /// How a service words its refusals: the shape of the body, and the text for each reason.
 ///
@@ -14,7 +17,7 @@ use crate::{PublicReason, Scope, wire::json::JsonObject};
 /// be merged into one sentence, or told apart.
 ///
 /// ```
-/// use keyward::{ErrorBodies, ErrorFacts, ErrorText, PublicReason};
+/// use keyward::{request::{ErrorFacts, ErrorText, PublicReason}, ErrorBodies};
 ///
 /// let errors = ErrorBodies::nested()
 ///     .unauthenticated("Missing or invalid API key")

@@ -6,10 +6,24 @@ use rand::TryCryptoRng;
 use thiserror::Error;
 
 use crate::{
-    Audit, AuditAction, AuditEvent, CatalogError, Found, Grace, InsertError, KeyDraft, KeyFormats,
-    KeyHasher, KeyId, KeyName, KeyRecord, KeyRegistry, KeyState, Kind, Listing, MintError, OwnerId,
-    Page, PlaintextKey, Quotas, ReplaceError, ScopeCatalog, ScopeSet, Secret, Timestamp,
-    TransitionError, Verified, Verifier,
+    audit::{Audit, AuditAction, AuditEvent},
+    clock::timestamp::Timestamp,
+    key::{
+        format::KeyFormats,
+        grace::Grace,
+        hash::KeyHasher,
+        id::KeyId,
+        kind::KeyKind,
+        name::KeyName,
+        owner::OwnerId,
+        plaintext::{MintError, PlaintextKey},
+        record::{KeyDraft, KeyRecord, KeyState, TransitionError},
+        scope::{CatalogError, ScopeCatalog, ScopeSet},
+        secret::StoredSecret,
+    },
+    quota::Quotas,
+    store::{InsertError, KeyRegistry, Listing, PageRequest, ReplaceError, StoredKey},
+    verify::{Verified, Verifier},
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
@@ -18,7 +32,9 @@ use crate::{
 /// others get [`IssuerError::Conflict`] and may look again. Revoking looks again by itself.
 ///
 /// ```
-/// use keyward::{Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp};
+/// use keyward::{
+///     key::Grace, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp,
+/// };
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # pollster::block_on(async {
@@ -153,7 +169,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::Store`].
     pub async fn issue<G: TryCryptoRng + ?Sized>(
         &self,
-        kind: Kind,
+        kind: KeyKind,
         draft: KeyDraft,
         rng: &mut G,
         now: Timestamp,
@@ -162,7 +178,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let draft = self.admitted(kind, draft)?;
         let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
         let key = format.mint(rng)?;
-        let secret = Secret::of(&key, &self.rules.hasher, now);
+        let secret = StoredSecret::of(&key, &self.rules.hasher, now);
         let record = KeyRecord::issue(id, draft, secret, now)?;
         self.registry.insert(record.clone()).await?;
         self.report(&record, AuditAction::Issued { expires_at: record.expires_at() }, now);
@@ -187,7 +203,7 @@ impl<R: KeyRegistry> Issuer<R> {
         &self,
         id: KeyId,
         draft: KeyDraft,
-        secret: Secret,
+        secret: StoredSecret,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         self.rules.formats.get(secret.kind).ok_or(IssuerError::UnknownKind)?;
@@ -433,7 +449,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// [`IssuerError::NotFound`], also for the key of another owner than the one this
     /// issuer is confined to; [`IssuerError::Store`].
-    pub async fn get(&self, id: KeyId) -> Result<Found, IssuerError<R::Error>> {
+    pub async fn get(&self, id: KeyId) -> Result<StoredKey, IssuerError<R::Error>> {
         let found = self.registry.get(id).await.map_err(IssuerError::Store)?;
         let found = found.ok_or(IssuerError::NotFound)?;
         self.check_owner(found.record())?;
@@ -449,7 +465,7 @@ impl<R: KeyRegistry> Issuer<R> {
     pub async fn list(
         &self,
         owner: &OwnerId,
-        page: Page,
+        page: PageRequest,
     ) -> Result<Listing, IssuerError<R::Error>> {
         if !self.within.admits(owner) {
             return Err(IssuerError::ForeignOwner);
@@ -458,7 +474,7 @@ impl<R: KeyRegistry> Issuer<R> {
     }
 
     /// The draft with its scopes settled, if it may be issued here.
-    fn admitted(&self, kind: Kind, draft: KeyDraft) -> Result<KeyDraft, IssuerError<R::Error>> {
+    fn admitted(&self, kind: KeyKind, draft: KeyDraft) -> Result<KeyDraft, IssuerError<R::Error>> {
         if !self.within.admits(&draft.owner) {
             return Err(IssuerError::ForeignOwner);
         }
@@ -476,7 +492,7 @@ impl<R: KeyRegistry> Issuer<R> {
         id: KeyId,
         rng: &mut G,
         now: Timestamp,
-    ) -> Result<(Found, PlaintextKey, Secret), IssuerError<R::Error>> {
+    ) -> Result<(StoredKey, PlaintextKey, StoredSecret), IssuerError<R::Error>> {
         let found = self.get(id).await?;
         let record = found.record();
         let format = self.rules.formats.minting(record.kind()).ok_or(IssuerError::UnknownKind)?;
@@ -484,13 +500,13 @@ impl<R: KeyRegistry> Issuer<R> {
             self.rules.catalog.check(format.kind(), record.scopes())?;
         }
         let key = format.mint(rng)?;
-        let secret = Secret::of(&key, &self.rules.hasher, now);
+        let secret = StoredSecret::of(&key, &self.rules.hasher, now);
         Ok((found, key, secret))
     }
 
     async fn change(
         &self,
-        found: &Found,
+        found: &StoredKey,
         transition: impl FnOnce(&KeyRecord, Timestamp) -> Result<KeyRecord, TransitionError>,
         action: AuditAction,
         now: Timestamp,
@@ -598,7 +614,8 @@ impl<E> From<ReplaceError<E>> for IssuerError<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyFormat, MemoryStore, SysRng};
+    use crate::{key::format::KeyFormat, store::memory::MemoryStore};
+    use ::rand::rngs::SysRng;
 
     #[test]
     fn confining_never_widens() {
@@ -622,7 +639,7 @@ mod tests {
             let issued = nobodys.issue(FORMAT.kind(), draft.clone(), &mut SysRng, now).await;
             assert_eq!(issued.unwrap_err(), IssuerError::ForeignOwner);
             for owner in [&acme, &victim] {
-                let listed = nobodys.list(owner, Page::first(1)).await;
+                let listed = nobodys.list(owner, PageRequest::first(1)).await;
                 assert_eq!(listed.unwrap_err(), IssuerError::ForeignOwner);
             }
         });
@@ -666,7 +683,7 @@ mod tests {
             let lookup = verifier.lookup(&revoked.key.present().unwrap());
             let found = issuer.registry().find_sync(&lookup);
             let refused = verifier.verify(&lookup, found, now).unwrap_err();
-            assert_eq!((refused, refused.status()), (crate::VerifyError::Unknown, 401));
+            assert_eq!((refused, refused.status()), (crate::verify::VerifyError::Unknown, 401));
             let gone = issuer.revoke(revoked.record.id(), now).await;
             assert_eq!(gone.unwrap_err(), IssuerError::NotFound);
         });
@@ -680,7 +697,7 @@ mod tests {
             let issuer = Issuer::new(MemoryStore::new(), FORMAT, KeyHasher::sha256());
             let row = KeyId::from_bytes([7; 16]);
             let leaked = FORMAT.mint(&mut SysRng).unwrap();
-            let secret = Secret::of(&leaked, &KeyHasher::sha256(), now);
+            let secret = StoredSecret::of(&leaked, &KeyHasher::sha256(), now);
             let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
             issuer.import(row, draft.clone(), secret.clone(), now).await.unwrap();
             issuer.rotate_now(row, &mut SysRng, now).await.unwrap();
@@ -689,8 +706,8 @@ mod tests {
             let lookup = issuer.verifier().lookup(&leaked.present().unwrap());
             assert!(issuer.registry().find_sync(&lookup).is_none());
 
-            let foreign = crate::KeyHash::new(crate::HashScheme::Sha256Token, [1; 32]);
-            let secret = Secret::new(foreign, FORMAT.kind(), now);
+            let foreign = crate::key::KeyHash::new(crate::key::HashScheme::Sha256Token, [1; 32]);
+            let secret = StoredSecret::new(foreign, FORMAT.kind(), now);
             let refused = issuer.import(KeyId::from_bytes([8; 16]), draft, secret, now).await;
             assert_eq!(refused.unwrap_err(), IssuerError::UnacceptedScheme);
         });

@@ -1,11 +1,13 @@
 //! The only file that reads a clock. Everything else takes `now` as an argument.
 
+pub(crate) mod timestamp;
+
+pub use self::timestamp::{Timestamp, TimestampError};
+
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-use crate::Timestamp;
 
 /// A source of [`Timestamp`]s for a host that wants one behind an interface.
 ///

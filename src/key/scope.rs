@@ -5,7 +5,7 @@ use std::{fmt, slice, sync::Arc};
 use thiserror::Error;
 
 use crate::{
-    Kind,
+    key::kind::KeyKind,
     text::{Text, text_noun},
 };
 
@@ -59,12 +59,12 @@ text_noun!(Scope, ScopeError);
 /// Clones share the scopes.
 ///
 /// ```
-/// use keyward::{Scope, ScopeSet};
+/// use keyward::{key::ScopeSet, Scope};
 ///
 /// let scopes: ScopeSet = "write:issues read:lucent".parse()?;
 /// assert!(scopes.contains(&Scope::new("read:lucent")?));
 /// assert_eq!(scopes.to_string(), "read:lucent write:issues");
-/// # Ok::<(), keyward::ScopeError>(())
+/// # Ok::<(), keyward::key::ScopeError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Arc<[Scope]>);
@@ -223,12 +223,12 @@ pub enum ScopeError {
 /// the catalogue.
 ///
 /// ```
-/// use keyward::{Kind, Scope, ScopeCatalog, ScopeSet};
+/// use keyward::{key::{KeyKind, ScopeCatalog, ScopeSet}, Scope};
 ///
 /// const READ: Scope = Scope::from_static("read:lucent");
 /// const WRITE: Scope = Scope::from_static("write:issues");
-/// let api = Kind::new("luc_api_")?;
-/// let public = Kind::new("luc_pk_")?;
+/// let api = KeyKind::new("luc_api_")?;
+/// let public = KeyKind::new("luc_pk_")?;
 ///
 /// let catalog = ScopeCatalog::new([READ, WRITE])?
 ///     .allow(api, [READ], [READ, WRITE])? // reads by default, writes when asked for
@@ -249,7 +249,7 @@ struct Catalog {
 
 #[derive(Clone, Debug)]
 struct KindScopes {
-    kind: Kind,
+    kind: KeyKind,
     defaults: ScopeSet,
     ceiling: ScopeSet,
 }
@@ -280,7 +280,7 @@ impl ScopeCatalog {
     /// [`CatalogError::DuplicateKind`] if the kind is there already.
     pub fn allow(
         self,
-        kind: Kind,
+        kind: KeyKind,
         defaults: impl IntoIterator<Item = Scope>,
         ceiling: impl IntoIterator<Item = Scope>,
     ) -> Result<Self, CatalogError> {
@@ -321,7 +321,7 @@ impl ScopeCatalog {
     ///
     /// [`CatalogError::Unknown`] for a scope that the catalogue does not hold,
     /// [`CatalogError::AboveCeiling`] for one that the kind can never hold.
-    pub fn grant(&self, kind: Kind, asked: Option<&[&str]>) -> Result<ScopeSet, CatalogError> {
+    pub fn grant(&self, kind: KeyKind, asked: Option<&[&str]>) -> Result<ScopeSet, CatalogError> {
         let Some(asked) = asked else {
             return Ok(self.0.entry(kind).map(|entry| entry.defaults.clone()).unwrap_or_default());
         };
@@ -336,7 +336,7 @@ impl ScopeCatalog {
     /// # Errors
     ///
     /// As [`ScopeCatalog::grant`].
-    pub fn check(&self, kind: Kind, scopes: &ScopeSet) -> Result<(), CatalogError> {
+    pub fn check(&self, kind: KeyKind, scopes: &ScopeSet) -> Result<(), CatalogError> {
         if !scopes.is_subset_of(&self.0.known) {
             return Err(CatalogError::Unknown);
         }
@@ -347,18 +347,18 @@ impl ScopeCatalog {
     }
 
     /// Whether a key of `kind` can ever hold `scope`.
-    pub fn permits(&self, kind: Kind, scope: &Scope) -> bool {
+    pub fn permits(&self, kind: KeyKind, scope: &Scope) -> bool {
         self.0.entry(kind).is_some_and(|entry| entry.ceiling.contains(scope))
     }
 
     /// What `kind` can hold at most.
-    pub fn ceiling(&self, kind: Kind) -> ScopeSet {
+    pub fn ceiling(&self, kind: KeyKind) -> ScopeSet {
         self.0.entry(kind).map(|entry| entry.ceiling.clone()).unwrap_or_default()
     }
 }
 
 impl Catalog {
-    fn entry(&self, kind: Kind) -> Option<&KindScopes> {
+    fn entry(&self, kind: KeyKind) -> Option<&KindScopes> {
         self.kinds.iter().find(|entry| entry.kind == kind)
     }
 }
@@ -367,8 +367,8 @@ impl Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// The scope is not in the catalogue: that of an [`Issuer`](crate::Issuer) is empty, unless
-    /// it was made with [`Issuer::with_catalog`](crate::Issuer::with_catalog). What was asked for
+    /// The scope is not in the catalogue: that of an [`Issuer`](crate::issue::Issuer) is empty, unless
+    /// it was made with [`Issuer::with_catalog`](crate::issue::Issuer::with_catalog). What was asked for
     /// is not repeated here, since it is a stranger's text.
     #[error("a scope is not in the catalogue")]
     Unknown,
@@ -378,13 +378,13 @@ pub enum CatalogError {
         /// The scope that was asked for.
         scope: Scope,
         /// The kind it was asked for.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// The kind stands in the catalogue already.
     #[error("the kind {kind} stands in the catalogue twice")]
     DuplicateKind {
         /// The kind.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// A scope or a set of scopes is malformed.
     #[error(transparent)]
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn a_catalogue_refuses_what_contradicts_it() {
         let (a, b) = (Scope::from_static("a"), Scope::from_static("b"));
-        let kind = Kind::new("k_").unwrap();
+        let kind = KeyKind::new("k_").unwrap();
         let catalog = ScopeCatalog::new([a.clone(), b.clone()]).unwrap();
         assert!(catalog.clone().allow(kind, [b.clone()], [a.clone()]).is_err());
         assert!(catalog.clone().allow(kind, [], [Scope::from_static("c")]).is_err());
@@ -455,7 +455,7 @@ mod tests {
             catalog.grant(kind, Some(&["b"])),
             Err(CatalogError::AboveCeiling { .. })
         ));
-        let stranger = Kind::new("x_").unwrap();
+        let stranger = KeyKind::new("x_").unwrap();
         assert!(catalog.grant(stranger, Some(&["a"])).is_err());
         assert!(catalog.grant(stranger, None).unwrap().is_empty());
     }

@@ -5,10 +5,13 @@ use std::{borrow::Cow, fmt};
 use thiserror::Error;
 
 use crate::{
-    KeyFormats, Kind, RequestHead,
-    key::format::first_outside,
-    wire::{
+    key::{
+        format::{KeyFormats, first_outside},
+        kind::KeyKind,
+    },
+    request::{
         challenge::is_token,
+        head::RequestHead,
         query::{decode, is_named, looks_like, redact},
     },
 };
@@ -16,9 +19,9 @@ use crate::{
 /// One place in which a request can carry a key.
 ///
 /// ```
-/// use keyward::{CredentialSource, Kind};
+/// use keyward::{key::KeyKind, CredentialSource};
 ///
-/// const PUBLIC: Kind = Kind::from_static("luc_pk_");
+/// const PUBLIC: KeyKind = KeyKind::from_static("luc_pk_");
 /// let header = CredentialSource::header("X-Lucent-Api-Key");
 /// let query = CredentialSource::query("api_key").kinds([PUBLIC]);
 /// ```
@@ -26,7 +29,7 @@ use crate::{
 #[must_use]
 pub struct CredentialSource {
     place: Place,
-    kinds: Option<Vec<Kind>>,
+    kinds: Option<Vec<KeyKind>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +74,8 @@ impl CredentialSource {
     /// A parameter of the query, such as `api_key`. The name compares to the byte.
     ///
     /// URLs end up in logs, in histories and in `Referer`, so this is for kinds alone that may
-    /// be published anyway; a [`Gate`](crate::Gate) holds it to those that were declared
-    /// [publishable](crate::GateBuilder::publishable). [`redact_query`](crate::redact_query)
+    /// be published anyway; a [`Gate`](crate::gate::Gate) holds it to those that were declared
+    /// [publishable](crate::gate::GateBuilder::publishable). [`redact_query`](crate::request::redact_query)
     /// keeps even these out of a log.
     pub fn query(name: &str) -> Self {
         Self { place: Place::Query(name.into()), kinds: None }
@@ -80,12 +83,12 @@ impl CredentialSource {
 
     /// Keys of these kinds alone are taken from here; any other is as good as unknown.
     /// Without this, all kinds that the gate accepts are.
-    pub fn kinds(self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+    pub fn kinds(self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         Self { kinds: Some(kinds.into_iter().collect()), ..self }
     }
 
     #[inline]
-    fn takes(&self, kind: Kind) -> bool {
+    fn takes(&self, kind: KeyKind) -> bool {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
@@ -107,7 +110,7 @@ impl CredentialSource {
         }
     }
 
-    fn check(&self, formats: &KeyFormats, publishable: &[Kind]) -> Result<(), SourceError> {
+    fn check(&self, formats: &KeyFormats, publishable: &[KeyKind]) -> Result<(), SourceError> {
         if let Some(unknown) =
             self.kinds.iter().flatten().find(|kind| formats.get(**kind).is_none())
         {
@@ -159,7 +162,7 @@ impl CredentialSources {
     /// The credential that a request carries, if it carries one.
     ///
     /// ```
-    /// use keyward::{CredentialError, CredentialSource, CredentialSources, PlainHead};
+    /// use keyward::{request::{CredentialError, CredentialSources, PlainHead}, CredentialSource};
     ///
     /// let sources = CredentialSources::from(CredentialSource::bearer());
     /// let head = PlainHead::new().with_header("Authorization", "bearer  abc");
@@ -204,7 +207,7 @@ impl CredentialSources {
         Ok(found)
     }
 
-    /// [`redact_query`](crate::redact_query) of all parameters that are asked here.
+    /// [`redact_query`](crate::request::redact_query) of all parameters that are asked here.
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
         redact(url, |raw| {
             self.sources.iter().any(|source| match &source.place {
@@ -223,7 +226,7 @@ impl CredentialSources {
     pub(crate) fn check(
         &self,
         formats: &KeyFormats,
-        publishable: &[Kind],
+        publishable: &[KeyKind],
     ) -> Result<(), SourceError> {
         if self.sources.is_empty() {
             return Err(SourceError::Empty);
@@ -264,7 +267,7 @@ impl<'h> Credential<'h> {
 
     /// Whether keys of this kind are taken from where it stood.
     #[inline]
-    pub fn takes(&self, kind: Kind) -> bool {
+    pub fn takes(&self, kind: KeyKind) -> bool {
         self.source.takes(kind)
     }
 
@@ -335,7 +338,7 @@ pub enum SourceError {
     #[error("a source takes keys of kind {kind}, which the gate does not accept")]
     UnknownKind {
         /// The kind.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// Keys of this kind could stand in a query, though they are not declared publishable.
     #[error(
@@ -344,7 +347,7 @@ pub enum SourceError {
     )]
     NotPublishable {
         /// The kind.
-        kind: Kind,
+        kind: KeyKind,
     },
 }
 

@@ -15,8 +15,17 @@ use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::{
-    Cursor, Found, InsertError, KeyHash, KeyId, KeyRecord, KeyRegistry, KeyStore, Listing, Lookup,
-    Owner, OwnerId, Page, ReplaceError, Timestamp,
+    clock::timestamp::Timestamp,
+    key::{
+        hash::KeyHash,
+        id::KeyId,
+        owner::{Owner, OwnerId},
+        record::KeyRecord,
+    },
+    store::{
+        Cursor, InsertError, KeyRegistry, KeyStore, Listing, PageRequest, ReplaceError, StoredKey,
+        lookup::Lookup,
+    },
 };
 
 /// A store in memory, shared by reference between threads.
@@ -32,7 +41,7 @@ use crate::{
 /// executor, with `_sync` in its name.
 ///
 /// ```
-/// use keyward::{KeyId, MemoryStore};
+/// use keyward::{key::KeyId, MemoryStore};
 ///
 /// let store = MemoryStore::new();
 /// assert!(store.get_sync(KeyId::from_bytes([0; 16])).is_none());
@@ -60,7 +69,7 @@ struct Shard(RwLock<HashTable<Indexed>>);
 struct Indexed {
     /// The word of the digest by which the table is ordered; the record has the rest.
     word: u64,
-    found: Found,
+    found: StoredKey,
 }
 
 impl Indexed {
@@ -82,7 +91,7 @@ impl Indexed {
 
 #[derive(Default)]
 struct Index {
-    keys: HashMap<KeyId, Found>,
+    keys: HashMap<KeyId, StoredKey>,
     order: BTreeSet<Cursor>,
     /// The keys that have ended or are going to, by when.
     ends: BTreeSet<(Timestamp, KeyId)>,
@@ -118,7 +127,7 @@ impl MemoryStore {
 
     /// [`KeyStore::find`] without a future.
     #[inline]
-    pub fn find_sync(&self, lookup: &Lookup) -> Option<Found> {
+    pub fn find_sync(&self, lookup: &Lookup) -> Option<StoredKey> {
         let before = self.moves.load(Ordering::Acquire);
         let found = self.find_once(lookup);
         // With one candidate there is one shard, and nothing can pass by unseen.
@@ -191,12 +200,12 @@ impl MemoryStore {
     }
 
     /// [`KeyRegistry::get`] without a future.
-    pub fn get_sync(&self, id: KeyId) -> Option<Found> {
+    pub fn get_sync(&self, id: KeyId) -> Option<StoredKey> {
         self.index.read().keys.get(&id).cloned()
     }
 
     /// [`KeyRegistry::list`] without a future.
-    pub fn list_sync(&self, owner: &OwnerId, page: Page) -> Listing {
+    pub fn list_sync(&self, owner: &OwnerId, page: PageRequest) -> Listing {
         let index = self.index.read();
         match index.owners.get(owner) {
             Some(entry) => index.page(&entry.order, page),
@@ -205,7 +214,7 @@ impl MemoryStore {
     }
 
     /// [`KeyRegistry::list_all`] without a future.
-    pub fn list_all_sync(&self, page: Page) -> Listing {
+    pub fn list_all_sync(&self, page: PageRequest) -> Listing {
         let index = self.index.read();
         index.page(&index.order, page)
     }
@@ -231,7 +240,7 @@ impl MemoryStore {
         let ids = entry.order.iter().map(|cursor| cursor.id).collect::<Vec<_>>();
         for id in ids {
             let Some(stored) = index.keys.get_mut(&id) else { continue };
-            let found = Found::new(stored.record().clone(), Arc::clone(&owner));
+            let found = StoredKey::new(stored.record().clone(), Arc::clone(&owner));
             // The hashes stay the same, so none can be a stranger's.
             let _swapped = self.swap(Some(stored), Some(&found));
             *stored = found;
@@ -239,13 +248,13 @@ impl MemoryStore {
     }
 
     #[inline]
-    fn find_once(&self, lookup: &Lookup) -> Option<Found> {
+    fn find_once(&self, lookup: &Lookup) -> Option<StoredKey> {
         self.find_hash(lookup.current())
             .or_else(|| lookup.older().iter().find_map(|hash| self.find_hash(hash)))
     }
 
     #[inline]
-    fn find_hash(&self, hash: &KeyHash) -> Option<Found> {
+    fn find_hash(&self, hash: &KeyHash) -> Option<StoredKey> {
         let (at, word) = place(hash);
         let shard = self.shards.get(at)?.0.read();
         shard.find(word, |indexed| indexed.is(word, hash)).map(|indexed| indexed.found.clone())
@@ -254,7 +263,7 @@ impl MemoryStore {
     /// Makes the secrets of `old` lead nowhere and those of `new` to it, at one moment
     /// for all readers; either may be missing. Where a secret of `new` belongs to another record, nothing
     /// changes and the answer is `false`. The index is locked by the caller.
-    fn swap(&self, old: Option<&Found>, new: Option<&Found>) -> bool {
+    fn swap(&self, old: Option<&StoredKey>, new: Option<&StoredKey>) -> bool {
         let old_hashes = || old.into_iter().flat_map(|old| old.record().hashes());
         let new_hashes =
             || new.into_iter().flat_map(|new| new.record().hashes().map(move |hash| (hash, new)));
@@ -295,15 +304,15 @@ impl MemoryStore {
 
 impl Index {
     /// A record with its owner as put, or as it stands for one never put.
-    fn joined(&self, record: KeyRecord) -> Found {
+    fn joined(&self, record: KeyRecord) -> StoredKey {
         let owner = match self.owners.get(record.owner()) {
             Some(entry) => Arc::clone(&entry.owner),
             None => Arc::new(Owner::new(record.owner().clone())),
         };
-        Found::new(record, owner)
+        StoredKey::new(record, owner)
     }
 
-    fn add(&mut self, found: Found) {
+    fn add(&mut self, found: StoredKey) {
         let cursor = Cursor::of(found.record());
         self.owners
             .entry(found.record().owner().clone())
@@ -338,7 +347,7 @@ impl Index {
         }
     }
 
-    fn page(&self, order: &BTreeSet<Cursor>, page: Page) -> Listing {
+    fn page(&self, order: &BTreeSet<Cursor>, page: PageRequest) -> Listing {
         let start = page.cursor().map_or(Bound::Unbounded, Bound::Excluded);
         let keys = order
             .range((start, Bound::Unbounded))
@@ -364,7 +373,7 @@ impl Default for MemoryStore {
 impl KeyStore for MemoryStore {
     type Error = Infallible;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<Found>, Infallible> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         Ok(self.find_sync(lookup))
     }
 }
@@ -382,15 +391,15 @@ impl KeyRegistry for MemoryStore {
         Ok(self.purge_sync(ended_before, limit))
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Found>, Infallible> {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
         Ok(self.get_sync(id))
     }
 
-    async fn list(&self, owner: &OwnerId, page: Page) -> Result<Listing, Infallible> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
         Ok(self.list_sync(owner, page))
     }
 
-    async fn list_all(&self, page: Page) -> Result<Listing, Infallible> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Infallible> {
         Ok(self.list_all_sync(page))
     }
 
@@ -422,7 +431,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Grace, HashScheme, KeyDraft, Kind, Secret};
+    use crate::key::{
+        grace::Grace, hash::HashScheme, kind::KeyKind, record::KeyDraft, secret::StoredSecret,
+    };
 
     #[test]
     fn a_purge_leaves_nothing_behind() {
@@ -430,7 +441,7 @@ mod tests {
         let store = MemoryStore::new();
         let secret = |number: u8| {
             let hash = KeyHash::new(HashScheme::Sha256Token, [number; 32]);
-            Secret::new(hash, Kind::from_static("k_"), now)
+            StoredSecret::new(hash, KeyKind::from_static("k_"), now)
         };
         store.put_owner_sync(Owner::new("put".parse().unwrap()));
         for n in 0..100 {

@@ -13,11 +13,11 @@ use std::{
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use crate::{KeyId, Timestamp};
+use crate::{clock::timestamp::Timestamp, key::id::KeyId};
 
 /// Counts requests by key in memory, for the host to save in batches.
 ///
-/// Usage is kept apart from [`KeyRecord`](crate::KeyRecord)s: the ledger deals in ids, counts
+/// Usage is kept apart from [`KeyRecord`](crate::key::KeyRecord)s: the ledger deals in ids, counts
 /// and instants alone, so saving usage cannot touch any other field of a key, bring back a
 /// revoked one, or compete with a rotation for its revision. Save it in a table of its own,
 /// by adding: `requests = requests + $2, last_used_at = GREATEST(last_used_at, $3)`.
@@ -38,7 +38,7 @@ use crate::{KeyId, Timestamp};
 /// here and not chosen by a caller.
 ///
 /// ```
-/// use keyward::{KeyId, Timestamp, UsageLedger};
+/// use keyward::{key::KeyId, usage::UsageLedger, Timestamp};
 ///
 /// let ledger = UsageLedger::new();
 /// let (id, now) = (KeyId::from_bytes([1; 16]), Timestamp::from_unix_secs(1_700_000_000));

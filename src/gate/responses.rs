@@ -3,14 +3,19 @@
 use std::{borrow::Cow, slice};
 
 use crate::{
-    Challenge, ChallengeErrorCode, ErrorBodies, ErrorBody, ErrorFacts, PublicReason, Scope,
+    key::scope::Scope,
+    request::{
+        bodies::{ErrorBodies, ErrorBody, ErrorFacts},
+        challenge::{Challenge, ChallengeErrorCode},
+        public_reason::PublicReason,
+    },
 };
 
 /// The bodies and the challenges of a gate's refusals.
 ///
 /// A flood of garbage is answered from here by lending what was written once.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct Responses {
     errors: ErrorBodies,
     challenges: Vec<Challenge>,
     names_scopes: bool,
@@ -27,7 +32,7 @@ struct Written {
     challenges: Box<[Box<str>]>,
 }
 
-impl Answers {
+impl Responses {
     pub(super) fn new(errors: ErrorBodies, challenges: Vec<Challenge>) -> Self {
         let written = PublicReason::ALL.map(|reason| Written {
             body: errors.is_constant(reason).then(|| errors.render(&ErrorFacts::new(reason))),
@@ -111,7 +116,7 @@ fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorText;
+    use crate::request::bodies::ErrorText;
 
     /// Whatever was written beforehand is what plain rendering writes: for every reason, in
     /// every style of body and of challenge, with and without scopes.
@@ -142,7 +147,7 @@ mod tests {
         let mut lent = 0;
         for errors in styles.clone().into_iter().chain(styles.map(worded)) {
             for challenges in &challenges {
-                let answers = Answers::new(errors.clone(), challenges.clone());
+                let answers = Responses::new(errors.clone(), challenges.clone());
                 for reason in PublicReason::ALL {
                     let plain = errors.render(&ErrorFacts::new(reason));
                     if let Some(body) = answers.body(reason) {

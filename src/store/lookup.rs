@@ -2,7 +2,10 @@
 
 use std::{fmt, slice};
 
-use crate::{KeyHash, Kind, key::hash::Candidates};
+use crate::key::{
+    hash::{Candidates, KeyHash},
+    kind::KeyKind,
+};
 
 /// The hashes under which a presented key can be stored.
 ///
@@ -11,17 +14,17 @@ use crate::{KeyHash, Kind, key::hash::Candidates};
 /// secrets, current or retiring, has any of these hashes.
 #[derive(Clone)]
 pub struct Lookup {
-    kind: Kind,
+    kind: KeyKind,
     candidates: Candidates,
 }
 
 impl Lookup {
-    pub(crate) const fn new(kind: Kind, candidates: Candidates) -> Self {
+    pub(crate) const fn new(kind: KeyKind, candidates: Candidates) -> Self {
         Self { kind, candidates }
     }
 
     /// The kind of the presented key.
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> KeyKind {
         self.kind
     }
 

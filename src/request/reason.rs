@@ -5,7 +5,10 @@ use std::{error::Error, sync::Arc};
 use thiserror::Error;
 
 use crate::{
-    ChargeError, CostError, CredentialError, Forbidden, Kind, ParseError, PublicReason, VerifyError,
+    key::{format::ParseError, kind::KeyKind},
+    limit::decision::{ChargeError, CostError},
+    request::{public_reason::PublicReason, source::CredentialError},
+    verify::{VerifyError, access::Forbidden},
 };
 
 /// Why a request is refused, precisely: for the host's log.
@@ -28,7 +31,7 @@ pub enum RefusalReason {
     #[error("keys of kind {kind} are not taken from where this one stood")]
     NotTaken {
         /// The kind.
-        kind: Kind,
+        kind: KeyKind,
     },
     /// The key is not good.
     #[error(transparent)]

@@ -1,12 +1,27 @@
 //! From a presented key to a caller: hash, compare, judge, authorize.
 
+pub(crate) mod access;
+
+pub use self::access::{Access, Forbidden};
+
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::{
-    Access, Forbidden, Found, KeyHash, KeyHasher, KeyId, KeyName, KeyRecord, KeyStatus, Kind,
-    Lookup, Owner, OwnerId, PresentedKey, Quotas, ScopeCatalog, ScopeSet, Secret, Tier, Timestamp,
-    key::hash::Candidates,
+    clock::timestamp::Timestamp,
+    key::{
+        hash::{Candidates, KeyHash, KeyHasher},
+        id::KeyId,
+        kind::KeyKind,
+        name::KeyName,
+        owner::{Owner, OwnerId, Tier},
+        presented::PresentedKey,
+        record::{KeyRecord, KeyStatus},
+        scope::{ScopeCatalog, ScopeSet},
+        secret::StoredSecret,
+    },
+    quota::Quotas,
+    store::{StoredKey, lookup::Lookup},
 };
 
 /// Decides whether a presented key is genuine and in force.
@@ -17,8 +32,8 @@ use crate::{
 /// expired or suspended.
 ///
 /// ```
-/// use keyward::{Access, KeyDraft, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyRecord};
-/// use keyward::{MemoryStore, Secret, Timestamp, Verifier};
+/// use keyward::{key::{KeyFormats, KeyId, KeyRecord}, Access, KeyDraft, KeyFormat, KeyHasher};
+/// use keyward::{key::StoredSecret, verify::Verifier, MemoryStore, Timestamp};
 ///
 /// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
 /// let formats = KeyFormats::from(INGEST);
@@ -27,9 +42,9 @@ use crate::{
 /// let store = MemoryStore::new();
 /// let now = Timestamp::from_unix_secs(1_700_000_000);
 ///
-/// let key = INGEST.mint_with_system_rng()?;
+/// let key = INGEST.mint_system()?;
 /// let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
-/// let secret = Secret::of(&key, &hasher, now);
+/// let secret = StoredSecret::of(&key, &hasher, now);
 /// store.insert_sync(KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now)?)?;
 ///
 /// let presented = formats.parse(key.expose())?;
@@ -75,7 +90,7 @@ impl Verifier {
     pub fn verify(
         &self,
         lookup: &Lookup,
-        found: Option<Found>,
+        found: Option<StoredKey>,
         now: Timestamp,
     ) -> Result<Verified, VerifyError> {
         let Some(found) = found else {
@@ -112,7 +127,7 @@ impl Verifier {
     fn differing(
         &self,
         record: &KeyRecord,
-        secret: &Secret,
+        secret: &StoredSecret,
         lookup: &Lookup,
     ) -> Option<Box<Differing>> {
         if self.catalog.is_none() && secret.hash.scheme() == lookup.current().scheme() {
@@ -124,7 +139,7 @@ impl Verifier {
     }
 
     /// The scopes that remain where the record has some that its kind cannot hold.
-    fn held_to_ceiling(&self, kind: Kind, scopes: &ScopeSet) -> Option<ScopeSet> {
+    fn held_to_ceiling(&self, kind: KeyKind, scopes: &ScopeSet) -> Option<ScopeSet> {
         let catalog = self.catalog.as_ref()?;
         if scopes.iter().all(|scope| catalog.permits(kind, scope)) {
             return None;
@@ -139,7 +154,7 @@ impl Verifier {
 /// Owned and `'static`, so it fits in request extensions. Clones share the record.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    found: Found,
+    found: StoredKey,
     /// The place of the secret that was presented, as `proved` counts.
     matched: u8,
     differing: Option<Box<Differing>>,
@@ -155,7 +170,7 @@ struct Differing {
 
 /// The secret that matched is stored under an older scheme: what to replace, and by what.
 ///
-/// [`KeyRecord::rehash`] and [`Issuer::rehash`](crate::Issuer::rehash) do it.
+/// [`KeyRecord::rehash`] and [`Issuer::rehash`](crate::issue::Issuer::rehash) do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rehash {
@@ -185,15 +200,15 @@ impl Verified {
     ///
     /// [`Forbidden`], to be answered with 403.
     #[inline]
-    pub fn authorize(self, access: &Access) -> Result<Caller, Forbidden> {
+    pub fn authorize(self, access: &Access) -> Result<KeyCaller, Forbidden> {
         self.authorized(access).map_err(|(forbidden, _)| forbidden)
     }
 
     /// As [`Verified::authorize`], with the key beside the error.
     #[inline]
-    pub(crate) fn authorized(self, access: &Access) -> Result<Caller, (Forbidden, Self)> {
+    pub(crate) fn authorized(self, access: &Access) -> Result<KeyCaller, (Forbidden, Self)> {
         match access.check(self.kind(), self.scopes(), self.owner()) {
-            Ok(()) => Ok(Caller(self)),
+            Ok(()) => Ok(KeyCaller(self)),
             Err(forbidden) => Err((forbidden, self)),
         }
     }
@@ -205,7 +220,7 @@ impl Verified {
 
     /// The kind of the key that was presented. In grace it can be a legacy kind.
     #[inline]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> KeyKind {
         self.secret().0.kind
     }
 
@@ -273,7 +288,7 @@ impl Verified {
 
     /// The secret that was presented, and if it is retiring, until when it works.
     #[inline]
-    fn secret(&self) -> (&Secret, Option<Timestamp>) {
+    fn secret(&self) -> (&StoredSecret, Option<Timestamp>) {
         secret_at(self.record(), self.matched)
     }
 }
@@ -282,14 +297,14 @@ impl Verified {
 /// one than [`Verified::authorize`].
 ///
 /// ```compile_fail
-/// fn caller(verified: keyward::Verified) -> keyward::Caller {
-///     keyward::Caller(verified) // no caller without a check
+/// fn caller(verified: keyward::verify::Verified) -> keyward::verify::KeyCaller {
+///     keyward::verify::KeyCaller(verified) // no caller without a check
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Caller(Verified);
+pub struct KeyCaller(Verified);
 
-impl std::ops::Deref for Caller {
+impl std::ops::Deref for KeyCaller {
     type Target = Verified;
 
     fn deref(&self) -> &Verified {
@@ -347,7 +362,7 @@ impl VerifyError {
 /// A digest that belongs to no key.
 const DUMMY: [u8; 32] = [0x5A; 32];
 
-fn rehash(secret: &Secret, lookup: &Lookup) -> Option<Rehash> {
+fn rehash(secret: &StoredSecret, lookup: &Lookup) -> Option<Rehash> {
     let new = *lookup.current();
     (secret.hash.scheme() != new.scheme()).then_some(Rehash { old: secret.hash, new })
 }
@@ -393,7 +408,7 @@ fn proved(record: &KeyRecord, matches: u32) -> Result<u8, VerifyError> {
 
 /// The secret at a place as [`proved`] counts them, and if it is retiring, until when it works.
 #[inline]
-fn secret_at(record: &KeyRecord, place: u8) -> (&Secret, Option<Timestamp>) {
+fn secret_at(record: &KeyRecord, place: u8) -> (&StoredSecret, Option<Timestamp>) {
     let retiring = usize::from(place).checked_sub(1).and_then(|at| record.retiring().get(at));
     match retiring {
         None => (record.current(), None),

@@ -15,14 +15,14 @@ use thiserror::Error;
 /// const PER_MINUTE: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
 /// assert_eq!(Quota::new(100, Duration::from_secs(60))?, PER_MINUTE);
 /// assert!(Quota::new(0, Duration::from_secs(60)).is_err());
-/// # Ok::<(), keyward::QuotaError>(())
+/// # Ok::<(), keyward::quota::QuotaError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "QuotaData", into = "QuotaData"))]
 pub struct Quota {
     limit: NonZeroU32,
-    bookkeeping: Bookkeeping,
+    precision: Precision,
     window_millis: u64,
 }
 
@@ -96,8 +96,8 @@ impl Quota {
     /// How a limiter remembers admissions under this quota. Unless chosen by
     /// [`Quota::exact`] or [`Quota::coarse`] it is exact up to
     /// [`Quota::DEFAULT_EXACT_LIMIT`] and [`Quota::MAX_EXACT_WINDOW`], coarse beyond.
-    pub const fn bookkeeping(&self) -> Bookkeeping {
-        self.bookkeeping
+    pub const fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The same quota, remembered to the millisecond at 4 bytes a request of the limit.
@@ -112,46 +112,42 @@ impl Quota {
         {
             return Err(QuotaError::TooLargeForExact);
         }
-        Ok(Self { bookkeeping: Bookkeeping::Exact, ..self })
+        Ok(Self { precision: Precision::Exact, ..self })
     }
 
     /// The same quota, remembered in at most 258 segments of the window, 8 bytes each.
     #[must_use]
     pub const fn coarse(self) -> Self {
-        Self { bookkeeping: Bookkeeping::Coarse, ..self }
+        Self { precision: Precision::Coarse, ..self }
     }
 
     /// From what its getters tell; a limit of zero becomes one.
-    pub(crate) const fn from_parts(
-        limit: u32,
-        window_millis: u64,
-        bookkeeping: Bookkeeping,
-    ) -> Self {
+    pub(crate) const fn from_parts(limit: u32, window_millis: u64, precision: Precision) -> Self {
         let limit = match NonZeroU32::new(limit) {
             Some(limit) => limit,
             None => NonZeroU32::MIN,
         };
-        Self { limit, bookkeeping, window_millis }
+        Self { limit, precision, window_millis }
     }
 
-    /// With the bookkeeping that its size asks for.
+    /// With the precision that its size asks for.
     const fn of(limit: NonZeroU32, window_millis: u64) -> Self {
         let exact = limit.get() <= Self::DEFAULT_EXACT_LIMIT
             && window_millis <= Self::MAX_EXACT_WINDOW.as_millis() as u64;
-        let bookkeeping = if exact { Bookkeeping::Exact } else { Bookkeeping::Coarse };
-        Self { limit, bookkeeping, window_millis }
+        let precision = if exact { Precision::Exact } else { Precision::Coarse };
+        Self { limit, precision, window_millis }
     }
 }
 
 /// How a limiter remembers the admissions under a [`Quota`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Bookkeeping {
+pub enum Precision {
     /// Every admission to the millisecond: what the quota allows is admitted, no less.
     Exact,
     /// Counts per segment of the window, each counted until its last millisecond has
     /// left: never more is admitted, and a request is admitted at most 1/256 of the
-    /// window later than by exact bookkeeping of the same admissions.
+    /// window later than by exact precision of the same admissions.
     Coarse,
 }
 
@@ -184,9 +180,9 @@ pub enum QuotaError {
     /// The window is longer than [`Quota::MAX_WINDOW`].
     #[error("a quota's window is at most 366 days")]
     WindowTooLong,
-    /// Exact bookkeeping was asked for beyond [`Quota::MAX_EXACT_LIMIT`] or
+    /// Exact precision was asked for beyond [`Quota::MAX_EXACT_LIMIT`] or
     /// [`Quota::MAX_EXACT_WINDOW`].
-    #[error("exact bookkeeping holds a limit of at most 65535 and a window of at most 24 days")]
+    #[error("exact precision holds a limit of at most 65535 and a window of at most 24 days")]
     TooLargeForExact,
     /// No quota at all was given.
     #[error("quotas hold at least one quota")]
@@ -213,7 +209,7 @@ pub enum QuotaError {
 ///     Quota::new(100, Duration::from_secs(60))?,
 /// ])?;
 /// assert_eq!(quotas.as_slice()[0].limit(), 100);
-/// # Ok::<(), keyward::QuotaError>(())
+/// # Ok::<(), keyward::quota::QuotaError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -303,7 +299,7 @@ struct QuotaData {
     window_ms: u64,
     /// Present where it is not the one that the size asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    bookkeeping: Option<BookkeepingData>,
+    precision: Option<BookkeepingData>,
 }
 
 #[cfg(feature = "serde")]
@@ -320,7 +316,7 @@ impl TryFrom<QuotaData> for Quota {
 
     fn try_from(data: QuotaData) -> Result<Self, QuotaError> {
         let quota = Self::new(data.limit, Duration::from_millis(data.window_ms))?;
-        match data.bookkeeping {
+        match data.precision {
             None => Ok(quota),
             Some(BookkeepingData::Exact) => quota.exact(),
             Some(BookkeepingData::Coarse) => Ok(quota.coarse()),
@@ -331,12 +327,12 @@ impl TryFrom<QuotaData> for Quota {
 #[cfg(feature = "serde")]
 impl From<Quota> for QuotaData {
     fn from(quota: Quota) -> Self {
-        let by_size = Quota::of(quota.limit, quota.window_millis).bookkeeping;
-        let bookkeeping = (quota.bookkeeping != by_size).then_some(match quota.bookkeeping {
-            Bookkeeping::Exact => BookkeepingData::Exact,
-            Bookkeeping::Coarse => BookkeepingData::Coarse,
+        let by_size = Quota::of(quota.limit, quota.window_millis).precision;
+        let precision = (quota.precision != by_size).then_some(match quota.precision {
+            Precision::Exact => BookkeepingData::Exact,
+            Precision::Coarse => BookkeepingData::Coarse,
         });
-        Self { limit: quota.limit(), window_ms: quota.window_millis, bookkeeping }
+        Self { limit: quota.limit(), window_ms: quota.window_millis, precision }
     }
 }
 
@@ -366,15 +362,15 @@ mod tests {
     fn bookkeeping_follows_size_unless_chosen() {
         let day = Duration::from_secs(86_400);
         let quota = |limit, window| Quota::new(limit, window).unwrap();
-        for (limit, window, bookkeeping) in [
-            (1_024, 24 * day, Bookkeeping::Exact),
-            (1_025, day, Bookkeeping::Coarse),
-            (1, 24 * day + Duration::from_millis(1), Bookkeeping::Coarse),
+        for (limit, window, precision) in [
+            (1_024, 24 * day, Precision::Exact),
+            (1_025, day, Precision::Coarse),
+            (1, 24 * day + Duration::from_millis(1), Precision::Coarse),
         ] {
-            assert_eq!(quota(limit, window).bookkeeping(), bookkeeping, "{limit} per {window:?}");
+            assert_eq!(quota(limit, window).precision(), precision, "{limit} per {window:?}");
         }
-        assert_eq!(quota(1, day).coarse().bookkeeping(), Bookkeeping::Coarse);
-        assert_eq!(quota(65_535, day).exact().unwrap().bookkeeping(), Bookkeeping::Exact);
+        assert_eq!(quota(1, day).coarse().precision(), Precision::Coarse);
+        assert_eq!(quota(65_535, day).exact().unwrap().precision(), Precision::Exact);
         assert_eq!(quota(65_536, day).exact(), Err(QuotaError::TooLargeForExact));
         assert_eq!(quota(1, 25 * day).exact(), Err(QuotaError::TooLargeForExact));
     }
@@ -385,7 +381,7 @@ mod tests {
         let plain = Quota::new(100, Duration::from_secs(60)).unwrap();
         for (quota, text) in [
             (plain, r#"{"limit":100,"window_ms":60000}"#),
-            (plain.coarse(), r#"{"limit":100,"window_ms":60000,"bookkeeping":"coarse"}"#),
+            (plain.coarse(), r#"{"limit":100,"window_ms":60000,"precision":"coarse"}"#),
         ] {
             assert_eq!(serde_json::to_string(&quota).unwrap(), text);
             assert_eq!(serde_json::from_str::<Quota>(text).unwrap(), quota);

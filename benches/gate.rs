@@ -61,15 +61,15 @@ impl Service {
         let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [7; 16]));
         let gate = Gate::builder(LUCI, Verifier::new(hasher), CredentialSource::bearer())
             .allow_foreign()
-            .limiter(limiter)
-            .rate_headers(RateHeaders::x_ratelimit())
-            .challenge(Challenge::bearer("lucitra").unwrap().with_errors())
+            .with_limiter(limiter)
+            .with_rate_headers(RateHeaders::x_ratelimit())
+            .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .build()
             .unwrap();
         let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
         let quotas = RouteQuotas::new(per_minute(100))
-            .tier(Tier::from_static("higher"), per_minute(1_000))
-            .tier(Tier::from_static("enterprise"), per_minute(1_000));
+            .with_tier(Tier::from_static("higher"), per_minute(1_000))
+            .with_tier(Tier::from_static("enterprise"), per_minute(1_000));
         Self { gate, store, route: Route::new(Access::any_key()).limit_key(quotas), tokens }
     }
 

@@ -45,7 +45,7 @@
 //! let quotas = verified.quotas().unwrap_or(&DEFAULT);
 //! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
 //! if !decision.allowed {
-//!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
+//!     // 429, with `decision.with_retry_after_secs()` in `Retry-After`.
 //!     return Err("too many requests".into());
 //! }
 //! assert_eq!(decision.remaining, 99);
@@ -71,8 +71,8 @@
 //! # let now = Timestamp::from_unix_secs(1_700_000_000);
 //! let source = CredentialSource::header("x-api-key");
 //! let gate = Gate::builder(issuer.formats().clone(), issuer.verifier(), source)
-//!     .challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
-//!     .errors(ErrorBodies::flat().unauthenticated("Invalid API key"))
+//!     .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
+//!     .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
 //!     .build()?;
 //! let ingest = Route::new(Access::any_key());
 //!

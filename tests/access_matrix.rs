@@ -33,7 +33,7 @@ fn formats() -> KeyFormats {
         KeyFormat::hex("luc_pk_"),
         KeyFormat::hex("luc_api_"),
         KeyFormat::hex("luc_oat_"),
-        KeyFormat::hex("luc_mcp_").legacy(API),
+        KeyFormat::hex("luc_mcp_").with_successor(API),
         KeyFormat::hex("luci_"),
     ])
     .unwrap()
@@ -104,17 +104,17 @@ fn routes() -> Vec<Route> {
         Route {
             scopes: "read:lucent",
             kinds: Some("luc_api_ luc_oat_ luc_mcp_"),
-            ..open("GET issues", Access::scope(READ).kind_in(data()))
+            ..open("GET issues", Access::scope(READ).with_kinds(data()))
         },
         Route {
             scopes: "write:issues",
             kinds: Some("luc_api_ luc_oat_ luc_mcp_"),
-            ..open("PATCH issue", Access::scope(WRITE).kind_in(data()))
+            ..open("PATCH issue", Access::scope(WRITE).with_kinds(data()))
         },
         Route { scopes: "read:lucent", ..open("read, any kind", Access::scope(READ)) },
         Route {
             scopes: "read:lucent write:issues",
-            ..open("both", Access::scope(READ).and_scope(WRITE))
+            ..open("both", Access::scope(READ).with_scope(WRITE))
         },
         Route {
             scopes: "admin:all",
@@ -127,25 +127,25 @@ fn routes() -> Vec<Route> {
         Route { scopes: "read", ..open("a scope's start", Access::scope("read".parse().unwrap())) },
         Route {
             tiers: Some("enterprise"),
-            ..open("compliance", Access::any_key().tier_in(tiers(&["enterprise"])))
+            ..open("compliance", Access::any_key().with_tiers(tiers(&["enterprise"])))
         },
         Route {
             tiers: Some("higher enterprise"),
             kinds: Some("luci_"),
-            ..open("datasets", Access::kinds([LUCI]).tier_in(tiers(&["higher", "enterprise"])))
+            ..open("datasets", Access::kinds([LUCI]).with_tiers(tiers(&["higher", "enterprise"])))
         },
         Route {
             tiers: Some("enterprise"),
             ..open(
                 "two tier lists",
                 Access::any_key()
-                    .tier_in(tiers(&["higher", "enterprise"]))
-                    .tier_in(tiers(&["standard", "enterprise"])),
+                    .with_tiers(tiers(&["higher", "enterprise"]))
+                    .with_tiers(tiers(&["standard", "enterprise"])),
             )
         },
         Route {
             owner: Some("org_a"),
-            ..open("org_a's", Access::any_key().owner(owner_id("org_a")))
+            ..open("org_a's", Access::any_key().with_owner(owner_id("org_a")))
         },
         Route {
             owner: Some("org_b"),
@@ -155,18 +155,18 @@ fn routes() -> Vec<Route> {
             ..open(
                 "everything at once",
                 Access::scope(WRITE)
-                    .kind_in([API])
-                    .owner(owner_id("org_b"))
-                    .tier_in(tiers(&["standard"])),
+                    .with_kinds([API])
+                    .with_owner(owner_id("org_b"))
+                    .with_tiers(tiers(&["standard"])),
             )
         },
         Route { kinds: Some(""), ..open("no kind", Access::kinds([])) },
-        Route { tiers: Some(""), ..open("no tier", Access::any_key().tier_in([])) },
+        Route { tiers: Some(""), ..open("no tier", Access::any_key().with_tiers([])) },
         Route {
             kinds: Some("luc_api_"),
-            ..open("two kind lists", Access::kinds([PK, API]).kind_in([API, OAT]))
+            ..open("two kind lists", Access::kinds([PK, API]).with_kinds([API, OAT]))
         },
-        Route { kinds: Some(""), ..open("disjoint kinds", Access::kinds([PK]).kind_in([API])) },
+        Route { kinds: Some(""), ..open("disjoint kinds", Access::kinds([PK]).with_kinds([API])) },
     ]
 }
 
@@ -321,23 +321,29 @@ fn nothing_is_open_by_default() {
     let enterprise = Tier::from_static("enterprise");
     for (what, access) in [
         ("no kinds", Access::kinds([])),
-        ("no kinds, then some", Access::kinds([]).kind_in([API])),
-        ("some kinds, then none", Access::kinds([API]).kind_in([])),
-        ("no tiers", Access::any_key().tier_in([])),
-        ("no tiers, then some", Access::any_key().tier_in([]).tier_in([enterprise.clone()])),
-        ("two owners", Access::any_key().owner(owner_id("org_a")).owner(owner_id("org_b"))),
+        ("no kinds, then some", Access::kinds([]).with_kinds([API])),
+        ("some kinds, then none", Access::kinds([API]).with_kinds([])),
+        ("no tiers", Access::any_key().with_tiers([])),
+        ("no tiers, then some", Access::any_key().with_tiers([]).with_tiers([enterprise.clone()])),
+        (
+            "two owners",
+            Access::any_key().with_owner(owner_id("org_a")).with_owner(owner_id("org_b")),
+        ),
         ("two owners, the right one last", {
-            Access::any_key().owner(owner_id("org_b")).owner(owner_id("org_a"))
+            Access::any_key().with_owner(owner_id("org_b")).with_owner(owner_id("org_a"))
         }),
         ("two owners, and kinds behind", {
-            Access::any_key().owner(owner_id("org_b")).owner(owner_id("org_a")).kind_in([API])
+            Access::any_key()
+                .with_owner(owner_id("org_b"))
+                .with_owner(owner_id("org_a"))
+                .with_kinds([API])
         }),
-        ("an owner in other letters", Access::any_key().owner(owner_id("ORG_A"))),
-        ("an owner's start", Access::any_key().owner(owner_id("org_"))),
+        ("an owner in other letters", Access::any_key().with_owner(owner_id("ORG_A"))),
+        ("an owner's start", Access::any_key().with_owner(owner_id("org_"))),
     ] {
         assert!(powerful.clone().authorize(&access).is_err(), "{what}");
     }
-    let same_twice = Access::any_key().owner(owner_id("org_a")).owner(owner_id("org_a"));
+    let same_twice = Access::any_key().with_owner(owner_id("org_a")).with_owner(owner_id("org_a"));
     assert!(powerful.authorize(&same_twice).is_ok());
 
     // A key without scopes and an owner without a tier pass nothing that asks for one.
@@ -345,7 +351,7 @@ fn nothing_is_open_by_default() {
     let plain = verifier.verify(&lookup, Some(found), now()).unwrap();
     assert!(plain.clone().authorize(&Access::scope(READ)).is_err());
     assert_eq!(
-        plain.clone().authorize(&Access::any_key().tier_in([enterprise])).err(),
+        plain.clone().authorize(&Access::any_key().with_tiers([enterprise])).err(),
         Some(Forbidden::Tier { found: None })
     );
     assert!(plain.authorize(&Access::any_key()).is_ok());
@@ -357,12 +363,12 @@ fn a_refusal_says_what_is_missing() {
     let lookup = lookup(API, 'd');
     let found = owned(forged(&lookup, &["read:lucent"], "org_a"), Some("standard"));
     let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
-    let both = Access::scope(READ).and_scope(WRITE);
+    let both = Access::scope(READ).with_scope(WRITE);
     let refused = verified.clone().authorize(&both).unwrap_err();
     assert_eq!(refused, Forbidden::Scope { missing: WRITE });
     assert_eq!(refused.to_string(), "missing required scope: write:issues");
     assert_eq!(both.required_scopes(), [READ, WRITE]);
-    let others = Access::any_key().owner(owner_id("org_secret"));
+    let others = Access::any_key().with_owner(owner_id("org_secret"));
     let refused = verified.authorize(&others).unwrap_err();
     assert!(!format!("{refused:?} {refused}").contains("org_secret"), "{refused:?}");
     for forbidden in [
@@ -567,7 +573,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
 fn the_tier_is_the_owner_s_and_reaches_all_keys_at_once() {
     let store = MemoryStore::new();
     let verifier = Verifier::new(KeyHasher::sha256());
-    let compliance = Access::any_key().tier_in([Tier::from_static("enterprise")]);
+    let compliance = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
     let lookups = ['1', '2', '3'].map(|digit| lookup(LUCI, digit));
     for (id, lookup) in (1..).zip(&lookups) {
         let mut parts = forged(lookup, &[], "org_a").into_parts();

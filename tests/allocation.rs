@@ -69,7 +69,7 @@ fn parsing_never_allocates() {
     let hex = KeyFormat::hex("lqt_");
     let github = KeyFormat::base62("ghp_", 30).with_checksum();
     let largest = KeyFormat::try_hex_bytes(&"k".repeat(23), 64).unwrap();
-    let legacy = KeyFormat::hex("old_").legacy(KeyKind::from_static("lqt_"));
+    let legacy = KeyFormat::hex("old_").with_successor(KeyKind::from_static("lqt_"));
     let formats = KeyFormats::new([hex, github, largest, legacy]).unwrap();
     let mut rng = StdRng::seed_from_u64(3);
 
@@ -141,13 +141,13 @@ fn an_admitted_request_allocates_nothing() {
     let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [1; 16]));
     let builder = || {
         Gate::builder(format, issuer.verifier(), CredentialSource::bearer())
-            .challenge(Challenge::bearer("lucitra").unwrap())
-            .rate_headers(RateHeaders::x_ratelimit())
+            .with_challenge(Challenge::bearer("lucitra").unwrap())
+            .with_rate_headers(RateHeaders::x_ratelimit())
     };
-    let gate = builder().limiter(Arc::clone(&limiter)).build().unwrap();
+    let gate = builder().with_limiter(Arc::clone(&limiter)).build().unwrap();
     let elsewhere = builder().build().unwrap();
     let quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
-    let tiered = RouteQuotas::new(quota).tier(Tier::from_static("higher"), quota);
+    let tiered = RouteQuotas::new(quota).with_tier(Tier::from_static("higher"), quota);
     let one = Route::new(Access::any_key()).limit_key(tiered.clone());
     let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);
     let token = format!("Bearer {}", issued.key.expose());

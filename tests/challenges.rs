@@ -25,7 +25,7 @@ fn challenges_are_written_to_the_byte() {
 
     let bearer = || Challenge::bearer("lucitra").unwrap();
     let key = Challenge::api_key("lumiqtrace", "x-api-key").unwrap();
-    let scoped = || Challenge::bearer("lucent").unwrap().scope_in_place_of_realm();
+    let scoped = || Challenge::bearer("lucent").unwrap().with_scope_in_place_of_realm();
     for (challenge, scopes, error, expected) in [
         (key.clone(), &[][..], None, r#"ApiKey realm="lumiqtrace", header="x-api-key""#),
         (key, &[READ], Some(InvalidToken), r#"ApiKey realm="lumiqtrace", header="x-api-key""#),
@@ -110,7 +110,7 @@ proptest! {
         let challenge = match style {
             0 => challenge,
             1 => challenge.with_scope().with_errors(),
-            _ => challenge.scope_in_place_of_realm().with_errors(),
+            _ => challenge.with_scope_in_place_of_realm().with_errors(),
         };
         let (scheme, params) = read(&challenge.render(&scopes, error));
         prop_assert_eq!(scheme, "Bearer");

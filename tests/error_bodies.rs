@@ -16,8 +16,10 @@ static WRITE: Scope = Scope::from_static("write:issues");
 fn facts(reason: PublicReason) -> ErrorFacts<'static> {
     let facts = ErrorFacts::new(reason);
     match reason {
-        PublicReason::RateLimited | PublicReason::TooManyAttempts => facts.retry_after_secs(12),
-        PublicReason::MissingScope => facts.missing_scope(&WRITE),
+        PublicReason::RateLimited | PublicReason::TooManyAttempts => {
+            facts.with_retry_after_secs(12)
+        }
+        PublicReason::MissingScope => facts.with_missing_scope(&WRITE),
         _ => facts,
     }
 }
@@ -50,18 +52,18 @@ fn flat_bodies_are_one_member() {
 #[test]
 fn nested_bodies_have_codes_and_fields_in_order() {
     let errors = ErrorBodies::nested()
-        .on(
+        .with_text(
             PublicReason::RateLimited,
             ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
                 .with_retry_after("retry_after"),
         )
-        .on(
+        .with_text(
             PublicReason::ForbiddenTier,
             ErrorText::new("This endpoint requires an Enterprise tier subscription.")
                 .with_code("ENTERPRISE_REQUIRED")
                 .with_field("upgrade_url", "https://validate.lucitra.ai/settings/billing"),
         )
-        .on(
+        .with_text(
             PublicReason::MissingScope,
             ErrorText::new("{scope} {{braces}}")
                 .with_missing_scope("scope")
@@ -97,7 +99,7 @@ fn nested_bodies_have_codes_and_fields_in_order() {
 
 #[test]
 fn problem_details_follow_rfc_9457() {
-    let errors = ErrorBodies::problem_details().on(
+    let errors = ErrorBodies::problem_details().with_text(
         PublicReason::ForbiddenTier,
         ErrorText::new("Upgrade.")
             .with_type("https://example.com/probs/tier", "Wrong tier")
@@ -125,7 +127,7 @@ fn the_hosts_own_function_gets_facts_and_message() {
         content_type: "text/plain",
         bytes: format!("{} {:?} {message}", facts.reason.status(), facts.retry_after_secs).into(),
     })
-    .on(PublicReason::RateLimited, "wait {retry_after}");
+    .with_text(PublicReason::RateLimited, "wait {retry_after}");
     let body = errors.render(&facts(PublicReason::RateLimited));
     assert_eq!(body.as_str(), "429 Some(12) wait 12");
     assert_eq!(body.content_type, "text/plain");
@@ -136,9 +138,9 @@ fn reasons_are_merged_or_told_apart() {
     let of_401: Vec<PublicReason> =
         PublicReason::ALL.into_iter().filter(|reason| reason.status() == 401).collect();
     let merged = ErrorBodies::flat()
-        .on(PublicReason::ExpiredKey, "Expired")
-        .unauthenticated("Missing or invalid bearer token")
-        .forbidden("No");
+        .with_text(PublicReason::ExpiredKey, "Expired")
+        .with_unauthenticated("Missing or invalid bearer token")
+        .with_forbidden("No");
     for reason in &of_401 {
         assert_eq!(
             text(&merged, *reason),
@@ -151,8 +153,8 @@ fn reasons_are_merged_or_told_apart() {
         assert_eq!(text(&merged, reason), r#"{"error":"No"}"#);
     }
     let precise = ErrorBodies::flat()
-        .on(PublicReason::InvalidKey, "Invalid")
-        .on(PublicReason::ExpiredKey, "Expired");
+        .with_text(PublicReason::InvalidKey, "Invalid")
+        .with_text(PublicReason::ExpiredKey, "Expired");
     for (reason, message) in [
         (PublicReason::MissingKey, "Missing API key"),
         (PublicReason::InvalidKey, "Invalid"),
@@ -165,7 +167,9 @@ fn reasons_are_merged_or_told_apart() {
         assert_eq!(precise.message(&facts(reason)), message);
     }
     // The last word counts, also behind a merged one.
-    let last = merged.on(PublicReason::MissingKey, "Missing").on(PublicReason::MissingKey, "None");
+    let last = merged
+        .with_text(PublicReason::MissingKey, "Missing")
+        .with_text(PublicReason::MissingKey, "None");
     assert_eq!(json_of(&last, PublicReason::MissingKey), json!({"error": "None"}));
     assert_eq!(
         json_of(&last, PublicReason::RevokedKey)["error"],
@@ -176,8 +180,8 @@ fn reasons_are_merged_or_told_apart() {
 fn built(errors: ErrorBodies) -> Result<Gate, GateBuildError> {
     let verifier = Verifier::new(KeyHasher::sha256());
     Gate::builder(KeyFormat::hex("k_"), verifier, CredentialSource::bearer())
-        .challenge(Challenge::bearer("r").unwrap())
-        .errors(errors)
+        .with_challenge(Challenge::bearer("r").unwrap())
+        .with_errors(errors)
         .build()
 }
 
@@ -206,7 +210,7 @@ fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
             duplicate(RateLimited),
         ),
     ] {
-        let refused = built(ErrorBodies::flat().on(reason, text.clone()));
+        let refused = built(ErrorBodies::flat().with_text(reason, text.clone()));
         assert_eq!(refused.err(), Some(GateBuildError::Text(error)), "{text:?}");
     }
     for (reason, text) in [
@@ -216,15 +220,15 @@ fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
         (InvalidKey, ErrorText::new("{{scope}}")),
         (InvalidKey, ErrorText::new("")),
     ] {
-        built(ErrorBodies::flat().on(reason, text.clone()))
+        built(ErrorBodies::flat().with_text(reason, text.clone()))
             .unwrap_or_else(|e| panic!("{text:?}: {e}"));
     }
     // Names that one shape has are free in another.
     let text = ErrorText::new("a").with_field("message", "b");
-    assert!(built(ErrorBodies::flat().on(RateLimited, text.clone())).is_ok());
-    assert!(built(ErrorBodies::nested().on(RateLimited, text)).is_err());
+    assert!(built(ErrorBodies::flat().with_text(RateLimited, text.clone())).is_ok());
+    assert!(built(ErrorBodies::nested().with_text(RateLimited, text)).is_err());
     let text = ErrorText::new("a").with_field("detail", "b");
-    assert!(built(ErrorBodies::problem_details().on(RateLimited, text)).is_err());
+    assert!(built(ErrorBodies::problem_details().with_text(RateLimited, text)).is_err());
 }
 
 proptest! {
@@ -234,12 +238,12 @@ proptest! {
         let literal = message.replace('{', "{{").replace('}', "}}");
         let text = ErrorText::new(literal).with_field(name.clone(), value.clone());
         let reason = PublicReason::InvalidKey;
-        let flat = ErrorBodies::flat().on(reason, text.clone());
+        let flat = ErrorBodies::flat().with_text(reason, text.clone());
         prop_assert_eq!(json_of(&flat, reason), json!({"error": message, name.clone(): value}));
-        let nested = ErrorBodies::nested().on(reason, text.clone());
+        let nested = ErrorBodies::nested().with_text(reason, text.clone());
         let inner = json!({"code": "UNAUTHORIZED", "message": message, name.clone(): value});
         prop_assert_eq!(json_of(&nested, reason), json!({"error": inner}));
-        let problem = json_of(&ErrorBodies::problem_details().on(reason, text), reason);
+        let problem = json_of(&ErrorBodies::problem_details().with_text(reason, text), reason);
         prop_assert_eq!(&problem["detail"], &json!(message));
         prop_assert_eq!(&problem[&name], &json!(value));
     }

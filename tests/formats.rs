@@ -11,7 +11,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 const LQT: KeyFormat = KeyFormat::hex("lqt_");
 const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");
 const API: KeyFormat = KeyFormat::hex("luc_api_");
-const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").legacy(KeyKind::from_static("luc_api_"));
+const LEGACY: KeyFormat =
+    KeyFormat::hex("luc_mcp_").with_successor(KeyKind::from_static("luc_api_"));
 const GITHUB: KeyFormat = KeyFormat::base62("ghp_", 30).with_checksum();
 const PLAIN: KeyFormat = KeyFormat::base62("p-", 22);
 /// A prefix of another: `luc_` and a hex body never reads as `luc_pk_…`, for `p` is no hex digit.

@@ -40,7 +40,7 @@ use rand::{SeedableRng, rngs::StdRng};
 const LQT: KeyFormat = KeyFormat::hex("lqt_");
 const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");
 const API: KeyFormat = KeyFormat::hex("luc_api_");
-const MCP: KeyFormat = KeyFormat::hex("luc_mcp_").legacy(API.kind());
+const MCP: KeyFormat = KeyFormat::hex("luc_mcp_").with_successor(API.kind());
 const LUCI: KeyFormat = KeyFormat::hex("luci_");
 
 const READ: Scope = Scope::from_static("read:lucent");
@@ -143,14 +143,14 @@ impl Service {
         formats: impl Into<KeyFormats>,
         sources: impl Into<CredentialSources>,
     ) -> GateBuilder {
-        Gate::builder(formats, self.issuer.verifier(), sources).audit(self.audit.clone())
+        Gate::builder(formats, self.issuer.verifier(), sources).with_audit(self.audit.clone())
     }
 
     fn lumiqtrace(&self) -> (Gate, Route) {
         let gate = self
             .builder(LQT, CredentialSource::header("x-api-key"))
-            .challenge(Challenge::api_key("lumiqtrace", "x-api-key").unwrap())
-            .errors(ErrorBodies::flat().unauthenticated("Invalid API key"))
+            .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key").unwrap())
+            .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
             .build();
         (gate.unwrap(), Route::new(Access::any_key()))
     }
@@ -162,36 +162,38 @@ impl Service {
         ]);
         let gate = self
             .builder(PUBLIC, sources)
-            .publishable([PUBLIC.kind()])
-            .limiter(Arc::clone(&self.limiter))
-            .challenge(Challenge::api_key("lucent", "x-lucent-api-key").unwrap())
-            .errors(
+            .with_publishable([PUBLIC.kind()])
+            .with_limiter(Arc::clone(&self.limiter))
+            .with_challenge(Challenge::api_key("lucent", "x-lucent-api-key").unwrap())
+            .with_errors(
                 ErrorBodies::flat()
-                    .unauthenticated("Invalid or revoked API key")
-                    .on(PublicReason::MissingKey, "Missing API key"),
+                    .with_unauthenticated("Invalid or revoked API key")
+                    .with_text(PublicReason::MissingKey, "Missing API key"),
             )
             .build();
-        let quotas = RouteQuotas::new(per_minute(100)).tier(HIGHER, per_minute(1_000));
+        let quotas = RouteQuotas::new(per_minute(100)).with_tier(HIGHER, per_minute(1_000));
         (gate.unwrap(), Route::new(Access::any_key()).limit_key(quotas))
     }
 
     fn lucent_data(&self) -> Gate {
         self.builder(KeyFormats::new([API, MCP]).unwrap(), CredentialSource::bearer())
-            .challenge(Challenge::bearer("lucent").unwrap().scope_in_place_of_realm())
-            .errors(ErrorBodies::flat().unauthenticated("Missing or invalid bearer token"))
+            .with_challenge(Challenge::bearer("lucent").unwrap().with_scope_in_place_of_realm())
+            .with_errors(
+                ErrorBodies::flat().with_unauthenticated("Missing or invalid bearer token"),
+            )
             .build()
             .unwrap()
     }
 
     fn lucitra_builder(&self) -> GateBuilder {
         let errors = ErrorBodies::nested()
-            .unauthenticated("Missing or invalid API key.")
-            .on(
+            .with_unauthenticated("Missing or invalid API key.")
+            .with_text(
                 PublicReason::RateLimited,
                 ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
                     .with_retry_after("retry_after"),
             )
-            .on(
+            .with_text(
                 PublicReason::ForbiddenTier,
                 ErrorText::new("This endpoint requires an Enterprise tier subscription.")
                     .with_code("ENTERPRISE_REQUIRED")
@@ -199,19 +201,19 @@ impl Service {
             );
         self.builder(LUCI, CredentialSource::bearer())
             .allow_foreign()
-            .rate_headers(RateHeaders::x_ratelimit())
-            .challenge(Challenge::bearer("lucitra").unwrap().with_errors())
-            .errors(errors)
+            .with_rate_headers(RateHeaders::x_ratelimit())
+            .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
+            .with_errors(errors)
     }
 
     fn lucitra(&self) -> Gate {
-        self.lucitra_builder().limiter(Arc::clone(&self.limiter)).build().unwrap()
+        self.lucitra_builder().with_limiter(Arc::clone(&self.limiter)).build().unwrap()
     }
 }
 
 fn lucitra_quotas() -> RouteQuotas {
     let quotas = RouteQuotas::new(per_minute(100));
-    quotas.tier(HIGHER, per_minute(1_000)).tier(ENTERPRISE, per_minute(1_000))
+    quotas.with_tier(HIGHER, per_minute(1_000)).with_tier(ENTERPRISE, per_minute(1_000))
 }
 
 fn datasets() -> Route {
@@ -219,7 +221,7 @@ fn datasets() -> Route {
 }
 
 fn compliance() -> Route {
-    Route::new(Access::any_key().tier_in([ENTERPRISE])).limit_key(lucitra_quotas())
+    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(lucitra_quotas())
 }
 
 fn draft(owner: &str) -> KeyDraft {
@@ -538,8 +540,8 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
     let service = Service::new();
     let gate = service
         .builder(API, CredentialSource::bearer())
-        .challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
-        .challenge(Challenge::new("DPoP", "r").unwrap())
+        .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
+        .with_challenge(Challenge::new("DPoP", "r").unwrap())
         .build()
         .unwrap();
     let head = bearer(service.key(API).key.expose());
@@ -553,7 +555,7 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
     // A 401 has every challenge in a line of its own, and another 403 has none.
     let none = refused(decide_unlimited(&gate, &PlainHead::new(), &write, &service));
     assert_eq!(none.headers().filter(|line| line.name() == "www-authenticate").count(), 2);
-    let other = Access::any_key().owner(OwnerId::from_static("org_b"));
+    let other = Access::any_key().with_owner(OwnerId::from_static("org_b"));
     let foreign = refused(decide_unlimited(&gate, &head, &other.into(), &service));
     assert_eq!(
         answer(&foreign),
@@ -675,7 +677,7 @@ fn costs_count_and_one_above_the_limit_has_no_retry_time() {
     let gate = service.lucitra();
     let head = bearer(service.key(LUCI).key.expose());
     let check = |cost: u32| {
-        let route = datasets().cost(NonZeroU32::new(cost).unwrap());
+        let route = datasets().with_cost(NonZeroU32::new(cost).unwrap());
         gate.check_sync(&head, &route, service.store(), at(0))
     };
     assert_eq!(admitted(check(60)).decision().unwrap().remaining, 40);
@@ -784,7 +786,7 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
     let gate = service.lucitra_builder().build().unwrap();
     let issued = service.key(LUCI);
     let head = bearer(issued.key.expose());
-    let route = compliance().limit_owner(per_minute(7)).cost(NonZeroU32::new(3).unwrap());
+    let route = compliance().limit_owner(per_minute(7)).with_cost(NonZeroU32::new(3).unwrap());
     let charge = || -> PendingCharge {
         let Step::Lookup(pending) = gate.begin(&head, &route, at(0)) else { panic!() };
         let found = service.store().find_sync(pending.lookup());
@@ -867,7 +869,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     let header = service
         .builder(LUCI, CredentialSource::header("x-api-key"))
         .allow_foreign()
-        .challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
+        .with_challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
         .build()
         .unwrap();
     let route = Route::new(Access::any_key());
@@ -888,8 +890,8 @@ fn brute_force_from_one_address_is_throttled() {
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
     let gate = service
         .lucitra_builder()
-        .limiter(Arc::clone(&service.limiter))
-        .failed_attempts(Arc::clone(&attempts), per_minute(3))
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&attempts), per_minute(3))
         .build()
         .unwrap();
     let good = service.key(LUCI);
@@ -964,8 +966,8 @@ fn an_attempt_that_is_dropped_under_way_is_counted() {
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
     let gate = service
         .lucitra_builder()
-        .limiter(Arc::clone(&service.limiter))
-        .failed_attempts(Arc::clone(&attempts), per_minute(2))
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&attempts), per_minute(2))
         .build()
         .unwrap();
     assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.allows_foreign());
@@ -1015,19 +1017,19 @@ fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
     let service = Service::new();
     let gate = |errors: ErrorBodies| {
         let challenge = Challenge::bearer("r").unwrap();
-        let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
-        builder.errors(errors).build().unwrap()
+        let builder = service.builder(LUCI, CredentialSource::bearer()).with_challenge(challenge);
+        builder.with_errors(errors).build().unwrap()
     };
     let worded = ErrorBodies::flat()
-        .on(
+        .with_text(
             PublicReason::RateLimited,
             ErrorText::new("Wait {retry_after} seconds.").with_retry_after("retry_after"),
         )
-        .on(
+        .with_text(
             PublicReason::MissingScope,
             ErrorText::new("You need {scope}.").with_missing_scope("scope"),
         )
-        .on(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
+        .with_text(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
     let (plain, worded) = (gate(ErrorBodies::flat()), gate(worded));
     let any = Route::new(Access::any_key());
     let write = Route::new(Access::scope(WRITE));
@@ -1070,8 +1072,8 @@ fn the_hosts_own_function_is_called_once_an_answer() {
         }
     });
     let challenge = Challenge::bearer("r").unwrap();
-    let builder = service.builder(LUCI, CredentialSource::bearer()).challenge(challenge);
-    let gate = builder.errors(errors).build().unwrap();
+    let builder = service.builder(LUCI, CredentialSource::bearer()).with_challenge(challenge);
+    let gate = builder.with_errors(errors).build().unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
     for call in 0..2 {
         let route = Route::new(Access::any_key());
@@ -1089,7 +1091,7 @@ fn attempts_that_were_under_way_are_counted_one_by_one() {
     let service = Service::new();
     let gate = service
         .lucitra_builder()
-        .failed_attempts(Arc::clone(&service.limiter), per_minute(2))
+        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2))
         .build()
         .unwrap();
     let head = bearer(&format!("luci_{}", "0".repeat(64)))
@@ -1362,8 +1364,8 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     let both = || KeyFormats::new([PUBLIC, API]).unwrap();
     let challenge = || Challenge::bearer("r").unwrap();
     let build = |sources: CredentialSources, publishable: &[KeyKind]| {
-        let builder = service.builder(both(), sources).challenge(challenge());
-        builder.publishable(publishable.iter().copied()).build().map(drop)
+        let builder = service.builder(both(), sources).with_challenge(challenge());
+        builder.with_publishable(publishable.iter().copied()).build().map(drop)
     };
     let query = || CredentialSource::query("api_key");
     let header = CredentialSource::header;
@@ -1375,9 +1377,9 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     // A query holds kinds alone that were declared publishable.
     assert_eq!(build(query().into(), &[]), not_publishable(api));
     assert_eq!(build(query().into(), &[public]), not_publishable(api));
-    assert_eq!(build(query().kinds([public]).into(), &[]), not_publishable(public));
-    assert_eq!(build(query().kinds([public, api]).into(), &[public]), not_publishable(api));
-    assert_eq!(build(query().kinds([public]).into(), &[public]), Ok(()));
+    assert_eq!(build(query().with_kinds([public]).into(), &[]), not_publishable(public));
+    assert_eq!(build(query().with_kinds([public, api]).into(), &[public]), not_publishable(api));
+    assert_eq!(build(query().with_kinds([public]).into(), &[public]), Ok(()));
     assert_eq!(build(query().into(), &[public, api]), Ok(()));
     assert_eq!(build(header("x-key").into(), &[]), Ok(()));
 
@@ -1387,7 +1389,7 @@ fn a_gate_that_contradicts_itself_is_not_built() {
         (header("X-Key"), header("x-key")),
         (header("Authorization"), bearer()),
         (bearer(), header("AUTHORIZATION")),
-        (bearer(), bearer().kinds([api])),
+        (bearer(), bearer().with_kinds([api])),
         (query(), query()),
     ] {
         for sources in [
@@ -1399,8 +1401,8 @@ fn a_gate_that_contradicts_itself_is_not_built() {
                 source(SourceError::Duplicate),
                 "{one:?} {other:?}"
             );
-            let passing = service.builder(both(), sources).challenge(challenge());
-            let passing = passing.publishable([public, api]).allow_foreign().build().map(drop);
+            let passing = service.builder(both(), sources).with_challenge(challenge());
+            let passing = passing.with_publishable([public, api]).allow_foreign().build().map(drop);
             assert_eq!(passing, source(SourceError::Duplicate), "{one:?} {other:?}");
         }
     }
@@ -1420,11 +1422,11 @@ fn a_gate_that_contradicts_itself_is_not_built() {
         assert_eq!(build(header(name).into(), &[]), source(SourceError::HeaderName), "{name:?}");
     }
     for name in ["", "a b", "a=b", "a&b", "a%62", "ä"] {
-        let query = CredentialSource::query(name).kinds([public]);
+        let query = CredentialSource::query(name).with_kinds([public]);
         let built = build(query.into(), &[public]);
         assert_eq!(built, source(SourceError::ParameterName), "{name:?}");
     }
-    let foreign = header("x-key").kinds([public, LUCI.kind()]);
+    let foreign = header("x-key").with_kinds([public, LUCI.kind()]);
     assert_eq!(build(foreign.into(), &[]), unknown(LUCI.kind()));
     assert_eq!(
         build(header("x-key").into(), &[LUCI.kind()]),
@@ -1438,13 +1440,13 @@ fn a_gate_that_contradicts_itself_is_not_built() {
 fn a_kind_that_a_place_does_not_take_is_as_good_as_unknown() {
     let service = Service::new();
     let sources = CredentialSources::first_of([
-        CredentialSource::bearer().kinds([API.kind()]),
-        CredentialSource::query("k").kinds([PUBLIC.kind()]),
+        CredentialSource::bearer().with_kinds([API.kind()]),
+        CredentialSource::query("k").with_kinds([PUBLIC.kind()]),
     ]);
     let gate = service
         .builder(KeyFormats::new([PUBLIC, API]).unwrap(), sources)
-        .publishable([PUBLIC.kind()])
-        .challenge(Challenge::bearer("r").unwrap())
+        .with_publishable([PUBLIC.kind()])
+        .with_challenge(Challenge::bearer("r").unwrap())
         .build()
         .unwrap();
     let route = Route::new(Access::any_key());

@@ -306,11 +306,11 @@ fn no_step_answer_or_event_shows_the_key() {
             CredentialSource::query("api_key"),
         ]);
         let builder = Gate::builder(formats(), issuer.verifier(), sources)
-            .publishable([LQT.kind(), GITHUB.kind()])
-            .challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
-            .errors(ErrorBodies::nested())
-            .rate_headers(RateHeaders::x_ratelimit().with_draft_09("p").unwrap())
-            .audit(audit);
+            .with_publishable([LQT.kind(), GITHUB.kind()])
+            .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
+            .with_errors(ErrorBodies::nested())
+            .with_rate_headers(RateHeaders::x_ratelimit().with_draft_09("p").unwrap())
+            .with_audit(audit);
         canary.debug("GateBuilder", &builder);
         let gate = builder.build().unwrap();
         canary.debug("Gate", &gate);

@@ -54,7 +54,10 @@ fn per_minute(limit: u32) -> Quotas {
 }
 
 fn limiter(max_keys: u32) -> Limiter {
-    Limiter::new(LimiterConfig::default().max_keys(NonZeroU32::new(max_keys).unwrap()), [5; 16])
+    Limiter::new(
+        LimiterConfig::default().with_max_keys(NonZeroU32::new(max_keys).unwrap()),
+        [5; 16],
+    )
 }
 
 fn key(number: u64) -> LimitKey {
@@ -84,8 +87,8 @@ fn a_key_at_the_cap_is_small() {
     let at_the_cap = |limit, stamps| {
         let before = HELD.get();
         let config = LimiterConfig::default()
-            .max_keys(NonZeroU32::new(1 << 15).unwrap())
-            .shards(NonZeroU32::MIN);
+            .with_max_keys(NonZeroU32::new(1 << 15).unwrap())
+            .with_shards(NonZeroU32::MIN);
         let limiter = Limiter::new(config, [5; 16]);
         for number in 0..1 << 15 {
             for _ in 0..stamps {

@@ -120,8 +120,8 @@ fn ours() -> Subject {
 fn planted(bug: Bug) -> Subject {
     // One shard of 64 places, so that a flood is soon upon it.
     let config = LimiterConfig::default()
-        .max_keys(NonZeroU32::new(PLACES as u32).unwrap())
-        .shards(NonZeroU32::MIN);
+        .with_max_keys(NonZeroU32::new(PLACES as u32).unwrap())
+        .with_shards(NonZeroU32::MIN);
     Subject { limiter: Limiter::new(config, [3; 16]), bug, latest: Timestamp::ZERO.into() }
 }
 

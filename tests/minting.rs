@@ -248,7 +248,7 @@ fn a_generator_that_is_stuck_does_not_hang_its_host() {
 #[test]
 fn legacy_kinds_are_never_minted() {
     let successor = KeyKind::from_static("luc_api_");
-    let legacy = KeyFormat::hex("luc_mcp_").legacy(successor);
+    let legacy = KeyFormat::hex("luc_mcp_").with_successor(successor);
     let refused = MintError::Legacy { kind: legacy.kind(), successor };
     assert_eq!(text(legacy.mint(&mut rng(1))), Err(refused.clone()));
     assert_eq!(text(legacy.mint_system()), Err(refused));

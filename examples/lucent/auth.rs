@@ -33,30 +33,31 @@ pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<
     let header = CredentialSource::header(API_KEY);
     let sources = CredentialSources::first_of([header, CredentialSource::query("api_key")]);
     let errors = ErrorBodies::flat()
-        .unauthenticated("Invalid or revoked API key")
-        .on(PublicReason::MissingKey, "Missing API key");
+        .with_unauthenticated("Invalid or revoked API key")
+        .with_text(PublicReason::MissingKey, "Missing API key");
     let gate = Gate::builder(PUBLIC, app.issuer.verifier(), sources)
-        .publishable([PUBLIC.kind()])
-        .challenge(Challenge::api_key("lucent", API_KEY)?)
-        .errors(errors)
-        .limiter(Limiter::system()?)
-        .audit(app.usage.audit())
+        .with_publishable([PUBLIC.kind()])
+        .with_challenge(Challenge::api_key("lucent", API_KEY)?)
+        .with_errors(errors)
+        .with_limiter(Limiter::system()?)
+        .with_audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))
 }
 
 /// Any public key, 100 times in any 60 seconds, and 1,000 times for those who pay.
 pub(crate) fn sending() -> Route {
-    let quotas = RouteQuotas::new(HUNDRED).tier(HIGHER, THOUSAND).tier(ENTERPRISE, THOUSAND);
+    let quotas =
+        RouteQuotas::new(HUNDRED).with_tier(HIGHER, THOUSAND).with_tier(ENTERPRISE, THOUSAND);
     Route::new(Access::any_key()).limit_key(quotas)
 }
 
 /// The tokens of programs, whose challenge names the scope that a route requires.
 pub(crate) fn data(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let gate = Gate::builder(tokens()?, app.issuer.verifier(), CredentialSource::bearer())
-        .challenge(Challenge::bearer("lucent")?.scope_in_place_of_realm())
-        .errors(ErrorBodies::flat().unauthenticated("Missing or invalid bearer token"))
-        .audit(app.usage.audit())
+        .with_challenge(Challenge::bearer("lucent")?.with_scope_in_place_of_realm())
+        .with_errors(ErrorBodies::flat().with_unauthenticated("Missing or invalid bearer token"))
+        .with_audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))
 }
@@ -74,5 +75,5 @@ pub(crate) fn cors() -> TruePreflightsLayer<CorsLayer> {
 
 fn keys(app: &App, gate: Gate) -> ApiKeys<Arc<dyn DynKeyRegistry>> {
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
-    ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep)
+    ApiKeys::new(gate, store, clock).with_deadline(DEADLINE, tokio::time::sleep)
 }

@@ -12,7 +12,7 @@ pub(crate) const API: KeyFormat = KeyFormat::hex("luc_api_");
 /// For an OAuth client, for one hour.
 pub(crate) const ACCESS_TOKEN: KeyFormat = KeyFormat::hex("luc_oat_");
 /// What API keys were called once. Still accepted, never minted; rotated, it becomes one.
-pub(crate) const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").legacy(API.kind());
+pub(crate) const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").with_successor(API.kind());
 
 pub(crate) const READ_LUCENT: Scope = Scope::from_static("read:lucent");
 pub(crate) const WRITE_ISSUES: Scope = Scope::from_static("write:issues");

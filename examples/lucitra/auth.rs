@@ -26,14 +26,14 @@ const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
 pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let builder = Gate::builder(KEYS, app.issuer.verifier(), CredentialSource::bearer())
         .allow_foreign()
-        .challenge(Challenge::bearer("lucitra")?.with_errors())
-        .errors(errors())
-        .rate_headers(RateHeaders::x_ratelimit())
-        .audit(app.usage.audit());
+        .with_challenge(Challenge::bearer("lucitra")?.with_errors())
+        .with_errors(errors())
+        .with_rate_headers(RateHeaders::x_ratelimit())
+        .with_audit(app.usage.audit());
     let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
-    let keys = ApiKeys::new(gate, store, clock).deadline(DEADLINE, tokio::time::sleep);
-    Ok(app.limits.in_layer(keys).recheck().foreign_is_checked())
+    let keys = ApiKeys::new(gate, store, clock).with_deadline(DEADLINE, tokio::time::sleep);
+    Ok(app.limits.in_layer(keys).recheck().handle_foreign())
 }
 
 /// Any key, 100 times in any 60 seconds, and 1,000 times for those who pay.
@@ -43,20 +43,20 @@ pub(crate) fn any_key() -> Route {
 
 /// Only those who pay by contract.
 pub(crate) fn enterprise() -> Route {
-    Route::new(Access::any_key().tier_in([ENTERPRISE])).limit_key(quotas())
+    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(quotas())
 }
 
 pub(crate) fn quotas() -> RouteQuotas {
-    RouteQuotas::new(HUNDRED).tier(HIGHER, THOUSAND).tier(ENTERPRISE, THOUSAND)
+    RouteQuotas::new(HUNDRED).with_tier(HIGHER, THOUSAND).with_tier(ENTERPRISE, THOUSAND)
 }
 
 fn errors() -> ErrorBodies {
     let limited = ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.");
     let gated = ErrorText::new("This endpoint requires an Enterprise tier subscription.");
     ErrorBodies::nested()
-        .unauthenticated("Missing or invalid API key.")
-        .on(PublicReason::RateLimited, limited.with_retry_after("retry_after"))
-        .on(
+        .with_unauthenticated("Missing or invalid API key.")
+        .with_text(PublicReason::RateLimited, limited.with_retry_after("retry_after"))
+        .with_text(
             PublicReason::ForbiddenTier,
             gated
                 .with_code("ENTERPRISE_REQUIRED")

@@ -44,7 +44,7 @@ impl Limits {
             .await
             .map_err(|_| "Redis does not answer")?;
         let exact = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep);
-        let exact = exact.timeout(PATIENCE);
+        let exact = exact.with_timeout(PATIENCE);
         for warning in exact.inspect().await?.warnings() {
             let _unread = writeln!(io::stderr(), "lucitra: {warning}");
         }
@@ -57,7 +57,7 @@ impl Limits {
     /// Of a gate that counts in this process.
     pub(crate) fn in_gate(&self, builder: GateBuilder) -> GateBuilder {
         match self {
-            Self::Here(limiter) => builder.limiter(Arc::clone(limiter)),
+            Self::Here(limiter) => builder.with_limiter(Arc::clone(limiter)),
             Self::Exact(_) | Self::Leased(_) => builder,
         }
     }

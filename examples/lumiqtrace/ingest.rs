@@ -33,11 +33,11 @@ pub(crate) fn keys(
     clock: Arc<dyn Clock>,
 ) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let gate = Gate::builder(INGEST, issuer.verifier(), CredentialSource::header("x-api-key"))
-        .challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
-        .errors(ErrorBodies::flat().unauthenticated("Invalid API key"))
+        .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
+        .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
         .build()?;
     let store = Arc::clone(issuer.registry());
-    Ok(ApiKeys::new(gate, store, clock).deadline(PATIENCE, tokio::time::sleep))
+    Ok(ApiKeys::new(gate, store, clock).with_deadline(PATIENCE, tokio::time::sleep))
 }
 
 /// Stores the events under the key's project. Nobody comes here without a key that was found

@@ -59,7 +59,7 @@ impl GateBuilder {
 
     /// Kinds that may be published, such as the key in a web page that can only send. Only
     /// these may stand in a query.
-    pub fn publishable(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
+    pub fn with_publishable(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.publishable.extend(kinds);
         self
     }
@@ -73,7 +73,7 @@ impl GateBuilder {
 
     /// Charges the limits of routes here. Without a limiter, requests to routes with limits
     /// wait for the host's own in [`Step::Charge`](crate::gate::Step::Charge).
-    pub fn limiter(self, limiter: impl Into<Arc<Limiter>>) -> Self {
+    pub fn with_limiter(self, limiter: impl Into<Arc<Limiter>>) -> Self {
         Self { limiter: Some(limiter.into()), ..self }
     }
 
@@ -86,7 +86,7 @@ impl GateBuilder {
     ///
     /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
     /// crowding keys out.
-    pub fn failed_attempts(
+    pub fn limit_failed_attempts(
         self,
         limiter: impl Into<Arc<Limiter>>,
         quotas: impl Into<Quotas>,
@@ -96,24 +96,24 @@ impl GateBuilder {
 
     /// A challenge that a 401 carries, and a 400 for credentials that contradict each other.
     /// Each is sent in a line of its own, in the order in which they are given.
-    pub fn challenge(mut self, challenge: Challenge) -> Self {
+    pub fn with_challenge(mut self, challenge: Challenge) -> Self {
         self.challenges.push(challenge);
         self
     }
 
     /// How refusals are worded; flat and in plain English unless told.
-    pub fn errors(self, errors: ErrorBodies) -> Self {
+    pub fn with_errors(self, errors: ErrorBodies) -> Self {
         Self { errors, ..self }
     }
 
     /// What answers tell about limits; `Retry-After` alone unless told.
-    pub const fn rate_headers(mut self, rate_headers: RateHeaders) -> Self {
+    pub const fn with_rate_headers(mut self, rate_headers: RateHeaders) -> Self {
         self.rate_headers = rate_headers;
         self
     }
 
     /// Where every outcome is reported.
-    pub fn audit(self, audit: Audit) -> Self {
+    pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
     }
 

@@ -125,9 +125,15 @@ mod tests {
         let text = |message: &'static str| ErrorText::new(message).with_field("more", "\"\\");
         let worded = |errors: ErrorBodies| {
             errors
-                .unauthenticated(text("Missing {{or}} invalid"))
-                .on(PublicReason::ForbiddenTier, text("ü").with_code("X").with_type("u:x", "T"))
-                .on(PublicReason::RateLimited, text("{retry_after}").with_retry_after("after"))
+                .with_unauthenticated(text("Missing {{or}} invalid"))
+                .with_text(
+                    PublicReason::ForbiddenTier,
+                    text("ü").with_code("X").with_type("u:x", "T"),
+                )
+                .with_text(
+                    PublicReason::RateLimited,
+                    text("{retry_after}").with_retry_after("after"),
+                )
         };
         let custom = ErrorBodies::custom(|facts, message| ErrorBody {
             content_type: "text/plain",
@@ -141,7 +147,7 @@ mod tests {
             vec![bearer()],
             vec![bearer().with_errors()],
             vec![bearer().with_scope(), key()],
-            vec![key(), bearer().scope_in_place_of_realm().with_errors(), key().with_errors()],
+            vec![key(), bearer().with_scope_in_place_of_realm().with_errors(), key().with_errors()],
         ];
         let scopes = [Scope::from_static("read:lucent"), Scope::from_static("write")];
         let mut lent = 0;

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
 /// let route = Route::new(Access::scope(Scope::from_static("write:issues")))
-///     .limit_key(RouteQuotas::new(per_minute(100)).tier(Tier::from_static("higher"), per_minute(1_000)))
+///     .limit_key(RouteQuotas::new(per_minute(100)).with_tier(Tier::from_static("higher"), per_minute(1_000)))
 ///     .limit_owner(per_minute(5_000));
 /// assert_eq!(route.access().required_scopes()[0].as_str(), "write:issues");
 /// ```
@@ -78,7 +78,7 @@ impl Route {
 
     /// What a request costs, of all limits alike: 1 unless told. It is not shared with other
     /// clones, so a host can set it for each request.
-    pub fn cost(self, cost: NonZeroU32) -> Self {
+    pub fn with_cost(self, cost: NonZeroU32) -> Self {
         Self { cost, ..self }
     }
 
@@ -161,7 +161,7 @@ impl RouteQuotas {
     }
 
     /// Other quotas for owners of `tier`. The last word counts.
-    pub fn tier(mut self, tier: Tier, quotas: impl Into<Quotas>) -> Self {
+    pub fn with_tier(mut self, tier: Tier, quotas: impl Into<Quotas>) -> Self {
         self.tiers.retain(|(other, _)| *other != tier);
         self.tiers.push((tier, quotas.into()));
         self

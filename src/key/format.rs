@@ -159,7 +159,7 @@ impl KeyFormat {
     /// The format of a legacy kind: its keys are still accepted, none is minted, and
     /// rotating one mints a key of the kind `successor`.
     #[must_use]
-    pub const fn legacy(mut self, successor: KeyKind) -> Self {
+    pub const fn with_successor(mut self, successor: KeyKind) -> Self {
         self.successor = Some(successor);
         self
     }
@@ -281,7 +281,7 @@ pub enum FormatError {
 /// let formats = KeyFormats::new([
 ///     KeyFormat::hex("luc_pk_"),
 ///     KeyFormat::hex("luc_api_"),
-///     KeyFormat::hex("luc_mcp_").legacy(KeyKind::from_static("luc_api_")),
+///     KeyFormat::hex("luc_mcp_").with_successor(KeyKind::from_static("luc_api_")),
 /// ])?;
 /// let token = format!("luc_pk_{}", "0123456789abcdef".repeat(4));
 /// assert_eq!(formats.parse(&token)?.kind(), KeyKind::from_static("luc_pk_"));
@@ -727,14 +727,14 @@ mod tests {
     #[test]
     fn successors_exist_and_are_not_legacy() {
         let [old, new] = [KeyKind::from_static("old_"), KeyKind::from_static("new_")];
-        let legacy = KeyFormat::hex("old_").legacy(new);
+        let legacy = KeyFormat::hex("old_").with_successor(new);
         assert_eq!(KeyFormats::new([legacy]), Err(FormatsError::UnknownSuccessor { kind: old }));
         assert_eq!(
-            KeyFormats::new([legacy, KeyFormat::hex("new_").legacy(old)]),
+            KeyFormats::new([legacy, KeyFormat::hex("new_").with_successor(old)]),
             Err(FormatsError::LegacySuccessor { kind: old })
         );
         assert_eq!(
-            KeyFormats::new([KeyFormat::hex("own_").legacy(KeyKind::from_static("own_"))]),
+            KeyFormats::new([KeyFormat::hex("own_").with_successor(KeyKind::from_static("own_"))]),
             Err(FormatsError::LegacySuccessor { kind: KeyKind::from_static("own_") })
         );
         let formats = KeyFormats::new([legacy, KeyFormat::hex("new_")]).unwrap();

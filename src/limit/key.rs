@@ -38,7 +38,7 @@ impl LimitKey {
     }
 
     /// The limit of a client's address, as for
-    /// [failed attempts](crate::gate::GateBuilder::failed_attempts).
+    /// [failed attempts](crate::gate::GateBuilder::limit_failed_attempts).
     ///
     /// Of IPv6 the first 64 bits count: a subscriber has at least that network to itself
     /// (RFC 6177 §2, RFC 7421), so one who was limited by whole addresses would never run out of

@@ -37,7 +37,7 @@ use crate::{
 ///
 /// let refused = limiter.check(key, &quotas, 1, now + Duration::from_millis(59_999))?;
 /// assert_eq!(refused.retry_after, Some(Duration::from_millis(1)));
-/// assert_eq!(refused.retry_after_secs(), Some(1));
+/// assert_eq!(refused.with_retry_after_secs(), Some(1));
 /// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -64,7 +64,7 @@ impl LimiterConfig {
     /// The most keys that are tracked at once. It is divided evenly among the shards, and
     /// rounded up to a multiple of their number.
     #[must_use]
-    pub const fn max_keys(self, max_keys: NonZeroU32) -> Self {
+    pub const fn with_max_keys(self, max_keys: NonZeroU32) -> Self {
         Self { max_keys, ..self }
     }
 
@@ -72,7 +72,7 @@ impl LimiterConfig {
     /// of at most [`LimiterConfig::MAX_SHARDS`]. Without it there are 64, and fewer if each
     /// would hold less than 256 keys.
     #[must_use]
-    pub const fn shards(self, shards: NonZeroU32) -> Self {
+    pub const fn with_shards(self, shards: NonZeroU32) -> Self {
         Self { shards: Some(shards), ..self }
     }
 

@@ -20,13 +20,13 @@ use crate::{
 /// use keyward::{request::{ErrorFacts, ErrorText, PublicReason}, ErrorBodies};
 ///
 /// let errors = ErrorBodies::nested()
-///     .unauthenticated("Missing or invalid API key")
+///     .with_unauthenticated("Missing or invalid API key")
 ///     .on(
 ///         PublicReason::RateLimited,
 ///         ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
 ///             .with_retry_after("retry_after"),
 ///     );
-/// let body = errors.render(&ErrorFacts::new(PublicReason::RateLimited).retry_after_secs(12));
+/// let body = errors.render(&ErrorFacts::new(PublicReason::RateLimited).with_retry_after_secs(12));
 /// assert_eq!(body.content_type, "application/json");
 /// assert_eq!(
 ///     body.as_str(),
@@ -77,19 +77,19 @@ impl ErrorBodies {
     }
 
     /// What is said for one reason. The last word counts.
-    pub fn on(mut self, reason: PublicReason, text: impl Into<ErrorText>) -> Self {
+    pub fn with_text(mut self, reason: PublicReason, text: impl Into<ErrorText>) -> Self {
         self.texts.retain(|(other, _)| *other != reason);
         self.texts.push((reason, text.into()));
         self
     }
 
     /// One text for all reasons of 401, whatever was said for them before.
-    pub fn unauthenticated(self, text: impl Into<ErrorText>) -> Self {
+    pub fn with_unauthenticated(self, text: impl Into<ErrorText>) -> Self {
         self.for_status(401, text.into())
     }
 
     /// One text for all reasons of 403, whatever was said for them before.
-    pub fn forbidden(self, text: impl Into<ErrorText>) -> Self {
+    pub fn with_forbidden(self, text: impl Into<ErrorText>) -> Self {
         self.for_status(403, text.into())
     }
 
@@ -165,7 +165,7 @@ impl ErrorBodies {
 
     fn for_status(self, status: u16, text: ErrorText) -> Self {
         let reasons = PublicReason::ALL.into_iter().filter(|reason| reason.status() == status);
-        reasons.fold(self, |all, reason| all.on(reason, text.clone()))
+        reasons.fold(self, |all, reason| all.with_text(reason, text.clone()))
     }
 
     fn text(&self, reason: PublicReason) -> Option<&ErrorText> {
@@ -351,13 +351,13 @@ impl<'f> ErrorFacts<'f> {
 
     /// The facts with a time to wait in whole seconds.
     #[must_use]
-    pub const fn retry_after_secs(self, secs: u64) -> Self {
+    pub const fn with_retry_after_secs(self, secs: u64) -> Self {
         Self { retry_after_secs: Some(secs), ..self }
     }
 
     /// The facts with the scope that is missing.
     #[must_use]
-    pub const fn missing_scope(self, scope: &'f Scope) -> Self {
+    pub const fn with_missing_scope(self, scope: &'f Scope) -> Self {
         Self { missing_scope: Some(scope), ..self }
     }
 

@@ -15,7 +15,7 @@ use crate::key::scope::Scope;
 /// let ingest = Challenge::api_key("lumiqtrace", "x-api-key")?;
 /// assert_eq!(ingest.render(&[], None), r#"ApiKey realm="lumiqtrace", header="x-api-key""#);
 ///
-/// let data = Challenge::bearer("lucent")?.scope_in_place_of_realm();
+/// let data = Challenge::bearer("lucent")?.with_scope_in_place_of_realm();
 /// let read = [Scope::from_static("read:lucent")];
 /// assert_eq!(data.render(&read, None), r#"Bearer scope="read:lucent""#);
 /// assert_eq!(data.render(&[], None), r#"Bearer realm="lucent""#);
@@ -130,7 +130,7 @@ impl Challenge {
 
     /// The challenge naming the scopes that the route requires *instead of* the realm. On a
     /// route without scopes it names the realm after all.
-    pub fn scope_in_place_of_realm(self) -> Self {
+    pub fn with_scope_in_place_of_realm(self) -> Self {
         Self { scope: ScopeStyle::InPlaceOfRealm, ..self }
     }
 

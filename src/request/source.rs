@@ -23,7 +23,7 @@ use crate::{
 ///
 /// const PUBLIC: KeyKind = KeyKind::from_static("luc_pk_");
 /// let header = CredentialSource::header("X-Lucent-Api-Key");
-/// let query = CredentialSource::query("api_key").kinds([PUBLIC]);
+/// let query = CredentialSource::query("api_key").with_kinds([PUBLIC]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -75,7 +75,7 @@ impl CredentialSource {
     ///
     /// URLs end up in logs, in histories and in `Referer`, so this is for kinds alone that may
     /// be published anyway; a [`Gate`](crate::gate::Gate) holds it to those that were declared
-    /// [publishable](crate::gate::GateBuilder::publishable). [`redact_query`](crate::request::redact_query)
+    /// [publishable](crate::gate::GateBuilder::with_publishable). [`redact_query`](crate::request::redact_query)
     /// keeps even these out of a log.
     pub fn query(name: &str) -> Self {
         Self { place: Place::Query(name.into()), kinds: None }
@@ -83,7 +83,7 @@ impl CredentialSource {
 
     /// Keys of these kinds alone are taken from here; any other is as good as unknown.
     /// Without this, all kinds that the gate accepts are.
-    pub fn kinds(self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
+    pub fn with_kinds(self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         Self { kinds: Some(kinds.into_iter().collect()), ..self }
     }
 

@@ -20,7 +20,7 @@ use crate::key::{
 /// const WRITE_ISSUES: Scope = Scope::from_static("write:issues");
 ///
 /// let write = Access::scope(WRITE_ISSUES);
-/// let audit = Access::any_key().tier_in([Tier::from_static("enterprise")]);
+/// let audit = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
 /// let ingest = Access::kinds([KeyKind::from_static("luc_pk_")]);
 /// let own_project = Access::any_key().owner(OwnerId::from_static("proj_abc123"));
 /// ```
@@ -41,7 +41,7 @@ impl Access {
 
     /// A key of one of these kinds, whatever its scopes.
     pub fn kinds(kinds: impl IntoIterator<Item = KeyKind>) -> Self {
-        Self::any_key().kind_in(kinds)
+        Self::any_key().with_kinds(kinds)
     }
 
     /// Any valid key, whatever its kind and scopes.
@@ -50,27 +50,27 @@ impl Access {
     }
 
     /// Requires `scope` too.
-    pub fn and_scope(mut self, scope: Scope) -> Self {
+    pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scopes.push(scope);
         self
     }
 
     /// Requires one of these kinds; where this is said twice, a kind of both lists.
-    pub fn kind_in(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
+    pub fn with_kinds(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.kinds = Some(narrowed(self.kinds, kinds));
         self
     }
 
     /// Requires the key's owner to have one of these tiers; where this is said twice, a
     /// tier of both lists.
-    pub fn tier_in(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
+    pub fn with_tiers(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
         self.tiers = Some(narrowed(self.tiers, tiers));
         self
     }
 
     /// Requires the key to belong to `owner`, such as the project named in the path. Where
     /// this is said twice with different owners, nobody passes.
-    pub fn owner(mut self, owner: OwnerId) -> Self {
+    pub fn with_owner(mut self, owner: OwnerId) -> Self {
         if self.owner.as_ref().is_some_and(|other| *other != owner) {
             self.kinds = Some(Vec::new());
         }

@@ -59,7 +59,7 @@ fn finds(criterion: &mut Criterion) {
             let found = memory.find_sync(lookup).unwrap();
             behind.insert_sync(found.record().clone()).unwrap();
         }
-        let hour = CacheConfig::new().staleness(Duration::from_secs(3_600));
+        let hour = CacheConfig::new().with_staleness(Duration::from_secs(3_600));
         let cached = CachedStore::with_config(behind, SystemClock::new(), hour);
         for lookup in lookups.iter().chain(&lookups) {
             ready(cached.find(lookup)).unwrap();
@@ -77,7 +77,7 @@ fn finds(criterion: &mut Criterion) {
             bencher.iter(|| black_box(ready(cached.find(next())).unwrap()));
         });
         let (behind, lookups) = stores(1_000);
-        let never = CacheConfig::new().staleness(Duration::ZERO);
+        let never = CacheConfig::new().with_staleness(Duration::ZERO);
         let missing = CachedStore::with_config(behind, SystemClock::new(), never);
         let mut at = 0;
         group.bench_function("miss", |bencher| {

@@ -9,8 +9,8 @@ use std::{num::NonZeroU32, time::Duration};
 /// use keyward_cache::CacheConfig;
 ///
 /// const CONFIG: CacheConfig = CacheConfig::new()
-///     .max_secrets(NonZeroU32::new(20_000).unwrap())
-///     .staleness(Duration::from_secs(2));
+///     .with_max_secrets(NonZeroU32::new(20_000).unwrap())
+///     .with_staleness(Duration::from_secs(2));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
@@ -41,14 +41,14 @@ impl CacheConfig {
     /// bytes, of which there are half as many as secrets, rounded up to a power of two, and
     /// 65,536 at most.
     #[must_use]
-    pub const fn max_secrets(self, max_secrets: NonZeroU32) -> Self {
+    pub const fn with_max_secrets(self, max_secrets: NonZeroU32) -> Self {
         Self { max_secrets, ..self }
     }
 
     /// The most hashes of which it is held that no key has them. They have a room of their own,
     /// so that random keys cannot push out real ones.
     #[must_use]
-    pub const fn max_unknown(self, max_unknown: NonZeroU32) -> Self {
+    pub const fn with_max_unknown(self, max_unknown: NonZeroU32) -> Self {
         Self { max_unknown, ..self }
     }
 
@@ -56,7 +56,7 @@ impl CacheConfig {
     /// is or is not told: at this age it no longer is. With zero nothing is held, and each
     /// request is a query.
     #[must_use]
-    pub const fn staleness(self, staleness: Duration) -> Self {
+    pub const fn with_staleness(self, staleness: Duration) -> Self {
         Self { staleness, ..self }
     }
 }

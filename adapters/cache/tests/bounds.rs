@@ -119,7 +119,7 @@ fn expiry_and_grace_are_judged_to_the_millisecond() {
 #[test]
 fn a_flood_of_random_keys_pushes_out_no_real_one() {
     let small = NonZeroU32::new(64).unwrap();
-    let mut rig = Rig::with(CacheConfig::new().max_secrets(small).max_unknown(small));
+    let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small).with_max_unknown(small));
     let keys: Vec<_> = (0..50).map(|_| rig.key("owner").1).collect();
     for lookup in &keys {
         assert_eq!(rig.revision(lookup), Some(1));
@@ -142,7 +142,7 @@ fn a_flood_of_random_keys_pushes_out_no_real_one() {
 #[test]
 fn no_more_secrets_are_held_than_allowed() {
     let small = NonZeroU32::new(64).unwrap();
-    let mut rig = Rig::with(CacheConfig::new().max_secrets(small));
+    let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small));
     for _ in 0..2_000 {
         let (_, lookup) = rig.key("owner");
         assert_eq!(rig.revision(&lookup), Some(1));
@@ -198,7 +198,7 @@ fn candidates_under_several_schemes_lead_to_one_record() {
 
 #[test]
 fn a_bound_of_zero_holds_nothing() {
-    let mut rig = Rig::with(CacheConfig::new().staleness(Duration::ZERO));
+    let mut rig = Rig::with(CacheConfig::new().with_staleness(Duration::ZERO));
     let (record, lookup) = rig.key("owner");
     assert_eq!(rig.revision(&lookup), Some(1));
     rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();

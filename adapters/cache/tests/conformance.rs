@@ -20,11 +20,13 @@ mod with_room_for_one {
     use super::*;
     keyward::conformance_tests!(
         Inline,
-        cached(CacheConfig::new().max_secrets(NonZeroU32::MIN).max_unknown(NonZeroU32::MIN))
+        cached(
+            CacheConfig::new().with_max_secrets(NonZeroU32::MIN).with_max_unknown(NonZeroU32::MIN)
+        )
     );
 }
 
 mod holding_nothing {
     use super::*;
-    keyward::conformance_tests!(Inline, cached(CacheConfig::new().staleness(Duration::ZERO)));
+    keyward::conformance_tests!(Inline, cached(CacheConfig::new().with_staleness(Duration::ZERO)));
 }

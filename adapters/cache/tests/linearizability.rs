@@ -502,7 +502,7 @@ fn every_planted_mistake_is_found() {
         let found = (1..=3_000).find_map(|seed| run(seed, false, naive(mistake)).err());
         println!("{mistake:?}: {}", found.unwrap_or_else(|| panic!("{mistake:?} is not found")));
     }
-    let huge = CacheConfig::new().staleness(STALENESS * 1_000);
+    let huge = CacheConfig::new().with_staleness(STALENESS * 1_000);
     let make = |registry, clock| CachedStore::with_config(registry, clock, huge);
     assert!((1..=3_000).any(|seed| run(seed, false, make).is_err()), "a longer bound is not found");
 }

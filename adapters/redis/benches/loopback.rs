@@ -159,8 +159,8 @@ impl Bench {
         let mut load = redis::cmd("SCRIPT");
         let sorted_set = load.arg("LOAD").arg(SORTED_SET).query_async(&mut connection).await;
         let exact = RedisLimiter::new(connection.clone(), Fallback::Refuse, tokio::time::sleep)
-            .timeout(Duration::from_secs(5));
-        let config = LeaseConfig::new(Duration::from_millis(250)).most(5_000).divisor(2);
+            .with_timeout(Duration::from_secs(5));
+        let config = LeaseConfig::new(Duration::from_millis(250)).with_most(5_000).with_divisor(2);
         Self {
             leased: LeasedLimiter::new(exact.clone(), config),
             connection,

@@ -17,7 +17,7 @@ pub enum RemoteError {
     #[error("the limit cannot be decided: {0}")]
     Gone(#[from] Gone),
     /// The keys of the limits lie in different slots of a cluster: put them
-    /// [together](keyward::limit::RemoteNames::together).
+    /// [together](keyward::limit::RemoteNames::with_tag).
     #[error("the limits lie in different slots of the cluster")]
     CrossSlot,
     /// The user that the connection is of may not do what the limiter does.

@@ -84,18 +84,18 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     }
 
     /// How keys are named. All processes that share a limit must say the same.
-    pub fn names(self, names: RemoteNames) -> Self {
+    pub fn with_names(self, names: RemoteNames) -> Self {
         self.with(|shared| Shared { names, ..shared })
     }
 
     /// How long a request waits for the server before the policy decides.
-    pub fn timeout(self, timeout: Duration) -> Self {
+    pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { link: Link { timeout, ..self.link }, ..self }
     }
 
     /// After so many failures in a row, the server is asked by one request in each `pause`, and the
     /// policy decides the others at once, until one succeeds. At least one failure.
-    pub fn circuit(self, failures: u32, pause: Duration) -> Self {
+    pub fn with_circuit(self, failures: u32, pause: Duration) -> Self {
         let circuit = Mutex::new(Circuit::new(failures.max(1), pause));
         self.with(|shared| Shared { circuit, ..shared })
     }
@@ -106,7 +106,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     /// What was counted and not confirmed is refused with [`RemoteError::NotReplicated`]. The
     /// connection answers nobody else while the server waits, so this wants several connections.
     /// Not for a cluster, where `WAIT` is not sent to the node that counted.
-    pub fn confirmed_by(self, replicas: u32, at_most: Duration) -> Self {
+    pub fn with_confirmation(self, replicas: u32, at_most: Duration) -> Self {
         let wait = (replicas > 0).then_some(Wait { replicas, at_most });
         Self { link: Link { wait, ..self.link }, ..self }
     }
@@ -114,7 +114,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     /// Refuses everything for a window and a quarter after a primary was first asked, promoted,
     /// restarted or new: see [`RemoteCharge::closed_after_new_primary`]. Each limit is closed for
     /// the longest of its windows. All processes that share a limit must say the same.
-    pub fn closed_after_new_primary(self) -> Self {
+    pub fn close_after_new_primary(self) -> Self {
         self.with(|shared| Shared { closed_after_new_primary: true, ..shared })
     }
 
@@ -151,7 +151,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     }
 
     /// As [`RedisLimiter::check`], for several limits: all or none. On a cluster their names must
-    /// lie [together](RemoteNames::together).
+    /// lie [together](RemoteNames::with_tag).
     ///
     /// # Errors
     ///

@@ -269,8 +269,8 @@ fn simulate(seed: u64, bug: Bug) -> Outcome {
         Node {
             holding: LeaseHolding::default(),
             config: LeaseConfig::new(Duration::from_millis(length))
-                .divisor(divisor)
-                .drift_ppm(stated as u32),
+                .with_divisor(divisor)
+                .with_drift_ppm(stated as u32),
             ahead: random.below(1 << 40),
             // A good part is as slow as stated.
             rate_ppm: if random.below(3) == 0 { -(drift as i64) } else { rate_ppm },

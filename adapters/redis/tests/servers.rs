@@ -203,7 +203,7 @@ async fn a_killed_server_refuses_and_comes_back() {
         return;
     }
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let limiter = limiter(&server).await.circuit(3, Duration::from_millis(100));
+    let limiter = limiter(&server).await.with_circuit(3, Duration::from_millis(100));
     assert_eq!(admitted(&limiter, &minute(100), 30, now()).await, 30);
     server.kill();
     let mut gone = Vec::new();
@@ -234,14 +234,16 @@ async fn a_hung_server_is_waited_for_no_longer_than_told() {
         return;
     }
     let server = Server::start(&[]);
-    let strict =
-        limiter(&server).await.timeout(Duration::from_millis(100)).circuit(100, Duration::ZERO);
+    let strict = limiter(&server)
+        .await
+        .with_timeout(Duration::from_millis(100))
+        .with_circuit(100, Duration::ZERO);
     let nodes = NonZeroU32::new(4).unwrap();
     let share = Fallback::local_share(nodes, Limiter::new(Default::default(), [1; 16]));
     let timeout = Duration::from_millis(100);
-    let sharing = RedisLimiter::new(manager(&server).await, share, sleep).timeout(timeout);
+    let sharing = RedisLimiter::new(manager(&server).await, share, sleep).with_timeout(timeout);
     let open = RedisLimiter::new(manager(&server).await, Fallback::AllowUnlimited, sleep);
-    let open = open.timeout(timeout);
+    let open = open.with_timeout(timeout);
     server.signal("-STOP");
     let start = BootClock.now();
     let error = strict.check(key(), &minute(100), 1, now()).await.unwrap_err();
@@ -287,7 +289,7 @@ async fn what_the_server_refuses_is_told_apart_and_repeats_nothing() {
     config("maxmemory", "1", &mut connection);
     let full = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
     assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory));
-    let confirmed = limiter.clone().confirmed_by(1, Duration::from_millis(50));
+    let confirmed = limiter.clone().with_confirmation(1, Duration::from_millis(50));
     let full = confirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
     assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory), "the error stands before the count");
     config("maxmemory", "0", &mut connection);
@@ -340,7 +342,7 @@ async fn confirmed_admissions_survive_a_failover() {
         return;
     }
     let (old, new, (before, after)) = failover().await;
-    let before = before.confirmed_by(1, Duration::from_secs(2));
+    let before = before.with_confirmation(1, Duration::from_secs(2));
     assert_eq!(admitted(&before, &minute(100), 40, now()).await, 40);
     promote(&new);
     let error = before.check(key(), &minute(100), 1, now()).await.unwrap_err();
@@ -357,7 +359,7 @@ async fn a_new_primary_is_closed_for_one_window() {
     let window = Duration::from_millis(1_500);
     let quotas = Quotas::from(quota_of(100, 1_500));
     let (mut old, new, (before, after)) = failover().await;
-    let (before, after) = (before.closed_after_new_primary(), after.closed_after_new_primary());
+    let (before, after) = (before.close_after_new_primary(), after.close_after_new_primary());
     // The first primary is new, too.
     let closed = before.check(key(), &quotas, 1, now()).await.unwrap().decision;
     assert!(!closed.allowed && closed.retry_after.unwrap() <= window + window / 4);
@@ -475,7 +477,7 @@ async fn a_cluster_keeps_each_limit_and_decides_several_where_they_lie_together(
         (100..104_u8).map(|number| (LimitKey::key([number; 16]), &quotas)).collect();
     let apart = limiter.check_all(&several, 1, now()).await.unwrap_err();
     assert_eq!(apart, RemoteError::CrossSlot);
-    let together = limiter.names(RemoteNames::new("keyward").together("all"));
+    let together = limiter.with_names(RemoteNames::new("keyward").with_tag("all"));
     assert!(together.check_all(&several, 1, now()).await.unwrap().decision.allowed);
 }
 
@@ -494,7 +496,7 @@ async fn leases_never_admit_more() {
         let exact = limiter(&server).await;
         let origin = Duration::from_secs(skew);
         let clock = move || BootClock.now() + origin;
-        let config = LeaseConfig::new(Duration::from_millis(200)).divisor(3);
+        let config = LeaseConfig::new(Duration::from_millis(200)).with_divisor(3);
         let leased = LeasedLimiter::with_clock(exact, config, clock);
         let asked = Arc::clone(&asked);
         tasks.push(tokio::spawn(async move {
@@ -641,7 +643,7 @@ async fn leased_across_a_failover(closed: bool) -> usize {
     let (window, quotas) = (Duration::from_millis(1_200), Quotas::from(quota_of(100, 1_200)));
     let (mut old, new, (before, after)) = failover().await;
     let leased = |exact: RedisLimiter<ConnectionManager>| {
-        let exact = if closed { exact.closed_after_new_primary() } else { exact };
+        let exact = if closed { exact.close_after_new_primary() } else { exact };
         LeasedLimiter::new(exact, LeaseConfig::new(window))
     };
     let (before, after) = (leased(before), leased(after));
@@ -692,7 +694,7 @@ async fn zero_milliseconds_for_confirmation_do_not_wait_for_ever() {
         return;
     }
     let server = Server::start(&[]);
-    let unconfirmed = limiter(&server).await.confirmed_by(1, Duration::ZERO);
+    let unconfirmed = limiter(&server).await.with_confirmation(1, Duration::ZERO);
     let error = unconfirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
     assert_eq!(error, RemoteError::NotReplicated { confirmed: 0, wanted: 1 });
 }

@@ -33,7 +33,7 @@ struct Process {
 
 impl Process {
     async fn new(database: &PgConnectOptions, staleness: Duration, hears: bool) -> Self {
-        let config = CacheConfig::new().staleness(staleness);
+        let config = CacheConfig::new().with_staleness(staleness);
         let store = connect(database).await;
         let store = CachedStore::with_config(store, SystemClock::new(), config);
         let listening = hears.then(|| {

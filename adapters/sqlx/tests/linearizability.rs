@@ -163,11 +163,11 @@ where
 }
 
 fn cached<S: KeyStore>(store: S, clock: Arc<Running>) -> CachedStore<S, Arc<Running>> {
-    CachedStore::with_config(store, clock, CacheConfig::new().staleness(STALENESS))
+    CachedStore::with_config(store, clock, CacheConfig::new().with_staleness(STALENESS))
 }
 
 fn overlong<S: KeyStore>(store: S, clock: Arc<Running>) -> CachedStore<S, Arc<Running>> {
-    CachedStore::with_config(store, clock, CacheConfig::new().staleness(STALENESS * 100))
+    CachedStore::with_config(store, clock, CacheConfig::new().with_staleness(STALENESS * 100))
 }
 
 fn naive<S>(mistake: Mistake) -> impl Fn(S, Arc<Running>) -> Naive<S, Running> {

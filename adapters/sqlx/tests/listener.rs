@@ -240,7 +240,7 @@ fn a_listener_outlives_its_server() {
         let (sender, mut changes) = unbounded_channel();
         let (reporter, mut reports) = unbounded_channel();
         let listener = ChangeListener::new(cluster.options());
-        let listener = listener.reporting(move |report| reporter.send(report).unwrap());
+        let listener = listener.with_report(move |report| reporter.send(report).unwrap());
         let task = tokio::spawn(async move {
             listener.run(Told(sender), tokio::time::sleep).await;
         });

@@ -164,7 +164,7 @@ fn a_listener_does_not_show_its_password() {
     let options = options.host("127.0.0.1").port(1);
     let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
     let listener = keyward_sqlx::ChangeListener::new(options);
-    let listener = listener.reporting(move |report| {
+    let listener = listener.with_report(move |report| {
         let _told = sender.send(format!("{report:?}"));
     });
     let shown = format!("{listener:?}");

@@ -36,10 +36,10 @@ use crate::{
 /// let store = Arc::new(MemoryStore::new());
 /// let issuer = Issuer::new(Arc::clone(&store), API, KeyHasher::sha256());
 /// let gate = Gate::builder(API, issuer.verifier(), CredentialSource::bearer())
-///     .challenge(Challenge::bearer("lucent")?.scope_in_place_of_realm())
+///     .with_challenge(Challenge::bearer("lucent")?.with_scope_in_place_of_realm())
 ///     .build()?;
 /// let keys = ApiKeys::new(gate, store, SystemClock::new())
-///     .deadline(Duration::from_secs(2), tokio::time::sleep);
+///     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 /// let layer = keys.require(Access::scope(READ))?;
 /// # let _ = layer; Ok(()) }
 /// ```
@@ -100,7 +100,7 @@ impl<K> ApiKeys<K> {
     /// `timer` makes the future to wait for, such as `tokio::time::sleep`: this crate has no
     /// runtime. It is only called once there is something to wait for. Without a deadline a
     /// request waits as long as the store does.
-    pub fn deadline<F>(
+    pub fn with_deadline<F>(
         self,
         after: Duration,
         timer: impl Fn(Duration) -> F + Send + Sync + 'static,
@@ -133,7 +133,7 @@ impl<K> ApiKeys<K> {
     /// # }
     /// ```
     ///
-    /// An error, and a future that is not done at the [deadline](ApiKeys::deadline), is
+    /// An error, and a future that is not done at the [deadline](ApiKeys::with_deadline), is
     /// answered with 503.
     pub fn charge_with<F, E>(
         self,
@@ -148,7 +148,7 @@ impl<K> ApiKeys<K> {
     }
 
     /// On whom failed attempts are counted, for a gate that
-    /// [limits them](keyward::gate::GateBuilder::failed_attempts): the peer's address, say, that the
+    /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts): the peer's address, say, that the
     /// server put in the request's extensions. Such a gate has no layer without this
     /// ([`LayerError::NoClientAddress`]); the attempts of a request for which it names none are
     /// not counted, of which the feature `tracing` warns. axum knows the peer only if it serves
@@ -161,7 +161,7 @@ impl<K> ApiKeys<K> {
     /// # use keyward_tower::ApiKeys;
     ///
     /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
-    /// keys.client_address(|parts| {
+    /// keys.with_client_address(|parts| {
     ///     let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
     ///     Some(LimitKey::address(peer.ip()))
     /// })
@@ -173,8 +173,8 @@ impl<K> ApiKeys<K> {
     ///
     /// An attempt whose future is dropped while its key is looked up counts as failed: a client
     /// that closes its connection early does not guess for free. One that the store failed to
-    /// answer, or not before the [deadline](ApiKeys::deadline), does not.
-    pub fn client_address(
+    /// answer, or not before the [deadline](ApiKeys::with_deadline), does not.
+    pub fn with_client_address(
         self,
         address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
     ) -> Self {
@@ -183,7 +183,7 @@ impl<K> ApiKeys<K> {
     }
 
     /// What happens to CORS preflights. Unless told, they need a key like everything else.
-    pub fn preflights(self, preflights: Preflights) -> Self {
+    pub fn with_preflights(self, preflights: Preflights) -> Self {
         self.with(|shared| Shared { preflights, ..shared })
     }
 
@@ -212,7 +212,7 @@ impl<K> ApiKeys<K> {
     ///
     /// Without this such a gate has no layer ([`LayerError::UncheckedForeign`]), since a handler
     /// that takes no `Caller` would serve anybody.
-    pub fn foreign_is_checked(self) -> Self {
+    pub fn handle_foreign(self) -> Self {
         self.with(|shared| Shared { foreign_is_checked: true, ..shared })
     }
 
@@ -228,7 +228,7 @@ impl<K> ApiKeys<K> {
     /// `Vary` is left alone: with `private` only the caller's own cache keeps an answer. Where
     /// one browser holds several keys, the value `no-store` keeps them apart, or a `Vary` of
     /// the service's own that names the header.
-    pub fn cache_control(self, value: impl Into<Option<HeaderValue>>) -> Self {
+    pub fn with_cache_control(self, value: impl Into<Option<HeaderValue>>) -> Self {
         let cache_control = value.into();
         self.with(|shared| Shared { cache_control, ..shared })
     }
@@ -239,7 +239,7 @@ impl<K> ApiKeys<K> {
     /// its headers are metadata.
     ///
     /// What has no content type of gRPC is still answered in HTTP.
-    pub fn grpc(self) -> Self {
+    pub fn serve_grpc(self) -> Self {
         self.with(|shared| Shared { grpc: true, ..shared })
     }
 

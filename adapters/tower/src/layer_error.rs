@@ -8,17 +8,17 @@ use std::{error::Error, fmt};
 #[non_exhaustive]
 pub enum LayerError {
     /// The route has limits, and neither the gate has a
-    /// [limiter](keyward::gate::GateBuilder::limiter) nor is there
+    /// [limiter](keyward::gate::GateBuilder::with_limiter) nor is there
     /// [`ApiKeys::charge_with`](crate::ApiKeys::charge_with).
     NoLimiter,
     /// The gate has a limiter, so [`ApiKeys::charge_with`](crate::ApiKeys::charge_with) would
     /// never be asked.
     TwoLimiters,
     /// The gate limits failed attempts, and nothing says on whom they count: see
-    /// [`ApiKeys::client_address`](crate::ApiKeys::client_address).
+    /// [`ApiKeys::with_client_address`](crate::ApiKeys::with_client_address).
     NoClientAddress,
     /// The gate leaves unknown credentials to the host, and nothing says that the host checks
-    /// them: see [`ApiKeys::foreign_is_checked`](crate::ApiKeys::foreign_is_checked).
+    /// them: see [`ApiKeys::handle_foreign`](crate::ApiKeys::handle_foreign).
     UncheckedForeign,
 }
 

@@ -25,12 +25,12 @@
 //! let store = Arc::new(MemoryStore::new());
 //! let issuer = Issuer::new(Arc::clone(&store), KEYS, KeyHasher::sha256());
 //! let gate = Gate::builder(KEYS, issuer.verifier(), CredentialSource::bearer())
-//!     .challenge(Challenge::bearer("lucitra")?)
-//!     .limiter(Limiter::system()?)
-//!     .rate_headers(RateHeaders::x_ratelimit())
+//!     .with_challenge(Challenge::bearer("lucitra")?)
+//!     .with_limiter(Limiter::system()?)
+//!     .with_rate_headers(RateHeaders::x_ratelimit())
 //!     .build()?;
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
-//!     .deadline(Duration::from_secs(2), tokio::time::sleep);
+//!     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 //!
 //! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
@@ -47,15 +47,15 @@
 //! - Any other is answered as the gate words it, and never reaches the inner service. There is
 //!   no error of this layer's: the inner service's passes through untouched.
 //! - What cannot be decided is 503: a store that fails, or has not answered at the
-//!   [deadline](ApiKeys::deadline). A store that panics takes the request with it; nothing
+//!   [deadline](ApiKeys::with_deadline). A store that panics takes the request with it; nothing
 //!   passes.
 //! - Before a request goes on, the headers that can hold keys are marked as sensitive, and keys
 //!   in its query are [replaced](ApiKeys::keep_query).
 //! - Where a key does not stand in `Authorization`, its answer is
-//!   [kept out of shared caches](ApiKeys::cache_control).
+//!   [kept out of shared caches](ApiKeys::with_cache_control).
 //! - With [`ApiKeys::recheck`], a key that is revoked while its request is served is answered
 //!   with 401.
-//! - With [`ApiKeys::grpc`], gRPC requests are refused with a gRPC status.
+//! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status.
 //! - With a gate that passes unknown credentials on, they reach the inner service marked as
 //!   [`ForeignCredential`], for the host's own check.
 //! - What would silently not be done is refused when the layer is made, with a [`LayerError`].

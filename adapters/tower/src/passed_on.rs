@@ -21,7 +21,7 @@ use crate::{
 /// [passed on](crate::Preflights::PassOn). **Nothing is proved of it.**
 ///
 /// A layer that passes credentials on is only made once the host has said that something of its own
-/// checks them: [`ApiKeys::foreign_is_checked`](crate::ApiKeys::foreign_is_checked).
+/// checks them: [`ApiKeys::handle_foreign`](crate::ApiKeys::handle_foreign).
 ///
 /// The host checks it, such as a JWT beside API keys, and refuses it in the gate's words if
 /// it is not good either:

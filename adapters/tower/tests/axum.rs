@@ -48,7 +48,8 @@ async fn each_route_asks_for_its_own() {
     let (keys, reader, writer) = (world.keys(), world.key(), world.writing_key());
     let read = keys.require(reading(3)).unwrap();
     let write = keys.require(limited(Access::scope(WRITE), 100)).unwrap();
-    let enterprise = keys.require(limited(Access::any_key().tier_in([ENTERPRISE]), 100)).unwrap();
+    let enterprise =
+        keys.require(limited(Access::any_key().with_tiers([ENTERPRISE]), 100)).unwrap();
     let router = Router::new()
         .route("/data", get(whoami).route_layer(read))
         .route("/data", post(whoami).route_layer(write))
@@ -131,7 +132,7 @@ async fn sessions(request: Request, next: Next) -> Response {
 
 #[tokio::test]
 async fn sessions_live_beside_keys() {
-    let world = World::with_gate(|gate| gate.limiter(limiter()).allow_foreign());
+    let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let layer = world.keys().require(reading(100)).unwrap();
     let checked = Router::new()
         .route("/data", get(perhaps))
@@ -186,7 +187,7 @@ async fn charged_sessions(
 #[tokio::test]
 async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
     let limiter = Arc::new(limiter());
-    let world = World::with_gate(|gate| gate.limiter(Arc::clone(&limiter)).allow_foreign());
+    let world = World::with_gate(|gate| gate.with_limiter(Arc::clone(&limiter)).allow_foreign());
     let router = Router::new()
         .route("/data", get(perhaps))
         .route("/closed", get(perhaps))
@@ -258,7 +259,7 @@ async fn keys_in_the_query_end_at_the_layer() {
 #[tokio::test]
 async fn preflights_can_be_answered_by_a_route() {
     let world = World::new();
-    let layer = world.keys().preflights(Preflights::PassOn).require(reading(100)).unwrap();
+    let layer = world.keys().with_preflights(Preflights::PassOn).require(reading(100)).unwrap();
     let answer = async |caller: Option<Caller>| {
         (StatusCode::NO_CONTENT, [("x-caller", caller.is_some().to_string())])
     };

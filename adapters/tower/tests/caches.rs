@@ -35,14 +35,14 @@ fn cache_control<K: KeyStore + 'static>(
 
 #[test]
 fn shared_caches_keep_no_answer_whose_key_they_do_not_see() {
-    let world = World::with_gate(|gate| gate.limiter(limiter()).allow_foreign());
+    let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let (key, public) = (world.key(), world.public_key());
     let bearer = format!("Bearer {}", key.token);
     let query = format!("/?api_key={}", public.token);
     let layer = world.keys().require(Access::any_key()).unwrap();
     let no_store = HeaderValue::from_static("no-store");
-    let never = world.keys().cache_control(no_store).require(Access::any_key()).unwrap();
-    let silent = world.keys().cache_control(None).require(Access::any_key()).unwrap();
+    let never = world.keys().with_cache_control(no_store).require(Access::any_key()).unwrap();
+    let silent = world.keys().with_cache_control(None).require(Access::any_key()).unwrap();
     let request = |method: Method, target: &str, header: Option<(&str, &str)>| {
         let request = Request::builder().method(method).uri(target);
         let request =

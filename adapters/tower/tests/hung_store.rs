@@ -43,7 +43,7 @@ fn at_the_deadline_it_is_503_and_not_before() {
     let world = World::new();
     let ring = Arc::new(Notify::new());
     let timer = Arc::clone(&ring);
-    let keys = world.keys_over(Broken::Hangs).deadline(DEADLINE, move |after| {
+    let keys = world.keys_over(Broken::Hangs).with_deadline(DEADLINE, move |after| {
         assert_eq!(after, DEADLINE);
         let timer = Arc::clone(&timer);
         async move { timer.notified().await }
@@ -83,7 +83,7 @@ fn an_answer_that_comes_with_the_deadline_counts() {
     let (answered, ring) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let timer = Arc::clone(&ring);
     let keys = world.keys_over(Late(Arc::clone(&world), Arc::clone(&answered)));
-    let keys = keys.deadline(DEADLINE, move |_| {
+    let keys = keys.with_deadline(DEADLINE, move |_| {
         let timer = Arc::clone(&timer);
         async move { timer.notified().await }
     });
@@ -102,7 +102,7 @@ fn a_store_that_answers_at_once_needs_no_timer() {
     let world = World::new();
     let timers = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&timers);
-    let keys = world.keys().recheck().deadline(DEADLINE, move |_| {
+    let keys = world.keys().recheck().with_deadline(DEADLINE, move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         std::future::pending()
     });
@@ -115,7 +115,7 @@ fn a_store_that_answers_at_once_needs_no_timer() {
 async fn it_works_on_timers_of_tokio() {
     let world = World::new();
     let begin = tokio::time::Instant::now();
-    let keys = world.keys_over(Broken::Hangs).deadline(DEADLINE, tokio::time::sleep);
+    let keys = world.keys_over(Broken::Hangs).with_deadline(DEADLINE, tokio::time::sleep);
     let service = keys.require(reading(100)).unwrap().layer(service_fn(inner));
     let answer = service.oneshot(bearing(&world.key())).await.unwrap();
     assert_eq!((answer.status().as_u16(), begin.elapsed()), (503, DEADLINE));
@@ -124,15 +124,15 @@ async fn it_works_on_timers_of_tokio() {
 #[test]
 fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
     let minute = Quota::per_minute(NonZeroU32::new(2).unwrap());
-    let world = World::with_gate(|gate| gate.failed_attempts(limiter(), minute));
+    let world = World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute));
     let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
     let require = |broken| {
-        let keys = world.keys_over(broken).client_address(address);
-        keys.deadline(DEADLINE, |_| ready(())).require(Access::scope(READ)).unwrap()
+        let keys = world.keys_over(broken).with_client_address(address);
+        keys.with_deadline(DEADLINE, |_| ready(())).require(Access::scope(READ)).unwrap()
     };
-    let patient = world.keys_over(Broken::Hangs).client_address(address);
+    let patient = world.keys_over(Broken::Hangs).with_client_address(address);
     let patient = patient.require(Access::scope(READ)).unwrap();
-    let good = world.keys().client_address(address).require(Access::scope(READ)).unwrap();
+    let good = world.keys().with_client_address(address).require(Access::scope(READ)).unwrap();
     let key = world.key();
     let mut context = Context::from_waker(Waker::noop());
     let status = || {

@@ -123,8 +123,8 @@ fn the_log_is_told_of_both() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&events);
     let world = World::with_gate(|gate| {
-        gate.limiter(limiter())
-            .audit(Audit::new(move |event| log.lock().unwrap().push(event.clone())))
+        gate.with_limiter(limiter())
+            .with_audit(Audit::new(move |event| log.lock().unwrap().push(event.clone())))
     });
     let key = world.key();
     let _refused = answer(&world, &key, true, || world.revoke(&key));
@@ -157,7 +157,8 @@ fn a_store_that_cannot_be_asked_again_is_503() {
         let world = Arc::new(World::new());
         let store = OnceThen(Arc::clone(&world), Calls::default(), broken);
         let keys = world.keys_over(store).recheck();
-        let keys = keys.deadline(std::time::Duration::from_secs(1), |_| std::future::ready(()));
+        let keys =
+            keys.with_deadline(std::time::Duration::from_secs(1), |_| std::future::ready(()));
         let inner = service_fn(async |_: Request<()>| {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("secret data")))
         });

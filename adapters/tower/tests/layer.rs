@@ -332,7 +332,7 @@ fn preflights_go_by_the_policy_and_other_options_need_a_key() {
         (Preflights::PassOn, 200, Some("passed on")),
         (Preflights::Answer(headers), 204, Some("")),
     ] {
-        let layer = world.keys().preflights(policy.clone()).require(reading(100)).unwrap();
+        let layer = world.keys().with_preflights(policy.clone()).require(reading(100)).unwrap();
         let (answer, calls) = send(&layer, request("OPTIONS", "/", &PREFLIGHT));
         assert_eq!(answer.status(), status, "{policy:?}");
         assert_eq!(calls, usize::from(status == 200), "{policy:?}");
@@ -443,7 +443,7 @@ fn limits_can_be_charged_elsewhere() {
     assert_eq!((answer.status().as_u16(), calls), (503, 0));
 
     let hung = world.keys().charge_with(|_, _| pending::<Result<Decision, Down>>());
-    let hung = hung.deadline(Duration::from_secs(1), |_| ready(()));
+    let hung = hung.with_deadline(Duration::from_secs(1), |_| ready(()));
     let (answer, calls) = send(&hung.require(route).unwrap(), bearing(&key));
     assert_eq!((answer.status().as_u16(), calls), (503, 0));
 }
@@ -455,12 +455,12 @@ fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
 
     let world = World::with_gate(|gate| {
         let quota = Quota::per_minute(std::num::NonZeroU32::new(2).unwrap());
-        gate.limiter(limiter()).failed_attempts(limiter(), quota)
+        gate.with_limiter(limiter()).limit_failed_attempts(limiter(), quota)
     });
     let (good, bad) = (world.key(), World::new().key());
     let layer = world
         .keys()
-        .client_address(|parts| {
+        .with_client_address(|parts| {
             parts.extensions.get().map(|Peer(last)| LimitKey::address([192, 0, 2, *last].into()))
         })
         .require(reading(100))
@@ -501,7 +501,7 @@ fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
     let outside = {
         let sources = keyward::CredentialSource::header("x-outer");
         let gate = keyward::Gate::builder(SECRET, outer.issuer.verifier(), sources)
-            .challenge(keyward::Challenge::api_key("outer", "x-outer").unwrap())
+            .with_challenge(keyward::Challenge::api_key("outer", "x-outer").unwrap())
             .build()
             .unwrap();
         keyward_tower::ApiKeys::new(gate, Arc::clone(&outer.store), Arc::clone(&outer.clock))
@@ -523,7 +523,7 @@ fn what_the_host_refuses_is_answered_in_the_protocol_of_the_request() {
         assert_eq!(passed.route().access(), &Access::scope(WRITE));
         Ok::<_, Infallible>(passed.refuse(PublicReason::MissingScope).map(Full::from))
     });
-    let service = world.keys().grpc().require(Access::scope(WRITE)).unwrap().layer(inner);
+    let service = world.keys().serve_grpc().require(Access::scope(WRITE)).unwrap().layer(inner);
     for (content_type, status, code) in
         [("application/json", 403, &[][..]), ("application/grpc", 200, &["7"][..])]
     {

@@ -74,7 +74,7 @@ where
 fn spans_and_events_inside_of_the_layer_hold_no_key() {
     for world in [
         World::new(),
-        World::with_gate(|gate| gate.limiter(limiter()).allow_foreign()),
+        World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign()),
         World::with_gate(|gate| gate),
     ] {
         let mut statuses = Vec::new();
@@ -162,7 +162,7 @@ fn spans_outside_of_the_layer_hold_no_key_in_the_documented_order() {
 
 #[test]
 fn every_credential_goes_on_marked_as_sensitive() {
-    let world = World::with_gate(|gate| gate.limiter(limiter()).allow_foreign());
+    let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let key = world.key();
     let bearer = format!("Bearer {}", key.token);
     let seen = Mutex::new(Vec::new());

@@ -44,9 +44,9 @@ fn said(headers: &HeaderMap) -> Vec<String> {
 fn beside(world: &World, style: RateHeaders) -> World {
     let gate = Gate::builder(SECRET, world.issuer.verifier(), CredentialSource::bearer());
     let gate = gate
-        .challenge(Challenge::bearer("inner").unwrap())
-        .limiter(limiter())
-        .rate_headers(style)
+        .with_challenge(Challenge::bearer("inner").unwrap())
+        .with_limiter(limiter())
+        .with_rate_headers(style)
         .build()
         .unwrap();
     World { store: Arc::clone(&world.store), clock: Arc::clone(&world.clock), gate, ..World::new() }

@@ -57,7 +57,7 @@ async fn every_refusal_is_a_status() {
     let (reading, writing) = (reading(3), limited(Access::scope(WRITE), 100));
     let layer = world
         .keys()
-        .grpc()
+        .serve_grpc()
         .require_by(move |parts| match parts.uri.path() {
             "/test.Text/Call" => reading.clone(),
             _ => writing.clone(),
@@ -108,7 +108,10 @@ async fn a_store_that_is_down_or_hangs_is_unavailable() {
     let world = World::new();
     let key = world.key();
     for broken in [Broken::Fails, Broken::Hangs] {
-        let keys = world.keys_over(broken).deadline(Duration::from_secs(1), |_| ready(())).grpc();
+        let keys = world
+            .keys_over(broken)
+            .with_deadline(Duration::from_secs(1), |_| ready(()))
+            .serve_grpc();
         let (_, channel) = serve(keys.require(reading(100)).unwrap()).await;
         let status = call(&channel, "Call", Some(&key.token)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{broken:?}");
@@ -119,7 +122,7 @@ async fn a_store_that_is_down_or_hangs_is_unavailable() {
 #[tokio::test]
 async fn contradicting_keys_are_an_invalid_argument() {
     let world = World::new();
-    let (_, channel) = serve(world.keys().grpc().require(reading(100)).unwrap()).await;
+    let (_, channel) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let mut request = Request::new("hello".to_owned());
@@ -136,9 +139,9 @@ async fn contradicting_keys_are_an_invalid_argument() {
 async fn messages_may_hold_any_character() {
     let message = "Schlüssel fehlt: 100 % nötig\n";
     let world = World::with_gate(|gate| {
-        gate.errors(ErrorBodies::flat().on(PublicReason::MissingKey, message))
+        gate.with_errors(ErrorBodies::flat().with_text(PublicReason::MissingKey, message))
     });
-    let (_, channel) = serve(world.keys().grpc().require(Access::any_key()).unwrap()).await;
+    let (_, channel) = serve(world.keys().serve_grpc().require(Access::any_key()).unwrap()).await;
     let status = call(&channel, "Call", None).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, message));
 }
@@ -146,7 +149,7 @@ async fn messages_may_hold_any_character() {
 #[tokio::test]
 async fn a_refusal_is_one_frame_of_headers() {
     let world = World::new();
-    let (_, mut channel) = serve(world.keys().grpc().require(reading(100)).unwrap()).await;
+    let (_, mut channel) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     for (token, at_its_end) in
         [(String::new(), true), (format!("Bearer {}", world.key().token), false)]
     {
@@ -165,7 +168,7 @@ async fn a_refusal_is_one_frame_of_headers() {
 #[tokio::test]
 async fn only_grpc_is_answered_so() {
     let world = World::new();
-    let (address, _) = serve(world.keys().grpc().require(reading(100)).unwrap()).await;
+    let (address, _) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     let bytes = [("content-type", "application/grpc")];
     let reply = support::client::send(address, "POST", "/test.Text/Call", &bytes).await;
     assert_eq!((reply.status, reply.text().as_str()), (200, ""));
@@ -186,7 +189,7 @@ async fn only_grpc_is_answered_so() {
 #[tokio::test]
 async fn a_layer_can_stand_around_one_service() {
     let world = World::new();
-    let layer = world.keys().grpc().require(Access::scope(READ)).unwrap();
+    let layer = world.keys().serve_grpc().require(Access::scope(READ)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = layer.named_layer(TextService(whoami));
@@ -212,7 +215,7 @@ async fn a_key_revoked_in_flight_is_unauthenticated() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let layer = world.keys().grpc().recheck().require(Access::scope(READ)).unwrap();
+    let layer = world.keys().serve_grpc().recheck().require(Access::scope(READ)).unwrap();
     let router = Server::builder().layer(layer).add_service(TextService(handler));
     tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
     let status = call(&connect(address).await, "Call", Some(&key.token)).await.unwrap_err();

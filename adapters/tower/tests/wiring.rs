@@ -19,11 +19,11 @@ fn plain(gate: GateBuilder) -> GateBuilder {
 }
 
 fn limiting(gate: GateBuilder) -> GateBuilder {
-    gate.limiter(limiter())
+    gate.with_limiter(limiter())
 }
 
 fn counting(gate: GateBuilder) -> GateBuilder {
-    gate.failed_attempts(limiter(), Quota::per_minute(NonZeroU32::MIN))
+    gate.limit_failed_attempts(limiter(), Quota::per_minute(NonZeroU32::MIN))
 }
 
 fn passing(gate: GateBuilder) -> GateBuilder {
@@ -39,7 +39,7 @@ fn elsewhere(keys: Keys) -> Keys {
 }
 
 fn addressed(keys: Keys) -> Keys {
-    keys.client_address(|_| Some(LimitKey::address([192, 0, 2, 7].into())))
+    keys.with_client_address(|_| Some(LimitKey::address([192, 0, 2, 7].into())))
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_would_silently_not_be_done_has_no_layer() {
         (passing, as_it_is, Some(LayerError::UncheckedForeign), {
             Some(LayerError::UncheckedForeign)
         }),
-        (passing, ApiKeys::foreign_is_checked, None, Some(LayerError::NoLimiter)),
+        (passing, ApiKeys::handle_foreign, None, Some(LayerError::NoLimiter)),
     ];
     for (at, (gate, wiring, unlimited, limited)) in cases.into_iter().enumerate() {
         let world = World::with_gate(gate);

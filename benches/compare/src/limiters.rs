@@ -47,7 +47,7 @@ impl Keyward {
     /// `clock` says whether the system's is read besides.
     pub fn new(keys: u32, traffic: Traffic, clock: bool) -> Self {
         let max_keys = NonZeroU32::new(keys * 2).unwrap();
-        let limiter = Limiter::new(LimiterConfig::default().max_keys(max_keys), [9; 16]);
+        let limiter = Limiter::new(LimiterConfig::default().with_max_keys(max_keys), [9; 16]);
         let millis_per_turn = match (traffic, keys) {
             (Traffic::Refused, _) => 0,
             // At the limit: a request leaves the window for each that is admitted.

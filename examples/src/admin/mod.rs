@@ -75,8 +75,8 @@ impl Admin {
         let draft = KeyDraft::new(OwnerId::from_static("admin"), KeyName::from_static("admin"));
         let token = tokens.issue(TOKEN.kind(), draft, &mut SysRng, self.clock.now()).await?;
         let gate = Gate::builder(TOKEN, tokens.verifier(), CredentialSource::bearer())
-            .challenge(Challenge::bearer(realm)?)
-            .errors(errors.unauthenticated("Missing or invalid admin token"))
+            .with_challenge(Challenge::bearer(realm)?)
+            .with_errors(errors.with_unauthenticated("Missing or invalid admin token"))
             .build()?;
         let keys = ApiKeys::new(gate, Arc::clone(tokens.registry()), Arc::clone(&self.clock));
         let router = Router::new()

@@ -107,7 +107,7 @@ impl RemoteCharge {
     /// holds across the change, provided that the predecessor admits no longer. The quarter is for
     /// permits that it leased: they may be spent when it is gone already, so no lease on such a
     /// limit may be longer than that. It takes a second
-    /// key, so on a cluster all names must lie [together](RemoteNames::together).
+    /// key, so on a cluster all names must lie [together](RemoteNames::with_tag).
     pub fn closed_after_new_primary(self, names: &RemoteNames) -> Self {
         let windows = self.quotas.iter().flat_map(Quotas::as_slice);
         let longest = windows.map(|quota| quota.window_millis()).max().unwrap_or(0);

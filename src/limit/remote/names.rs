@@ -9,7 +9,7 @@ use crate::limit::key::LimitKey;
 ///
 /// What stands in braces chooses the slot of a cluster. By default that is the limit itself, so
 /// limits spread over the cluster, and a decision on several limits together is only possible on
-/// a single server. With [`RemoteNames::together`] all of them lie in one slot.
+/// a single server. With [`RemoteNames::with_tag`] all of them lie in one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteNames {
     prefix: String,
@@ -24,7 +24,7 @@ impl RemoteNames {
 
     /// All limits in the slot of `tag`, so that several can be decided together on a cluster.
     #[must_use]
-    pub fn together(self, tag: &str) -> Self {
+    pub fn with_tag(self, tag: &str) -> Self {
         let tag = Some(without_braces(tag)).filter(|tag| !tag.is_empty());
         Self { tag, ..self }
     }
@@ -64,8 +64,8 @@ mod tests {
         for (names, expected) in [
             (RemoteNames::new("keyward"), format!("keyward:{{{digits}}}")),
             (RemoteNames::new("a{b}"), format!("ab:{{{digits}}}")),
-            (RemoteNames::new("a").together("t}"), format!("a:{{t}}:{digits}")),
-            (RemoteNames::new("a").together("{}"), format!("a:{{{digits}}}")),
+            (RemoteNames::new("a").with_tag("t}"), format!("a:{{t}}:{digits}")),
+            (RemoteNames::new("a").with_tag("{}"), format!("a:{{{digits}}}")),
         ] {
             assert_eq!(names.of(&key), expected.as_bytes());
         }

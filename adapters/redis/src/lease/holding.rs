@@ -29,19 +29,19 @@ impl LeaseConfig {
     }
 
     /// The most permits that are granted at once.
-    pub const fn most(self, most: u32) -> Self {
+    pub const fn with_most(self, most: u32) -> Self {
         Self { most, ..self }
     }
 
     /// No more than this part of what remains is granted at once. As many as there are processes,
     /// so that one of them leaves something for the others.
-    pub const fn divisor(self, divisor: u32) -> Self {
+    pub const fn with_divisor(self, divisor: u32) -> Self {
         Self { divisor, ..self }
     }
 
     /// By how many millionths this machine's clock may run slower than the server's. A lease is
     /// spent for so much less time. At most half.
-    pub const fn drift_ppm(self, drift_ppm: u32) -> Self {
+    pub const fn with_drift_ppm(self, drift_ppm: u32) -> Self {
         let drift_ppm = if drift_ppm > 500_000 { 500_000 } else { drift_ppm };
         Self { drift_ppm, ..self }
     }

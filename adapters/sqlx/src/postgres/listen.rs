@@ -94,13 +94,13 @@ impl ChangeListener {
     ///
     /// let listening = Arc::new(AtomicBool::new(false));
     /// let healthy = Arc::clone(&listening);
-    /// let listener = ChangeListener::new(PgConnectOptions::new()).reporting(move |report| {
+    /// let listener = ChangeListener::new(PgConnectOptions::new()).with_report(move |report| {
     ///     healthy.store(matches!(report, ListenerReport::Listening), Ordering::Relaxed);
     ///     eprintln!("changes of keys: {report:?}");
     /// });
     /// ```
     #[must_use]
-    pub fn reporting(self, report: impl Fn(ListenerReport) + Send + Sync + 'static) -> Self {
+    pub fn with_report(self, report: impl Fn(ListenerReport) + Send + Sync + 'static) -> Self {
         Self { report: Arc::new(report), ..self }
     }
 

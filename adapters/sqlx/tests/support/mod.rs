@@ -95,7 +95,7 @@ pub(crate) fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, Plaintext
 pub(crate) async fn gate_status(store: &impl KeyStore, key: &PlaintextKey) -> u16 {
     let sources = CredentialSource::bearer();
     let gate = Gate::builder(FORMAT, Verifier::new(KeyHasher::sha256()), sources)
-        .challenge(Challenge::bearer("test").unwrap())
+        .with_challenge(Challenge::bearer("test").unwrap())
         .build()
         .unwrap();
     let head = PlainHead::new().with_header("authorization", format!("Bearer {}", key.expose()));

@@ -48,7 +48,7 @@ pub(crate) struct Key {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with_gate(|gate| gate.limiter(limiter()))
+        Self::with_gate(|gate| gate.with_limiter(limiter()))
     }
 
     /// A gate without a limiter, unless one is added, and with something else changed.
@@ -62,18 +62,20 @@ impl World {
         let sources = CredentialSources::first_of([
             CredentialSource::bearer(),
             CredentialSource::header("x-api-key"),
-            CredentialSource::query("api_key").kinds([PUBLIC.kind()]),
+            CredentialSource::query("api_key").with_kinds([PUBLIC.kind()]),
         ]);
         let gate = Gate::builder(formats, issuer.verifier(), sources)
-            .publishable([PUBLIC.kind()])
-            .rate_headers(RateHeaders::x_ratelimit())
-            .challenge(Challenge::bearer("test").unwrap().scope_in_place_of_realm())
-            .errors(
-                ErrorBodies::nested().unauthenticated("Missing or invalid API key.").on(
-                    PublicReason::RateLimited,
-                    ErrorText::new("Retry after {retry_after} seconds.")
-                        .with_retry_after("retry_after"),
-                ),
+            .with_publishable([PUBLIC.kind()])
+            .with_rate_headers(RateHeaders::x_ratelimit())
+            .with_challenge(Challenge::bearer("test").unwrap().with_scope_in_place_of_realm())
+            .with_errors(
+                ErrorBodies::nested()
+                    .with_unauthenticated("Missing or invalid API key.")
+                    .with_text(
+                        PublicReason::RateLimited,
+                        ErrorText::new("Retry after {retry_after} seconds.")
+                            .with_retry_after("retry_after"),
+                    ),
             );
         let gate = change(gate).build().unwrap();
         Self { store, issuer, clock: Arc::new(ManualClock::new(NOON)), gate }
@@ -85,7 +87,7 @@ impl World {
 
     pub(crate) fn keys_over<K>(&self, store: K) -> ApiKeys<K> {
         let keys = ApiKeys::new(self.gate.clone(), store, Arc::clone(&self.clock));
-        if self.gate.allows_foreign() { keys.foreign_is_checked() } else { keys }
+        if self.gate.allows_foreign() { keys.handle_foreign() } else { keys }
     }
 
     /// A key of acme's that may read.

@@ -214,8 +214,8 @@ fn bytes_and_bounds() {
     let [ours_6, ours_100] = [6, 100].map(|stamps| {
         bytes_a_key(|keys| {
             let config = LimiterConfig::default()
-                .max_keys(NonZeroU32::new(keys).unwrap())
-                .shards(NonZeroU32::MIN);
+                .with_max_keys(NonZeroU32::new(keys).unwrap())
+                .with_shards(NonZeroU32::MIN);
             let limiter = Limiter::new(config, [9; 16]);
             let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
             for key in 0..keys {

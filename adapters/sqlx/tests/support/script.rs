@@ -193,8 +193,10 @@ impl Announcer<'_> {
             Self::ByHand => (0..revision).for_each(|_| told.invalidate(&change)),
             Self::Database(_) => {
                 let heard = told.heard();
-                let count = || heard.lock().iter().filter(|(it, _)| *it == change).count() as u64;
-                until("the change is announced", || count() >= revision).await;
+                let count = |change| heard.lock().iter().filter(|it| it.0 == change).count() as u64;
+                // Or after a connection that was lost, when anything may have changed.
+                let is_told = || count(change.clone()) >= revision || count(Change::Everything) > 1;
+                until("the change is announced", is_told).await;
             }
         }
     }

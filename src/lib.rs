@@ -62,7 +62,7 @@
 //!
 //! ```
 //! use keyward::{
-//!     request::PlainHead, Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome, Route,
+//!     request::PlainHead, Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome,
 //! };
 //! # use keyward::{Issuer, KeyFormat, KeyHasher, MemoryStore, Timestamp};
 //!
@@ -74,7 +74,7 @@
 //!     .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
 //!     .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
 //!     .build()?;
-//! let ingest = Route::new(Access::any_key());
+//! let ingest = gate.route(Access::any_key())?;
 //!
 //! let head = PlainHead::new().with_header("X-Api-Key", "lqt_0123");
 //! match gate.check_sync(&head, &ingest, issuer.registry(), now) {

@@ -12,7 +12,6 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::{
     clock::timestamp::Timestamp,
@@ -26,6 +25,7 @@ use crate::{
         Cursor, InsertError, KeyRegistry, KeyStore, Listing, PageRequest, ReplaceError, StoredKey,
         lookup::Lookup,
     },
+    sync::{RwLock, RwLockWriteGuard},
 };
 
 /// A store in memory, shared by reference between threads.

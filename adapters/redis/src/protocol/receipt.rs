@@ -1,18 +1,17 @@
-//! What can be given back.
+//! An admission that can be given back.
 
-use crate::limit::remote::command::{RemoteCommand, pack};
+use crate::protocol::{command::RemoteCommand, pack::pack};
 
-/// What the script is to do, as it is numbered there.
+/// The number of the script's action.
 const GIVE_BACK: u64 = 3;
 
-/// An admission elsewhere, or permits that were granted, to be given back. Dropping it changes
-/// nothing.
+/// An admission or granted permits that can be given back. Dropping it changes nothing.
 ///
-/// Not `Clone`, and a refund consumes it: given back twice, it would take another's admission
-/// back if that fell into the same millisecond, and more than the limit would pass. So the
-/// command must be sent **at most once**: by a client that never sends again on its own.
+/// It is not `Clone`, and a refund consumes it. Given back twice, it would take back another
+/// request's admission of the same millisecond, and more than the limit would pass. So the command
+/// must be sent **at most once**, by a client that never sends again on its own.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an admission is refunded only by its receipt"]
+#[must_use = "only its receipt refunds an admission"]
 pub struct RemoteReceipt {
     /// For each key: its name, its era, and the stamp in each window.
     pub(super) parts: Vec<(Vec<u8>, u64, Vec<u64>)>,
@@ -20,29 +19,31 @@ pub struct RemoteReceipt {
 }
 
 impl RemoteReceipt {
-    /// How many units were counted.
+    /// Returns the number of units counted.
     pub const fn units(&self) -> u32 {
         self.units
     }
 
-    /// Gives all back. The reply is one byte: 1 if any of it still counted, or else 0.
+    /// Builds the command that gives all units back. The reply is one byte: 1 if any still counted,
+    /// else 0.
     pub fn refund(self) -> RemoteCommand {
         let units = self.units;
         self.refund_some(units)
     }
 
-    /// Gives so many back, at most all: what was not spent and, before this is sent, never will be.
+    /// Builds the command that gives `units` back, at most all. They must be unspent, and must not be
+    /// spent from before this is sent.
     pub fn refund_some(self, units: u32) -> RemoteCommand {
-        let mut asked = Vec::with_capacity(5 + 29 * self.parts.len());
-        pack(&mut asked, GIVE_BACK, 1);
-        pack(&mut asked, units.min(self.units).into(), 4);
+        let mut argument = Vec::with_capacity(5 + 29 * self.parts.len());
+        pack(&mut argument, GIVE_BACK, 1);
+        pack(&mut argument, units.min(self.units).into(), 4);
         let mut keys = Vec::with_capacity(self.parts.len());
         for (name, era, stamps) in self.parts {
             keys.push(name);
-            pack(&mut asked, era, 4);
-            pack(&mut asked, stamps.len() as u64, 1);
-            stamps.into_iter().for_each(|stamp| pack(&mut asked, stamp, 6));
+            pack(&mut argument, era, 4);
+            pack(&mut argument, stamps.len() as u64, 1);
+            stamps.into_iter().for_each(|stamp| pack(&mut argument, stamp, 6));
         }
-        RemoteCommand::script(keys, asked)
+        RemoteCommand::script(keys, argument)
     }
 }

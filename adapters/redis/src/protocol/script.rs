@@ -1,26 +1,27 @@
-//! The script itself.
+//! The script.
 
-/// The script that decides in Redis or Valkey, as the [`Limiter`](crate::limit::Limiter) does in memory.
+/// The script that decides in Redis or Valkey, as [`Limiter`](keyward::limit::Limiter) does in memory.
 ///
-/// [How the limiter decides elsewhere](#how-the-limiter-decides-elsewhere) has what it keeps, what
-/// it guarantees and under which conditions, and the proof for leases.
+/// [How the script decides](#how-the-script-decides) describes its data, its guarantee with all
+/// conditions, and the proof for leases.
 #[doc = ""]
-#[doc = include_str!("how_it_decides_elsewhere.md")]
+#[doc = include_str!("how_it_decides.md")]
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteScript;
 
 impl RemoteScript {
-    /// The text, in Lua 5.1 as servers have it.
+    /// The text, in the Lua 5.1 of the servers.
     pub const TEXT: &str = include_str!("script.lua");
 
-    /// The SHA-1 of the text in hexadecimal, by which a server that has seen it finds it. A server
-    /// that has not answers `NOSCRIPT` and has done nothing: then send
-    /// [`RemoteCommand::with_text`](crate::limit::RemoteCommand::with_text), which is kept from then on.
-    pub const SHA1: &str = "53bfecb611d48b0928046bd2377a29cfec7b3411";
+    /// The SHA-1 of the text in hexadecimal, with which a server finds a script that it has seen. A
+    /// server that has not seen it replies `NOSCRIPT` and does nothing; then send
+    /// [`RemoteCommand::parts_with_text`](crate::protocol::RemoteCommand::parts_with_text), which the
+    /// server keeps.
+    pub const SHA1: &str = "07fc8d813c72f972e2d9052a609f8888b96ed08f";
 
-    /// The line that reads the clock and says how much longer keys live than they must. It stands
-    /// in the text once; a test that wants a clock of its own replaces it and sends seconds and
-    /// microseconds as last arguments.
+    /// The line that reads the clock and sets how much longer keys live than they must. The text has
+    /// it once. A test with a clock of its own replaces it and sends seconds and microseconds as last
+    /// arguments.
     pub const CLOCK_LINE: &str = "local clock, slack = redis.call('TIME'), 0\n";
 }
 

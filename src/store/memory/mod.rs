@@ -5,7 +5,6 @@ mod secrets;
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, sync::Arc};
 
-use parking_lot::RwLock;
 
 use crate::{
     clock::timestamp::Timestamp,
@@ -25,6 +24,7 @@ use crate::{
         },
         stored_key::StoredKey,
     },
+    sync::RwLock,
 };
 
 /// A store in memory, shared by reference between threads.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use parking_lot::{RwLock, RwLockWriteGuard};
+use crate::sync::{RwLock, RwLockWriteGuard};
 
 use crate::{
     key::hash::KeyHash,

@@ -492,7 +492,7 @@ fn names_and_quotas_are_changed_through_the_issuer() {
     let quotas = Quotas::single(Quota::per_minute(std::num::NonZeroU32::MIN));
     let renamed = block_on(issuer.rename(id, "another".parse().unwrap(), now())).unwrap();
     let limited = block_on(issuer.set_quotas(id, Some(quotas), now())).unwrap();
-    let stored = issuer.registry().get_sync(id).unwrap();
+    let stored = issuer.registry().find_by_id_sync(id).unwrap();
     assert_eq!((renamed.name().as_str(), limited.quotas()), ("another", Some(&quotas)));
     assert_eq!(*stored.record(), limited);
     assert_eq!(limited.name(), renamed.name());
@@ -559,7 +559,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
                 assert!(!fits);
                 let refused = CatalogError::AboveCeiling { scope: WRITE, kind: API };
                 assert_eq!(error, IssuerError::Catalog(refused));
-                let stored = issuer.registry().get_sync(record.id()).unwrap();
+                let stored = issuer.registry().find_by_id_sync(record.id()).unwrap();
                 assert_eq!(*stored.record(), record);
             }
         }

@@ -76,6 +76,14 @@ impl KeyStore for Together {
     async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         self.store.find(lookup).await
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        let found = self.store.find_by_id_sync(id);
+        if self.wait.load(Ordering::SeqCst) {
+            self.readers.wait();
+        }
+        Ok(found)
+    }
 }
 
 impl KeyRegistry for Together {
@@ -89,14 +97,6 @@ impl KeyRegistry for Together {
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
         self.store.purge(ended_before, limit).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
-        let found = self.store.get_sync(id);
-        if self.wait.load(Ordering::SeqCst) {
-            self.readers.wait();
-        }
-        Ok(found)
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
@@ -156,7 +156,7 @@ fn of_rotations_of_the_same_record_exactly_one_wins() {
             assert_eq!(lost.err(), Some(IssuerError::Conflict), "round {round}");
         }
         let won = won.into_iter().next().unwrap().unwrap();
-        let stored = together.store.get_sync(id).unwrap();
+        let stored = together.store.find_by_id_sync(id).unwrap();
         assert_eq!(*stored.record(), won.record);
         assert_eq!(stored.record().revision(), round as u64 + 1);
         // The winner's key works; the one before is in its grace, or was ended at once.
@@ -201,7 +201,7 @@ fn no_rotation_is_lost_and_none_counts_twice() {
     });
     let distinct: HashSet<u64> = revisions.iter().copied().collect();
     assert_eq!(distinct.len(), revisions.len(), "one revision was won twice");
-    let last = issuer.registry().get_sync(id).unwrap().record().revision();
+    let last = issuer.registry().find_by_id_sync(id).unwrap().record().revision();
     assert_eq!(revisions.len() as u64, last - 1, "a win was lost");
 }
 
@@ -388,7 +388,7 @@ impl Moving {
     fn turn(&self, lookup: &Lookup) {
         let hashes: Vec<_> = lookup.hashes().copied().collect();
         let [a, b] = hashes[..] else { panic!("two candidates") };
-        let found = self.store.get_sync(KeyId::from_bytes([1; 16])).unwrap();
+        let found = self.store.find_by_id_sync(KeyId::from_bytes([1; 16])).unwrap();
         let record = found.record();
         let (old, new) = if record.current().hash == a { (a, b) } else { (b, a) };
         self.store.replace_sync(record.rehash(&old, new).unwrap()).unwrap();

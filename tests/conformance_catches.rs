@@ -1,6 +1,7 @@
 //! The conformance suite can fail: each of these stores breaks one promise, and is caught.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     panic,
     sync::{
@@ -43,6 +44,13 @@ enum Fault {
     PurgeLeavesHashes,
     RefusedInsertHoldsHashes,
     PurgesByAStaleLook,
+    ByIdAsAtFirst,
+    ByIdOwnersAsAtFirst,
+    ByIdFindsThePurged,
+    ByIdFindsRevokedKeysNot,
+    AtOnceAsAtFirst,
+    AtOnceFindsNothing,
+    AtOnceFindsCurrentSecretsOnly,
 }
 
 struct Broken {
@@ -53,12 +61,22 @@ struct Broken {
     /// The hashes of inserts that were refused, for a store that keeps them.
     refused: Mutex<Vec<KeyHash>>,
     replaced: AtomicUsize,
+    /// The first answer by id, and without waiting by hash, for stores that keep it.
+    first_by_id: Mutex<HashMap<KeyId, Option<StoredKey>>>,
+    first_at_once: Mutex<HashMap<KeyHash, Option<StoredKey>>>,
 }
 
 impl Broken {
     fn new(fault: Fault) -> Self {
-        let (store, purged, refused, replaced) = Default::default();
-        Self { fault, store, purged, refused, replaced }
+        Self {
+            fault,
+            store: MemoryStore::new(),
+            purged: Mutex::default(),
+            refused: Mutex::default(),
+            replaced: AtomicUsize::new(0),
+            first_by_id: Mutex::default(),
+            first_at_once: Mutex::default(),
+        }
     }
 
     fn all(&self) -> Vec<StoredKey> {
@@ -68,7 +86,7 @@ impl Broken {
     /// Whatever it takes to be rid of these keys.
     fn remove(&self, ids: impl IntoIterator<Item = KeyId>) -> Vec<KeyId> {
         for id in ids {
-            while let Some(found) = self.store.get_sync(id) {
+            while let Some(found) = self.store.find_by_id_sync(id) {
                 let revoked = found.record().revoke(Timestamp::ZERO).unwrap();
                 if self.store.replace_sync(revoked).is_ok() {
                     break;
@@ -77,6 +95,16 @@ impl Broken {
         }
         self.store.purge_sync(Timestamp::from_unix_millis(1), u16::MAX)
     }
+}
+
+/// A key with an owner that was never put.
+fn bare(found: &StoredKey) -> StoredKey {
+    let owner = Owner::new(found.owner().id.clone());
+    StoredKey::join(found.record().clone(), Arc::new(owner)).unwrap()
+}
+
+fn is_active(found: &StoredKey) -> bool {
+    matches!(found.record().state(), keyward::key::KeyState::Active)
 }
 
 impl KeyStore for Broken {
@@ -97,18 +125,44 @@ impl KeyStore for Broken {
             Fault::FindsCurrentSecretsOnly => {
                 found.filter(|it| lookup.hashes().any(|hash| it.record().current().hash == *hash))
             }
-            Fault::FindsRevokedKeysNot => {
-                found.filter(|it| matches!(it.record().state(), keyward::key::KeyState::Active))
-            }
+            Fault::FindsRevokedKeysNot => found.filter(is_active),
             Fault::LooksUpTheFirstHashOnly => {
                 found.filter(|it| it.record().hashes().any(|held| held == hash))
             }
-            Fault::OwnersAsAtFirst => found.map(|it| {
-                let bare = Owner::new(it.owner().id.clone());
-                StoredKey::join(it.record().clone(), Arc::new(bare)).unwrap()
-            }),
+            Fault::OwnersAsAtFirst => found.map(|it| bare(&it)),
             _ => found,
         })
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        let found = self.store.find_by_id_sync(id);
+        let is_it = |it: &&StoredKey| it.record().id() == id;
+        Ok(match self.fault {
+            Fault::ByIdAsAtFirst => {
+                self.first_by_id.lock().unwrap().entry(id).or_insert(found).clone()
+            }
+            Fault::ByIdOwnersAsAtFirst => found.map(|it| bare(&it)),
+            Fault::ByIdFindsThePurged => {
+                found.or_else(|| self.purged.lock().unwrap().iter().find(is_it).cloned())
+            }
+            Fault::ByIdFindsRevokedKeysNot => found.filter(is_active),
+            _ => found,
+        })
+    }
+
+    fn try_find(&self, lookup: &Lookup) -> Option<Result<Option<StoredKey>, Infallible>> {
+        let found = self.store.find_sync(lookup);
+        let hash = lookup.hashes().next().unwrap();
+        Some(Ok(match self.fault {
+            Fault::AtOnceAsAtFirst => {
+                self.first_at_once.lock().unwrap().entry(*hash).or_insert(found).clone()
+            }
+            Fault::AtOnceFindsNothing => None,
+            Fault::AtOnceFindsCurrentSecretsOnly => {
+                found.filter(|it| it.record().current().hash == *hash)
+            }
+            _ => return None,
+        }))
     }
 }
 
@@ -138,7 +192,7 @@ impl KeyRegistry for Broken {
             return inserted;
         }
         if self.fault == Fault::InsertReplaces
-            && let Some(old) = self.store.get_sync(record.id())
+            && let Some(old) = self.store.find_by_id_sync(record.id())
         {
             let mut parts = record.into_parts();
             parts.revision = old.record().revision() + 1;
@@ -151,7 +205,7 @@ impl KeyRegistry for Broken {
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
         let result = match self.fault {
             Fault::ReplaceIgnoresRevision => {
-                let old = self.store.get_sync(record.id()).ok_or(ReplaceError::NotFound)?;
+                let old = self.store.find_by_id_sync(record.id()).ok_or(ReplaceError::NotFound)?;
                 let mut parts = record.into_parts();
                 parts.revision = old.record().revision() + 1;
                 self.store.replace_sync(parts.build().unwrap())
@@ -200,10 +254,6 @@ impl KeyRegistry for Broken {
         let forgotten = all.into_iter().filter(|it| purged.contains(&it.record().id()));
         self.purged.lock().unwrap().extend(forgotten);
         Ok(purged)
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
-        Ok(self.store.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
@@ -279,6 +329,13 @@ fn each_broken_promise_is_caught_by_its_check() {
         (Fault::PurgeLeavesHashes, "ended_keys_are_purged"),
         (Fault::RefusedInsertHoldsHashes, "insert_refuses_duplicate_secrets"),
         (Fault::PurgesByAStaleLook, "purging_and_changing_exclude_each_other"),
+        (Fault::ByIdAsAtFirst, "find_by_id_sees_every_change"),
+        (Fault::ByIdOwnersAsAtFirst, "find_by_id_sees_every_change"),
+        (Fault::ByIdFindsThePurged, "find_by_id_sees_every_change"),
+        (Fault::ByIdFindsRevokedKeysNot, "find_by_id_sees_every_change"),
+        (Fault::AtOnceAsAtFirst, "try_find_agrees_with_find"),
+        (Fault::AtOnceFindsNothing, "try_find_agrees_with_find"),
+        (Fault::AtOnceFindsCurrentSecretsOnly, "try_find_agrees_with_find"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
     }

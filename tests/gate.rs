@@ -711,6 +711,10 @@ impl KeyStore for BrokenStore {
     async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Broken> {
         Err(Broken)
     }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Broken> {
+        Err(Broken)
+    }
 }
 
 #[test]
@@ -748,7 +752,7 @@ fn a_store_that_lies_admits_nobody() {
     let service = Service::new();
     let gate = service.lucitra();
     let [mine, other] = [service.key(LUCI), service.key(LUCI)];
-    let lie = service.store().get_sync(other.record.id());
+    let lie = service.store().find_by_id_sync(other.record.id());
     let head = bearer(mine.key.expose());
     let outcome = gate.check_with(&head, &datasets(), |_| Ok::<_, Broken>(lie.clone()), at(0));
     let refusal = refused(outcome);
@@ -958,6 +962,10 @@ impl KeyStore for Hanging {
     async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         std::future::pending().await
     }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        std::future::pending().await
+    }
 }
 
 #[test]
@@ -1137,7 +1145,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
         let found = service.store().find_sync(by_lookup.lookup());
         let by_lookup = by_lookup.found(found, now);
         let by_id = recheck();
-        let found = service.store().get_sync(by_id.key_id());
+        let found = service.store().find_by_id_sync(by_id.key_id());
         let by_id = by_id.found(found, now);
         let by_future = block_on(recheck().check(service.store(), now));
         let seen = [by_lookup, by_id, by_future].map(|result| match result {
@@ -1187,7 +1195,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     let recheck = || gate.recheck(admission.caller(), &route);
     assert_eq!(block_on(recheck().check(&BrokenStore, at(1))).unwrap_err().status(), 503);
     assert_eq!(recheck().failed(Broken, at(1)).status(), 503);
-    let lie = service.store().get_sync(id);
+    let lie = service.store().find_by_id_sync(id);
     assert_eq!(recheck().found(lie, at(1)).unwrap_err().status(), 401);
     assert_eq!(recheck().found(None, at(1)).unwrap_err().status(), 401);
 }

@@ -823,7 +823,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
         let latest = accepted.len() - 1;
         let (base, attempt) = match rng.random_range(0..10) {
             0..4 => {
-                let found = store.get_sync(ID);
+                let found = store.find_by_id_sync(ID);
                 let found = found.as_ref().map(StoredKey::record);
                 ensure!(found == Some(&accepted[latest]), "not the latest record");
                 held[client] = latest;
@@ -861,7 +861,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
             accepted.push(attempt);
         }
         let latest = &accepted[accepted.len() - 1];
-        let stored = store.get_sync(ID);
+        let stored = store.find_by_id_sync(ID);
         ensure!(
             stored.as_ref().map(StoredKey::record) == Some(latest),
             "the store holds another record"
@@ -1144,7 +1144,7 @@ mod planted {
         let library = Library {
             replace: |store, record| {
                 let mut parts = record.into_parts();
-                if let Some(stored) = store.get_sync(parts.id) {
+                if let Some(stored) = store.find_by_id_sync(parts.id) {
                     parts.revision = stored.record().revision() + 1;
                 }
                 store.replace_sync(parts.build().unwrap())

@@ -333,7 +333,7 @@ impl Served<'_> {
                 check_headers(&headers);
 
                 let found =
-                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().get_sync(id) };
+                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().find_by_id_sync(id) };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {

@@ -14,11 +14,12 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
-    KeyStore, Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    KeyStore, Limiter, ManualClock, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope,
+    Timestamp,
     audit::{Audit, AuditAction, AuditEvent},
     gate::{
-        Admission, GateBuildError, GateBuilder, PendingCharge, PendingLookup, PendingRecheck,
-        Refusal, RouteQuotas, Step,
+        Admission, CheckedRoute, Driver, GateBuildError, GateBuilder, PendingCharge, PendingLookup,
+        PendingRecheck, Refusal, RouteQuotas, Step,
     },
     issue::Issued,
     key::{
@@ -146,16 +147,18 @@ impl Service {
         Gate::builder(formats, self.issuer.verifier(), sources).with_audit(self.audit.clone())
     }
 
-    fn lumiqtrace(&self) -> (Gate, Route) {
+    fn lumiqtrace(&self) -> (Gate, CheckedRoute) {
         let gate = self
             .builder(LQT, CredentialSource::header("x-api-key"))
             .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key").unwrap())
             .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
-            .build();
-        (gate.unwrap(), Route::new(Access::any_key()))
+            .build()
+            .unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        (gate, route)
     }
 
-    fn lucent_ingest(&self) -> (Gate, Route) {
+    fn lucent_ingest(&self) -> (Gate, CheckedRoute) {
         let sources = CredentialSources::first_of([
             CredentialSource::header("X-Lucent-Api-Key"),
             CredentialSource::query("api_key"),
@@ -170,9 +173,11 @@ impl Service {
                     .with_unauthenticated("Invalid or revoked API key")
                     .with_text(PublicReason::MissingKey, "Missing API key"),
             )
-            .build();
+            .build()
+            .unwrap();
         let quotas = RouteQuotas::new(per_minute(100)).with_tier(HIGHER, per_minute(1_000));
-        (gate.unwrap(), Route::new(Access::any_key()).limit_key(quotas))
+        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        (gate, route)
     }
 
     fn lucent_data(&self) -> Gate {
@@ -216,12 +221,17 @@ fn lucitra_quotas() -> RouteQuotas {
     quotas.with_tier(HIGHER, per_minute(1_000)).with_tier(ENTERPRISE, per_minute(1_000))
 }
 
-fn datasets() -> Route {
-    Route::new(Access::any_key()).limit_key(lucitra_quotas())
+fn datasets(gate: &Gate) -> CheckedRoute {
+    gate.route(Route::new(Access::any_key()).limit_key(lucitra_quotas())).unwrap()
 }
 
 fn compliance() -> Route {
     Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(lucitra_quotas())
+}
+
+/// A stopped clock.
+fn clock(now: Timestamp) -> ManualClock {
+    ManualClock::new(now)
 }
 
 fn draft(owner: &str) -> KeyDraft {
@@ -270,7 +280,12 @@ fn expected(status: u16, head: &[&str], body: &str) -> Answer {
 
 /// Decides in every way that there is, which must come to the same; on a service whose limiter
 /// is not asked, or the request would count several times.
-fn decide_unlimited(gate: &Gate, head: &PlainHead, route: &Route, service: &Service) -> Outcome {
+fn decide_unlimited(
+    gate: &Gate,
+    head: &PlainHead,
+    route: &CheckedRoute,
+    service: &Service,
+) -> Outcome {
     assert!(!route.is_limited());
     let now = at(0);
     let show = |outcome: &Outcome| match outcome {
@@ -280,7 +295,7 @@ fn decide_unlimited(gate: &Gate, head: &PlainHead, route: &Route, service: &Serv
     let sync = gate.check_sync(head, route, service.store(), now);
     let with =
         gate.check_with(head, route, |l| Ok::<_, Infallible>(service.store().find_sync(l)), now);
-    let future = block_on(gate.check(head, route, service.store(), now));
+    let future = block_on(gate.check(head, route, service.store(), &clock(now)));
     let steps = match gate.begin(head, route, now) {
         Step::Done(outcome) => outcome,
         Step::Lookup(pending) => {
@@ -431,7 +446,7 @@ fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
 fn lucent_names_the_scope_in_every_401() {
     let service = Service::new();
     let gate = service.lucent_data();
-    let (read, write) = (Route::new(Access::scope(READ)), Route::new(Access::scope(WRITE)));
+    let [read, write] = [READ, WRITE].map(|scope| gate.route(Access::scope(scope)).unwrap());
     let public = service.key(PUBLIC);
     let reader = service.key(API);
     let writer = service.issue(API, draft("org_a").with_scopes(ScopeSet::new([WRITE]).unwrap()));
@@ -482,18 +497,19 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
     let gate = service.lucitra();
     let issued = service.key(LUCI);
     let head = bearer(issued.key.expose());
-    let check = |route: &Route, now| gate.check_sync(&head, route, service.store(), now);
+    let check = |route: &CheckedRoute, now| gate.check_sync(&head, route, service.store(), now);
+    let (datasets, compliance) = (datasets(&gate), gate.route(compliance()).unwrap());
     let lines = |admission: &Admission| -> Vec<String> {
         admission.headers().map(|line| line.to_string()).collect()
     };
     // Rounded up from 1,700,000,060.250.
     let reset = "x-ratelimit-reset: 1700000061";
-    let admission = admitted(check(&datasets(), at(0)));
+    let admission = admitted(check(&datasets, at(0)));
     assert_eq!(lines(&admission), ["x-ratelimit-limit: 100", "x-ratelimit-remaining: 99", reset]);
 
     // Forbidden, and charged.
     assert_eq!(
-        answer(&refused(check(&compliance(), at(1)))),
+        answer(&refused(check(&compliance, at(1)))),
         expected(
             403,
             &["x-ratelimit-limit: 100", "x-ratelimit-remaining: 98", reset],
@@ -501,7 +517,7 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
         )
     );
     for left in (0..98).rev() {
-        let admission = admitted(check(&datasets(), at(1)));
+        let admission = admitted(check(&datasets, at(1)));
         assert_eq!(lines(&admission)[1], format!("x-ratelimit-remaining: {left}"));
     }
     let throttled = expected(
@@ -509,15 +525,15 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
         &["x-ratelimit-limit: 100", "x-ratelimit-remaining: 0", reset, "retry-after: 12"],
         r#"{"error":{"code":"RATE_LIMITED","message":"Rate limit exceeded. Retry after 12 seconds.","retry_after":12}}"#,
     );
-    assert_eq!(answer(&refused(check(&datasets(), at(48)))), throttled);
+    assert_eq!(answer(&refused(check(&datasets, at(48)))), throttled);
     // Whoever is out of quota is not told that the path is forbidden, and is not charged.
-    assert_eq!(answer(&refused(check(&compliance(), at(48)))), throttled);
+    assert_eq!(answer(&refused(check(&compliance, at(48)))), throttled);
 
     let realm = r#"www-authenticate: Bearer realm="lucitra""#;
     let invalid = format!(r#"{realm}, error="invalid_token""#);
     let body = r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
     let without = |head: &PlainHead| {
-        answer(&refused(gate.check_sync(head, &datasets(), service.store(), at(1))))
+        answer(&refused(gate.check_sync(head, &datasets, service.store(), at(1))))
     };
     assert_eq!(without(&PlainHead::new()), expected(401, &[realm], body));
     assert_eq!(without(&bearer("luci_")), expected(401, &[&invalid], body));
@@ -531,7 +547,7 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
     let owner = Owner::new(OwnerId::from_static("org_e")).with_tier(ENTERPRISE);
     service.store().put_owner_sync(owner);
     let head = bearer(enterprise.key.expose());
-    let admission = admitted(gate.check_sync(&head, &compliance(), service.store(), at(1)));
+    let admission = admitted(gate.check_sync(&head, &compliance, service.store(), at(1)));
     assert_eq!(lines(&admission)[..2], ["x-ratelimit-limit: 1000", "x-ratelimit-remaining: 999"]);
 }
 
@@ -539,13 +555,13 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
 fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
     let service = Service::new();
     let gate = service
-        .builder(API, CredentialSource::bearer())
+        .builder(KeyFormats::new([API, MCP]).unwrap(), CredentialSource::bearer())
         .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
         .with_challenge(Challenge::new("DPoP", "r").unwrap())
         .build()
         .unwrap();
     let head = bearer(service.key(API).key.expose());
-    let write = Route::new(Access::scope(WRITE));
+    let write = gate.route(Access::scope(WRITE)).unwrap();
     let challenge =
         r#"www-authenticate: Bearer realm="r", scope="write:issues", error="insufficient_scope""#;
     assert_eq!(
@@ -556,13 +572,14 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
     let none = refused(decide_unlimited(&gate, &PlainHead::new(), &write, &service));
     assert_eq!(none.headers().filter(|line| line.name() == "www-authenticate").count(), 2);
     let other = Access::any_key().with_owner(OwnerId::from_static("org_b"));
-    let foreign = refused(decide_unlimited(&gate, &head, &other.into(), &service));
+    let other = gate.route(other).unwrap();
+    let foreign = refused(decide_unlimited(&gate, &head, &other, &service));
     assert_eq!(
         answer(&foreign),
         expected(403, &[], r#"{"error":"The key belongs to another owner"}"#)
     );
     assert!(matches!(foreign.reason(), RefusalReason::Forbidden(Forbidden::Owner)));
-    let kind = Route::new(Access::kinds([MCP.kind()]));
+    let kind = gate.route(Access::kinds([MCP.kind()])).unwrap();
     let refusal = refused(decide_unlimited(&gate, &head, &kind, &service));
     assert_eq!((refusal.status(), refusal.public()), (403, PublicReason::ForbiddenKind));
 }
@@ -574,8 +591,12 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
 fn a_failed_authentication_charges_nobody() {
     let service = Service::new();
     let gate = service.lucitra();
-    let limits = datasets().limit_owner(per_minute(100)).limit_group(7, per_minute(100));
-    let limits = limits.limit_shared(LimitKey::named(9, b"all"), per_minute(100));
+    let limits = Route::new(Access::any_key())
+        .limit_key(lucitra_quotas())
+        .limit_owner(per_minute(100))
+        .limit_group(7, per_minute(100))
+        .limit_shared(LimitKey::named(9, b"all"), per_minute(100));
+    let limits = gate.route(limits).unwrap();
     let keys = service.dead_keys(LUCI);
     for (key, now, _) in &keys {
         let outcome = gate.check_sync(&bearer(key), &limits, service.store(), *now);
@@ -603,6 +624,7 @@ fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
         .limit_owner(per_minute(10))
         .limit_group(1, per_minute(6))
         .limit_shared(LimitKey::named(2, b"search"), per_minute(12));
+    let route = gate.route(route).unwrap();
     let check = |issued: &Issued, now| {
         gate.check_sync(&bearer(issued.key.expose()), &route, service.store(), now)
     };
@@ -623,7 +645,7 @@ fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
     }
     assert_eq!(by(check(&other, at(0))), LimitedBy::Shared);
     // Outside the group, and apart from the rest, the key still has two of its own.
-    let own = Route::new(Access::any_key()).limit_key(per_minute(8));
+    let own = gate.route(Route::new(Access::any_key()).limit_key(per_minute(8))).unwrap();
     let check = |issued: &Issued| {
         gate.check_sync(&bearer(issued.key.expose()), &own, service.store(), at(0))
     };
@@ -641,7 +663,7 @@ fn a_keys_own_quotas_go_before_its_owners_and_these_before_the_routes() {
     let limit_of = |draft: KeyDraft| {
         let issued = service.issue(LUCI, draft);
         let head = bearer(issued.key.expose());
-        let admission = admitted(gate.check_sync(&head, &datasets(), service.store(), at(0)));
+        let admission = admitted(gate.check_sync(&head, &datasets(&gate), service.store(), at(0)));
         admission.decision().unwrap().limit
     };
     service.store().put_owner_sync(owner.clone());
@@ -657,7 +679,7 @@ fn a_keys_own_quotas_go_before_its_owners_and_these_before_the_routes() {
 fn rotating_doubles_nobodys_quota() {
     let service = Service::new();
     let gate = service.lucitra();
-    let route = Route::new(Access::any_key()).limit_key(per_minute(2));
+    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(2))).unwrap();
     let first = service.key(LUCI);
     let second = service.rotate(first.record.id(), at(0));
     let check = |issued: &Issued| {
@@ -677,7 +699,7 @@ fn costs_count_and_one_above_the_limit_has_no_retry_time() {
     let gate = service.lucitra();
     let head = bearer(service.key(LUCI).key.expose());
     let check = |cost: u32| {
-        let route = datasets().with_cost(NonZeroU32::new(cost).unwrap());
+        let route = datasets(&gate).with_cost(cost);
         gate.check_sync(&head, &route, service.store(), at(0))
     };
     assert_eq!(admitted(check(60)).decision().unwrap().remaining, 40);
@@ -725,13 +747,13 @@ fn a_store_that_fails_is_503_and_never_a_pass() {
     let unavailable =
         expected(503, &[], r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#);
     let gate = service.lucitra();
-    let pending = |route: &Route| match gate.begin(&head, route, at(0)) {
+    let pending = |route: &CheckedRoute| match gate.begin(&head, route, at(0)) {
         Step::Lookup(pending) => pending,
         other => panic!("{other:?}"),
     };
-    for route in [datasets(), Route::new(Access::any_key())] {
+    for route in [datasets(&gate), gate.route(Access::any_key()).unwrap()] {
         for outcome in [
-            block_on(gate.check(&head, &route, &BrokenStore, at(0))),
+            block_on(gate.check(&head, &route, &BrokenStore, &clock(at(0)))),
             gate.check_with(&head, &route, |_| Err(Broken), at(0)),
             pending(&route).failed(Broken, at(0)),
         ] {
@@ -743,7 +765,7 @@ fn a_store_that_fails_is_503_and_never_a_pass() {
     assert!(service.limiter.is_empty());
     // A clock far behind the key's creation cannot judge it.
     let behind = T0.saturating_sub(Duration::from_secs(2 * 86_400));
-    let refusal = refused(gate.check_sync(&head, &datasets(), service.store(), behind));
+    let refusal = refused(gate.check_sync(&head, &datasets(&gate), service.store(), behind));
     assert_eq!(answer(&refusal), unavailable);
 }
 
@@ -754,7 +776,7 @@ fn a_store_that_lies_admits_nobody() {
     let [mine, other] = [service.key(LUCI), service.key(LUCI)];
     let lie = service.store().find_by_id_sync(other.record.id());
     let head = bearer(mine.key.expose());
-    let outcome = gate.check_with(&head, &datasets(), |_| Ok::<_, Broken>(lie.clone()), at(0));
+    let outcome = gate.check_with(&head, &datasets(&gate), |_| Ok::<_, Broken>(lie.clone()), at(0));
     let refusal = refused(outcome);
     assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Mismatch)));
     assert_eq!((refusal.status(), refusal.key_id()), (401, None), "nothing is put down to a key");
@@ -766,8 +788,8 @@ fn a_route_with_limits_and_nobody_to_ask_is_503() {
     let gate = service.lucitra_builder().build().unwrap();
     let head = bearer(service.key(LUCI).key.expose());
     for outcome in [
-        gate.check_sync(&head, &datasets(), service.store(), at(0)),
-        block_on(gate.check(&head, &datasets(), service.store(), at(0))),
+        gate.check_sync(&head, &datasets(&gate), service.store(), at(0)),
+        block_on(gate.check(&head, &datasets(&gate), service.store(), &clock(at(0)))),
     ] {
         let refusal = refused(outcome);
         assert_eq!(refusal.status(), 503);
@@ -778,9 +800,11 @@ fn a_route_with_limits_and_nobody_to_ask_is_503() {
     let twice = Route::new(Access::any_key())
         .limit_owner(per_minute(1))
         .limit_shared(LimitKey::from(&id), per_minute(1));
-    let refusal = refused(service.lucitra().check_sync(&head, &twice, service.store(), at(0)));
+    let limiting = service.lucitra();
+    let twice = limiting.route(twice).unwrap();
+    let refusal = refused(limiting.check_sync(&head, &twice, service.store(), at(0)));
     assert_eq!(refusal.status(), 503);
-    let free = Route::new(Access::any_key());
+    let free = gate.route(Access::any_key()).unwrap();
     drop(admitted(gate.check_sync(&head, &free, service.store(), at(0))));
 }
 
@@ -790,7 +814,8 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
     let gate = service.lucitra_builder().build().unwrap();
     let issued = service.key(LUCI);
     let head = bearer(issued.key.expose());
-    let route = compliance().limit_owner(per_minute(7)).with_cost(NonZeroU32::new(3).unwrap());
+    let route = compliance().limit_owner(per_minute(7)).with_cost(3);
+    let route = gate.route(route).unwrap();
     let charge = || -> PendingCharge {
         let Step::Lookup(pending) = gate.begin(&head, &route, at(0)) else { panic!() };
         let found = service.store().find_sync(pending.lookup());
@@ -846,10 +871,10 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     let service = Service::new();
     let gate = service.lucitra();
     let jwt = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
-    let check = |head: &PlainHead| gate.check_sync(head, &datasets(), service.store(), at(0));
+    let check = |head: &PlainHead| gate.check_sync(head, &datasets(&gate), service.store(), at(0));
     assert!(matches!(check(&bearer(jwt)), Outcome::ForeignCredential));
     assert!(matches!(
-        gate.begin(&bearer(jwt), &datasets(), at(0)),
+        gate.begin(&bearer(jwt), &datasets(&gate), at(0)),
         Step::Done(Outcome::ForeignCredential)
     ));
     for head in [
@@ -865,7 +890,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
         assert!(matches!(status, 400 | 401), "{head:?}: {status}");
     }
     // What the host refuses, it refuses in the same words.
-    let refusal = gate.refuse(&datasets(), PublicReason::InvalidKey, at(0));
+    let refusal = gate.refuse(&datasets(&gate), PublicReason::InvalidKey, at(0));
     let key = refused(check(&bearer("luci_")));
     assert_eq!(answer(&refusal), answer(&key));
     assert!(matches!(refusal.reason(), RefusalReason::Host(PublicReason::InvalidKey)));
@@ -876,7 +901,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
         .with_challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
         .build()
         .unwrap();
-    let route = Route::new(Access::any_key());
+    let route = header.route(Access::any_key()).unwrap();
     let head = |value: &str| PlainHead::new().with_header("x-api-key", value);
     assert_eq!(refused(decide_unlimited(&header, &head(""), &route, &service)).status(), 401);
     let passed = decide_unlimited(&header, &head("anything else"), &route, &service);
@@ -905,7 +930,7 @@ fn brute_force_from_one_address_is_throttled() {
             Some(address) => head.with_address(address),
             None => head,
         };
-        gate.check_sync(&head, &datasets(), service.store(), now)
+        gate.check_sync(&head, &datasets(&gate), service.store(), now)
     };
     let unknown = format!("luci_{}", "0".repeat(64));
     let ended = service.key(LUCI);
@@ -940,7 +965,7 @@ fn brute_force_from_one_address_is_throttled() {
         );
     }
     let head = bearer(&unknown).with_address(attacker);
-    let begun = gate.begin(&head, &datasets(), at(48));
+    let begun = gate.begin(&head, &datasets(&gate), at(48));
     assert!(matches!(begun, Step::Done(_)), "it was looked up");
     // Other addresses, and hosts that name none, are not concerned.
     let neighbour = LimitKey::named(ADDRESS, &[192, 0, 2, 8]);
@@ -985,24 +1010,25 @@ fn an_attempt_that_is_dropped_under_way_is_counted() {
         let quotas = Quotas::from(per_minute(2));
         attempts.peek(address, &quotas, 1, now).unwrap().remaining
     };
-    let route = datasets();
+    let route = datasets(&gate);
+    let noon = clock(at(0));
     let begin = || match gate.begin(&head, &route, at(0)) {
         Step::Lookup(pending) => pending,
         other => panic!("{other:?}"),
     };
     // What was answered is counted by its answer, whatever it was.
     drop(admitted(gate.check_sync(&head, &route, service.store(), at(0))));
-    drop(admitted(block_on(gate.check(&head, &route, service.store(), at(0)))));
+    drop(admitted(block_on(gate.check(&head, &route, service.store(), &noon))));
     drop(refused(begin().failed(Broken, at(0))));
-    drop(refused(block_on(gate.check(&head, &route, &BrokenStore, at(0)))));
+    drop(refused(block_on(gate.check(&head, &route, &BrokenStore, &noon))));
     drop(begin().found(None, at(0)));
     assert_eq!(attempts.len(), 1, "the key that was not found");
     let before = left(at(0));
 
     // A future that was never polled has asked nobody.
-    drop(gate.check(&head, &route, &Hanging, at(0)));
+    drop(gate.check(&head, &route, &Hanging, &noon));
     assert_eq!(left(at(0)), before);
-    let mut future = Box::pin(gate.check(&head, &route, &Hanging, at(0)));
+    let mut future = Box::pin(gate.check(&head, &route, &Hanging, &noon));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(future.as_mut().poll(&mut context).is_pending());
     assert_eq!(left(at(0)), before, "still under way");
@@ -1039,24 +1065,28 @@ fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
         )
         .with_text(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
     let (plain, worded) = (gate(ErrorBodies::flat()), gate(worded));
-    let any = Route::new(Access::any_key());
-    let write = Route::new(Access::scope(WRITE));
+    let any = |gate: &Gate| gate.route(Access::any_key()).unwrap();
+    let write = |gate: &Gate| gate.route(Access::scope(WRITE)).unwrap();
     let slow = Decision::refused_elsewhere(per_minute(7), 0, at(10), at(0));
     let (limited, scope) = (PublicReason::RateLimited, PublicReason::MissingScope);
     for (refusal, message, fields) in [
-        (plain.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
-        (worded.refuse(&any, limited, at(0)), "Rate limit exceeded", ""),
+        (plain.refuse(&any(&plain), limited, at(0)), "Rate limit exceeded", ""),
+        (worded.refuse(&any(&worded), limited, at(0)), "Rate limit exceeded", ""),
         (
-            worded.refuse_charged(&any, limited, slow, at(0)),
+            worded.refuse_charged(&any(&worded), limited, slow, at(0)),
             "Wait 10 seconds.",
             r#","retry_after":10"#,
         ),
-        (worded.refuse(&any, PublicReason::TooManyAttempts, at(0)), "Too many failed attempts", ""),
-        (plain.refuse(&any, scope, at(0)), "Missing a required scope", ""),
-        (worded.refuse(&any, scope, at(0)), "Missing a required scope", ""),
-        (plain.refuse(&write, scope, at(0)), "Missing required scope: write:issues", ""),
         (
-            worded.refuse(&write, scope, at(0)),
+            worded.refuse(&any(&worded), PublicReason::TooManyAttempts, at(0)),
+            "Too many failed attempts",
+            "",
+        ),
+        (plain.refuse(&any(&plain), scope, at(0)), "Missing a required scope", ""),
+        (worded.refuse(&any(&worded), scope, at(0)), "Missing a required scope", ""),
+        (plain.refuse(&write(&plain), scope, at(0)), "Missing required scope: write:issues", ""),
+        (
+            worded.refuse(&write(&worded), scope, at(0)),
             "You need write:issues.",
             r#","scope":"write:issues""#,
         ),
@@ -1084,7 +1114,7 @@ fn the_hosts_own_function_is_called_once_an_answer() {
     let gate = builder.with_errors(errors).build().unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
     for call in 0..2 {
-        let route = Route::new(Access::any_key());
+        let route = gate.route(Access::any_key()).unwrap();
         let refusal = refused(gate.check_sync(&bearer("luci_"), &route, service.store(), at(0)));
         let Answer(status, head, body) = answer(&refusal);
         assert_eq!((status, body), (401, format!("401 Invalid API key {call}")));
@@ -1104,7 +1134,7 @@ fn attempts_that_were_under_way_are_counted_one_by_one() {
         .unwrap();
     let head = bearer(&format!("luci_{}", "0".repeat(64)))
         .with_address(LimitKey::named(1, &[192, 0, 2, 7]));
-    let route = Route::new(Access::any_key());
+    let route = gate.route(Access::any_key()).unwrap();
     let pending: Vec<PendingLookup> = (0..5)
         .map(|_| match gate.begin(&head, &route, at(0)) {
             Step::Lookup(pending) => pending,
@@ -1128,7 +1158,7 @@ fn attempts_that_were_under_way_are_counted_one_by_one() {
 fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     let service = Service::new();
     let gate = service.lucitra();
-    let route = datasets();
+    let route = datasets(&gate);
     let invalid = expected(
         401,
         &[r#"www-authenticate: Bearer realm="lucitra", error="invalid_token""#],
@@ -1147,7 +1177,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
         let by_id = recheck();
         let found = service.store().find_by_id_sync(by_id.key_id());
         let by_id = by_id.found(found, now);
-        let by_future = block_on(recheck().check(service.store(), now));
+        let by_future = block_on(Driver::new(service.store(), &clock(now)).recheck(recheck()));
         let seen = [by_lookup, by_id, by_future].map(|result| match result {
             Ok(()) => None,
             Err(refusal) => {
@@ -1193,7 +1223,10 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     // A store that fails, or lies, does not say that the key stands.
     let admission = begin(&service.key(LUCI));
     let recheck = || gate.recheck(admission.caller(), &route);
-    assert_eq!(block_on(recheck().check(&BrokenStore, at(1))).unwrap_err().status(), 503);
+    assert_eq!(
+        block_on(Driver::new(&BrokenStore, &clock(at(1))).recheck(recheck())).unwrap_err().status(),
+        503
+    );
     assert_eq!(recheck().failed(Broken, at(1)).status(), 503);
     let lie = service.store().find_by_id_sync(id);
     assert_eq!(recheck().found(lie, at(1)).unwrap_err().status(), 401);
@@ -1213,11 +1246,11 @@ fn a_key_rehashed_in_flight_stands() {
     block_on(service.issuer.import(id, draft("org_a"), secret, T0)).unwrap();
 
     let head = bearer(key.expose());
-    let admission = admitted(gate.check_sync(&head, &datasets(), service.store(), at(0)));
+    let admission = admitted(gate.check_sync(&head, &datasets(&gate), service.store(), at(0)));
     assert!(admission.caller().rehash().is_some());
     let stands = |now| {
-        let recheck = gate.recheck(admission.caller(), &datasets());
-        block_on(recheck.check(service.store(), now)).is_ok()
+        let recheck = gate.recheck(admission.caller(), &datasets(&gate));
+        block_on(Driver::new(service.store(), &clock(now)).recheck(recheck)).is_ok()
     };
     assert!(stands(at(1)), "before");
     assert_eq!(block_on(service.issuer.rehash(admission.caller(), at(2))), Ok(true));
@@ -1252,10 +1285,11 @@ fn told(event: &AuditEvent) -> String {
 fn every_outcome_and_every_change_is_told_once() {
     let service = Service::new();
     let gate = service.lucitra();
-    let route = Route::new(Access::any_key()).limit_key(per_minute(3));
+    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(3))).unwrap();
     let forbidden = Route::new(Access::scope(WRITE)).limit_key(per_minute(3));
+    let forbidden = gate.route(forbidden).unwrap();
     let mut expected: Vec<String> = Vec::new();
-    let mut check = |head: &PlainHead, route: &Route, secs, told: &str| {
+    let mut check = |head: &PlainHead, route: &CheckedRoute, secs, told: &str| {
         let _outcome = gate.check_sync(head, route, service.store(), at(secs));
         expected.push(format!("{secs} {told}"));
     };
@@ -1283,7 +1317,7 @@ fn every_outcome_and_every_change_is_told_once() {
     let valid_until = at(60) + Grace::DAY.duration();
     let rotated = AuditAction::Rotated { previous_valid_until: Some(valid_until) };
     expected.push(format!("60 key org_a luci_ {rotated:?}"));
-    let mut check = |head: &PlainHead, route: &Route, secs, told: &str| {
+    let mut check = |head: &PlainHead, route: &CheckedRoute, secs, told: &str| {
         let outcome = gate.check_sync(head, route, service.store(), at(secs));
         expected.push(format!("{secs} {told}"));
         outcome
@@ -1295,7 +1329,7 @@ fn every_outcome_and_every_change_is_told_once() {
     let recheck = gate.recheck(admitted(outcome).caller(), &route);
     block_on(service.issuer.revoke(id, at(122))).unwrap();
     block_on(service.issuer.revoke(id, at(123))).unwrap();
-    assert!(block_on(recheck.check(service.store(), at(124))).is_err());
+    assert!(block_on(Driver::new(service.store(), &clock(at(124))).recheck(recheck)).is_err());
     let _ = gate.check_sync(&head, &route, service.store(), at(125));
     expected.extend([
         "122 key org_a luci_ Revoked".to_owned(),
@@ -1457,7 +1491,7 @@ fn a_kind_that_a_place_does_not_take_is_as_good_as_unknown() {
         .with_challenge(Challenge::bearer("r").unwrap())
         .build()
         .unwrap();
-    let route = Route::new(Access::any_key());
+    let route = gate.route(Access::any_key()).unwrap();
     let (public, api) = (service.key(PUBLIC), service.key(API));
     let query = |issued: &Issued| PlainHead::new().with_query(format!("k={}", issued.key.expose()));
     for (head, good) in [
@@ -1488,6 +1522,7 @@ fn what_waits_can_be_kept_and_sent() {
     owned::<Step>();
     shared::<Gate>();
     shared::<Route>();
+    shared::<CheckedRoute>();
     shared::<Outcome>();
     shared::<Admission>();
     shared::<Refusal>();
@@ -1510,8 +1545,9 @@ fn what_waits_can_be_kept_and_sent() {
     let service = Service::new();
     let gate = service.lucitra();
     let head = Local(bearer(service.key(LUCI).key.expose()).into());
-    let route = datasets();
-    let future = gate.check(&head, &route, service.store(), at(0));
+    let route = datasets(&gate);
+    let now = clock(at(0));
+    let future = gate.check(&head, &route, service.store(), &now);
     drop(head);
     drop(admitted(sent(future)));
 }
@@ -1528,7 +1564,8 @@ proptest! {
     ) {
         let service = Service::new();
         let (ingest, replay) = service.lucent_ingest();
-        let (luci, sets) = (service.lucitra(), datasets());
+        let luci = service.lucitra();
+        let sets = datasets(&luci);
         let key = service.key(PUBLIC);
         let mut spoilt = key.key.expose().as_bytes().to_vec();
         let cut = cut.min(spoilt.len() - 1);

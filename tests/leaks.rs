@@ -316,6 +316,8 @@ fn no_step_answer_or_event_shows_the_key() {
         canary.debug("Gate", &gate);
         let route = Route::new(Access::any_key()).limit_key(quotas);
         canary.debug("Route", &route);
+        let route = gate.route(route).unwrap();
+        canary.debug("CheckedRoute", &route);
 
         let places: [fn(&str) -> PlainHead; 3] = [
             |token| PlainHead::new().with_header("x-api-key", token),

@@ -1,4 +1,4 @@
-//! From a refusal to a response.
+//! From a refusal to a response, and the rate-limit headers of admitted responses.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -10,11 +10,11 @@ use keyward::{
 
 use crate::grpc::{is_grpc, trailers_only};
 
-/// The response of a refusal, for a host that has refused a request itself by
+/// Returns the response of a refusal, for a host that refused a request itself with
 /// [`Gate::refuse`](keyward::Gate::refuse).
 ///
-/// Its body becomes that of any framework: `http_response(&refusal).map(axum::body::Body::from)`.
-/// The precise [`RefusalReason`](keyward::request::RefusalReason) is in its extensions, for the log.
+/// The body converts to that of any framework: `http_response(&refusal).map(axum::body::Body::from)`.
+/// The precise [`RefusalReason`](keyward::request::RefusalReason) is in the extensions, for a log.
 pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
     respond(refusal, |response| {
         *response.status_mut() = status(refusal);
@@ -22,16 +22,16 @@ pub fn http_response(refusal: &Refusal) -> Response<Bytes> {
     })
 }
 
-/// In which protocol a client is answered.
+/// The protocol of the responses to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Responses {
+pub(crate) enum Protocol {
     Http,
     Grpc,
 }
 
-impl Responses {
-    /// gRPC for what is gRPC, where it is served.
-    pub(crate) fn to(headers: &HeaderMap, grpc_is_served: bool) -> Self {
+impl Protocol {
+    /// Returns gRPC for gRPC requests, where gRPC is served.
+    pub(crate) fn of(headers: &HeaderMap, grpc_is_served: bool) -> Self {
         if grpc_is_served && is_grpc(headers) { Self::Grpc } else { Self::Http }
     }
 
@@ -45,42 +45,41 @@ impl Responses {
     }
 }
 
-/// Puts headers of a gate into an answer. What the gate says of a limit replaces what else
-/// may stand there. An answer with as many headers as `http` can hold goes without.
+/// Inserts headers of a gate into a response. They replace headers of the same name. A response
+/// that already has as many headers as `http` allows goes without.
 pub(crate) fn insert_headers<'h>(
     headers: &mut HeaderMap,
-    said: impl Iterator<Item = ResponseHeader<'h>>,
+    lines: impl Iterator<Item = ResponseHeader<'h>>,
 ) {
-    for (name, value) in said.filter_map(header) {
+    for (name, value) in lines.filter_map(header) {
         let _full = headers.try_insert(name, value);
     }
 }
 
-/// Tells of the limit of an admitted request in its answer, unless a layer inside of this one
-/// has told of one that is as tight. `inside` of another layer, that one is told too.
-pub(crate) fn tell_limit<B>(response: &mut Response<B>, admission: &Admission, inside: bool) {
+/// Adds rate-limit headers to an admitted response, unless an inner layer already reported a
+/// limit at least as strict. With `inside`, the limit is also reported to the outer layer.
+pub(crate) fn report_limit<B>(response: &mut Response<B>, admission: &Admission, inside: bool) {
     let Some(decision) = admission.decision() else { return };
-    if let Some(Told(inner)) = response.extensions().get() {
-        if !is_tighter(decision, inner) {
+    if let Some(ReportedLimit(inner)) = response.extensions().get() {
+        if !is_stricter(decision, inner) {
             return;
         }
-        // It may have told of its own in another style.
+        // The inner layer may use another style.
         for name in RATE_HEADERS {
             response.headers_mut().remove(name);
         }
     }
     insert_headers(response.headers_mut(), admission.headers());
     if inside {
-        response.extensions_mut().insert(Told(*decision));
+        response.extensions_mut().insert(ReportedLimit(*decision));
     }
 }
 
-/// Of which limit the headers of an answer tell, for layers outside of the one that wrote them.
+/// The limit in the headers of a response, for layers outside of the one that wrote them.
 #[derive(Clone, Copy, Debug)]
-struct Told(Decision);
+struct ReportedLimit(Decision);
 
-/// All that tell of a limit but `Retry-After`, which an admitted request has only from its
-/// handler.
+/// All rate-limit headers but `Retry-After`, which only the handler of an admitted request sets.
 const RATE_HEADERS: [&str; 5] = [
     "x-ratelimit-limit",
     "x-ratelimit-remaining",
@@ -95,9 +94,10 @@ static KNOWN: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset"),
 ];
 
-/// Which of two limits to tell of, as the limiter has it for several windows: the one that
-/// refuses, else the one with less left, else the one whose reset is later.
-fn is_tighter(own: &Decision, inner: &Decision) -> bool {
+/// Returns whether the own limit is stricter than the inner one, by the limiter's rule for
+/// several windows: the one that refuses, else the one with less left, else the one with the
+/// later reset.
+fn is_stricter(own: &Decision, inner: &Decision) -> bool {
     inner.allowed
         && (own.remaining < inner.remaining
             || own.remaining == inner.remaining && own.reset_at > inner.reset_at)
@@ -112,15 +112,15 @@ fn respond(refusal: &Refusal, fill: impl FnOnce(&mut Response<Bytes>)) -> Respon
     fill(&mut response);
     response.extensions_mut().insert(refusal.reason().clone());
     if let Some(decision) = refusal.decision() {
-        response.extensions_mut().insert(Told(*decision));
+        response.extensions_mut().insert(ReportedLimit(*decision));
     }
     response
 }
 
-/// A header of a gate for `http`. The gate promises names in lower case and values in
-/// printable ASCII, so nothing is lost here.
+/// Converts a header of a gate. The gate guarantees names in lower case and values in printable
+/// ASCII, so no header is lost.
 fn header(header: ResponseHeader<'_>) -> Option<(HeaderName, HeaderValue)> {
-    // Those on every answer are not read anew each time.
+    // The names on every response are not parsed each time.
     let known = KNOWN.iter().find(|known| known.as_str() == header.name()).cloned();
     let name = match known {
         Some(name) => name,

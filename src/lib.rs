@@ -132,6 +132,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod sync;
 mod text;
 
 pub mod audit;

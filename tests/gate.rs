@@ -838,7 +838,7 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
     let reset = "x-ratelimit-reset: 1700000011";
     let refused_by = |position| {
         let decision = Decision::refused_elsewhere(per_minute(7), 1, at(10), at(0));
-        refused(charge().decided(decision.at_position(position), at(0)))
+        refused(charge().decided(decision.with_position(position), at(0)))
     };
     let refusal = refused_by(1);
     assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Owner }));

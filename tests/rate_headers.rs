@@ -193,7 +193,7 @@ proptest! {
         let style = RateHeaders::x_ratelimit().with_draft_09("p").unwrap();
         for decision in [
             Decision::admitted_elsewhere(quota, remaining, at(reset)),
-            Decision::refused_elsewhere(quota, remaining, at(reset), at(now)).at_position(3),
+            Decision::refused_elsewhere(quota, remaining, at(reset), at(now)).with_position(3),
         ] {
             let headers = render(style, &decision, at(now));
             prop_assert_eq!(number(&headers, "x-ratelimit-limit"), u64::from(limit.get()));

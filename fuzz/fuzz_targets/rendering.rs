@@ -670,7 +670,7 @@ impl DecisionInput {
                 retry_after.map(|(secs, nanos)| Duration::new(secs, nanos % 1_000_000_000));
         }
         Some(match self.position {
-            Some(position) => decision.at_position(position),
+            Some(position) => decision.with_position(position),
             None => decision,
         })
     }

@@ -13,11 +13,12 @@ use std::{
     time::Duration,
 };
 
-use keyward::{
-    Quotas,
-    limit::{LimitKey, RemoteCharge, RemoteCommand, RemoteNames},
+use keyward::{Quotas, limit::LimitKey};
+use keyward_redis::{
+    LeaseConfig,
+    lease::{Granted, LeaseHolding, LeaseStep},
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
 };
-use keyward_redis::{Granted, LeaseConfig, LeaseHolding, LeaseStep};
 use support::{
     Server,
     model::{Model, Take},
@@ -83,7 +84,7 @@ fn the_model_is_the_script() {
             // Set back by less than a window in all.
             let at = now - random.below(2) * random.below(span / 2);
             let mut run = |command: RemoteCommand| -> Vec<u8> {
-                let mut parts = command.with_text();
+                let mut parts = command.parts_with_text();
                 parts[1] = script_with_given_clock().into_bytes();
                 let mut sent = redis::Cmd::new();
                 for part in parts {
@@ -94,7 +95,7 @@ fn the_model_is_the_script() {
             };
             if random.below(6) == 0 && !receipts.is_empty() {
                 let which = random.below(receipts.len() as u64) as usize;
-                let (receipt, stamp, units): (keyward::limit::RemoteReceipt, u64, u32) =
+                let (receipt, stamp, units): (RemoteReceipt, u64, u32) =
                     receipts.swap_remove(which);
                 let some = 1 + random.below(u64::from(units)) as u32;
                 let given = run(receipt.refund_some(some));
@@ -109,7 +110,7 @@ fn the_model_is_the_script() {
             };
             let charge =
                 RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], take.need).unwrap();
-            let terms = keyward::limit::LeaseTerms {
+            let terms = LeaseTerms {
                 length: Duration::from_millis(take.lease),
                 most: take.want,
                 divisor: take.divisor,

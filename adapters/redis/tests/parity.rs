@@ -10,11 +10,9 @@ use std::num::NonZeroU32;
 
 use keyward::{
     Limiter, Timestamp,
-    limit::{
-        Decision, LimitKey, LimiterConfig, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
-        Ticket,
-    },
+    limit::{Decision, LimitKey, LimiterConfig, Ticket},
 };
+use keyward_redis::protocol::{RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt};
 use support::{
     Server, script_with_given_clock, servers,
     traffic::{Request, Shape, Traffic},

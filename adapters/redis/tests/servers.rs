@@ -14,11 +14,11 @@ use std::{
 
 use keyward::{
     Limiter, Quotas, Timestamp,
-    limit::{ChargeError, CostError, LimitKey, RemoteNames},
+    limit::{ChargeError, CostError, LimitKey},
 };
 use keyward_redis::{
     BootClock, DecidedBy, Fallback, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter,
-    RemoteDecision, RemoteError, ServerWarning,
+    RemoteDecision, RemoteError, RemoteNames, ServerWarning,
 };
 use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,

@@ -5,8 +5,6 @@ mod secrets;
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, sync::Arc};
 
-use parking_lot::RwLock;
-
 use crate::{
     clock::timestamp::Timestamp,
     key::{
@@ -25,6 +23,7 @@ use crate::{
         },
         stored_key::StoredKey,
     },
+    sync::RwLock,
 };
 
 /// A store in memory, shared by reference between threads.

@@ -1,31 +1,29 @@
-//! Where newcomers are counted while every place in the table is taken by a key that is
-//! not idle.
+//! Overflow: counts newcomers while every place in the table is taken by a key that is not idle.
 //!
-//! A *cell* of 16 bytes is a small coarse window: a fingerprint, and the requests admitted
-//! in each of the last four thirds of the window, each third counted until its last
-//! millisecond has left. A newcomer has a cell of its own as long as one of eight is free
-//! (two lines of four, chosen by its hash), and otherwise shares one with others. Either
-//! way the cell counts at least what the newcomer was admitted, so no limit is exceeded
-//! and none is reset; sharing, and thirds, only refuse too early.
+//! A *cell* of 16 bytes is a small coarse window: a fingerprint, and the number of requests admitted
+//! in each of the last four thirds of the window. Each third counts until its last millisecond has
+//! left. A newcomer has a cell of its own while one of eight is free (two lines of four, chosen by
+//! its hash), and otherwise shares one. In both cases the cell counts at least the newcomer's
+//! admissions. So no limit is exceeded and none is reset; sharing and thirds only refuse too early.
 
 use crate::{
     limit::{
         key::{KeyedHash, LimitKey},
-        tracked::Tracked,
+        table::tracked::Tracked,
         window::Window,
     },
     quota::{Quota, Quotas},
 };
 
-/// How many quotas can have cells at once. One decision on several keys of several windows
-/// may exceed it.
-pub(super) const MAX_SETS: usize = 8;
+/// The number of quotas that can have cells at once. One decision on several keys of several
+/// windows may exceed it.
+const MAX_SETS: usize = 8;
 
-/// Cells per entry of the table: at nine times the cap two thirds are in use, up to which
-/// every newcomer still finds one of its own.
+/// Cells for each entry of the table. At nine times the cap two thirds are in use, and up to that
+/// every newcomer still finds a cell of its own.
 const CELLS_PER_ENTRY: u32 = 12;
 
-/// One shared cell for so many entries of the table, in each set.
+/// Each set has one shared cell for this number of entries of the table.
 const ENTRIES_PER_SHARED_CELL: u32 = 4;
 
 const LINE: usize = 4;
@@ -33,9 +31,9 @@ const LINE: usize = 4;
 /// The cells of one shard.
 #[derive(Debug)]
 pub(super) struct Overflow {
-    /// The lines of private cells, allocated when first needed. A cell is `[tag, number of
-    /// the newest third, two counts, two counts]`, newest count first: a plain array, so
-    /// that the system provides zeroed ones, which are free.
+    /// The lines of private cells, allocated when first needed. A cell is `[tag, number of the
+    /// newest third, two counts, two counts]`, newest count first. It is a plain array because the
+    /// system provides zeroed memory for free.
     cells: Box<[[u32; 4]]>,
     sets: Vec<Set>,
     max_entries: u32,
@@ -45,14 +43,14 @@ pub(super) struct Overflow {
 #[derive(Debug)]
 struct Set {
     quota: Quota,
-    /// Part of the tags of its private cells, distinct among the sets.
+    /// A part of the tags of the private cells, different for each set.
     number: u32,
-    /// The latest `now` at which a cell was charged.
+    /// The latest `now` of a charge.
     last: u64,
     shared: Box<[[u32; 4]]>,
 }
 
-/// Where a newcomer is counted under one quota.
+/// The cell of a newcomer under one quota.
 #[derive(Clone, Copy)]
 enum Place {
     Private(usize),
@@ -64,8 +62,7 @@ impl Overflow {
         Self { cells: Box::default(), sets: Vec::new(), max_entries }
     }
 
-    /// The windows with which a newcomer begins: those of an empty key, with whatever it may
-    /// have been admitted here.
+    /// Builds the first windows of a newcomer, with the admissions that it may have here.
     pub(super) fn windows(
         &self,
         hash: &KeyedHash,
@@ -85,7 +82,7 @@ impl Overflow {
                 let thirds = Thirds::of(quota);
                 let now = thirds.effective(cell, now);
                 for age in (0..4).rev() {
-                    // An admission that lies in the future of a third's end is not known of.
+                    // No admission is later than `now`, even if its third ends later.
                     let units = thirds.units(cell, age, now).saturating_mul(thirds.scale);
                     window.count(quota, thirds.end(age, now).min(now), units);
                 }
@@ -94,13 +91,13 @@ impl Overflow {
         })
     }
 
-    /// Whether a newcomer could be counted here.
+    /// Returns whether a newcomer could be counted here.
     pub(super) fn has_set_for(&self, quotas: &Quotas) -> bool {
         let known = |quota: &Quota| self.sets.iter().any(|set| set.quota == *quota);
         self.sets.len() < MAX_SETS || quotas.as_slice().iter().all(known)
     }
 
-    /// Drops the sets in which nothing counts for any `now` up to one window behind.
+    /// Drops each set in which nothing counts for any `now` up to one window behind.
     pub(super) fn drop_idle_sets(&mut self, now: u64) {
         let idle = |set: &Set| now.saturating_sub(set.last) >= 3 * set.quota.window_millis();
         for set in self.sets.extract_if(.., |set| idle(set)) {
@@ -115,7 +112,7 @@ impl Overflow {
         }
     }
 
-    /// Counts a newcomer's admission.
+    /// Counts an admission of a newcomer.
     pub(super) fn record(
         &mut self,
         hash: &KeyedHash,
@@ -157,11 +154,11 @@ impl Overflow {
         self.sets.push(Set { quota: *quota, number, last: now, shared });
     }
 
-    /// The cell in which a newcomer may have been counted; or else, if it is `to_count`, the
-    /// one in which it will be.
+    /// Returns the cell in which a newcomer may have been counted. Without one, returns the cell in
+    /// which it will be counted if it is `to_count`.
     ///
-    /// While its shared cell counts, a newcomer stays with it, because it may have been
-    /// counted there; only then may it claim a private one.
+    /// While its shared cell counts, a newcomer stays there, because it may have been counted there.
+    /// Only afterwards may it claim a private cell.
     fn place(&self, set: &Set, hash: u64, now: u64, to_count: bool) -> Option<Place> {
         let lines = [self.line(hash as u32), self.line((hash >> 32) as u32)];
         let tag = set.tag(hash);
@@ -199,21 +196,21 @@ impl Overflow {
         }
     }
 
-    /// Whether anything counts in a private cell, of whichever set.
+    /// Returns whether anything counts in a private cell of any set.
     fn counts(&self, cell: &[u32; 4], now: u64) -> bool {
         let set = self.sets.iter().find(|set| set.owns(cell));
         set.is_some_and(|set| Thirds::of(&set.quota).counts(cell, now))
     }
 
-    /// The first cell of the line that `hash` chooses.
+    /// Returns the first cell of the line that `hash` chooses.
     fn line(&self, hash: u32) -> usize {
         spread(hash, self.cells.len() / LINE) * LINE
     }
 }
 
 impl Set {
-    /// What marks a private cell as that of a key: 27 bits of its hash. Two keys that agree
-    /// in them and in their line share the cell.
+    /// Returns the tag of a key's private cell: 27 bits of its hash and the number of the set. Two
+    /// keys with the same tag and line share the cell.
     fn tag(&self, hash: u64) -> u32 {
         (hash >> 16) as u32 & 0x07ff_ffff | self.number << 27
     }
@@ -228,12 +225,12 @@ fn spread(hash: u32, len: usize) -> usize {
     ((u64::from(hash) * len as u64) >> 32) as usize
 }
 
-/// How the cells of one quota are read. Fewer than three thirds lie within the window, so
-/// with one ending and one begun four counts are enough.
+/// Reads and writes the cells of one quota. Fewer than three thirds lie within the window. With one
+/// that is ending and one that has begun, four counts are enough.
 struct Thirds {
     third: u64,
     window: u64,
-    /// How many requests one unit of a count stands for: more than one only where a limit
+    /// The number of requests that one unit of a count represents: more than one only if the limit
     /// does not fit into 16 bits. A cost is rounded up, and a full count exceeds the limit.
     scale: u32,
 }
@@ -244,29 +241,29 @@ impl Thirds {
         Self { third: window / 3 + 1, window, scale: quota.limit() / FULL + 1 }
     }
 
-    /// Effective time: a `now` up to a window behind the newest third counts as its begin,
-    /// and one further behind makes the newest third that of `now`.
+    /// Returns the effective time. A `now` up to a window behind the newest third counts as the begin
+    /// of that third. Further behind, the newest third becomes that of `now`.
     fn effective(&self, cell: [u32; 4], now: u64) -> u64 {
         let ahead = cell[1].wrapping_sub((now / self.third) as u32) as i32;
         if (1..=3).contains(&ahead) { (now / self.third + ahead as u64) * self.third } else { now }
     }
 
-    /// The units that still count at `now`, as effective, of the third that began `age`
-    /// thirds ago.
+    /// Returns the units of the third that began `age` thirds ago, if they still count at the
+    /// effective time `now`.
     fn units(&self, cell: [u32; 4], age: u64, now: u64) -> u32 {
         if self.end(age, now) + self.window <= now {
             return 0;
         }
         let newest = ((now / self.third) as u32).wrapping_sub(cell[1]);
         if newest > i32::MAX as u32 {
-            // The clock has stepped back: what counted then counts as of now.
+            // The clock was set back: everything that counted then counts as of now.
             return if age == 0 { (0..4).map(|slot| count(cell, slot)).sum() } else { 0 };
         }
         let slot = age.wrapping_sub(u64::from(newest));
         if slot < 4 { count(cell, slot as u32) } else { 0 }
     }
 
-    /// The last millisecond of the third that began `age` thirds ago.
+    /// Returns the last millisecond of the third that began `age` thirds ago.
     fn end(&self, age: u64, now: u64) -> u64 {
         ((now / self.third + 1) * self.third).saturating_sub(age * self.third + 1)
     }
@@ -281,7 +278,7 @@ impl Thirds {
         let units = [0, 1, 2, 3].map(|age| self.units(*cell, age, now));
         let [a, b, c, d] = units.map(|units| units.min(FULL));
         let a = (a + cost.div_ceil(self.scale)).min(FULL);
-        // A shared cell keeps the tag of whoever came first; it is not looked at.
+        // The tag of a shared cell is never read.
         *cell = [tag, (now / self.third) as u32, a | b << 16, c | d << 16];
     }
 }

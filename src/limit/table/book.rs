@@ -1,44 +1,46 @@
-//! The keys of one shard: where each is found, when it is forgotten, and what happens to
-//! a newcomer when there is no place. It knows no lock.
+//! The keys of one shard: when an entry is forgotten, and where a newcomer is counted while every
+//! place is taken. It knows no lock.
 //!
-//! Entries lie densely in a vector; an index of 4 bytes a slot, at most three quarters
-//! full, finds them by linear probing. Forgetting an entry moves the last one into its
-//! place and closes the gap in the index, so churn leaves no tombstones behind and never
-//! makes the table grow: this is why it is not a general hash map, which would double at
-//! its cap.
+//! Entries lie densely in a vector, and the index in `index` finds them. When an entry is
+//! forgotten, the last one moves into its place and the gap in the index closes. So churn leaves no
+//! tombstones and never makes the table grow. A general hash map would double at its cap, which is
+//! why this is none.
 
 use std::sync::Arc;
 
 use crate::{
     limit::{
-        decision::Binding,
+        decision::{Binding, MAX_LIMITS},
         key::{KeyedHash, LimitKey},
-        overflow::Overflow,
-        tracked::{Stamps, Tracked},
+        table::{
+            overflow::Overflow,
+            tracked::{Stamps, Tracked},
+        },
         window::Verdict,
     },
     quota::{Quota, Quotas},
 };
 
 /// The most keys of one shard: an index slot has 24 bits for the entry.
-pub(super) const MAX_ENTRIES: u32 = (1 << 24) - 2;
+pub(in crate::limit) const MAX_ENTRIES: u32 = (1 << 24) - 2;
 
-/// The tracked keys of one shard, and the overflow cells of those that are not.
+/// The tracked keys of one shard, and the overflow cells of the others.
 ///
-/// In the order of declaration, so that a decision needs the line of the lock only.
+/// `repr(C)` keeps the order of declaration, so that a decision touches the cache line of the lock
+/// only.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Book {
+pub(in crate::limit) struct Book {
     /// `tag << 24 | entry + 1`, or zero if empty. The length is a power of two.
-    index: Box<[u32]>,
-    entries: Vec<Entry>,
-    hash: Arc<KeyedHash>,
-    max_entries: u32,
+    pub(super) index: Box<[u32]>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) hash: Arc<KeyedHash>,
+    pub(super) max_entries: u32,
     /// The entry that the sweep of idle keys visits next.
     hand: usize,
     /// The latest two different instants at which newcomers arrived: see [`Book::sweep`].
     arrivals: [u64; 2],
-    /// The era that the next entry gets.
+    /// The latest era: each new one is one more.
     era: u32,
     overflow: Overflow,
 }
@@ -46,12 +48,12 @@ pub(super) struct Book {
 /// A key and its windows: one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Entry {
-    /// The parts of a [`LimitKey`], apart so that `era` fills the line.
+pub(super) struct Entry {
+    /// The parts of a [`LimitKey`], separate so that `era` fills the line.
     body: [u64; 2],
     head: u32,
-    /// Changes when stamps handed out before lose their meaning, so that an old ticket
-    /// cannot take back what somebody else was charged.
+    /// Changes when stamps handed out before lose their meaning, so that an old ticket cannot take
+    /// back the charge of another request.
     era: u32,
     tracked: Tracked,
 }
@@ -59,14 +61,14 @@ struct Entry {
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
 
 impl Entry {
-    const fn key(&self) -> LimitKey {
+    pub(super) const fn key(&self) -> LimitKey {
         LimitKey { body: self.body, head: self.head }
     }
 }
 
-/// Where and when an admission was counted.
+/// The place and time at which an admission was counted.
 #[derive(Debug)]
-pub(super) struct Receipt {
+pub(in crate::limit) struct Receipt {
     era: u32,
     stamps: Stamps,
 }
@@ -86,14 +88,14 @@ impl Book {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::limit) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Decides, and charges if allowed: the short way of a tracked key of one exact window.
-    /// `None`, and nothing is changed, where [`Book::check_slowly`] is called for.
+    /// Decides, and charges if allowed: the short path of a tracked key with one exact window.
+    /// Returns `None` and changes nothing where [`Book::check_slowly`] is needed.
     #[inline]
-    pub(super) fn check(
+    pub(in crate::limit) fn check(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -110,7 +112,7 @@ impl Book {
 
     /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one.
     #[cold]
-    pub(super) fn check_slowly(
+    pub(in crate::limit) fn check_slowly(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -125,8 +127,8 @@ impl Book {
         binding
     }
 
-    /// What the key's windows say; they follow the clock, and nothing is charged.
-    pub(super) fn judge(
+    /// Decides by the key's windows, which follow the clock. Charges nothing.
+    pub(in crate::limit) fn judge(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -151,8 +153,8 @@ impl Book {
         binding
     }
 
-    /// What [`Book::judge`] would say, while nothing changes.
-    pub(super) fn peek(
+    /// Returns the decision of [`Book::judge`] and changes nothing.
+    pub(in crate::limit) fn peek(
         &self,
         hash: u64,
         key: &LimitKey,
@@ -166,9 +168,9 @@ impl Book {
         }
     }
 
-    /// Charges what [`Book::judge`] allowed at the same `now` under the same lock. `None` if
-    /// it was counted in overflow, where a charge cannot be taken back.
-    pub(super) fn record(
+    /// Charges a request that [`Book::judge`] allowed at the same `now` under the same lock. Returns
+    /// `None` if it was counted in overflow, where a charge cannot be taken back.
+    pub(in crate::limit) fn record(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -188,8 +190,8 @@ impl Book {
         Some(Receipt { era: entry.era, stamps })
     }
 
-    /// Takes a charge back where it still counts.
-    pub(super) fn refund(
+    /// Takes a charge back in each window where it still counts. Returns whether any did.
+    pub(in crate::limit) fn refund(
         &mut self,
         hash: u64,
         key: &LimitKey,
@@ -202,8 +204,8 @@ impl Book {
             .is_some_and(|entry| entry.tracked.refund(&receipt.stamps, cost))
     }
 
-    /// Forgets a key. False if it was not tracked.
-    pub(super) fn reset(&mut self, hash: u64, key: &LimitKey) -> bool {
+    /// Forgets a key. Returns whether it was tracked.
+    pub(in crate::limit) fn reset(&mut self, hash: u64, key: &LimitKey) -> bool {
         let found = self.find(hash, key);
         if let Some(at) = found {
             self.remove(at);
@@ -211,11 +213,10 @@ impl Book {
         found.is_some()
     }
 
-    /// Drops idle entries among the next few, and makes those follow the clock that were
-    /// left in its future.
+    /// Drops idle entries among the next few. Entries in the future of the clock follow it.
     ///
-    /// One bad `now` must not forget the limits of others, so two different instants must
-    /// agree: an entry is idle if both find it so, and in the future if both are behind it.
+    /// One bad `now` must not forget the limits of others, so two different instants must agree: an
+    /// entry is idle if both find it idle, and in the future if both are behind it.
     fn sweep(&mut self, now: u64) {
         let [previous, latest] = self.arrivals;
         if now != latest {
@@ -239,17 +240,16 @@ impl Book {
         }
     }
 
-    /// The windows with which a key begins that is not tracked: with what it may have been
-    /// admitted in overflow.
+    /// Builds the first windows of a key that is not tracked, with the admissions that it may have
+    /// in overflow.
     fn windows_of_newcomer(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Tracked {
         self.overflow.windows(&self.hash, key, quotas, now)
     }
 
-    /// Whether a newcomer could be counted: in an entry of its own, or in overflow.
+    /// Returns whether a newcomer could be counted, in an entry of its own or in overflow.
     fn has_place_for(&mut self, quotas: &Quotas) -> bool {
         // Room for every key of one decision, as each is judged before any is recorded.
-        let room =
-            self.entries.len() + crate::limit::Limiter::MAX_LIMITS <= self.max_entries as usize;
+        let room = self.entries.len() + MAX_LIMITS <= self.max_entries as usize;
         if room || self.overflow.has_set_for(quotas) {
             return true;
         }
@@ -258,8 +258,8 @@ impl Book {
         self.overflow.has_set_for(quotas)
     }
 
-    /// An entry for a newcomer, which inherits what was counted in overflow; none
-    /// if all places are taken by keys that are not idle.
+    /// Inserts an entry for a newcomer, which inherits its admissions in overflow. Returns `None` if
+    /// all places are taken by keys that are not idle.
     fn insert(&mut self, hash: u64, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<usize> {
         if self.is_full() {
             return None;
@@ -278,120 +278,12 @@ impl Book {
     }
 }
 
-/// How many entries an insertion visits in search of idle ones: more than one, so that
+/// The number of entries that an insertion visits in search of idle ones: more than one, so that
 /// the sweep outruns the insertions.
 const SWEEP: usize = 2;
 const SWEEP_WHEN_FULL: usize = 4;
 
-/// The index.
-impl Book {
-    #[inline]
-    fn find(&self, hash: u64, key: &LimitKey) -> Option<usize> {
-        let hash = KeyedHash::slot(hash);
-        let mask = self.index.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
-        loop {
-            let slot = *self.index.get(at)?;
-            if slot == 0 {
-                return None;
-            }
-            if slot >> 24 == tag(hash) {
-                let found = entry_of(slot);
-                if self.entries.get(found).is_some_and(|entry| entry.key() == *key) {
-                    return Some(found);
-                }
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    /// Enters the entry at `at` into the index, which has room.
-    fn link(&mut self, hash: u64, at: usize) {
-        let hash = KeyedHash::slot(hash);
-        let mask = self.index.len().wrapping_sub(1);
-        let mut place = hash as usize & mask;
-        while let Some(slot) = self.index.get_mut(place) {
-            if *slot == 0 {
-                *slot = tag(hash) << 24 | (at as u32 + 1);
-                return;
-            }
-            place = (place + 1) & mask;
-        }
-    }
-
-    /// The place in the index that leads to the entry at `at`.
-    fn place_of(&self, at: usize) -> Option<usize> {
-        let slot = KeyedHash::slot(self.hash.place(&self.entries.get(at)?.key()));
-        let mask = self.index.len().wrapping_sub(1);
-        let mut place = slot as usize & mask;
-        loop {
-            match *self.index.get(place)? {
-                0 => return None,
-                slot if entry_of(slot) == at => return Some(place),
-                _ => place = (place + 1) & mask,
-            }
-        }
-    }
-
-    fn remove(&mut self, at: usize) {
-        let mask = self.index.len().wrapping_sub(1);
-        let Some(mut gap) = self.place_of(at) else { return };
-        // Slots that follow move up, unless they would move before their home.
-        let mut place = gap;
-        loop {
-            place = (place + 1) & mask;
-            let slot = self.index.get(place).copied().unwrap_or(0);
-            let Some(entry) = self.entries.get(entry_of(slot)).filter(|_| slot != 0) else { break };
-            let home = KeyedHash::slot(self.hash.place(&entry.key())) as usize & mask;
-            if place.wrapping_sub(home) & mask >= place.wrapping_sub(gap) & mask {
-                if let Some(free) = self.index.get_mut(gap) {
-                    *free = slot;
-                }
-                gap = place;
-            }
-        }
-        if let Some(free) = self.index.get_mut(gap) {
-            *free = 0;
-        }
-        let last = self.entries.len() - 1;
-        if last != at
-            && let Some(place) = self.place_of(last)
-            && let Some(slot) = self.index.get_mut(place)
-        {
-            *slot = *slot >> 24 << 24 | (at as u32 + 1);
-        }
-        self.entries.swap_remove(at);
-    }
-
-    /// Room for one more entry, in the vector and the index: each doubles when it is full,
-    /// the vector up to the cap.
-    fn make_room(&mut self) {
-        let len = self.entries.len();
-        if len == self.entries.capacity() {
-            let capacity = (2 * len).clamp(8, self.max_entries.max(8) as usize);
-            self.entries.reserve_exact(capacity - len);
-        }
-        if 4 * (len + 1) > 3 * self.index.len() {
-            self.index = vec![0; (2 * self.index.len()).max(16)].into_boxed_slice();
-            for at in 0..len {
-                if let Some(entry) = self.entries.get(at) {
-                    self.link(self.hash.place(&entry.key()), at);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn tag(hash: u64) -> u32 {
-    (hash >> 40) as u32 & 0xff
-}
-
-#[inline(always)]
-fn entry_of(slot: u32) -> usize {
-    (slot as usize & 0xff_ffff).wrapping_sub(1)
-}
-
+/// Begins a new era.
 fn next_era(era: &mut u32) -> u32 {
     *era = era.wrapping_add(1);
     *era
@@ -412,8 +304,7 @@ mod tests {
     }
 
     proptest! {
-        /// The index finds exactly the keys that were entered and not removed, whatever the
-        /// churn.
+        /// Under any churn the index finds exactly the keys that were entered and not removed.
         #[test]
         fn the_index_agrees_with_a_map(steps in prop::collection::vec((0..60_u8, any::<bool>()), 1..400)) {
             let hash = Arc::new(KeyedHash::new([1; 16]));

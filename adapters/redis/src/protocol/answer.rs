@@ -1,42 +1,44 @@
-//! What is answered.
+//! The reply of the script.
 
-use thiserror::Error;
-
-use crate::{
-    clock::timestamp::Timestamp,
-    limit::{decision::Decision, remote::receipt::RemoteReceipt},
+use keyward::{
+    clock::Timestamp,
+    limit::Decision,
     quota::{Quota, Quotas},
 };
+use thiserror::Error;
 
-/// What the script decided.
+use crate::protocol::receipt::RemoteReceipt;
+
+/// The decision of the script.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteAnswer {
-    /// The decision, as the [`Limiter`](crate::limit::Limiter) would have made it at
-    /// [`server_now`](RemoteAnswer::server_now). Of a lease, as if all that was granted were spent.
+    /// The decision that a [`Limiter`](keyward::limit::Limiter) would have made at
+    /// [`server_now`](RemoteAnswer::server_now). That of a lease is as if all granted permits were
+    /// spent.
     pub decision: Decision,
     /// The server's clock when it decided. All instants of the decision are by this clock.
     pub server_now: Timestamp,
-    /// How many units were counted: the cost, or the permits of a lease; 0 if refused.
+    /// The number of units counted: the cost, or the permits of a lease; 0 if refused.
     pub granted: u32,
-    /// By what to give them back, if any were counted.
+    /// The receipt with which to give them back, if any were counted.
     pub receipt: Option<RemoteReceipt>,
-    /// Refused because the primary is new: see
-    /// [`RemoteCharge::closed_after_new_primary`](crate::limit::RemoteCharge::closed_after_new_primary).
+    /// Whether it was refused because the primary is new: see
+    /// [`RemoteCharge::close_after_new_primary`](crate::protocol::RemoteCharge::close_after_new_primary).
     pub closed: bool,
 }
 
 impl RemoteAnswer {
-    /// The decision with its instants by the clock of whoever asked at `now`: as far ahead of that
-    /// as they are of [`server_now`](RemoteAnswer::server_now). So the two clocks may differ by
-    /// whatever they do, and what remains wrong is how long the request was under way.
+    /// Returns the decision with its instants by the clock of the process that asked at `now`: as far
+    /// ahead of `now` as they are of [`server_now`](RemoteAnswer::server_now). So the two clocks may
+    /// differ by any amount. The only error is the time that the request was under way.
     pub fn decision_at(&self, now: Timestamp) -> Decision {
         let ahead = self.decision.reset_at.saturating_since(self.server_now);
-        self.decision.resetting_at(now.saturating_add(ahead))
+        self.decision.with_reset_at(now.saturating_add(ahead))
     }
 }
 
-/// The reply is not one of the script's.
+/// A reply that is not one of the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[error("the server's reply is not one of the limiter's script")]
@@ -55,7 +57,7 @@ pub(super) fn read(
     }
 }
 
-/// What of the reply is still to be read: little-endian numbers, as the script says at its top.
+/// The unread rest of a reply: little-endian numbers, as the top of the script describes them.
 struct Rest<'r>(&'r [u8]);
 
 impl Rest<'_> {
@@ -100,7 +102,7 @@ fn read_some(
         1 if granted >= cost => {
             let remaining = remaining.saturating_sub(granted - cost);
             let mut parts = Vec::with_capacity(names.len());
-            // A reply to a peek ends here: nothing was counted.
+            // The reply to a peek ends here: nothing was counted.
             if !rest.0.is_empty() {
                 for (name, quotas) in names.iter().zip(quotas) {
                     let era = rest.number(4)?;
@@ -114,7 +116,7 @@ fn read_some(
         }
         _ => return None,
     };
-    let decision = decision.at_position(position);
+    let decision = decision.with_position(position);
     Some(RemoteAnswer { decision, server_now, granted, receipt, closed: false })
 }
 
@@ -122,14 +124,13 @@ fn read_some(
 mod tests {
     use std::num::NonZeroU32;
 
+    use keyward::limit::LimitKey;
+
     use super::*;
-    use crate::limit::{
-        key::LimitKey,
-        remote::{RemoteCharge, RemoteNames, command::pack},
-    };
+    use crate::protocol::{charge::RemoteCharge, names::RemoteNames, pack::pack};
 
     #[test]
-    fn what_is_no_reply_is_refused() {
+    fn only_replies_of_the_script_are_read() {
         let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
         let names = RemoteNames::new("k");
         let charge = RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], 2).unwrap();
@@ -149,13 +150,13 @@ mod tests {
             ([&[(3, 1)], &admitted(0, 0, 98, 2)[1..]].concat(), false),
             (closed[..2].to_vec(), false),
             ([&closed[..], &[(0, 1)]].concat(), false),
-            // Admitted less than was asked for, refused and yet granted.
+            // Admitted with less than the cost; refused and yet granted.
             ([&admitted(0, 0, 98, 1)[..], &receipt].concat(), false),
             (refused(1).to_vec(), false),
-            // A limit or window that was not asked.
+            // A limit or window that the request does not have.
             (admitted(1, 0, 98, 2).to_vec(), false),
             (admitted(0, 1, 98, 2).to_vec(), false),
-            // More than there can be.
+            // More remaining than the limit.
             (admitted(0, 0, 101, 2).to_vec(), false),
             // Half a receipt, and more than one.
             ([&admitted(0, 0, 98, 2)[..], &receipt[..1]].concat(), false),

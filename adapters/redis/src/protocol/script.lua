@@ -1,24 +1,24 @@
--- The exact sliding window of keyward, decided where the counts are.
+-- keyward's exact sliding window, decided on the server.
 --
--- KEYS: one for each limit; then, if told so, the key that remembers which primary this is.
--- ARGV: one string, little-endian: what to do (1 take, 2 look, 3 give back):1, then
+-- KEYS: one for each limit; then, if guard is not 0, the key that holds the known primary.
+-- ARGV: one string, little-endian: action (1 take, 2 look, 3 give back):1, then
 --   take, look: need:4 want:4 divisor:4 lease:4 (ms) guard:5 (ms, 0 for none), and for each key
 --               windows:1 and, for each of its windows, length:5 (ms) limit:4 coarse:1 (0 or 1)
 --   give back:  units:4, and for each key era:4 windows:1 and, for each window, stamp:6
--- The reply is such a string, too:
---   take, look: allowed:1 (0, 1; 2: closed, then until:6 now:6), and of the limit that binds key:2
---               window:1 remaining:4 instant:6 (ms), then now:6 (ms) granted:4; for a take that is
---               admitted then, for each key, era:4 and for each window stamp:6
+-- The reply is a string of the same form:
+--   take, look: allowed:1 (0, 1; 2: closed, then until:6 now:6), and of the binding limit key:2
+--               window:1 remaining:4 instant:6 (ms), then now:6 (ms) granted:4; for an admitted
+--               take then, for each key, era:4 and for each window stamp:6
 --   give back:  given:1 (0 or 1)
 --
 -- One string a key, little-endian: a head (version, number of windows, era), then for each window
 --   length:5 last:6 coarse:1 first:2 used:2 room:2 gone:4 total:4
 -- then their rings one after the other. A slot is a stamp (the low 32 bits of its segment's number;
--- a segment is one millisecond where bookkeeping is exact) and how many units had been admitted up
--- to and with it, modulo 2^16 (exact) or 2^32 (coarse). `gone` is that count before the first slot
--- in use, `total` the one of the last. So how many count is one subtraction, whatever the limit is.
+-- a segment is one millisecond if precision is exact) and the number of units admitted up to and
+-- with it, modulo 2^16 (exact) or 2^32 (coarse). `gone` is that number before the first slot in use,
+-- `total` that of the last. So the number that counts is one subtraction, whatever the limit is.
 --
--- All numbers are whole and below 2^53, so doubles hold them exactly.
+-- All numbers are integers below 2^53, so doubles hold them exactly.
 local clock, slack = redis.call('TIME'), 0
 local micros = clock[2] + 0
 local at = clock[1] * 1000 + (micros - micros % 1000) / 1000
@@ -27,15 +27,15 @@ local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local HEAD, WINDOW, HALF, FULL = 6, 26, 2147483648, 4294967296
 local DECIDED, COUNTED = '<BI2BI4I6I6I4', '<BI2BI4I6I6I4I4I6'
 local DOCUMENT, CHANGING = '<BBI4I5I6BI2I2I2I4I4', '<I6BI2I2I2I4I4'
--- What is shorter is read and written as one.
+-- A shorter string is read and written as a whole.
 local SMALL = 1024
--- The windows of new keys have room for so many slots.
+-- The number of slots of a new window.
 local FEW = 6
 local asked = ARGV[1]
 
--- The way of nearly all requests: one limit of one window, of a key that is new or whose shape has
--- not changed. It does what the rest of the script does, in line and without tables, and mostly with
--- one read and one write. Whatever is rarer goes on below, where nothing has changed yet.
+-- The path of nearly all requests: one limit of one window, on a key that is new or whose shape has
+-- not changed. It does the work of the rest of the script inline and without tables, mostly with one
+-- read and one write. Rarer cases continue below, with nothing changed yet.
 if #asked == 33 and #KEYS == 1 then
   local act, need, want, divisor, lease, guard, windows, span, limit, coarse =
     unpack('<BI4I4I4I4I5BI5I4B', asked)
@@ -79,7 +79,7 @@ if #asked == 33 and #KEYS == 1 then
     if out < 16 then
       if out > 0 then first, used = (first + out) % room, used - out end
       if after > limit then
-        -- The oldest slot, unless what is awaited is in a later one.
+        -- The oldest slot, unless the awaited unit is in a later one.
         if live > 0 and (upto - gone) % modulus > after - limit - 1 then
           if now ~= last or out > 0 then
             call('SETRANGE', key, '11', pack(CHANGING, now, coarse, first, used, room, gone, total))
@@ -160,7 +160,7 @@ local function place(w, i)
   return w.start + (w.first + i) % w.room * w.width
 end
 
--- The number of the i-th slot's segment, and the count with it.
+-- Returns the segment number of the i-th slot, and its count.
 local function slot(doc, w, i)
   local from = place(w, i)
   local low, count
@@ -173,12 +173,12 @@ local function slot(doc, w, i)
   return near + (low - near + HALF) % FULL - HALF, count
 end
 
--- Reads what was too long to be read at once.
+-- Reads the whole of a string that was too long to be read at once.
 local function load(doc)
   if not doc.whole then doc.data, doc.whole = call('GET', doc.key), true end
 end
 
--- The slots from the i-th on.
+-- Returns the slots from the i-th on.
 local function slots(doc, w, i)
   if w.used - i > 16 then load(doc) end
   local all = {}
@@ -189,8 +189,8 @@ local function slots(doc, w, i)
   return all
 end
 
--- The first i from `from` on for which `holds`, which once true stays true; `used` if none. Found
--- in steps that double, since it is mostly near.
+-- Returns the first i from `from` on for which `holds`, or `used` if there is none. Once true,
+-- `holds` stays true. The search is in steps that double, because the result is mostly near.
 local function first(w, from, holds)
   local low, high, step = from, from, 1
   while high < w.used and not holds(high) do
@@ -224,7 +224,7 @@ local function lay_out(windows)
   end
 end
 
--- The same anew, each window with so much room as it has and the packed slots that it is given.
+-- Rebuilds the string: each window has its present room and the given packed slots.
 local function rebuild(doc, windows, kept)
   local rings = {}
   for n, w in ipairs(windows) do
@@ -251,7 +251,7 @@ local function packed(w, all)
   return table.concat(parts)
 end
 
--- The slots from the i-th on become these, which are no more.
+-- Replaces the slots from the i-th on with these, which are not more.
 local function rewrite(doc, w, i, all)
   if #all > 0 then
     local bytes, from = packed(w, all), place(w, i)
@@ -283,13 +283,13 @@ local function open(key)
   return doc
 end
 
--- Whoever holds a receipt of another era has nothing to give back.
+-- Begins a new era. A receipt of another era gives nothing back.
 local function next_era(doc)
   doc.era = (clock[1] * 1000003 + clock[2] + (doc.era or 0) + 1) % FULL
 end
 
--- Windows of these quotas: those of an unchanged length are kept, a new one begins with what the
--- longest of the present ones remembers.
+-- Gives the string windows for these quotas: a window of an unchanged length is kept, and a new one
+-- begins with the admissions of the longest present window.
 local function fit(doc, quotas)
   local have = doc.windows
   local fits = #have == #quotas
@@ -317,11 +317,11 @@ local function fit(doc, quotas)
         units[i] = (s[2] - before) % longest.modulus
         before = s[2]
       end
-      -- Newest first where it cannot hold everything.
+      -- Newest first, if it cannot hold all.
       for i = #all, 1, -1 do
         local start = all[i][1] * longest.grain
         local stamp = start + longest.grain - 1
-        -- What is leased lies ahead, and leaves no earlier than its lease ends.
+        -- Leased permits lie ahead, and leave no earlier than their lease ends.
         if start <= longest.last then stamp = max(start, min(stamp, longest.last)) end
         if longest.last - stamp >= quota.span then units[i] = 0 end
         units[i] = min(units[i], spare)
@@ -351,9 +351,9 @@ end
 
 -- Decisions
 
--- What the window is at this instant. A clock up to one window behind counts as the latest reading;
--- further behind, it was set back, and is followed: stamps after it become it, but for those that
--- were ahead of the latest reading itself, which stay as far ahead.
+-- Reads the window at this instant. A clock up to one window behind counts as the latest reading.
+-- Further behind, it was set back, and the window follows it: stamps after it become it, but those
+-- that were ahead of the latest reading stay as far ahead.
 local function view(doc, w, quota)
   local v = { now = at, stepped = false }
   if at < w.last then
@@ -385,7 +385,7 @@ local function view(doc, w, quota)
   return v
 end
 
--- When the unit leaves that is so many behind the oldest which counts.
+-- Returns when the unit leaves that has `awaited` counting units before it.
 local function instant(doc, w, quota, v, awaited)
   if v.live == 0 then return v.here * w.grain + w.grain - 1 + quota.span end
   local i = first(w, v.out, function(i)
@@ -396,7 +396,7 @@ local function instant(doc, w, quota, v, awaited)
   return v.leaves(number)
 end
 
--- Makes what `view` saw so.
+-- Applies a view.
 local function settle(doc, w, quota, v)
   if w.room > 0 then w.first = (w.first + v.out) % w.room end
   w.used, w.gone = w.used - v.out, v.base
@@ -418,8 +418,8 @@ local function settle(doc, w, quota, v)
   w.last, w.span = v.now, quota.span
 end
 
--- Counts so many units in the segment of `stamp`, or in the newest if that is later: stamps never
--- decrease, and one that is too late errs on the safe side. Returns the number of the segment.
+-- Counts units in the segment of `stamp`, or in the newest segment if that is later: stamps never
+-- decrease, and a stamp that is too late is safe. Returns the number of the segment.
 local function push(doc, w, quota, units, stamp)
   local number = floor(stamp / w.grain)
   local total = (w.total + units) % w.modulus
@@ -443,8 +443,8 @@ local function push(doc, w, quota, units, stamp)
   return number
 end
 
--- Writes back what has changed. The key lives until its newest stamp has left all windows, and for up
--- to a sixteenth of the window longer.
+-- Writes the changes back. The key lives until its newest stamp has left all windows, and for up to a
+-- sixteenth of the window longer.
 local function save(doc, charged)
   local bytes, expires = head(doc)
   if charged or doc.lengthened then
@@ -514,7 +514,7 @@ local need, want, divisor, lease = take('<I4'), take('<I4'), take('<I4'), take('
 local guard = take('<I5')
 local keys = #KEYS
 if guard > 0 then
-  -- A primary is told by its replication id, which is new after each start and each promotion.
+  -- The replication id identifies a primary: it is new after each start and each promotion.
   keys = keys - 1
   local id = call('INFO', 'replication'):match('master_replid:(%x+)')
   local known, since = (call('GET', KEYS[#KEYS]) or ''):match('^(%x+):(%d+)$')
@@ -549,7 +549,7 @@ for k = 1, keys do
       remaining = max(0, quota.limit - (allowed and after or v.live)),
       instant = instant(doc, w, quota, v, allowed and 0 or after - quota.limit - 1),
     }
-    -- Of two that must both admit, the one to report.
+    -- The one to report of two windows that must both admit.
     local binds = not answer
     if answer then
       if answer.allowed ~= allowed then

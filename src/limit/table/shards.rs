@@ -1,22 +1,23 @@
-//! All locks of the limiter, and nothing else.
+//! The shards of a limiter and the order of their locks.
 //!
-//! Keys are spread over a power of two of [`Book`]s, each behind its own lock on its own
-//! cache lines. A decision on one key waits for one lock. A decision on several keys
-//! takes the locks of all their shards at once, in ascending order, so that two such
-//! decisions never wait for each other in a circle.
+//! Keys are spread over a power of two of [`Book`]s, each behind its own lock on its own cache
+//! lines. A decision on one key takes one lock. A decision on several keys takes the locks of all
+//! their shards in ascending order, so that two such decisions never wait for each other in a
+//! circle.
 
 use std::{ops::DerefMut, sync::Arc};
 
-use crate::limit::{
-    book::{Book, MAX_ENTRIES},
-    key::{KeyedHash, LimitKey},
+use crate::{
+    limit::{
+        decision::MAX_LIMITS,
+        key::{KeyedHash, LimitKey},
+        table::book::{Book, MAX_ENTRIES},
+    },
+    sync::{ShortLock, ShortLockGuard},
 };
-use sync::{Guard, Lock};
 
-/// The most keys that are locked at once.
-pub(super) const MAX_LOCKED: usize = 4;
-
-pub(super) struct Shards {
+/// The locked books of a limiter.
+pub(in crate::limit) struct Shards {
     shards: Box<[Shard]>,
     /// The number of shards is two to this power.
     bits: u32,
@@ -25,41 +26,41 @@ pub(super) struct Shards {
 
 /// Two lines of 64 bytes, because processors fetch them in pairs.
 #[repr(align(128))]
-struct Shard(Lock<Book>);
+struct Shard(ShortLock<Book>);
 
 impl Shards {
-    pub(super) fn new(bits: u32, entries_per_shard: u32, seed: [u8; 16]) -> Self {
+    pub(in crate::limit) fn new(bits: u32, entries_per_shard: u32, seed: [u8; 16]) -> Self {
         let hash = KeyedHash::new(seed);
         let shared = Arc::new(hash);
         let entries = entries_per_shard.min(MAX_ENTRIES);
-        let book = |_| Shard(Lock::new(Book::new(entries, Arc::clone(&shared))));
+        let book = |_| Shard(ShortLock::new(Book::new(entries, Arc::clone(&shared))));
         Self { shards: (0..1_usize << bits).map(book).collect(), bits, hash }
     }
 
-    /// The one hash of a call: the shard, the place in its index and the tag all come from it.
+    /// Hashes a key, once a call: the shard, the place in its index and the tag come from this hash.
     #[inline]
-    pub(super) fn hash(&self, key: &LimitKey) -> u64 {
+    pub(in crate::limit) fn hash(&self, key: &LimitKey) -> u64 {
         self.hash.place(key)
     }
 
-    /// Locks the shard of `hash`; there always is one.
+    /// Locks the shard of `hash`. There always is one.
     #[inline]
-    pub(super) fn lock(&self, hash: u64) -> Option<Guard<'_, Book>> {
+    pub(in crate::limit) fn lock(&self, hash: u64) -> Option<ShortLockGuard<'_, Book>> {
         self.shards.get(self.shard_of(hash)).map(|shard| shard.0.lock())
     }
 
-    /// Acts on the shards of all `hashes`, at most [`MAX_LOCKED`], under all their locks.
-    pub(super) fn with_all<R>(
+    /// Calls `act` with the shards of all `hashes`, at most [`MAX_LIMITS`], under all their locks.
+    pub(in crate::limit) fn with_all<R>(
         &self,
         hashes: impl Iterator<Item = u64>,
         act: impl FnOnce(&mut Locked<'_>) -> R,
     ) -> R {
-        let mut wanted = [usize::MAX; MAX_LOCKED];
+        let mut wanted = [usize::MAX; MAX_LIMITS];
         for (slot, hash) in wanted.iter_mut().zip(hashes) {
             *slot = self.shard_of(hash);
         }
         wanted.sort_unstable();
-        let mut locked = Locked { shards: self, guards: [const { None }; MAX_LOCKED] };
+        let mut locked = Locked { shards: self, guards: [const { None }; MAX_LIMITS] };
         let mut previous = usize::MAX;
         for (slot, at) in locked.guards.iter_mut().zip(wanted) {
             if at != previous
@@ -72,34 +73,35 @@ impl Shards {
         act(&mut locked)
     }
 
-    /// Acts on one shard after another, never holding two locks.
-    pub(super) fn for_each(&self, mut act: impl FnMut(&mut Book)) {
+    /// Calls `act` with one shard after another and never holds two locks.
+    pub(in crate::limit) fn for_each(&self, mut act: impl FnMut(&mut Book)) {
         for shard in &self.shards {
             act(&mut shard.0.lock());
         }
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// Returns the number of shards.
+    pub(in crate::limit) fn count(&self) -> usize {
         self.shards.len()
     }
 
-    /// The top bits of the universal hash as it is. The index takes mixed ones, because
-    /// within a shard the top bits are equal for all keys.
+    /// Returns the top bits of the universal hash. The index uses mixed bits, because within a shard
+    /// the top bits are equal for all keys.
     #[inline]
     fn shard_of(&self, hash: u64) -> usize {
         (hash >> 1 >> (63 - self.bits)) as usize
     }
 }
 
-/// The shards of one decision.
-pub(super) struct Locked<'a> {
+/// The locked shards of one decision.
+pub(in crate::limit) struct Locked<'a> {
     shards: &'a Shards,
-    guards: [Option<(usize, Guard<'a, Book>)>; MAX_LOCKED],
+    guards: [Option<(usize, ShortLockGuard<'a, Book>)>; MAX_LIMITS],
 }
 
 impl Locked<'_> {
-    /// The book of `hash`, which is one of those that were locked.
-    pub(super) fn book(&mut self, hash: u64) -> Option<&mut Book> {
+    /// Returns the book of `hash`, which is one of the locked ones.
+    pub(in crate::limit) fn book(&mut self, hash: u64) -> Option<&mut Book> {
         let at = self.shards.shard_of(hash);
         self.guards
             .iter_mut()
@@ -109,87 +111,8 @@ impl Locked<'_> {
     }
 }
 
-/// The shim: real locks, or those of a model checker. Neither is ever poisoned.
-///
-/// A lock is held for some twenty nanoseconds, so what the lock itself costs shows in a decision.
-/// This one is let go by a plain store, where one that keeps a list of waiters needs a second
-/// locked instruction: that is a fifth of the time of a decision. So nobody wakes a waiter. It
-/// tries again in ever longer intervals: at first at once, for the holder is at work on another
-/// core; then it gives up its time slice, and at last it sleeps, so that a holder that was
-/// interrupted gets to run, whatever the threads' priorities are.
-#[cfg(not(all(test, keyward_loom)))]
-mod sync {
-    use std::{hint, thread, time::Duration};
-
-    use spin::mutex::SpinMutex;
-
-    pub(super) use spin::mutex::SpinMutexGuard as Guard;
-
-    pub(super) struct Lock<T>(SpinMutex<T>);
-
-    impl<T> Lock<T> {
-        pub(super) fn new(value: T) -> Self {
-            Self(SpinMutex::new(value))
-        }
-
-        #[inline]
-        pub(super) fn lock(&self) -> Guard<'_, T> {
-            match self.0.try_lock() {
-                Some(guard) => guard,
-                None => self.wait(),
-            }
-        }
-
-        #[cold]
-        fn wait(&self) -> Guard<'_, T> {
-            let mut tries = 0_u32;
-            loop {
-                pause(tries);
-                // Looking first leaves the cache line with the holder.
-                if !self.0.is_locked()
-                    && let Some(guard) = self.0.try_lock()
-                {
-                    return guard;
-                }
-                tries = tries.saturating_add(1);
-            }
-        }
-    }
-
-    /// From the pause before the second try: 2 to 64 turns of the processor, its time slice given
-    /// up eight times, then 50 µs to 1.6 ms of sleep.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a lock waits; no decision depends on for how long"
-    )]
-    fn pause(tries: u32) {
-        match tries {
-            0..24 => (0..2_u32 << (tries / 4)).for_each(|_| hint::spin_loop()),
-            24..32 => thread::yield_now(),
-            _ => thread::sleep(Duration::from_micros(50 << (tries - 32).min(5))),
-        }
-    }
-}
-
-#[cfg(all(test, keyward_loom))]
-mod sync {
-    pub(super) use loom::sync::MutexGuard as Guard;
-
-    pub(super) struct Lock<T>(loom::sync::Mutex<T>);
-
-    impl<T> Lock<T> {
-        pub(super) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub(super) fn lock(&self) -> Guard<'_, T> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
-    }
-}
-
-/// Every interleaving of two threads, by loom:
-/// `RUSTFLAGS="--cfg keyward_loom" cargo test --release --lib limit::shards`.
+/// Every interleaving of two threads, checked by loom:
+/// `RUSTFLAGS="--cfg keyward_loom" cargo test --release --package keyward --lib limit::table::shards`.
 #[cfg(all(test, keyward_loom))]
 mod model_checks {
     use std::{num::NonZeroU32, time::Duration};
@@ -210,8 +133,8 @@ mod model_checks {
 
     fn limiter(max_keys: u32, shards: u32) -> Arc<Limiter> {
         let config = LimiterConfig::default()
-            .max_keys(NonZeroU32::new(max_keys).unwrap())
-            .shards(NonZeroU32::new(shards).unwrap());
+            .with_max_keys(NonZeroU32::new(max_keys).unwrap())
+            .with_shards(NonZeroU32::new(shards).unwrap());
         Arc::new(Limiter::new(config, [1; 16]))
     }
 
@@ -253,7 +176,7 @@ mod model_checks {
             let mine = admitted(&limiter, key(2), 1, 2, later);
             assert!(mine <= 1 && thread.join().unwrap() <= 1);
             assert!(limiter.len() <= 1);
-            // Whoever was admitted is still refused.
+            // A key that was admitted is still refused.
             assert_eq!(admitted(&limiter, key(2), 1, 1, later), 1 - mine);
         });
     }

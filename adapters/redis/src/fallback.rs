@@ -1,40 +1,42 @@
-//! What is done when the server is gone.
+//! Decisions while the server is gone.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
 use keyward::{
-    Limiter, Quota, Quotas, Timestamp,
-    limit::{Decision, LimitKey},
+    clock::Timestamp,
+    limit::{Decision, LimitKey, Limiter},
+    quota::{Precision, Quota, Quotas},
 };
 
 use crate::error::{Gone, RemoteError};
 
-/// What is done with a request when the server cannot be asked. There is no default: whoever
-/// builds a limiter says which.
+/// The treatment of a request while the server is gone. It has no default: it is an argument of
+/// [`RedisLimiter::new`](crate::RedisLimiter::new).
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// It is refused, with [`RemoteError::Gone`]: behind a gate that is a 503. The limit holds.
+    /// Refuses the request with [`RemoteError::Gone`], which is a 503 behind a gate. The limit holds.
     Refuse,
-    /// Each process admits its part: of a limit of `N`, `N / nodes` rounded down, in its own memory.
+    /// Lets each process admit its share in its own memory: of a limit of `N`, `N / nodes` rounded
+    /// down.
     ///
-    /// The bound: `nodes` processes together admit at most `N` in any window while all of them
-    /// count alone, and at most `2 N` in a window in which the server was gone for a part of the
-    /// time or for a part of the processes, since what the one has counted the other does not
-    /// know. If there are more processes than `nodes` says, it is more, and so it is if the server
-    /// comes back without what it had counted.
+    /// The bound: `nodes` processes together admit at most `N` in any window while all of them count
+    /// alone. They admit at most `2 N` in a window in which the server was gone for a part of the time
+    /// or for a part of the processes, because server and processes do not know each other's counts.
+    /// The bound is higher if there are more processes than `nodes`, or if the server comes back
+    /// without its counts.
     LocalShare {
-        /// How many processes there are.
+        /// The number of processes.
         nodes: NonZeroU32,
-        /// What counts meanwhile.
+        /// The limiter that counts meanwhile.
         limiter: Arc<Limiter>,
     },
-    /// It is **admitted, without any limit**, for as long as the server is gone.
+    /// Admits everything **without any limit** while the server is gone.
     AllowUnlimited,
 }
 
 impl Fallback {
-    /// [`Fallback::LocalShare`], for one of so many processes.
+    /// Builds [`Fallback::LocalShare`] for one of `nodes` processes.
     pub fn local_share(nodes: NonZeroU32, limiter: Limiter) -> Self {
         Self::LocalShare { nodes, limiter: Arc::new(limiter) }
     }
@@ -62,7 +64,7 @@ impl Fallback {
                     .collect();
                 let shares = shares.ok_or(gone)?;
                 let borrowed: Vec<_> = shares.iter().map(|(key, share)| (*key, share)).collect();
-                // A cost above the share is never admitted here, but is where the server is.
+                // A cost above the share is never admitted here, though the server could admit it.
                 let decided = limiter.check_all(&borrowed, cost, now);
                 let decision = decided.map_err(|_| gone)?;
                 Ok(RemoteDecision { decision, by: DecidedBy::LocalShare(gone) })
@@ -71,11 +73,11 @@ impl Fallback {
     }
 }
 
-/// `None` if nothing is left of some limit.
+/// Returns the share of each quota, or `None` if a share is zero.
 fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
     let shares = quotas.as_slice().iter().map(|quota| {
         let share = Quota::new(quota.limit() / nodes, quota.window()).ok()?;
-        Some(if quota.precision() == keyward::quota::Precision::Coarse {
+        Some(if quota.precision() == Precision::Coarse {
             share.coarse()
         } else {
             share.exact().unwrap_or(share)
@@ -94,30 +96,29 @@ impl fmt::Debug for Fallback {
     }
 }
 
-/// A decision, and who made it.
+/// A decision and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a refused request is `Ok` with `decision.allowed == false`"]
 #[non_exhaustive]
 pub struct RemoteDecision {
-    /// The decision. Its instants are by the clock of whoever made it; the wait of a refusal is a
-    /// duration, and good by any.
+    /// The decision. Its instants are by the clock of this process.
     pub decision: Decision,
-    /// Who made it.
+    /// The origin of the decision.
     pub by: DecidedBy,
 }
 
-/// Who made a decision.
+/// The origin of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecidedBy {
-    /// The server, exactly.
+    /// The server decided, exactly.
     Server,
-    /// This process, out of permits that the server had granted it, or by a refusal of the
-    /// server's that still stands.
+    /// This process decided: it spent a permit that the server had granted, or repeated a refusal of
+    /// the server that still stands.
     Lease,
-    /// This process, by its part of the limit, because the server is gone.
+    /// This process decided by its share of the limit, because the server is gone.
     LocalShare(Gone),
-    /// Nobody: the server is gone, and the policy is to admit without a limit.
+    /// Nothing was decided: the server is gone, and the fallback admits without a limit.
     Nobody(Gone),
 }
 
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn each_does_what_it_says() {
+    fn refusing_refuses_and_unlimited_admits() {
         assert_eq!(decide(&Fallback::Refuse, 5, 1), Err(RemoteError::Gone(Gone::Timeout)));
         for _ in 0..10 {
             let charged = decide(&Fallback::AllowUnlimited, 5, 1).unwrap();
@@ -154,7 +155,7 @@ mod tests {
         let admitted =
             |limit| (0..9).filter(move |_| decide(shared, limit, 1).unwrap().decision.allowed);
         assert_eq!(admitted(8).count(), 2);
-        // Nothing is left of 2, and a cost of 2 never fits into a third of 5.
+        // A third of 2 is nothing, and a cost of 2 never fits into a third of 5.
         assert!(decide(&policy(), 2, 1).is_err());
         assert!(decide(&policy(), 5, 2).is_err());
         assert!(decide(&policy(), 6, 2).unwrap().decision.allowed);

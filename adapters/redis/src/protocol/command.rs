@@ -1,8 +1,8 @@
 //! A command as a list of byte strings.
 
-use crate::limit::remote::script::RemoteScript;
+use crate::protocol::script::RemoteScript;
 
-/// A command to send to the server, part by part.
+/// A command for the server, as a list of byte strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a command does nothing until it is sent"]
 pub struct RemoteCommand {
@@ -11,10 +11,10 @@ pub struct RemoteCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Body {
-    /// What is asked, packed as the script says at its top.
+    /// The packed argument, as the top of the script describes it.
     Script {
         keys: Vec<Vec<u8>>,
-        asked: Vec<u8>,
+        argument: Vec<u8>,
     },
     Delete {
         key: Vec<u8>,
@@ -22,28 +22,28 @@ enum Body {
 }
 
 impl RemoteCommand {
-    pub(super) const fn script(keys: Vec<Vec<u8>>, asked: Vec<u8>) -> Self {
-        Self { body: Body::Script { keys, asked } }
+    pub(super) const fn script(keys: Vec<Vec<u8>>, argument: Vec<u8>) -> Self {
+        Self { body: Body::Script { keys, argument } }
     }
 
-    /// Forgets a limit, so that it begins anew, whoever holds leases of it: what they hold is
-    /// still spent. The reply is the number of keys that were there.
+    /// Builds the command that forgets a limit. Permits that were leased of it are still spent. The
+    /// reply is the number of keys that existed.
     pub const fn reset(name: Vec<u8>) -> Self {
         Self { body: Body::Delete { key: name } }
     }
 
-    /// The parts by which to send it: the script by its sum. Where the server answers `NOSCRIPT`,
-    /// nothing was done, and [`RemoteCommand::with_text`] does it.
+    /// Returns the parts to send, which name the script by its SHA-1. If the server replies
+    /// `NOSCRIPT` it did nothing; then send [`RemoteCommand::parts_with_text`].
     pub fn parts(&self) -> Vec<Vec<u8>> {
         self.render(b"EVALSHA", RemoteScript::SHA1.as_bytes())
     }
 
-    /// The parts with the whole script, which the server keeps.
-    pub fn with_text(&self) -> Vec<Vec<u8>> {
+    /// Returns the parts with the whole script, which the server then keeps.
+    pub fn parts_with_text(&self) -> Vec<Vec<u8>> {
         self.render(b"EVAL", RemoteScript::TEXT.as_bytes())
     }
 
-    /// The names of the keys, which on a cluster are all in one slot or the command is refused.
+    /// Returns the names of the keys. A cluster refuses the command unless all lie in one slot.
     pub fn keys(&self) -> &[Vec<u8>] {
         match &self.body {
             Body::Script { keys, .. } => keys,
@@ -51,19 +51,19 @@ impl RemoteCommand {
         }
     }
 
-    /// Hands the parts of [`RemoteCommand::parts`] to a client one by one, without copying them.
+    /// Calls `take` with each part of [`RemoteCommand::parts`], without copying.
     pub fn each_part(&self, mut take: impl FnMut(&[u8])) {
         match &self.body {
             Body::Delete { key } => {
                 take(b"DEL");
                 take(key);
             }
-            Body::Script { keys, asked } => {
+            Body::Script { keys, argument } => {
                 take(b"EVALSHA");
                 take(RemoteScript::SHA1.as_bytes());
                 take(&number(keys.len() as u64));
                 keys.iter().for_each(|key| take(key));
-                take(asked);
+                take(argument);
             }
         }
     }
@@ -71,11 +71,11 @@ impl RemoteCommand {
     fn render(&self, name: &[u8], script: &[u8]) -> Vec<Vec<u8>> {
         match &self.body {
             Body::Delete { key } => vec![b"DEL".to_vec(), key.clone()],
-            Body::Script { keys, asked } => {
+            Body::Script { keys, argument } => {
                 let mut parts = Vec::with_capacity(4 + keys.len());
                 parts.extend([name.to_vec(), script.to_vec(), number(keys.len() as u64)]);
                 parts.extend(keys.iter().cloned());
-                parts.push(asked.clone());
+                parts.push(argument.clone());
                 parts
             }
         }
@@ -84,10 +84,4 @@ impl RemoteCommand {
 
 fn number(number: u64) -> Vec<u8> {
     number.to_string().into_bytes()
-}
-
-/// The low bytes of `number`, little-endian. All that is packed fits: windows are at most a year,
-/// which is 35 bits of milliseconds, and stamps are milliseconds since 1970, or fewer.
-pub(super) fn pack(asked: &mut Vec<u8>, number: u64, bytes: usize) {
-    asked.extend(number.to_le_bytes().into_iter().take(bytes));
 }

@@ -1,31 +1,31 @@
-//! The windows of one key together: all admit, or none is charged.
+//! All windows of one key: each admits, or none is charged.
 
 use crate::{
     limit::{decision::Binding, window::Window},
     quota::{Precision, Quota, Quotas},
 };
 
-/// One window as a rule; several behind a pointer.
+/// The windows of a key: usually one, several behind a pointer.
 ///
-/// Windows do not share stamps: each has its own effective time, so that a step of the
-/// clock which is long for the short window and short for the long one is answered by
-/// each as if it were alone.
+/// Windows do not share stamps, because each has its own effective time. A step of the clock may be
+/// long for the short window and short for the long one; each handles it as if it were alone.
 #[derive(Clone, Debug)]
 pub(super) enum Tracked {
     One(Window),
     Many(Box<[Window]>),
 }
 
-/// The effective time of an admission in each window, by which it is refunded.
+/// The effective time of an admission in each window, needed to refund it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamps([u64; Quotas::MAX]);
 
 impl Tracked {
+    /// Builds empty windows for these quotas.
     pub(super) fn new(quotas: &Quotas) -> Self {
         Self::with(quotas, Window::new)
     }
 
-    /// With a window for each quota.
+    /// Builds a window for each quota.
     pub(super) fn with(quotas: &Quotas, window: impl Fn(&Quota) -> Window) -> Self {
         match quotas.as_slice() {
             [quota] => Self::One(window(quota)),
@@ -33,9 +33,8 @@ impl Tracked {
         }
     }
 
-    /// Takes the shape that `quotas` asks for. True if that was another one: then a window
-    /// of an unchanged length is kept, and a new one begins with what the longest of the
-    /// present windows remembers.
+    /// Takes the shape of `quotas`. Returns whether the shape changed: then a window of an unchanged
+    /// length is kept, and a new one begins with the admissions of the longest present window.
     pub(super) fn fit(&mut self, quotas: &Quotas) -> bool {
         if self.fits(quotas) {
             return false;
@@ -55,7 +54,7 @@ impl Tracked {
         true
     }
 
-    /// What the windows say of a request; nothing is changed.
+    /// Decides on a request and changes nothing.
     pub(super) fn judge(&self, quotas: &Quotas, cost: u32, now: u64) -> Binding {
         if !self.fits(quotas) {
             let mut fitted = self.clone();
@@ -68,7 +67,7 @@ impl Tracked {
         bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now))
     }
 
-    /// Forgets what has left, and follows the clock. True if it stepped back.
+    /// Forgets the admissions that have left and follows the clock. Returns whether it was set back.
     pub(super) fn settle(&mut self, quotas: &Quotas, now: u64) -> bool {
         let mut stepped = false;
         for (quota, window) in quotas.as_slice().iter().zip(self.windows_mut()) {
@@ -89,7 +88,7 @@ impl Tracked {
         stamps
     }
 
-    /// Takes an admission back, in each window where it still counts.
+    /// Takes an admission back in each window where it still counts. Returns whether any did.
     pub(super) fn refund(&mut self, stamps: &Stamps, cost: u32) -> bool {
         let mut refunded = false;
         for (window, &stamp) in self.windows_mut().iter_mut().zip(&stamps.0) {
@@ -136,8 +135,8 @@ impl Tracked {
     }
 }
 
-/// Whether the single window of a key can go on under `quota`. A stamp has the same
-/// meaning under every length; a segment has not.
+/// Returns whether the single window of a key fits `quota`. A stamp has the same meaning under
+/// every length; a segment has not.
 #[inline]
 fn suits(window: &Window, quota: &Quota) -> bool {
     window.keeps(quota.precision())

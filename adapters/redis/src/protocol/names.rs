@@ -1,15 +1,15 @@
-//! What keys are called on the server.
+//! The names of limits on the server.
 
 use std::fmt::Write;
 
-use crate::limit::key::LimitKey;
+use keyward::limit::LimitKey;
 
-/// How the keys of limits are named on a server, such as
-/// `keyward:{0110…}` with the 40 hexadecimal digits of [`LimitKey::to_bytes`].
+/// The names of limits on a server, such as `keyward:{0110…}` with the 40 hexadecimal digits of
+/// [`LimitKey::to_bytes`].
 ///
-/// What stands in braces chooses the slot of a cluster. By default that is the limit itself, so
-/// limits spread over the cluster, and a decision on several limits together is only possible on
-/// a single server. With [`RemoteNames::with_tag`] all of them lie in one slot.
+/// The part in braces chooses the slot of a cluster. By default it is the limit itself. Then limits
+/// spread over the cluster, and a decision on several limits together is only possible on a single
+/// server. With [`RemoteNames::with_tag`] all limits lie in one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteNames {
     prefix: String,
@@ -17,19 +17,20 @@ pub struct RemoteNames {
 }
 
 impl RemoteNames {
-    /// Names that begin with `prefix`. A brace in it is left out, since it would decide the slot.
+    /// Builds names that begin with `prefix`. Braces in it are removed, because they would choose the
+    /// slot.
     pub fn new(prefix: &str) -> Self {
         Self { prefix: without_braces(prefix), tag: None }
     }
 
-    /// All limits in the slot of `tag`, so that several can be decided together on a cluster.
+    /// Puts all limits in the slot of `tag`, so that a cluster can decide several together.
     #[must_use]
     pub fn with_tag(self, tag: &str) -> Self {
         let tag = Some(without_braces(tag)).filter(|tag| !tag.is_empty());
         Self { tag, ..self }
     }
 
-    /// The name of a limit.
+    /// Returns the name of a limit.
     pub fn of(&self, key: &LimitKey) -> Vec<u8> {
         let digits = const_hex::encode(key.to_bytes());
         let mut name = String::with_capacity(self.prefix.len() + 48);
@@ -41,8 +42,8 @@ impl RemoteNames {
         name.into_bytes()
     }
 
-    /// The name of the key that tells which primary is known: see
-    /// [`RemoteCharge::closed_after_new_primary`](crate::limit::RemoteCharge::closed_after_new_primary).
+    /// Returns the name of the key that holds the known primary: see
+    /// [`RemoteCharge::close_after_new_primary`](crate::protocol::RemoteCharge::close_after_new_primary).
     pub(super) fn primary(&self) -> Vec<u8> {
         let tag = self.tag.as_deref().unwrap_or("primary");
         format!("{}:{{{tag}}}:primary", self.prefix).into_bytes()

@@ -85,6 +85,10 @@ impl<S: Database> KeyStore for Staged<S> {
         self.stops.pass(Point::AfterRead).await;
         found
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
+        self.store.find_by_id(id).await
+    }
 }
 
 impl<S: Database> KeyRegistry for Staged<S> {
@@ -113,10 +117,6 @@ impl<S: Database> KeyRegistry for Staged<S> {
 
     async fn purge(&self, before: Timestamp, limit: u16) -> Result<Vec<KeyId>, SqlStoreError> {
         self.store.purge(before, limit).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
-        self.store.get(id).await
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {

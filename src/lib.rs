@@ -45,7 +45,7 @@
 //! let quotas = verified.quotas().unwrap_or(&DEFAULT);
 //! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
 //! if !decision.allowed {
-//!     // 429, with `decision.with_retry_after_secs()` in `Retry-After`.
+//!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
 //!     return Err("too many requests".into());
 //! }
 //! assert_eq!(decision.remaining, 99);
@@ -110,7 +110,9 @@
 //!
 //! # What it does not do
 //!
-//! It opens no connection, reads no file, logs nothing, spawns nothing and never sleeps. It
+//! It opens no connection, reads no file, logs nothing and spawns nothing. No decision sleeps. Only a
+//! thread that finds a lock of the limiter taken waits: it spins, then yields, and after that sleeps
+//! for up to 1.6 ms at a time, so that an interrupted holder can finish. It
 //! knows no HTTP type. It has no passwords, sessions, OAuth flows or user accounts. It does
 //! not protect keys in transit, in the host's memory or in the host's logs: those are the
 //! host's. [`SystemClock`] is the only thing here that reads a clock, and it is called by

@@ -16,7 +16,7 @@ use std::{
 use keyward::{
     Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, Limiter,
     MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
-    gate::RouteQuotas,
+    gate::{CheckedRoute, RouteQuotas},
     key::{KeyId, KeyRecord, Owner, StoredSecret, Tier},
     limit::LimiterConfig,
     request::RequestHead,
@@ -34,7 +34,7 @@ const ROUNDS: usize = 4_000;
 struct Service {
     gate: Gate,
     store: MemoryStore,
-    route: Route,
+    route: CheckedRoute,
     tokens: Vec<String>,
 }
 
@@ -70,7 +70,8 @@ impl Service {
         let quotas = RouteQuotas::new(per_minute(100))
             .with_tier(Tier::from_static("higher"), per_minute(1_000))
             .with_tier(Tier::from_static("enterprise"), per_minute(1_000));
-        Self { gate, store, route: Route::new(Access::any_key()).limit_key(quotas), tokens }
+        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        Self { gate, store, route, tokens }
     }
 
     #[inline]

@@ -150,6 +150,8 @@ fn an_admitted_request_allocates_nothing() {
     let tiered = RouteQuotas::new(quota).with_tier(Tier::from_static("higher"), quota);
     let one = Route::new(Access::any_key()).limit_key(tiered.clone());
     let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);
+    let remote = elsewhere.route(several.clone()).unwrap();
+    let [one, several] = [one, several].map(|route| gate.route(route).unwrap());
     let token = format!("Bearer {}", issued.key.expose());
     let head = PlainHead::new().with_header("authorization", token);
     let store = issuer.registry();
@@ -169,7 +171,7 @@ fn an_admitted_request_allocates_nothing() {
 
     // Step by step, with a limiter elsewhere, it is the same.
     let count = allocations(|| {
-        let Step::Lookup(pending) = elsewhere.begin(&head, &several, NOW) else { panic!() };
+        let Step::Lookup(pending) = elsewhere.begin(&head, &remote, NOW) else { panic!() };
         let found = store.find_sync(pending.lookup());
         let Step::Charge(pending) = pending.found(found, NOW) else { panic!() };
         assert_eq!(pending.limits().count(), 3);

@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
     Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
-    gate::{Refusal, Step},
+    gate::{CheckedRoute, Refusal, Step},
     key::{Grace, KeyFormats, KeyId, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
     limit::{Decision, LimitKey, LimiterConfig},
     request::{
@@ -266,7 +266,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
     if request.address {
         head = head.with_address(LimitKey::named(1, b"192.0.2.1"));
     }
-    let route = world.route(request);
+    let route = gate.route(world.route(request)).expect("the gate knows every scope and kind");
     let store = world.issuer.registry();
     let passes_on = input.gate.allow_foreign;
     let served = Served { world, gate, route: &route, request, passes_on, now };
@@ -308,7 +308,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
 struct Served<'s> {
     world: &'s World,
     gate: &'s Gate,
-    route: &'s Route,
+    route: &'s CheckedRoute,
     request: &'s Request<'s>,
     passes_on: bool,
     now: Timestamp,
@@ -333,7 +333,7 @@ impl Served<'_> {
                 check_headers(&headers);
 
                 let found =
-                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().get_sync(id) };
+                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().find_by_id_sync(id) };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {
@@ -496,7 +496,7 @@ impl World {
         let route = if request.route & 2 == 0 { route } else { route.limit_owner(LIMIT) };
         let quotas = Quotas::from(LIMIT);
         let route = if request.route & 4 == 0 { route } else { route.limit_group(7, quotas) };
-        route.cost(NonZeroU32::MIN.saturating_add(u32::from(request.cost % 5)))
+        route.with_cost(1 + u32::from(request.cost % 5))
     }
 }
 

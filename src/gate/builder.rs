@@ -40,8 +40,22 @@ pub struct GateBuilder {
     audit: Audit,
 }
 
+impl Gate {
+    /// Describes a gate to keys of these formats, read from these places of a request.
+    ///
+    /// The formats and the verifier of an [`Issuer`](crate::issue::Issuer) are
+    /// `issuer.formats().clone()` and `issuer.verifier()`.
+    pub fn builder(
+        formats: impl Into<KeyFormats>,
+        verifier: Verifier,
+        sources: impl Into<CredentialSources>,
+    ) -> GateBuilder {
+        GateBuilder::new(formats.into(), verifier, sources.into())
+    }
+}
+
 impl GateBuilder {
-    pub(super) fn new(formats: KeyFormats, verifier: Verifier, sources: CredentialSources) -> Self {
+    fn new(formats: KeyFormats, verifier: Verifier, sources: CredentialSources) -> Self {
         Self {
             formats,
             verifier,
@@ -139,7 +153,7 @@ impl GateBuilder {
             allow_foreign: self.allow_foreign,
             limiter: self.limiter,
             attempts: self.attempts,
-            answers: Responses::new(self.errors, self.challenges),
+            responses: Responses::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             audit: self.audit,
         }))

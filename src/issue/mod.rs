@@ -450,7 +450,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// [`IssuerError::NotFound`], also for the key of another owner than the one this
     /// issuer is confined to; [`IssuerError::Store`].
     pub async fn get(&self, id: KeyId) -> Result<StoredKey, IssuerError<R::Error>> {
-        let found = self.registry.get(id).await.map_err(IssuerError::Store)?;
+        let found = self.registry.find_by_id(id).await.map_err(IssuerError::Store)?;
         let found = found.ok_or(IssuerError::NotFound)?;
         self.check_owner(found.record())?;
         Ok(found)

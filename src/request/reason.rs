@@ -63,6 +63,10 @@ pub enum RefusalReason {
     /// The route has limits, and there is nobody to ask for them.
     #[error("the route has limits and the gate no limiter")]
     NoLimiter,
+    /// Another gate checked the route. Pass it the result of its own
+    /// [`Gate::route`](crate::gate::Gate::route).
+    #[error("another gate checked the route; call Gate::route on the gate that decides")]
+    ForeignRoute,
     /// The host refused the request itself, in the gate's words.
     #[error("refused by the host: {0:?}")]
     Host(PublicReason),
@@ -129,9 +133,11 @@ impl RefusalReason {
             Self::Charge(ChargeError::Cost(CostError::AboveLimit { .. })) => {
                 PublicReason::CostAboveLimit
             }
-            Self::Charge(_) | Self::Store(_) | Self::Limiter(_) | Self::NoLimiter => {
-                PublicReason::Unavailable
-            }
+            Self::Charge(_)
+            | Self::Store(_)
+            | Self::Limiter(_)
+            | Self::NoLimiter
+            | Self::ForeignRoute => PublicReason::Unavailable,
             Self::Host(reason) => *reason,
         }
     }

@@ -83,6 +83,11 @@ impl Access {
         &self.scopes
     }
 
+    /// Returns the kinds of keys that are admitted; `None` if all are.
+    pub fn required_kinds(&self) -> Option<&[KeyKind]> {
+        self.kinds.as_deref()
+    }
+
     /// Whether a key with these properties may pass.
     ///
     /// A host usually asks through [`Verified::authorize`](crate::verify::Verified::authorize).

@@ -75,6 +75,16 @@ impl Verifier {
         self
     }
 
+    /// Returns the hasher.
+    pub(crate) const fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    /// Returns the catalogue that limits the scopes of keys, if there is one.
+    pub(crate) const fn catalog(&self) -> Option<&ScopeCatalog> {
+        self.catalog.as_ref()
+    }
+
     /// Hashes a presented key, once for each accepted scheme.
     #[inline]
     pub fn lookup(&self, presented: &PresentedKey<'_>) -> Lookup {

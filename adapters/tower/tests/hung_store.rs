@@ -20,6 +20,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use keyward::{
     Access, KeyStore, Quota,
+    key::KeyId,
     limit::LimitKey,
     request::RefusalReason,
     store::{Lookup, StoredKey},
@@ -74,6 +75,11 @@ impl KeyStore for Late {
     async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         self.1.notified().await;
         Ok(self.0.store.find_sync(lookup))
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        self.1.notified().await;
+        Ok(self.0.store.find_by_id_sync(id))
     }
 }
 

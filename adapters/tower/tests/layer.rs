@@ -395,6 +395,13 @@ fn a_key_that_expires_while_the_store_is_asked_is_refused() {
             self.0.clock.advance(Duration::from_secs(10));
             Ok(self.0.store.find_sync(lookup))
         }
+
+        async fn find_by_id(
+            &self,
+            id: keyward::key::KeyId,
+        ) -> Result<Option<keyward::store::StoredKey>, Infallible> {
+            Ok(self.0.store.find_by_id_sync(id))
+        }
     }
 
     for (lifetime, status) in [(10_000, 401), (10_001, 200)] {

@@ -128,6 +128,10 @@ impl KeyStore for Gated {
         ended.1 = true;
         self.check().map(|()| found)
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
+        Ok(self.store.find_by_id_sync(id))
+    }
 }
 
 impl KeyRegistry for Gated {
@@ -150,10 +154,6 @@ impl KeyRegistry for Gated {
         let purged = self.store.purge_sync(ended_before, limit);
         self.pass(Point::AfterWrite).await;
         self.check().map(|()| purged)
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
-        Ok(self.store.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Gone> {

@@ -185,6 +185,14 @@ impl KeyStore for Broken {
             }
         }
     }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Down> {
+        match self {
+            Self::Fails => Err(Down),
+            Self::Hangs => pending().await,
+            Self::Panics | Self::PanicsAtOnce => panic!("panics while it is waited for"),
+        }
+    }
 }
 
 /// Counts how often an inner service was called.

@@ -69,6 +69,10 @@ impl<S: Database> KeyStore for Faulty<S> {
     async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, SqlStoreError> {
         self.store.find(lookup).await
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
+        self.store.find_by_id(id).await
+    }
 }
 
 impl<S: Database> KeyRegistry for Faulty<S> {
@@ -95,10 +99,6 @@ impl<S: Database> KeyRegistry for Faulty<S> {
 
     async fn purge(&self, before: Timestamp, limit: u16) -> Result<Vec<KeyId>, SqlStoreError> {
         self.store.purge(before, limit).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
-        self.store.get(id).await
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {

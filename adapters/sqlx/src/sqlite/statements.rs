@@ -1,17 +1,9 @@
 //! The statements that only SQLite needs.
 
-use crate::columns::joined_columns;
+use crate::columns::find_statement;
 
 /// Finds the key of up to four hashes. A parameter without a hash is null, which equals nothing.
-pub(super) const FIND: &str = concat!(
-    "SELECT ",
-    joined_columns!(),
-    " FROM keyward_secrets f
-      JOIN keyward_keys k ON k.id = f.key_id
-      JOIN keyward_secrets s ON s.key_id = k.id
-      LEFT JOIN keyward_owners o ON o.id = k.owner
-      WHERE f.hash IN ($1, $2, $3, $4)"
-);
+pub(super) const FIND: &str = find_statement!("$1, $2, $3, $4");
 
 /// Inserts a secret, if no key has its hash.
 pub(super) const INSERT_SECRET: &str =

@@ -57,7 +57,7 @@ impl Keyward {
         };
         Self {
             limiter,
-            quotas: Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap())),
+            quotas: Quotas::single(Quota::per_minute(100)),
             clock: clock.then(SystemClock::new),
             millis_per_turn,
             key_bits: keys.ilog2(),

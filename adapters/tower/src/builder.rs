@@ -77,7 +77,7 @@ impl<K> ApiKeys<K> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let hundred = Quota::per_minute(std::num::NonZeroU32::new(100).unwrap());
+    /// # let hundred = Quota::per_minute(100);
     /// let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(hundred).build()?;
     /// let issued = keys.issue("acme", "laptop").await?;
     /// println!("shown once: {}", issued.key.expose());

@@ -46,7 +46,7 @@ impl Keyward {
     /// A limiter that has room for `keys` keys of 100 requests a minute. Time is passed in;
     /// `clock` says whether the system's is read besides.
     pub fn new(keys: u32, traffic: Traffic, clock: bool) -> Self {
-        let max_keys = NonZeroU32::new(keys * 2).unwrap();
+        let max_keys = keys * 2;
         let limiter = Limiter::new(LimiterConfig::default().with_max_keys(max_keys), [9; 16]);
         let millis_per_turn = match (traffic, keys) {
             (Traffic::Refused, _) => 0,

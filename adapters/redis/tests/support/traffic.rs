@@ -5,6 +5,7 @@ use std::time::Duration;
 use keyward::{
     Quota, Quotas, Timestamp,
     limit::{Decision, LimitKey},
+    quota::Precision,
 };
 
 #[derive(Clone, Copy, Debug)]

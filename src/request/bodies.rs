@@ -20,7 +20,7 @@ use crate::{
 ///
 /// let errors = ErrorBodies::nested()
 ///     .with_unauthenticated("Missing or invalid API key")
-///     .on(
+///     .with_text(
 ///         PublicReason::RateLimited,
 ///         ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
 ///             .with_retry_after("retry_after"),

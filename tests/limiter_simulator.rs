@@ -7,7 +7,7 @@
 #[expect(dead_code, reason = "the simulator neither peeks nor refunds")]
 mod limiter_oracle;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use keyward::{
     Limiter, Quota, Quotas, Timestamp,
@@ -119,9 +119,7 @@ fn ours() -> Subject {
 
 fn planted(bug: Bug) -> Subject {
     // One shard of 64 places, so that a flood is soon upon it.
-    let config = LimiterConfig::default()
-        .with_max_keys(NonZeroU32::new(PLACES as u32).unwrap())
-        .with_shards(NonZeroU32::MIN);
+    let config = LimiterConfig::default().with_max_keys(PLACES as u32).with_shards(1);
     Subject { limiter: Limiter::new(config, [3; 16]), bug, latest: Timestamp::ZERO.into() }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     audit::{Audit, AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
     key::{
+        catalog::{GrantError, ScopeCatalog},
         format::KeyFormats,
         grace::Grace,
         hash::KeyHasher,
@@ -18,7 +19,7 @@ use crate::{
         owner::OwnerId,
         plaintext::{MintError, PlaintextKey},
         record::{KeyDraft, KeyRecord, KeyState, TransitionError},
-        scope::{CatalogError, ScopeCatalog, ScopeSet},
+        scope::ScopeSet,
         secret::StoredSecret,
     },
     quota::Quotas,
@@ -164,7 +165,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// # Errors
     ///
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`] for a legacy kind or a generator
-    /// that failed, [`IssuerError::Catalog`] for scopes that the kind cannot hold,
+    /// that failed, [`IssuerError::Grant`] for scopes that the kind cannot hold,
     /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner,
     /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::Store`].
     pub async fn issue<G: TryCryptoRng + ?Sized>(
@@ -196,7 +197,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// # Errors
     ///
     /// [`IssuerError::UnknownKind`], [`IssuerError::UnacceptedScheme`] for a hash that this
-    /// issuer's hasher could never match, [`IssuerError::Catalog`],
+    /// issuer's hasher could never match, [`IssuerError::Grant`],
     /// [`IssuerError::ForeignOwner`], [`IssuerError::Transition`], [`IssuerError::DuplicateId`],
     /// [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
     pub async fn import(
@@ -227,7 +228,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// that [`KeyRecord::MAX_RETIRING`] secrets are in their grace (the first place is free at
     /// the earliest deadline in [`KeyRecord::retiring`], and [`Issuer::rotate_now`] does not
     /// wait for it), [`IssuerError::Conflict`] if somebody else changed the key meanwhile,
-    /// [`IssuerError::Catalog`] if the successor kind cannot hold the key's scopes,
+    /// [`IssuerError::Grant`] if the successor kind cannot hold the key's scopes,
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`], [`IssuerError::Store`].
     pub async fn rotate<G: TryCryptoRng + ?Sized>(
         &self,
@@ -353,7 +354,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`], and [`IssuerError::Catalog`] for scopes that the key's kind
+    /// As [`Issuer::suspend`], and [`IssuerError::Grant`] for scopes that the key's kind
     /// cannot hold.
     pub async fn set_scopes(
         &self,
@@ -548,7 +549,7 @@ pub enum IssuerError<E> {
     Mint(#[from] MintError),
     /// The scopes are not in the catalogue or above the kind's ceiling.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Grant(#[from] GrantError),
     /// The key cannot change so.
     #[error(transparent)]
     Transition(#[from] TransitionError),
@@ -579,7 +580,7 @@ impl<E> IssuerError<E> {
         match self {
             Self::UnknownKind
             | Self::UnacceptedScheme
-            | Self::Catalog(_)
+            | Self::Grant(_)
             | Self::Mint(MintError::Legacy { .. }) => 422,
             Self::Transition(error) => error.status(),
             Self::NotFound => 404,

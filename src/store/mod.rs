@@ -24,10 +24,11 @@ use thiserror::Error;
 
 use crate::{
     clock::timestamp::Timestamp,
+    error::InvalidText,
     key::{
         id::KeyId,
         owner::{Owner, OwnerId},
-        record::KeyRecord,
+        record::{KeyRecord, RecordError},
     },
 };
 
@@ -162,11 +163,11 @@ impl StoredKey {
     ///
     /// # Errors
     ///
-    /// [`JoinError`] if this is not the record's owner. A store answers with an error of its
+    /// [`RecordError`] if this is not the record's owner. A store answers with an error of its
     /// own then, for its tables contradict each other.
-    pub fn join(record: KeyRecord, owner: Arc<Owner>) -> Result<Self, JoinError> {
+    pub fn join(record: KeyRecord, owner: Arc<Owner>) -> Result<Self, RecordError> {
         if owner.id != *record.owner() {
-            return Err(JoinError);
+            return Err(RecordError::ForeignOwner);
         }
         Ok(Self::new(record, owner))
     }
@@ -203,11 +204,6 @@ impl fmt::Debug for StoredKey {
             .finish()
     }
 }
-
-/// The record belongs to another owner than it was to be joined with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the record belongs to another owner")]
-pub struct JoinError;
 
 /// Why a record was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -292,23 +288,20 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = CursorError;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (millis, id) = text.split_once('-').ok_or(CursorError)?;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let (millis, id) = text.split_once('-').ok_or(NO_CURSOR)?;
         let cursor = Self {
-            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| CursorError)?),
-            id: id.parse().map_err(|_| CursorError)?,
+            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| NO_CURSOR)?),
+            id: id.parse().map_err(|_| NO_CURSOR)?,
         };
         // One text a place: no sign, no leading zero, nothing beyond the last timestamp.
-        if cursor.to_string() == text { Ok(cursor) } else { Err(CursorError) }
+        if cursor.to_string() == text { Ok(cursor) } else { Err(NO_CURSOR) }
     }
 }
 
-/// The text is not a [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not a cursor of a listing")]
-pub struct CursorError;
+const NO_CURSOR: InvalidText = InvalidText::new("a cursor that a page of a listing returned");
 
 /// Which part of a listing is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -49,8 +48,8 @@ const MAX_SHELVES: u32 = 65_536;
 const PATIENCE: u8 = 16;
 
 impl Secrets {
-    pub(crate) fn new(max: NonZeroU32) -> Self {
-        let shelves = max.get().div_ceil(2).min(MAX_SHELVES).next_power_of_two();
+    pub(crate) fn new(max: u32) -> Self {
+        let shelves = max.div_ceil(2).min(MAX_SHELVES).next_power_of_two();
         Self { shelves: (0..shelves).map(|_| Shelf::default()).collect(), all: cache(max) }
     }
 
@@ -153,7 +152,7 @@ impl Books {
 pub(crate) struct Unknown(Cache<Digest, Absent, Seeded>);
 
 impl Unknown {
-    pub(crate) fn new(max: NonZeroU32) -> Self {
+    pub(crate) fn new(max: u32) -> Self {
         Self(cache(max))
     }
 
@@ -181,8 +180,8 @@ impl Unknown {
     }
 }
 
-fn cache<V: Clone + Send + Sync + 'static>(max: NonZeroU32) -> Cache<Digest, V, Seeded> {
-    Cache::builder().max_capacity(u64::from(max.get())).build_with_hasher(Seeded::new())
+fn cache<V: Clone + Send + Sync + 'static>(max: u32) -> Cache<Digest, V, Seeded> {
+    Cache::builder().max_capacity(u64::from(max)).build_with_hasher(Seeded::new())
 }
 
 /// The first word of a digest, which is as good as random.

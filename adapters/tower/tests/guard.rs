@@ -330,7 +330,7 @@ async fn it_is_served_by_itself_with_the_address_of_the_peer() {
 #[tokio::test]
 async fn denied_requests_with_a_key_are_charged_by_the_default_limit() {
     let keys = keyward_tower::ApiKeys::bearer("acme_", keyward::MemoryStore::new())
-        .limit(keyward::Quota::per_minute(std::num::NonZeroU32::new(2).unwrap()))
+        .limit(keyward::Quota::per_minute(2))
         .with_clock(keyward::ManualClock::new(NOON))
         .build()
         .unwrap();

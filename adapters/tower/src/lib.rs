@@ -20,8 +20,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let hundred = Quota::per_minute(100);
-//! let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(hundred).build()?;
+//! let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(Quota::per_minute(100)).build()?;
 //! let issued = keys.issue("acme", "laptop").await?; // shown once: issued.key.expose()
 //! let app: Router =
 //!     Router::new().route("/v1/data", get(data).route_layer(keys.require(Access::any_key())?));

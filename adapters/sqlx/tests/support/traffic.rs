@@ -11,7 +11,7 @@ use std::{
 use keyward::{
     Clock as _,
     key::{Grace, KeyId, KeyRecord, KeyState},
-    store::{KeyRegistry, Lookup},
+    store::Lookup,
 };
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};

@@ -53,17 +53,3 @@ pub(super) const LOCK_ENDED: &str =
 
 /// Deletes keys. Their secrets and usage are deleted by cascading.
 pub(super) const DELETE_KEYS: &str = "DELETE FROM keyward_keys WHERE id = ANY($1)";
-
-/// Locks out other migrations until the end of the transaction, so that two processes that start
-/// together do not make the same table twice.
-pub(super) const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock($1)";
-
-/// Makes the table of migrations.
-pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
-       version bigint PRIMARY KEY,
-       applied_at timestamptz NOT NULL DEFAULT now()
-     )";
-
-/// Each brings the tables from the version before it to its own, counted from 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("0001_tables.sql"), include_str!("0002_notify.sql")];

@@ -35,12 +35,3 @@ pub(super) const DELETE_KEYS: [&str; 3] = [
     "DELETE FROM keyward_usage WHERE key_id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
 ];
-
-/// Makes the table of migrations.
-pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
-       version INTEGER PRIMARY KEY,
-       applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-     ) STRICT";
-
-/// Each brings the tables from the version before it to its own, counted from 1.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql")];

@@ -19,7 +19,7 @@ const ROOMS: [&str; 16] = [
 ];
 
 /// Rooms whose files have an order too.
-const ORDERED_ROOMS: [&str; 5] = ["key", "store", "limit", "usage", "gate"];
+const ORDERED_ROOMS: [&str; 7] = ["clock", "key", "verify", "limit", "usage", "request", "gate"];
 
 #[test]
 fn rooms_import_only_from_rooms_above_them() {

@@ -58,7 +58,7 @@
 //! # The whole pipeline
 //!
 //! A [`Gate`] does all of this for a service, from the head of a request to a complete response,
-//! in an order that cannot be got wrong: authenticate, charge, authorize.
+//! in a fixed order: authenticate, charge, authorize.
 //!
 //! ```
 //! use keyward::{

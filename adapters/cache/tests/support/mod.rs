@@ -130,7 +130,13 @@ impl KeyStore for Gated {
     }
 
     async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
-        Ok(self.store.find_by_id_sync(id))
+        self.finds.fetch_add(1, Ordering::SeqCst);
+        let mut ended = CountDropped(&self.dropped, false);
+        self.pass(Point::BeforeRead).await;
+        let found = self.store.find_by_id_sync(id);
+        self.pass(Point::AfterRead).await;
+        ended.1 = true;
+        self.check().map(|()| found)
     }
 }
 

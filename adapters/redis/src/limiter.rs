@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
-    clock::Timestamp,
+    clock::{Timer, Timestamp},
     gate::PendingCharge,
     limit::{Decision, LimitKey},
     quota::Quotas,
@@ -82,7 +82,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
             circuit: circuit(3, Duration::from_secs(1)),
             close_after_new_primary: false,
         };
-        Self { link: Link::new(connection, timer), shared: Arc::new(shared) }
+        Self { link: Link::new(connection, Timer::new(timer)), shared: Arc::new(shared) }
     }
 
     /// Sets the names of limits. They must be the same in all processes that share a limit.

@@ -5,7 +5,6 @@ mod secrets;
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, sync::Arc};
 
-
 use crate::{
     clock::timestamp::Timestamp,
     key::{

@@ -5,8 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use hashbrown::HashTable;
 use crate::sync::{RwLock, RwLockWriteGuard};
+use hashbrown::HashTable;
 
 use crate::{
     key::hash::KeyHash,

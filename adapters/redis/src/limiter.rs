@@ -16,7 +16,7 @@ use crate::{
     error::{Failure, Gone, RemoteError},
     fallback::{DecidedBy, Fallback, RemoteDecision},
     link::{Link, Wait},
-    protocol::{LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply},
     report::{self, ServerReport},
 };
 
@@ -274,7 +274,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         charge: &RemoteCharge,
         terms: &LeaseTerms,
         now: Timestamp,
-    ) -> Result<RemoteAnswer, Failure> {
+    ) -> Result<RemoteReply, Failure> {
         let reply = self.ask(&charge.lease(terms), now).await?;
         charge.read(&reply).map_err(|_| Failure::Lasting(RemoteError::Reply))
     }

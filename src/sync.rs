@@ -83,3 +83,9 @@ mod short {
         }
     }
 }
+
+/// The parts of loom that the model checks of the shards use.
+#[cfg(all(test, keyward_loom))]
+pub(crate) mod checker {
+    pub(crate) use loom::{model, sync::Arc, thread};
+}

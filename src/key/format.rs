@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
-    key::{kind::KeyKind, presented::PresentedKey},
+    key::kind::KeyKind,
 };
 
 /// How keys of one kind are written: a prefix, a random body of fixed length, and
@@ -32,7 +32,7 @@ use crate::{
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "FormatData", into = "FormatData"))]
 pub struct KeyFormat {
-    kind: KeyKind,
+    pub(super) kind: KeyKind,
     body: Body,
     checksum: bool,
     hint_len: u8,
@@ -284,7 +284,7 @@ impl fmt::Debug for KeyFormat {
 #[cfg_attr(feature = "serde", serde(try_from = "Vec<KeyFormat>", into = "Vec<KeyFormat>"))]
 pub struct KeyFormats {
     /// By descending length of the prefix, so that the first match is the longest.
-    formats: Box<[KeyFormat]>,
+    pub(super) formats: Box<[KeyFormat]>,
 }
 
 impl KeyFormats {
@@ -339,27 +339,6 @@ impl KeyFormats {
             }
         }
         Ok(Self { formats: formats.into() })
-    }
-
-    /// Reads a presented token, strictly to the byte: no trimming, no case folding.
-    ///
-    /// It allocates nothing and takes the same few steps for any length of garbage.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the token, without anything of the token.
-    #[inline]
-    pub fn parse<'t, T>(&self, token: &'t T) -> Result<PresentedKey<'t>, ParseError>
-    where
-        T: AsRef<[u8]> + ?Sized,
-    {
-        let token = token.as_ref();
-        for format in &self.formats {
-            if let Some(rest) = format.kind.strip_from(token) {
-                return PresentedKey::read(format, token, rest);
-            }
-        }
-        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
     }
 
     /// The format of `kind`, if it is one of these.

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
-    clock::Timestamp,
+    clock::{Timer, Timestamp},
     gate::PendingCharge,
     limit::{Decision, LimitKey},
     quota::Quotas,
@@ -16,7 +16,7 @@ use crate::{
     error::{Failure, Gone, RemoteError},
     fallback::{DecidedBy, Fallback, RemoteDecision},
     link::{Link, Wait},
-    protocol::{LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply},
     report::{self, ServerReport},
 };
 
@@ -81,7 +81,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
             circuit: circuit(3, Duration::from_secs(1)),
             close_after_new_primary: false,
         };
-        Self { link: Link::new(connection, timer), shared: Arc::new(shared) }
+        Self { link: Link::new(connection, Timer::new(timer)), shared: Arc::new(shared) }
     }
 
     /// Sets the names of limits. They must be the same in all processes that share a limit.
@@ -273,7 +273,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         charge: &RemoteCharge,
         terms: &LeaseTerms,
         now: Timestamp,
-    ) -> Result<RemoteAnswer, Failure> {
+    ) -> Result<RemoteReply, Failure> {
         let reply = self.ask(&charge.lease(terms), now).await?;
         charge.read(&reply).map_err(|_| Failure::Lasting(RemoteError::Reply))
     }

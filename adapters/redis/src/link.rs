@@ -1,14 +1,8 @@
 //! The connection: sends a command and waits for the reply with a timeout.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future::Future, time::Duration};
 
+use keyward::clock::Timer;
 use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 
 use crate::{
@@ -32,27 +26,15 @@ pub(crate) struct Wait {
     pub(crate) at_most: Duration,
 }
 
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-#[derive(Clone)]
-pub(crate) struct Timer(Arc<dyn Fn(Duration) -> Sleep + Send + Sync>);
-
 impl<C: ConnectionLike + Clone + Send> Link<C> {
-    pub(crate) fn new<F>(
-        connection: C,
-        timer: impl Fn(Duration) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let timer = Timer(Arc::new(move |after| Box::pin(timer(after))));
+    pub(crate) fn new(connection: C, timer: Timer) -> Self {
         Self { connection, timer, timeout: Duration::from_millis(500), wait: None }
     }
 
     /// Sends a command and waits for the reply. Sends the script's text if the server does not know it.
     pub(crate) async fn ask(mut self, command: &RemoteCommand) -> Result<Vec<u8>, Failure> {
         let (timer, timeout) = (self.timer.clone(), self.timeout);
-        timer.race(timeout, async move { self.ask_twice(command, None).await }).await
+        within(&timer, timeout, async move { self.ask_twice(command, None).await }).await
     }
 
     /// Sends like [`Link::ask`], and waits until replicas have confirmed the request.
@@ -62,7 +44,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
     ) -> Result<Vec<u8>, Failure> {
         let (timer, wait) = (self.timer.clone(), self.wait);
         let timeout = self.timeout + wait.map_or(Duration::ZERO, |wait| wait.at_most);
-        timer.race(timeout, async move { self.ask_twice(command, wait).await }).await
+        within(&timer, timeout, async move { self.ask_twice(command, wait).await }).await
     }
 
     /// Sends a command other than the script.
@@ -72,7 +54,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
             let reply = self.connection.req_packed_command(&command).await;
             reply.and_then(Value::extract_error).map_err(|error| Failure::of(&error))
         };
-        timer.race(timeout, sent).await
+        within(&timer, timeout, sent).await
     }
 
     async fn ask_twice(
@@ -142,25 +124,13 @@ fn by_text(command: &RemoteCommand) -> Cmd {
     sent
 }
 
-impl Timer {
-    /// Awaits `future`, or fails if the timer completes first. The timer is only created if the future
-    /// is not ready at once.
-    async fn race<T>(
-        &self,
-        after: Duration,
-        future: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let mut future = pin!(future);
-        let mut sleep = None;
-        poll_fn(|context| {
-            if let Poll::Ready(done) = future.as_mut().poll(context) {
-                return Poll::Ready(done);
-            }
-            let sleep = sleep.get_or_insert_with(|| (self.0)(after));
-            sleep.as_mut().poll(context).map(|()| Err(Gone::Timeout.into()))
-        })
-        .await
-    }
+/// Awaits `future`, or fails if the timer completes first.
+async fn within<T>(
+    timer: &Timer,
+    after: Duration,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timer.race(after, future).await.unwrap_or(Err(Failure::Gone(Gone::Timeout)))
 }
 
 impl<C> fmt::Debug for Link<C> {

@@ -117,8 +117,6 @@ impl Locked<'_> {
 mod model_checks {
     use std::time::Duration;
 
-    use loom::{sync::Arc, thread};
-
     use crate::{
         clock::timestamp::Timestamp,
         limit::{
@@ -126,6 +124,7 @@ mod model_checks {
             limiter::{Limiter, LimiterConfig},
         },
         quota::{Quota, Quotas},
+        sync::checker::{Arc, model, thread},
     };
 
     const NOW: Timestamp = Timestamp::from_unix_secs(1_767_323_045);
@@ -151,7 +150,7 @@ mod model_checks {
 
     #[test]
     fn two_threads_share_a_limit_exactly() {
-        loom::model(|| {
+        model(|| {
             let limiter = limiter(8, 1);
             let other = Arc::clone(&limiter);
             // The other thread's clock is a little behind.
@@ -164,7 +163,7 @@ mod model_checks {
 
     #[test]
     fn an_eviction_resets_nobody() {
-        loom::model(|| {
+        model(|| {
             // One place, taken by a key that is idle when two newcomers arrive for it.
             let limiter = limiter(1, 1);
             assert_eq!(admitted(&limiter, key(0), 1, 1, NOW), 1);
@@ -181,7 +180,7 @@ mod model_checks {
 
     #[test]
     fn a_refund_gives_back_once() {
-        loom::model(|| {
+        model(|| {
             let limiter = limiter(8, 1);
             let (_, ticket) = limiter.admit(key(1), &per_second(2), 1, NOW).unwrap();
             let other = Arc::clone(&limiter);
@@ -194,7 +193,7 @@ mod model_checks {
 
     #[test]
     fn a_reset_between_admission_and_refund_is_seen() {
-        loom::model(|| {
+        model(|| {
             let limiter = limiter(8, 1);
             let (_, ticket) = limiter.admit(key(1), &per_second(1), 1, NOW).unwrap();
             let other = Arc::clone(&limiter);
@@ -213,7 +212,7 @@ mod model_checks {
 
     #[test]
     fn several_keys_are_charged_together_whatever_their_order() {
-        loom::model(|| {
+        model(|| {
             let limiter = limiter(8, 4);
             let other = Arc::clone(&limiter);
             let charge = |limiter: &Limiter, keys: [u8; 2]| {

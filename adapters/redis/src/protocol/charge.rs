@@ -8,10 +8,10 @@ use keyward::{
 };
 
 use crate::protocol::{
-    answer::{RemoteAnswer, RemoteReplyError, read},
     command::RemoteCommand,
     names::RemoteNames,
     pack::pack,
+    reply::{RemoteReply, RemoteReplyError, read},
 };
 
 /// A request of some cost against one or several limits, all or nothing. The server decides it as
@@ -29,9 +29,9 @@ use crate::protocol::{
 /// assert_eq!(parts[0], b"EVALSHA");
 /// // The client sends them, and the server replies with one string of bytes:
 /// let reply = b"\x01\0\0\0\x63\0\0\0\x60\xea\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x07\0\0\0\0\0\0\0\0\0";
-/// let answer = charge.read(reply)?;
-/// assert!(answer.decision.allowed);
-/// assert_eq!(answer.decision.remaining, 99);
+/// let reply = charge.read(reply)?;
+/// assert!(reply.decision.allowed);
+/// assert_eq!(reply.decision.remaining, 99);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl RemoteCharge {
     /// # Errors
     ///
     /// If it is not a reply of the script.
-    pub fn read(&self, reply: &[u8]) -> Result<RemoteAnswer, RemoteReplyError> {
+    pub fn read(&self, reply: &[u8]) -> Result<RemoteReply, RemoteReplyError> {
         read(reply, &self.names, &self.quotas, self.cost)
     }
 

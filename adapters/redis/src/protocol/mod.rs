@@ -5,19 +5,19 @@
 //! the client of the `redis` crate. A host with another client sends the parts of a [`RemoteCommand`]
 //! itself.
 
-mod answer;
 mod charge;
 mod command;
 mod names;
 mod pack;
 mod receipt;
+mod reply;
 mod script;
 
 pub use self::{
-    answer::{RemoteAnswer, RemoteReplyError},
     charge::{LeaseTerms, RemoteCharge},
     command::RemoteCommand,
     names::RemoteNames,
     receipt::RemoteReceipt,
+    reply::{RemoteReply, RemoteReplyError},
     script::RemoteScript,
 };

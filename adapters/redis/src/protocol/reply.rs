@@ -12,9 +12,9 @@ use crate::protocol::receipt::RemoteReceipt;
 /// The decision of the script.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RemoteAnswer {
+pub struct RemoteReply {
     /// The decision that a [`Limiter`](keyward::limit::Limiter) would have made at
-    /// [`server_now`](RemoteAnswer::server_now). That of a lease is as if all granted permits were
+    /// [`server_now`](RemoteReply::server_now). That of a lease is as if all granted permits were
     /// spent.
     pub decision: Decision,
     /// The server's clock when it decided. All instants of the decision are by this clock.
@@ -28,9 +28,9 @@ pub struct RemoteAnswer {
     pub closed: bool,
 }
 
-impl RemoteAnswer {
+impl RemoteReply {
     /// Returns the decision with its instants by the clock of the process that asked at `now`: as far
-    /// ahead of `now` as they are of [`server_now`](RemoteAnswer::server_now). So the two clocks may
+    /// ahead of `now` as they are of [`server_now`](RemoteReply::server_now). So the two clocks may
     /// differ by any amount. The only error is the time that the request was under way.
     pub fn decision_at(&self, now: Timestamp) -> Decision {
         let ahead = self.decision.reset_at.saturating_since(self.server_now);
@@ -49,7 +49,7 @@ pub(super) fn read(
     names: &[Vec<u8>],
     quotas: &[Quotas],
     cost: u32,
-) -> Result<RemoteAnswer, RemoteReplyError> {
+) -> Result<RemoteReply, RemoteReplyError> {
     let mut rest = Rest(reply);
     match read_some(&mut rest, names, quotas, cost) {
         Some(answer) if rest.0.is_empty() => Ok(answer),
@@ -81,14 +81,14 @@ fn read_some(
     names: &[Vec<u8>],
     quotas: &[Quotas],
     cost: u32,
-) -> Option<RemoteAnswer> {
+) -> Option<RemoteReply> {
     let code = rest.number(1)?;
     if code == 2 {
         let (until, server_now) = (rest.instant()?, rest.instant()?);
         let longest: Quota = *quotas.first()?.as_slice().last()?;
         let decision = Decision::refused_elsewhere(longest, 0, until, server_now);
         let (granted, receipt) = (0, None);
-        return Some(RemoteAnswer { decision, server_now, granted, receipt, closed: true });
+        return Some(RemoteReply { decision, server_now, granted, receipt, closed: true });
     }
     let position = usize::try_from(rest.number(2)?).ok()?;
     let window = usize::try_from(rest.number(1)?).ok()?;
@@ -117,7 +117,7 @@ fn read_some(
         _ => return None,
     };
     let decision = decision.with_position(position);
-    Some(RemoteAnswer { decision, server_now, granted, receipt, closed: false })
+    Some(RemoteReply { decision, server_now, granted, receipt, closed: false })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use keyward::{
     KeyStore, Limiter, ManualClock, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope,
     Timestamp,
     audit::{Audit, AuditAction, AuditEvent},
+    clock::Timer,
+    error::ConfigErrorKind,
     gate::{
         Admission, CheckedRoute, Driver, GateBuildError, GateBuilder, PendingCharge, PendingLookup,
         PendingRecheck, Refusal, RouteQuotas, Step,
@@ -32,7 +34,7 @@ use keyward::{
         SourceError,
     },
     store::{Lookup, StoredKey},
-    verify::{Forbidden, MatchedSecret, VerifyError},
+    verify::{Forbidden, MatchedSecret, Verifier, VerifyError},
 };
 use pollster::block_on;
 use proptest::prelude::*;
@@ -1395,6 +1397,207 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
         ]
     );
     assert!(events.iter().all(|event| event.key == Some(id)));
+}
+
+// ---------------------------------------------------------------------------------------
+// Checked routes.
+
+#[test]
+fn a_route_names_only_what_its_gate_knows() {
+    let service = Service::new();
+    let (data, any) = (service.lucent_data(), Access::any_key);
+    let (unknown, typo) = (LUCI.kind(), Scope::from_static("raed:lucent"));
+    for access in [
+        any(),
+        any().with_tiers([ENTERPRISE]).with_owner(OwnerId::from_static("org_a")),
+        Access::scope(READ).with_scope(WRITE),
+        Access::kinds([API.kind(), MCP.kind()]),
+        // It refuses everybody, which is what it asks for.
+        Access::kinds([]),
+    ] {
+        assert!(data.route(access.clone()).is_ok(), "{access:?}");
+    }
+    for (access, named) in [
+        (Access::kinds([API.kind(), unknown]), "luci_"),
+        (Access::scope(typo.clone()), "raed:lucent"),
+        (Access::scope(READ).with_scope(typo.clone()), "raed:lucent"),
+    ] {
+        let error = data.route(access.clone()).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Route, "{access:?}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    // A verifier without a catalogue knows no scopes by name.
+    let gate = Gate::builder(LUCI, Verifier::new(KeyHasher::sha256()), CredentialSource::bearer())
+        .with_challenge(Challenge::bearer("r").unwrap())
+        .build()
+        .unwrap();
+    assert!(gate.route(Access::scope(typo)).is_ok());
+    // Limits are charged here or elsewhere, which the gate does not know.
+    assert!(gate.route(Route::new(any()).limit_key(per_minute(1))).unwrap().is_limited());
+}
+
+#[test]
+fn a_route_of_another_gate_is_503_wherever_it_is_used() {
+    let service = Service::new();
+    let (gate, other) = (service.lucitra(), service.lucitra());
+    let head = bearer(service.key(LUCI).key.expose());
+    let (own, foreign) = (datasets(&gate), datasets(&other));
+    let now = at(0);
+    let noon = clock(now);
+    let admission = admitted(gate.check_sync(&head, &own, service.store(), now));
+    let begun = match gate.begin(&head, &foreign, now) {
+        Step::Done(outcome) => outcome,
+        other => panic!("{other:?}"),
+    };
+    let record = service.store().get_sync(admission.caller().key_id());
+    let decision = *admission.decision().unwrap();
+    for (what, refusal) in [
+        ("begin", refused(begun)),
+        ("check_sync", refused(gate.check_sync(&head, &foreign, service.store(), now))),
+        ("check", refused(block_on(gate.check(&head, &foreign, service.store(), &noon)))),
+        ("check_with", refused(gate.check_with(&head, &foreign, |_| Err(Broken), now))),
+        ("no key", refused(gate.check_sync(&PlainHead::new(), &foreign, service.store(), now))),
+        ("a JWT", refused(gate.check_sync(&bearer("a.b.c"), &foreign, service.store(), now))),
+        ("refuse", gate.refuse(&foreign, PublicReason::InvalidKey, now)),
+        ("refuse_charged", {
+            gate.refuse_charged(&foreign, PublicReason::RateLimited, decision, now)
+        }),
+        ("recheck", {
+            *gate.recheck(admission.caller(), &foreign).found(record, now).unwrap_err()
+        }),
+    ] {
+        assert_eq!(refusal.status(), 503, "{what}");
+        assert!(matches!(refusal.reason(), RefusalReason::ForeignRoute), "{what}: {refusal:?}");
+    }
+    // A clone of the gate is the same gate, and a clone of the route the same route.
+    drop(admitted(gate.clone().check_sync(&head, &own.clone(), service.store(), now)));
+    // The driver decides by the gate that checked the route.
+    let driver = Driver::new(service.store(), &noon);
+    drop(admitted(block_on(driver.decide(&head, &foreign))));
+}
+
+#[test]
+fn cost_and_owner_are_set_for_one_request_alone() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let head = bearer(service.key(LUCI).key.expose());
+    let route = datasets(&gate);
+    let check = |route: &CheckedRoute| gate.check_sync(&head, route, service.store(), at(0));
+    let remaining = |route: &CheckedRoute| admitted(check(route)).decision().unwrap().remaining;
+    assert_eq!(remaining(&route.clone().with_cost(10)), 90);
+    assert_eq!(remaining(&route), 89);
+    assert_eq!(remaining(&route.clone().with_cost(0)), 88, "0 counts as 1");
+    let owned = |owner| route.clone().with_owner(OwnerId::from_static(owner));
+    drop(admitted(check(&owned("org_a"))));
+    assert_eq!(refused(check(&owned("org_b"))).public(), PublicReason::ForeignOwner);
+    drop(admitted(check(&route)));
+}
+
+// ---------------------------------------------------------------------------------------
+// The driver.
+
+/// A store that sets the clock forward while it is asked.
+struct Slow<'s>(&'s Service, &'s ManualClock, Duration);
+
+impl KeyStore for Slow<'_> {
+    type Error = Infallible;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
+        let Self(service, clock, takes) = self;
+        clock.advance(*takes);
+        Ok(service.store().find_sync(lookup))
+    }
+}
+
+#[test]
+fn a_key_that_expires_during_the_lookup_is_refused() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let issued = service.issue(LUCI, draft("org_a").with_expiry(at(60)));
+    let head = bearer(issued.key.expose());
+    let route = datasets(&gate);
+    let check = |begins| {
+        let clock = clock(begins);
+        let store = Slow(&service, &clock, Duration::from_secs(2));
+        block_on(gate.check(&head, &route, &store, &clock))
+    };
+    drop(admitted(check(at(57))));
+    let refusal = refused(check(at(58)));
+    assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Expired)));
+
+    // The second look reads the clock after its wait too.
+    let admission = admitted(check(at(50)));
+    let clock = clock(at(58));
+    let store = Slow(&service, &clock, Duration::from_secs(2));
+    let recheck = gate.recheck(admission.caller(), &route);
+    let refusal = block_on(Driver::new(&store, &clock).recheck(recheck)).unwrap_err();
+    assert!(matches!(refusal.reason(), RefusalReason::Withdrawn(VerifyError::Expired)));
+}
+
+#[test]
+fn past_the_deadline_it_is_503_whatever_is_waited_for() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let head = bearer(service.key(LUCI).key.expose());
+    let (free, limited) = (gate.route(Access::any_key()).unwrap(), datasets(&gate));
+    let (noon, timer) = (clock(at(0)), Timer::new(|_| std::future::ready(())));
+    let second = Duration::from_secs(1);
+    let hung = Driver::new(&Hanging, &noon).with_deadline(second, &timer);
+    let refusal = refused(block_on(hung.decide(&head, &free)));
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.reason().to_string(), "the store failed: no response before the deadline");
+    let admission = admitted(gate.check_sync(&head, &free, service.store(), at(0)));
+    let refusal = block_on(hung.recheck(gate.recheck(admission.caller(), &free))).unwrap_err();
+    assert_eq!(refusal.status(), 503);
+
+    let never = |_: &PendingCharge, _| std::future::pending::<Result<Decision, Broken>>();
+    let driver = Driver::new(service.store(), &noon).with_deadline(second, &timer);
+    let refusal = refused(block_on(driver.with_charger(Some(&never)).decide(&head, &limited)));
+    assert_eq!(refusal.reason().to_string(), "the limiter failed: no response before the deadline");
+}
+
+#[test]
+fn a_charger_decides_and_without_one_nothing_passes() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let head = bearer(service.key(LUCI).key.expose());
+    let route = datasets(&gate);
+    let noon = clock(at(0));
+    // The charger's future need not be `Send`.
+    let local = std::rc::Rc::new(per_minute(7));
+    let admits = |charge: &PendingCharge, now: Timestamp| {
+        assert_eq!((charge.limits().count(), now), (1, at(0)));
+        let local = std::rc::Rc::clone(&local);
+        async move { Ok::<_, Broken>(Decision::admitted_elsewhere(*local, 3, at(10))) }
+    };
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&admits));
+    let admission = admitted(block_on(driver.decide(&head, &route)));
+    assert_eq!(admission.decision().unwrap().remaining, 3);
+    let fails = |_: &PendingCharge, _| std::future::ready(Err::<Decision, _>(Broken));
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&fails));
+    assert_eq!(refused(block_on(driver.decide(&head, &route))).status(), 503);
+    let driver = Driver::new(service.store(), &noon);
+    let refusal = refused(block_on(driver.decide(&head, &route)));
+    assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
+    // The gate's own limiter goes before a charger.
+    let own = service.lucitra();
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&fails));
+    drop(admitted(block_on(driver.decide(&head, &datasets(&own)))));
+}
+
+#[test]
+fn a_gate_issues_the_keys_that_it_accepts() {
+    let service = Service::new();
+    let gate = service.lucent_data();
+    let issuer = gate.issuer(service.store());
+    let mut rng = StdRng::seed_from_u64(9);
+    let issued = block_on(issuer.issue(API.kind(), draft("org_a"), &mut rng, T0)).unwrap();
+    let read = gate.route(Access::scope(READ)).unwrap();
+    let head = bearer(issued.key.expose());
+    drop(admitted(gate.check_sync(&head, &read, service.store(), at(0))));
+    assert!(block_on(issuer.issue(LUCI.kind(), draft("org_a"), &mut rng, T0)).is_err());
+    let told = service.events();
+    assert!(matches!(told[0].action, AuditAction::Issued { .. }), "the gate's audit is told");
 }
 
 // ---------------------------------------------------------------------------------------

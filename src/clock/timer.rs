@@ -61,3 +61,79 @@ impl fmt::Debug for Timer {
         f.write_str("Timer")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{Ready, pending, ready},
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(3);
+
+    fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_future_that_is_ready_starts_no_timer() {
+        let started = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&started);
+        let timer = Timer::new(move |after| {
+            assert_eq!(after, AFTER);
+            count.fetch_add(1, Ordering::SeqCst);
+            ready(())
+        });
+        assert_eq!(poll(pin!(timer.race(AFTER, ready(1)))), Poll::Ready(Some(1)));
+        assert_eq!(started.load(Ordering::SeqCst), 0);
+        assert_eq!(poll(pin!(timer.race(AFTER, pending::<u8>()))), Poll::Ready(None));
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_timer_starts_once() {
+        let started = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&started);
+        let timer = Timer::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            pending()
+        });
+        let mut race = pin!(timer.race(AFTER, pending::<u8>()));
+        for _ in 0..3 {
+            assert_eq!(poll(race.as_mut()), Poll::Pending);
+        }
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+    }
+
+    /// If both are ready in one poll, the result counts.
+    #[test]
+    fn the_future_wins_a_tie() {
+        let polls = AtomicUsize::new(0);
+        let second = poll_fn(|_| match polls.fetch_add(1, Ordering::SeqCst) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(7),
+        });
+        let timer = Timer::new(|_| {
+            let polls = AtomicUsize::new(0);
+            poll_fn(move |_| match polls.fetch_add(1, Ordering::SeqCst) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            })
+        });
+        let mut race = pin!(timer.race(AFTER, second));
+        assert_eq!(poll(race.as_mut()), Poll::Pending);
+        assert_eq!(poll(race.as_mut()), Poll::Ready(Some(7)));
+    }
+
+    /// The raced future need not be `Send`.
+    #[test]
+    fn a_local_future_can_race() {
+        let timer = Timer::new(|_| -> Ready<()> { ready(()) });
+        let local = std::rc::Rc::new(5);
+        let race = timer.race(AFTER, async move { *local });
+        assert_eq!(poll(pin!(race)), Poll::Ready(Some(5)));
+    }
+}

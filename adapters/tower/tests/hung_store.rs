@@ -62,7 +62,7 @@ fn at_the_deadline_it_is_503_and_not_before() {
     let Some(RefusalReason::Store(error)) = answer.extensions().get() else {
         panic!("another reason")
     };
-    assert_eq!(error.to_string(), "no answer before the deadline");
+    assert_eq!(error.to_string(), "no response before the deadline");
 }
 
 /// Responses when it is told to.

@@ -22,9 +22,8 @@ use keyward::{
     Access, KeyStore, Quota, Route,
     limit::{Decision, LimitKey},
     request::{PublicReason, RefusalReason},
-    verify::KeyCaller,
 };
-use keyward_tower::{ApiKeyLayer, ForeignCredential, Preflights, ResponseBody};
+use keyward_tower::{ApiKeyLayer, Caller, ForeignCredential, Preflights, ResponseBody};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -33,7 +32,7 @@ type Answer = Response<ResponseBody<Full<Bytes>>>;
 /// Says whom it serves, and what it knows of the limit.
 fn whoami(request: &Request<()>) -> Response<Full<Bytes>> {
     let extensions = request.extensions();
-    let text = match (extensions.get::<KeyCaller>(), extensions.get::<ForeignCredential>()) {
+    let text = match (extensions.get::<Caller>(), extensions.get::<ForeignCredential>()) {
         (Some(caller), None) => caller.owner_id().to_string(),
         (None, Some(_)) => "passed on".to_owned(),
         (None, None) => "nobody".to_owned(),
@@ -297,9 +296,10 @@ fn it_stacks_under_a_service_builder() {
 #[test]
 fn a_route_can_be_chosen_by_the_request() {
     let world = World::new();
-    let (read, write) = (reading(100), limited(Access::scope(WRITE), 100));
-    let layer = world
-        .keys()
+    let keys = world.keys();
+    let read = keys.route(reading(100)).unwrap();
+    let write = keys.route(limited(Access::scope(WRITE), 100)).unwrap();
+    let layer = keys
         .require_by(move |parts| match parts.uri.path() {
             "/list" => read.clone(),
             _ => write.clone(),

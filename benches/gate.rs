@@ -1,10 +1,10 @@
-//! The whole pipeline beside a bare SHA-256 of 32 bytes, in one run: extract, parse, hash,
-//! find in memory, verify, authorize, limit, render the headers.
+//! Measures the whole pipeline and a bare SHA-256 of 32 bytes in one run: extract, parse, hash, find
+//! in memory, verify, authorize, limit, render the headers.
 //!
-//! `cargo bench --bench gate` measures both in turns that alternate, batch by batch, and
-//! prints the median of the ratios: on a machine that is shared, and faster in one minute
-//! than in the next, only that means something. As in `verify.rs`, the heads of a batch are
-//! copied together before the clock starts, as a host has just read them.
+//! `cargo bench --bench gate` alternates both batch by batch and prints the median of the ratios. A
+//! shared machine is faster in one minute than in the next, so only the ratio is meaningful. As in
+//! `verify.rs`, the heads of a batch are copied together before the clock starts, because a host has
+//! just read them.
 
 use std::{
     hint::black_box,
@@ -44,7 +44,7 @@ impl Service {
         let (hasher, store) = (KeyHasher::sha256(), MemoryStore::new());
         let tokens = (0..KEYS)
             .map(|n| {
-                // Ten keys an owner, as an organization has.
+                // Ten keys for each owner, as in an organization.
                 let owner = format!("org_{}", n / 10).parse().unwrap();
                 let key = LUCI.mint(&mut rng).unwrap();
                 let draft = KeyDraft::new(owner, "key".parse().unwrap());
@@ -96,7 +96,7 @@ impl Service {
     }
 }
 
-/// One header line, as a server that parsed it lends it.
+/// One parsed header line, borrowed from a server.
 struct Line<'a>(&'a [u8]);
 
 impl RequestHead for Line<'_> {
@@ -109,7 +109,7 @@ impl RequestHead for Line<'_> {
     }
 }
 
-/// Nanoseconds a turn of `work`, over a batch.
+/// Returns the nanoseconds of one turn of `work`, averaged over a batch.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn time(mut work: impl FnMut(usize)) -> f64 {
     let started = Instant::now();
@@ -133,7 +133,7 @@ fn main() {
     let mut series: [Vec<f64>; 4] = Default::default();
     let mut now = START;
     for round in 0..ROUNDS + ROUNDS / 10 {
-        // Every key is asked for some 30 times a minute.
+        // Each key sends about 30 requests a minute.
         now = now + Duration::from_millis(125);
         let batch: Vec<u8> = (0..BATCH)
             .flat_map(|_| service.tokens[rng.random_range(0..KEYS)].as_bytes().to_vec())

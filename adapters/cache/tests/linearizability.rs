@@ -485,6 +485,7 @@ fn the_simplest_cache_that_is_right_passes() {
     }
 }
 
+/// Each by the same seed on every machine. `schedules.rs` finds them without a search.
 #[test]
 fn every_planted_mistake_is_found() {
     let mistakes = [

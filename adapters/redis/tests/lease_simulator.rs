@@ -2,7 +2,7 @@
 //!
 //! Everything is drawn from a seed: delays, lost, repeated and overtaking replies, requests that a
 //! client sends twice, clocks that drift as far as stated, a server clock that is set back, crashes,
-//! pauses, returns. 200,000 spent permits by default; `KEYWARD_LEASE_SPENDS` asks for more:
+//! pauses, returns. 60,000 spent permits by default, in CI 200,000; `KEYWARD_LEASE_SPENDS` asks for more:
 //! `KEYWARD_LEASE_SPENDS=10000000 cargo test --release -p keyward-redis --test lease_simulator`.
 
 mod support;
@@ -26,7 +26,7 @@ use support::{
     traffic::{Random, quota_of},
 };
 
-const SPENDS: u64 = 200_000;
+const SPENDS: u64 = 60_000;
 /// How many permits are spent in one run: a new seed, and with it new limits, nodes and network.
 const PER_RUN: u64 = 20_000;
 
@@ -58,9 +58,10 @@ fn broken_rules_are_seen() {
         Bug::SpendsWhatItReturns,
         Bug::ServerStepsForward,
     ] {
-        let over = (0..60).map(|seed| simulate(seed, bug).over).sum::<u64>();
-        println!("{bug:?}: {over} too many");
-        assert!(over > 0, "{bug:?} admits nobody too much");
+        // The same seed on every machine.
+        let found = (0..60).map(|seed| (seed, simulate(seed, bug).over)).find(|it| it.1 > 0);
+        let (seed, over) = found.unwrap_or_else(|| panic!("{bug:?} admits nobody too much"));
+        println!("{bug:?}: {over} too many with seed {seed}");
     }
 }
 

@@ -5,6 +5,7 @@ mod secrets;
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, sync::Arc};
 
+
 use crate::{
     clock::timestamp::Timestamp,
     key::{

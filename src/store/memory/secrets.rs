@@ -6,11 +6,11 @@ use std::{
 };
 
 use hashbrown::HashTable;
+use crate::sync::{RwLock, RwLockWriteGuard};
 
 use crate::{
     key::hash::KeyHash,
     store::{lookup::Lookup, stored_key::StoredKey},
-    sync::{RwLock, RwLockWriteGuard},
 };
 
 const SHARDS: usize = 64;

@@ -10,48 +10,67 @@
 //! - what was acknowledged anywhere a whole staleness bound ago.
 //!
 //! Only recorded instants are compared, so that a slow machine makes a history say less, and
-//! never makes it wrong.
+//! never makes it wrong. The calls themselves are made by `traffic.rs`, at random and on the
+//! machine's clock, and by `script.rs`, step by step and on a clock that the script moves.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use keyward::{
     Clock, KeyHasher, Timestamp,
-    key::{Grace, KeyId, KeyRecord, KeyState},
-    store::{Change, InsertError, Invalidate, KeyRegistry, Lookup, ReplaceError, StoredKey},
+    key::{KeyId, KeyRecord, KeyState},
+    store::{Change, Invalidate, KeyRegistry, Lookup, ReplaceError, StoredKey},
     verify::Verifier,
 };
 use parking_lot::Mutex;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::support::{NOW, issue, lookup, secret};
+use crate::support::NOW;
 
 pub(crate) const STALENESS: Duration = Duration::from_millis(250);
 /// The caches' clock has whole milliseconds, so by it an entry can be this much younger.
-const RESOLUTION: Duration = Duration::from_millis(1);
-const READERS: usize = 6;
-const WRITERS: usize = 4;
+pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);
 
 /// A monotonic clock for both caches and for the record.
-pub(crate) struct Running(Instant);
+pub(crate) enum Time {
+    /// The machine's.
+    Running(Instant),
+    /// Stands still until a script moves it, but for a microsecond with each reading, so that
+    /// no two instants are the same.
+    Driven(Mutex<Duration>),
+}
 
-impl Running {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Instant::now()))
+impl Time {
+    pub(crate) fn running() -> Arc<Self> {
+        Arc::new(Self::Running(Instant::now()))
     }
 
-    fn instant(&self) -> Duration {
-        self.0.elapsed()
+    pub(crate) fn driven() -> Arc<Self> {
+        Arc::new(Self::Driven(Mutex::default()))
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        match self {
+            Self::Running(_) => panic!("nobody moves the machine's clock"),
+            Self::Driven(instant) => *instant.lock() += by,
+        }
+    }
+
+    pub(crate) fn instant(&self) -> Duration {
+        match self {
+            Self::Running(start) => start.elapsed(),
+            Self::Driven(instant) => {
+                let mut instant = instant.lock();
+                *instant += Duration::from_micros(1);
+                *instant
+            }
+        }
     }
 }
 
-impl Clock for Running {
+impl Clock for Time {
     fn now(&self) -> Timestamp {
         NOW + self.instant()
     }
@@ -60,12 +79,12 @@ impl Clock for Running {
 /// A cache that is told of changes, with a record of when it was.
 pub(crate) struct Told<K> {
     cache: Arc<K>,
-    clock: Arc<Running>,
+    clock: Arc<Time>,
     heard: Arc<Mutex<Vec<(Change, Duration)>>>,
 }
 
 impl<K> Told<K> {
-    pub(crate) fn new(cache: Arc<K>, clock: Arc<Running>) -> Self {
+    pub(crate) fn new(cache: Arc<K>, clock: Arc<Time>) -> Self {
         Self { cache, clock, heard: Arc::default() }
     }
 
@@ -84,30 +103,30 @@ impl<K: Invalidate> Invalidate for Told<K> {
 }
 
 /// A call and when it ran.
-struct Call<T> {
+pub(crate) struct Call<T> {
     cache: usize,
     key: KeyId,
     began: Duration,
     ended: Duration,
-    it: T,
+    pub(crate) it: T,
 }
 
 /// What `find` and the verifier made of a secret.
-struct Verified {
+pub(crate) struct Verified {
     lookup: Lookup,
     found: Option<StoredKey>,
-    accepted: bool,
+    pub(crate) accepted: bool,
     now: Timestamp,
 }
 
 /// All that was done and seen.
 #[derive(Default)]
 pub(crate) struct History {
-    verified: Vec<Call<Verified>>,
+    pub(crate) verified: Vec<Call<Verified>>,
     /// What the registry answered, past the caches.
     got: Vec<Call<Option<KeyRecord>>>,
     /// Those that were acknowledged.
-    written: Vec<Call<KeyRecord>>,
+    pub(crate) written: Vec<Call<KeyRecord>>,
     conflicts: usize,
     /// What was announced to each cache.
     pub(crate) heard: [Vec<(Change, Duration)>; 2],
@@ -126,151 +145,66 @@ pub(crate) struct Shown {
     pub(crate) delays: Vec<Duration>,
 }
 
-/// A key, with its secrets so far; the last ones may not be in the database yet.
-struct Subject {
-    id: KeyId,
-    lookups: Mutex<Vec<Lookup>>,
-}
-
-struct Stage<K> {
+/// Two caches, and a record of the calls that are made through them.
+pub(crate) struct Recorder<K> {
     caches: [Arc<K>; 2],
-    clock: Arc<Running>,
-    subjects: Mutex<Vec<Arc<Subject>>>,
-    history: Mutex<History>,
-    stop: AtomicBool,
+    pub(crate) clock: Arc<Time>,
+    verifier: Verifier,
+    pub(crate) history: Mutex<History>,
 }
 
-/// Lets tasks verify, rotate, suspend, revoke and expire through two caches for so long. The seed
-/// fixes what each task chooses; how they overtake one another is up to the machine.
-pub(crate) async fn record<K>(
-    seed: u64,
-    length: Duration,
-    clock: Arc<Running>,
-    caches: [Arc<K>; 2],
-) -> History
-where
-    K: KeyRegistry + 'static,
-{
-    let stage = Arc::new(Stage {
-        caches,
-        clock,
-        subjects: Mutex::default(),
-        history: Mutex::default(),
-        stop: AtomicBool::new(false),
-    });
-    stage.create(0).await;
-    let rng = |task: usize| StdRng::seed_from_u64(seed * 1_000 + task as u64);
-    let mut tasks = Vec::new();
-    for task in 0..WRITERS {
-        // With every other seed one cache writes nothing, so that nothing it does itself makes
-        // it forget.
-        let cache = if seed.is_multiple_of(2) { 0 } else { task % 2 };
-        tasks.push(tokio::spawn(Arc::clone(&stage).write(cache, rng(task))));
-    }
-    for task in 0..READERS {
-        tasks.push(tokio::spawn(Arc::clone(&stage).verify(task % 2, rng(WRITERS + task))));
-    }
-    tokio::time::sleep(length).await;
-    stage.stop.store(true, Ordering::SeqCst);
-    for task in tasks {
-        task.await.unwrap();
-    }
-    std::mem::take(&mut *stage.history.lock())
-}
-
-impl<K: KeyRegistry> Stage<K> {
-    /// Mostly one of the latest.
-    fn choose<T: Clone>(among: &[T], latest: usize, rng: &mut StdRng) -> Option<T> {
-        let span = if rng.random_bool(0.8) { latest } else { latest * 4 };
-        let from = among.len().saturating_sub(span);
-        (from < among.len()).then(|| among[rng.random_range(from..among.len())].clone())
-    }
-
-    async fn verify(self: Arc<Self>, cache: usize, mut rng: StdRng) {
+impl<K: KeyRegistry> Recorder<K> {
+    pub(crate) fn new(clock: Arc<Time>, caches: [Arc<K>; 2]) -> Self {
         let verifier = Verifier::new(KeyHasher::sha256());
-        while !self.stop.load(Ordering::SeqCst) {
-            let mut seen = Vec::new();
-            for _ in 0..10 {
-                let Some(subject) = Self::choose(&self.subjects.lock(), 3, &mut rng) else { break };
-                let Some(lookup) = Self::choose(&subject.lookups.lock(), 2, &mut rng) else {
-                    break;
-                };
-                let began = self.clock.instant();
-                let found = self.caches[cache].find(&lookup).await.unwrap();
-                let now = self.clock.now();
-                let ended = self.clock.instant();
-                let accepted = verifier.verify(&lookup, found.clone(), now).is_ok();
-                let it = Verified { lookup, found, accepted, now };
-                seen.push(Call { cache, key: subject.id, began, ended, it });
-                tokio::task::yield_now().await;
-            }
-            self.history.lock().verified.append(&mut seen);
-            // Time is a part of what is tested: the bound has to run out a few times.
-            tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
-        }
+        Self { caches, clock, verifier, history: Mutex::default() }
     }
 
-    async fn write(self: Arc<Self>, cache: usize, mut rng: StdRng) {
-        while !self.stop.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(rng.random_range(0..10))).await;
-            let chosen = Self::choose(&self.subjects.lock(), 2, &mut rng);
-            let Some(subject) = chosen else { continue };
-            let began = self.clock.instant();
-            let got = self.caches[cache].get(subject.id).await.unwrap();
-            let record = got.map(|found| found.record().clone());
-            let ended = self.clock.instant();
-            let (key, it) = (subject.id, record.clone());
-            self.history.lock().got.push(Call { cache, key, began, ended, it });
-            if rng.random_bool(0.5) {
-                tokio::time::sleep(Duration::from_millis(rng.random_range(0..4))).await;
-            }
-            let Some(record) = record else { continue };
-            let Some(next) = self.change(&subject, &record, &mut rng) else {
-                // It has ended, as a rule: then there is another.
-                self.create(cache).await;
-                continue;
-            };
-            let began = self.clock.instant();
-            let replaced = self.caches[cache].replace(next.clone()).await;
-            let ended = self.clock.instant();
-            let mut history = self.history.lock();
-            match replaced {
-                Ok(()) => history.written.push(Call { cache, key, began, ended, it: next }),
-                Err(ReplaceError::Conflict) => history.conflicts += 1,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    }
-
-    fn change(&self, subject: &Subject, it: &KeyRecord, rng: &mut StdRng) -> Option<KeyRecord> {
-        let now = self.clock.now();
-        let fresh = || {
-            let (secret, key) = secret(now);
-            subject.lookups.lock().push(lookup(&key));
-            secret
-        };
-        let millis = |rng: &mut StdRng| Duration::from_millis(rng.random_range(1..400));
-        match rng.random_range(0..100) {
-            0..40 => it.rotate(fresh(), Grace::new(millis(rng)).unwrap(), now).ok(),
-            40..55 => it.rotate_now(fresh(), now).ok(),
-            55..80 => it.suspend(now).or_else(|_| it.resume(now)).ok(),
-            80..88 => it.expire_at(now + millis(rng), now).ok(),
-            88..96 if it.state() == KeyState::Active => it.revoke(now).ok(),
-            _ => None,
-        }
-    }
-
-    async fn create(&self, cache: usize) {
-        let (record, key) = issue("owner", self.clock.now());
-        let (id, lookups) = (record.id(), Mutex::new(vec![lookup(&key)]));
-        // Presented before it is there, so that it is held that it is not.
-        self.subjects.lock().push(Arc::new(Subject { id, lookups }));
-        tokio::task::yield_now().await;
+    /// Verifies a secret. The caller puts it on record.
+    pub(crate) async fn verify(&self, cache: usize, key: KeyId, lookup: &Lookup) -> Call<Verified> {
         let began = self.clock.instant();
-        let inserted: Result<(), InsertError<_>> = self.caches[cache].insert(record.clone()).await;
-        inserted.unwrap();
+        let found = self.caches[cache].find(lookup).await.unwrap();
+        let now = self.clock.now();
         let ended = self.clock.instant();
-        self.history.lock().written.push(Call { cache, key: id, began, ended, it: record });
+        let accepted = self.verifier.verify(lookup, found.clone(), now).is_ok();
+        let it = Verified { lookup: lookup.clone(), found, accepted, now };
+        Call { cache, key, began, ended, it }
+    }
+
+    pub(crate) async fn get(&self, cache: usize, key: KeyId) -> Option<KeyRecord> {
+        let began = self.clock.instant();
+        let got = self.caches[cache].get(key).await.unwrap();
+        let record = got.map(|found| found.record().clone());
+        let ended = self.clock.instant();
+        self.history.lock().got.push(Call { cache, key, began, ended, it: record.clone() });
+        record
+    }
+
+    pub(crate) async fn insert(&self, cache: usize, record: KeyRecord) {
+        let began = self.clock.instant();
+        self.caches[cache].insert(record.clone()).await.unwrap();
+        self.has_written(cache, began, record);
+    }
+
+    /// Says whether it was acknowledged; if not, another was first.
+    pub(crate) async fn replace(&self, cache: usize, record: KeyRecord) -> bool {
+        let began = self.clock.instant();
+        match self.caches[cache].replace(record.clone()).await {
+            Ok(()) => {
+                self.has_written(cache, began, record);
+                true
+            }
+            Err(ReplaceError::Conflict) => {
+                self.history.lock().conflicts += 1;
+                false
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    pub(crate) fn has_written(&self, cache: usize, began: Duration, record: KeyRecord) {
+        let ended = self.clock.instant();
+        let key = record.id();
+        self.history.lock().written.push(Call { cache, key, began, ended, it: record });
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use keyward::{
@@ -20,7 +21,7 @@ use keyward::{
     verify::Verifier,
 };
 use keyward_sqlx::SqliteStore;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::runtime::Runtime;
 
 /// Runs futures on one runtime with several threads for the whole test program.
@@ -62,10 +63,18 @@ impl Drop for TempDir {
     }
 }
 
+/// How to open a directory's file. A machine that is busy lets nobody give up waiting for a writer.
+pub(crate) fn sqlite_options(dir: &TempDir) -> SqliteConnectOptions {
+    SqliteStore::options(dir.file()).busy_timeout(Duration::from_secs(120))
+}
+
 /// A store in a file of its own, with several connections.
 pub(crate) async fn sqlite_store(dir: &TempDir) -> SqliteStore {
-    let options = SqliteStore::options(dir.file());
-    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(8)
+        .connect_with(sqlite_options(dir))
+        .await
+        .unwrap();
     let store = SqliteStore::new(pool);
     store.migrate().await.unwrap();
     store

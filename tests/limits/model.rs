@@ -1,16 +1,14 @@
 //! The limiter against a naive log, on every decision; and the limiters that are used
 //! elsewhere against the same measure, which they exceed.
 
-mod limiter_oracle;
-
 use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
+use crate::oracle::{Expected, Oracle};
 use keyward::{
     Limiter, Quota, Quotas, Timestamp,
     limit::{CostError, LimitKey, LimiterConfig},
     quota::Precision,
 };
-use limiter_oracle::{Expected, Oracle};
 use proptest::prelude::*;
 
 /// 2026-01-02, so that the low half of a millisecond count wraps within the tests' range.

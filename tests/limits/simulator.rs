@@ -2,18 +2,15 @@
 //! naive log.
 //!
 //! A million decisions by default; `KEYWARD_SIMULATOR_DECISIONS` asks for more:
-//! `KEYWARD_SIMULATOR_DECISIONS=100000000 cargo test --release --test limiter_simulator`.
-
-#[expect(dead_code, reason = "the simulator neither peeks nor refunds")]
-mod limiter_oracle;
+//! `KEYWARD_SIMULATOR_DECISIONS=100000000 cargo test --release --test limits simulator`.
 
 use std::{num::NonZeroU32, time::Duration};
 
+use crate::oracle::{Expected, Oracle};
 use keyward::{
     Limiter, Quota, Quotas, Timestamp,
     limit::{LimitKey, LimiterConfig},
 };
-use limiter_oracle::{Expected, Oracle};
 
 const DECISIONS: u64 = 1_000_000;
 /// One run of a shape: a new limiter and a new seed.

@@ -14,7 +14,6 @@
 //! # A request, step by step
 //!
 //! ```
-//! use std::num::NonZeroU32;
 //! use keyward::{
 //!     key::KeyFormats, Access, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, Limiter,
 //!     MemoryStore, Quota, Quotas, SysRng, Timestamp,
@@ -22,7 +21,7 @@
 //!
 //! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
 //! const DEFAULT: Quotas =
-//!     Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+//!     Quotas::single(Quota::per_minute(100));
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
 //! // At start: what keys look like, how they are hashed, where they live.
@@ -45,7 +44,7 @@
 //! let quotas = verified.quotas().unwrap_or(&DEFAULT);
 //! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
 //! if !decision.allowed {
-//!     // 429, with `decision.with_retry_after_secs()` in `Retry-After`.
+//!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
 //!     return Err("too many requests".into());
 //! }
 //! assert_eq!(decision.remaining, 99);

@@ -2,7 +2,7 @@
 
 pub(crate) mod timestamp;
 
-pub use self::timestamp::{Timestamp, TimestampError};
+pub use self::timestamp::Timestamp;
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},

@@ -12,7 +12,7 @@ pub(crate) mod route;
 
 pub use self::{
     admission::{Admission, Outcome, Step},
-    builder::{GateBuildError, GateBuilder},
+    builder::GateBuilder,
     pending::{PendingCharge, PendingLookup, PendingRecheck},
     pipeline::Gate,
     refusal::Refusal,

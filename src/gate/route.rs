@@ -1,6 +1,6 @@
 //! What a route asks of its callers, known before anybody is authenticated.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     key::owner::Tier,
@@ -15,20 +15,21 @@ use crate::{
 /// Clones share all but the cost, so a route is cheap to hand on.
 ///
 /// ```
-/// use std::num::NonZeroU32;
 /// use keyward::{gate::RouteQuotas, key::Tier, Access, Quota, Route, Scope};
 ///
-/// let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
+/// let quotas = RouteQuotas::new(Quota::per_minute(100))
+///     .with_tier(Tier::from_static("higher"), Quota::per_minute(1_000));
 /// let route = Route::new(Access::scope(Scope::from_static("write:issues")))
-///     .limit_key(RouteQuotas::new(per_minute(100)).with_tier(Tier::from_static("higher"), per_minute(1_000)))
-///     .limit_owner(per_minute(5_000));
+///     .limit_key(quotas)
+///     .limit_owner(Quota::per_minute(5_000));
 /// assert_eq!(route.access().required_scopes()[0].as_str(), "write:issues");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Route {
     requirement: Arc<Requirement>,
-    cost: NonZeroU32,
+    /// At least 1.
+    cost: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Route {
     /// A route without limits, on which a request costs 1.
     pub fn new(access: Access) -> Self {
         let requirement = Requirement { access, key: None, owner: None, group: None, shared: None };
-        Self { requirement: Arc::new(requirement), cost: NonZeroU32::MIN }
+        Self { requirement: Arc::new(requirement), cost: 1 }
     }
 
     /// Limits each key: by its own quotas, else by its owner's, else by these.
@@ -77,9 +78,9 @@ impl Route {
     }
 
     /// What a request costs, of all limits alike: 1 unless told. It is not shared with other
-    /// clones, so a host can set it for each request.
-    pub fn with_cost(self, cost: NonZeroU32) -> Self {
-        Self { cost, ..self }
+    /// clones, so a host can set it for each request. Zero counts as 1.
+    pub fn with_cost(self, cost: u32) -> Self {
+        Self { cost: cost.max(1), ..self }
     }
 
     /// What is required of a caller.
@@ -94,7 +95,7 @@ impl Route {
     }
 
     pub(super) const fn cost_of_request(&self) -> u32 {
-        self.cost.get()
+        self.cost
     }
 
     /// The limits that hold for this caller, in the order in which they are asked.

@@ -1,6 +1,6 @@
 //! What the limiter answers.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -146,7 +146,7 @@ impl Binding {
     /// have become free.
     pub(super) fn without_place(quotas: &Quotas, now: u64) -> Self {
         let longest = quotas.as_slice().last().copied();
-        let quota = longest.unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let quota = longest.unwrap_or(Quota::per_second(1));
         let instant = now + quota.window_millis();
         Self { allowed: false, quota, remaining: 0, instant, position: 0 }
     }
@@ -209,14 +209,13 @@ impl Decision {
     }
 }
 
-/// Why a cost can never be charged. Waiting does not help, so there is no retry time.
+/// Why a limit can never be charged. Waiting does not help, so there is no time to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum CostError {
-    /// The cost is zero. To ask without being counted there is
-    /// [`Limiter::peek`](crate::limit::Limiter::peek).
+pub enum ChargeError {
+    /// The cost is zero. [`Limiter::peek`](crate::limit::Limiter::peek) decides without counting.
     #[error("a cost is at least 1")]
-    Zero,
+    ZeroCost,
     /// The cost is above the limit of a quota, so that it would never be admitted.
     #[error("a cost of {cost} is above the limit of {quota}")]
     AboveLimit {
@@ -225,15 +224,6 @@ pub enum CostError {
         /// The first quota that can never admit it.
         quota: Quota,
     },
-}
-
-/// Why several limits cannot be charged together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ChargeError {
-    /// The cost can never be charged.
-    #[error(transparent)]
-    Cost(#[from] CostError),
     /// No limit was given.
     #[error("at least one limit is charged")]
     NoLimits,

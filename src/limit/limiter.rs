@@ -1,15 +1,15 @@
 //! The limiter: keys, quotas, cost and `now` in, a decision out.
 
-use std::{fmt, num::NonZeroU32};
+use std::fmt;
 
 use rand::{TryRng, rngs::SysRng};
-use thiserror::Error;
 
 use crate::{
     clock::timestamp::Timestamp,
+    error::{ConfigError, ConfigErrorKind},
     limit::{
         book::{MAX_ENTRIES, Receipt},
-        decision::{Binding, ChargeError, CostError, Decision},
+        decision::{Binding, ChargeError, Decision},
         key::LimitKey,
         shards::{MAX_LOCKED, Shards},
     },
@@ -24,11 +24,11 @@ use crate::{
 /// guarantee, its proof and the numbers.
 ///
 /// ```
-/// use std::{num::NonZeroU32, time::Duration};
+/// use std::time::Duration;
 /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
 ///
 /// let limiter = Limiter::system()?;
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(2).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(2));
 /// let key = LimitKey::owner("acme");
 /// let now = Timestamp::from_unix_secs(1_000);
 ///
@@ -37,7 +37,7 @@ use crate::{
 ///
 /// let refused = limiter.check(key, &quotas, 1, now + Duration::from_millis(59_999))?;
 /// assert_eq!(refused.retry_after, Some(Duration::from_millis(1)));
-/// assert_eq!(refused.with_retry_after_secs(), Some(1));
+/// assert_eq!(refused.retry_after_secs(), Some(1));
 /// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -51,36 +51,37 @@ pub struct Limiter {
 /// How large a [`Limiter`] may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterConfig {
-    max_keys: NonZeroU32,
-    shards: Option<NonZeroU32>,
+    /// At least 1.
+    max_keys: u32,
+    shards: Option<u32>,
 }
 
 impl LimiterConfig {
     /// The cap on tracked keys unless one is set: 1,048,576.
-    pub const DEFAULT_MAX_KEYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
+    pub const DEFAULT_MAX_KEYS: u32 = 1_048_576;
     /// The most shards: 1,024.
     pub const MAX_SHARDS: u32 = 1_024;
 
     /// The most keys that are tracked at once. It is divided evenly among the shards, and
-    /// rounded up to a multiple of their number.
+    /// rounded up to a multiple of their number. Zero counts as 1.
     #[must_use]
-    pub const fn with_max_keys(self, max_keys: NonZeroU32) -> Self {
-        Self { max_keys, ..self }
+    pub const fn with_max_keys(self, max_keys: u32) -> Self {
+        Self { max_keys: if max_keys == 0 { 1 } else { max_keys }, ..self }
     }
 
     /// How many shards there are, each with a lock of its own: rounded up to a power of two
     /// of at most [`LimiterConfig::MAX_SHARDS`]. Without it there are 64, and fewer if each
-    /// would hold less than 256 keys.
+    /// would hold less than 256 keys. Zero counts as 1.
     #[must_use]
-    pub const fn with_shards(self, shards: NonZeroU32) -> Self {
+    pub const fn with_shards(self, shards: u32) -> Self {
         Self { shards: Some(shards), ..self }
     }
 
     /// The number of shards as a power of two.
     fn shard_bits(&self) -> u32 {
-        let max_keys = self.max_keys.get();
+        let max_keys = self.max_keys;
         let wanted = match self.shards {
-            Some(shards) => shards.get().min(Self::MAX_SHARDS),
+            Some(shards) => shards.clamp(1, Self::MAX_SHARDS),
             None => (max_keys / 256).clamp(1, 64),
         };
         // Enough that no shard has more keys than its index can tell apart.
@@ -104,9 +105,14 @@ impl Limiter {
     /// # Errors
     ///
     /// If the system has no randomness to give.
-    pub fn system() -> Result<Self, SeedError> {
+    pub fn system() -> Result<Self, ConfigError> {
         let mut seed = [0; 16];
-        SysRng.try_fill_bytes(&mut seed).map_err(|_| SeedError)?;
+        SysRng.try_fill_bytes(&mut seed).map_err(|_| {
+            ConfigError::fixed(
+                ConfigErrorKind::Limit,
+                "the system has no randomness for the seed; call Limiter::new with a secret seed",
+            )
+        })?;
         Ok(Self::new(LimiterConfig::default(), seed))
     }
 
@@ -114,7 +120,7 @@ impl Limiter {
     /// whoever knows it can choose keys that all fall into one place.
     pub fn new(config: LimiterConfig, seed: [u8; 16]) -> Self {
         let bits = config.shard_bits();
-        let per_shard = config.max_keys.get().div_ceil(1 << bits);
+        let per_shard = config.max_keys.div_ceil(1 << bits);
         let shards = Shards::new(bits, per_shard, seed);
         let max_keys = per_shard as usize * shards.count();
         Self { shards, max_keys }
@@ -136,7 +142,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let LimitKey { body: [x, y], head } = key.into();
         self.check_one(x, y, head, quotas, cost, now.as_unix_millis())
     }
@@ -151,7 +157,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = LimitKey { body: [x, y], head };
         let hash = self.shards.hash(&key);
         if let Some(quota) = quotas.only()
@@ -181,7 +187,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         payable(quotas, cost)?;
         let book = self.shards.lock(hash);
         let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
@@ -215,7 +221,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<(Decision, Option<Ticket>), CostError> {
+    ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         payable(quotas, cost)?;
         let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
         Ok(charged.unwrap_or_else(|| {
@@ -250,7 +256,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = key.into();
         payable(quotas, cost)?;
         let now = now.as_unix_millis();
@@ -381,12 +387,6 @@ struct Part {
     receipt: Receipt,
 }
 
-/// The system has no randomness to give for the seed of a [`Limiter`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-#[error("the system has no randomness to give")]
-pub struct SeedError;
-
 /// Whether waiting could ever admit `cost` against these limits.
 pub(super) fn chargeable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<(), ChargeError> {
     if limits.len() > Limiter::MAX_LIMITS {
@@ -402,12 +402,12 @@ pub(super) fn chargeable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<()
 }
 
 /// Whether waiting could ever admit `cost`.
-fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {
+fn payable(quotas: &Quotas, cost: u32) -> Result<(), ChargeError> {
     if cost == 0 {
-        return Err(CostError::Zero);
+        return Err(ChargeError::ZeroCost);
     }
     match quotas.as_slice().iter().find(|quota| cost > quota.limit()) {
         None => Ok(()),
-        Some(&quota) => Err(CostError::AboveLimit { cost, quota }),
+        Some(&quota) => Err(ChargeError::AboveLimit { cost, quota }),
     }
 }

@@ -12,9 +12,9 @@ pub(crate) mod tracked;
 pub(crate) mod window;
 
 pub use self::{
-    decision::{ChargeError, CostError, Decision},
+    decision::{ChargeError, Decision},
     key::LimitKey,
-    limiter::{Limiter, LimiterConfig, SeedError, Ticket},
+    limiter::{Limiter, LimiterConfig, Ticket},
     remote::{
         LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
         RemoteReplyError, RemoteScript,

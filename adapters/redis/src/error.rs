@@ -1,6 +1,6 @@
 //! What can go wrong, named without what was sent or where to.
 
-use keyward::limit::{ChargeError, CostError};
+use keyward::limit::ChargeError;
 use thiserror::Error;
 
 /// Why a limit was not decided by the server.
@@ -35,12 +35,6 @@ pub enum RemoteError {
         /// How many were asked for.
         wanted: u32,
     },
-}
-
-impl From<CostError> for RemoteError {
-    fn from(error: CostError) -> Self {
-        Self::Charge(error.into())
-    }
 }
 
 /// In which way the server is gone. Whether it has counted the request is not known.

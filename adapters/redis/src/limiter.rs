@@ -24,7 +24,6 @@ use crate::{
 /// [`RemoteScript`](keyward::limit::RemoteScript). Cloning it is cheap, and the clones share all.
 ///
 /// ```no_run
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::LimitKey, Clock, Quota, Quotas, SystemClock};
 /// use keyward_redis::{RedisLimiter, Fallback};
 ///
@@ -36,7 +35,7 @@ use crate::{
 ///     eprintln!("{warning}");
 /// }
 ///
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let now = SystemClock::new().now();
 /// let charged = limiter.check(LimitKey::owner("acme"), &quotas, 1, now).await?;
 /// assert!(charged.decision.allowed);

@@ -1,10 +1,11 @@
 //! What is done when the server is gone.
 
-use std::{fmt, num::NonZeroU32, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use keyward::{
     Limiter, Quota, Quotas, Timestamp,
     limit::{Decision, LimitKey},
+    quota::Precision,
 };
 
 use crate::error::{Gone, RemoteError};
@@ -24,8 +25,8 @@ pub enum Fallback {
     /// know. If there are more processes than `nodes` says, it is more, and so it is if the server
     /// comes back without what it had counted.
     LocalShare {
-        /// How many processes there are.
-        nodes: NonZeroU32,
+        /// How many processes there are. Zero counts as 1.
+        nodes: u32,
         /// What counts meanwhile.
         limiter: Arc<Limiter>,
     },
@@ -34,9 +35,9 @@ pub enum Fallback {
 }
 
 impl Fallback {
-    /// [`Fallback::LocalShare`], for one of so many processes.
-    pub fn local_share(nodes: NonZeroU32, limiter: Limiter) -> Self {
-        Self::LocalShare { nodes, limiter: Arc::new(limiter) }
+    /// [`Fallback::LocalShare`], for one of so many processes. Zero counts as 1.
+    pub fn local_share(nodes: u32, limiter: Limiter) -> Self {
+        Self::LocalShare { nodes: nodes.max(1), limiter: Arc::new(limiter) }
     }
 
     pub(crate) fn decide(
@@ -72,13 +73,13 @@ impl Fallback {
 }
 
 /// `None` if nothing is left of some limit.
-fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
+fn share(quotas: &Quotas, nodes: u32) -> Option<Quotas> {
     let shares = quotas.as_slice().iter().map(|quota| {
-        let share = Quota::new(quota.limit() / nodes, quota.window()).ok()?;
-        Some(if quota.precision() == keyward::quota::Precision::Coarse {
-            share.coarse()
+        let share = Quota::new(quota.limit() / nodes.max(1), quota.window()).ok()?;
+        Some(if quota.precision() == Precision::Coarse {
+            share.with_precision(Precision::Coarse)
         } else {
-            share.exact().unwrap_or(share)
+            share.try_with_precision(Precision::Exact).unwrap_or(share)
         })
     });
     Quotas::new(&shares.collect::<Option<Vec<_>>>()?).ok()
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_share_is_rounded_down() {
-        let three = NonZeroU32::new(3).unwrap();
+        let three = 3;
         let policy = || Fallback::local_share(three, Limiter::new(Default::default(), [1; 16]));
         let shared = &policy();
         let admitted =

@@ -7,7 +7,7 @@
 //! its layer from [`ApiKeys::require`].
 //!
 //! ```
-//! use std::{num::NonZeroU32, sync::Arc, time::Duration};
+//! use std::{sync::Arc, time::Duration};
 //! use axum::{Router, routing::get};
 //! use keyward::{
 //!     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, Limiter,
@@ -32,7 +32,7 @@
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
 //!     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 //!
-//! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
+//! let hundred = Quota::per_minute(100);
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
 //! let router: Router =
 //!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));

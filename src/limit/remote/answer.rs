@@ -120,7 +120,6 @@ fn read_some(
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
 
     use super::*;
     use crate::limit::{
@@ -130,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+        let quotas = Quotas::from(Quota::per_minute(100));
         let names = RemoteNames::new("k");
         let charge = RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], 2).unwrap();
         let receipt = [(7, 4), (0, 6)];

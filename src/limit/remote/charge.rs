@@ -20,10 +20,9 @@ use crate::{
 /// [`Limiter::check_all`](crate::limit::Limiter::check_all) asks in memory, with the same answers.
 ///
 /// ```
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::{LimitKey, RemoteCharge, RemoteNames}, Quota, Quotas};
 ///
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let names = RemoteNames::new("keyward");
 /// let charge = RemoteCharge::new(&names, &[(LimitKey::owner("acme"), &quotas)], 1)?;
 ///

@@ -41,14 +41,14 @@ impl CacheConfig {
     ///
     /// Another table contains the secrets that were looked up recently: up to three for each line
     /// of 64 bytes. It has half as many lines as secrets, rounded up to a power of two, and at
-    /// most 65,536.
+    /// most 65,536. Zero counts as 1.
     #[must_use]
     pub const fn with_max_secrets(self, max_secrets: u32) -> Self {
         Self { max_secrets: if max_secrets == 0 { 1 } else { max_secrets }, ..self }
     }
 
     /// Sets the largest number of cached hashes that have no key. They are kept apart, so that
-    /// random keys cannot evict real ones.
+    /// random keys cannot evict real ones. Zero counts as 1.
     #[must_use]
     pub const fn with_max_unknown(self, max_unknown: u32) -> Self {
         Self { max_unknown: if max_unknown == 0 { 1 } else { max_unknown }, ..self }

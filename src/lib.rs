@@ -123,9 +123,10 @@
 //!
 //! # Panics
 //!
-//! Nothing here panics on any input at run time. The constructors for literals, such as
-//! [`KeyFormat::hex`] and [`Scope::from_static`], are made for `const`s, where a bad literal
-//! fails the build; for text known only at run time each has a twin that returns an error.
+//! Only the constructors for literals panic, such as [`KeyFormat::hex`], [`Scope::from_static`] and
+//! [`Quota::per_minute`]. In a `const` they fail the build on a bad literal. For values that are
+//! known only at run time, each has a twin that returns an error: [`KeyFormat::try_hex`],
+//! [`Scope::new`], [`Quota::try_per_minute`]. Nothing else panics, on any input.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

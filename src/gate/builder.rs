@@ -10,12 +10,12 @@ use crate::{
         pipeline::{Config, Gate},
         responses::Responses,
     },
-    key::{format::KeyFormats, kind::KeyKind},
+    key::{formats::KeyFormats, kind::KeyKind},
     limit::limiter::Limiter,
     quota::Quotas,
     request::{
         bodies::ErrorBodies, challenge::Challenge, rate_headers::RateHeaders,
-        source::CredentialSources,
+        sources::CredentialSources,
     },
     verify::Verifier,
 };

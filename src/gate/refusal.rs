@@ -8,7 +8,7 @@ use crate::{
     key::{id::KeyId, scope::Scope},
     limit::decision::Decision,
     request::{
-        bodies::{ErrorBody, ErrorFacts},
+        facts::{ErrorBody, ErrorFacts},
         header::ResponseHeader,
         public_reason::PublicReason,
         rate_headers::{Lines, RateHeaders},

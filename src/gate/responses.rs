@@ -5,8 +5,9 @@ use std::{borrow::Cow, slice};
 use crate::{
     key::scope::Scope,
     request::{
-        bodies::{ErrorBodies, ErrorBody, ErrorFacts},
+        bodies::ErrorBodies,
         challenge::{Challenge, ChallengeErrorCode},
+        facts::{ErrorBody, ErrorFacts},
         public_reason::PublicReason,
     },
 };

@@ -677,7 +677,7 @@ mod tests {
     use super::*;
     use crate::{
         issue::Issuer,
-        key::{format::KeyFormat, hash::KeyHasher},
+        key::{format::KeyFormat, hasher::KeyHasher},
         store::memory::MemoryStore,
     };
 

@@ -117,7 +117,7 @@ fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::bodies::ErrorText;
+    use crate::request::error_text::ErrorText;
 
     /// Whatever was written beforehand is what plain rendering writes: for every reason, in
     /// every style of body and of challenge, with and without scopes.

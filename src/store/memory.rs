@@ -432,7 +432,7 @@ mod tests {
 
     use super::*;
     use crate::key::{
-        grace::Grace, hash::HashScheme, kind::KeyKind, record::KeyDraft, secret::StoredSecret,
+        draft::KeyDraft, grace::Grace, hash::HashScheme, kind::KeyKind, secret::StoredSecret,
     };
 
     #[test]

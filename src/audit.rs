@@ -1,4 +1,4 @@
-//! What happened, told to the host as typed events.
+//! Typed events for the log of the host.
 
 use std::{fmt, sync::Arc};
 
@@ -6,15 +6,15 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::ScopeSet},
     limit::decision::Decision,
-    quota::Quotas,
+    quota::quotas::Quotas,
     request::reason::RefusalReason,
-    verify::MatchedSecret,
+    verify::verified::MatchedSecret,
 };
 
-/// Where events are reported: one callback, shared by gates and issuers.
+/// A callback that receives every event, shared by gates and issuers.
 ///
-/// It is called on the thread that decides, once for each outcome and each change that was
-/// saved, so it should hand the event on and not wait. Clones report to the same callback.
+/// It is called on the thread that decides, once for each outcome and for each change that was saved,
+/// so it should pass the event on and not wait. Clones call the same callback.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -34,23 +34,23 @@ use crate::{
 pub struct Audit(Option<Arc<dyn Fn(&AuditEvent) + Send + Sync>>);
 
 impl Audit {
-    /// Reports to `callback`.
+    /// Reports every event to `callback`.
     pub fn new(callback: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(callback)))
     }
 
-    /// Reports to nobody.
+    /// Reports nothing.
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Whether there is somebody to report to.
+    /// Returns whether events are reported.
     #[inline]
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Makes the event only if there is somebody to hear of it.
+    /// Builds the event only if events are reported.
     #[inline]
     pub(crate) fn report(&self, event: impl FnOnce() -> AuditEvent) {
         if let Some(callback) = &self.0 {
@@ -65,20 +65,19 @@ impl fmt::Debug for Audit {
     }
 }
 
-/// Something that happened. It holds ids and reasons, and never a secret.
+/// An event: an outcome of a request or a change of a key. It has ids and reasons, and never a secret.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuditEvent {
-    /// When, by the `now` of the decision.
+    /// The time of the event: the `now` of the decision.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub action: AuditAction,
-    /// Which key it was about, as far as that is proved: a request whose secret matched none
-    /// is about no key.
+    /// The key, if it is proved. A request with an unknown secret has none.
     pub key: Option<KeyId>,
-    /// Whom the key belongs to.
+    /// The owner of the key.
     pub owner: Option<OwnerId>,
-    /// The kind of the key; of a key that was presented, the kind that it claims to be.
+    /// The kind of the key. For a presented key it is the kind that it claims to be of.
     pub kind: Option<KeyKind>,
 }
 
@@ -88,67 +87,67 @@ impl AuditEvent {
     }
 }
 
-/// What happened.
+/// What an event reports.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AuditAction {
     /// A request was admitted.
     Admitted {
-        /// Which of the key's secrets was presented.
+        /// The secret that was presented.
         matched: MatchedSecret,
-        /// What the limiter said, if one was asked.
+        /// The decision of the limiter, if the route has limits.
         decision: Option<Decision>,
     },
-    /// A request was refused: unauthenticated, ambiguous, throttled, forbidden, or because
-    /// something of the host's own was not available. [`RefusalReason::public`] says which.
+    /// A request was refused: it was unauthenticated, ambiguous, throttled or forbidden, or a part of
+    /// the host was not available. [`RefusalReason::public`] tells these apart.
     Refused {
-        /// Why, precisely.
+        /// The precise reason.
         reason: RefusalReason,
-        /// What the limiter said, if one was asked.
+        /// The decision of the limiter, if it was called.
         decision: Option<Decision>,
     },
-    /// A credential of no known kind was left to the host's own check.
+    /// A credential of no known kind was passed on to the host's own check.
     ForeignCredential,
     /// A key was issued.
     Issued {
-        /// The instant from which it is refused.
+        /// The time from which it is refused.
         expires_at: Option<Timestamp>,
     },
-    /// A key that was minted elsewhere was taken over.
+    /// A key that another system minted was imported.
     Imported {
-        /// The instant from which it is refused.
+        /// The time from which it is refused.
         expires_at: Option<Timestamp>,
     },
     /// A key got a new secret.
     Rotated {
-        /// The instant from which the secret before it is refused; `None` if at once.
+        /// The time from which the previous secret is refused, or `None` if it is refused at once.
         previous_valid_until: Option<Timestamp>,
     },
-    /// A key was revoked for ever.
+    /// A key was revoked forever.
     Revoked,
     /// A key was suspended.
     Suspended,
-    /// A suspended key was put in use again.
+    /// A suspended key was resumed.
     Resumed,
     /// A key got another expiry.
     ExpiryChanged {
-        /// The instant from which it is refused.
+        /// The time from which it is refused.
         expires_at: Option<Timestamp>,
     },
-    /// A secret was put under the current hash scheme.
+    /// The hash of a secret was replaced by one under the current scheme.
     Rehashed,
     /// A key got another name.
     Renamed,
     /// A key got other scopes.
     ScopesChanged {
-        /// What it may do from now on.
+        /// The new scopes.
         scopes: ScopeSet,
     },
     /// A key got other quotas of its own.
     QuotasChanged {
-        /// Its own quotas from now on; `None` if its owner's apply.
+        /// The new quotas, or `None` if those of its owner apply.
         quotas: Option<Quotas>,
     },
-    /// A key that had ended was forgotten; only its id is still known.
+    /// A key that had ended was purged. Only its id is still known.
     Purged,
 }

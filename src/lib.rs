@@ -123,10 +123,10 @@
 //!
 //! # Panics
 //!
-//! No input at run time makes the crate panic. Constructors for literals, such as
-//! [`KeyFormat::hex`], [`Quota::per_minute`] and [`Scope::from_static`], are made for `const`s,
-//! where a bad literal fails the build. Each has a twin that returns an error, for text and numbers
-//! that are known only at run time.
+//! Only the constructors for literals panic, such as [`KeyFormat::hex`], [`Scope::from_static`] and
+//! [`Quota::per_minute`]. In a `const` they fail the build on a bad literal. For values that are
+//! known only at run time, each has a twin that returns an error: [`KeyFormat::try_hex`],
+//! [`Scope::new`], [`Quota::try_per_minute`]. Nothing else panics, on any input.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,5 +1,5 @@
-//! Short immutable text, shared by the nouns that are tokens of the host's own
-//! vocabulary: scopes, tiers, owners, names.
+//! Short immutable text, which the host's own words are made of: scopes, tiers, owners, names,
+//! hints.
 
 use std::{
     cmp::Ordering,
@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-/// A literal of the program, or text that clones without copying.
+/// A literal of the program, or shared text. Cloning copies neither.
 #[derive(Clone)]
 pub(crate) enum Text {
     Static(&'static str),
@@ -33,7 +33,7 @@ impl From<&str> for Text {
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (self.as_str(), other.as_str());
-        // Clones share their text, and then there is no need to read it.
+        // Clones share their text, which then need not be read.
         std::ptr::eq(a, b) || a == b
     }
 }
@@ -64,10 +64,10 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Gives a newtype over [`Text`] what every such noun has: `as_str`, `Display`, `FromStr`,
+/// Implements for a newtype over [`Text`] what every such type has: `as_str`, `Display`, `FromStr`,
 /// `AsRef<str>`, and serde as a string that is checked when read.
 ///
-/// The noun supplies `const fn check(&str) -> Result<(), InvalidText>`.
+/// The type supplies `const fn check(&str) -> Result<(), InvalidText>`.
 macro_rules! text_noun {
     ($noun:ident) => {
         impl $noun {
@@ -138,7 +138,7 @@ macro_rules! text_noun {
 
 pub(crate) use text_noun;
 
-/// Reads a string and parses it, so that nothing invalid is ever built by serde.
+/// Reads a string and parses it, so that serde never builds an invalid value.
 #[cfg(feature = "serde")]
 pub(crate) fn deserialize_from_str<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -1,4 +1,4 @@
-//! One time type for everything: whole milliseconds since the Unix epoch.
+//! The one type for time: whole milliseconds since the Unix epoch.
 
 use std::{fmt, ops::Add, str::FromStr, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::error::InvalidText;
 
 /// An instant in whole milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Every value lies between [`Timestamp::ZERO`] and [`Timestamp::MAX`] (the last
-/// millisecond of the year 9999), so each one has an [RFC 3339] form. Arithmetic
-/// saturates at both ends and never panics.
+/// Every value is between [`Timestamp::ZERO`] and [`Timestamp::MAX`], the last millisecond of the
+/// year 9999, so each one has an [RFC 3339] form. Arithmetic saturates at both ends and never
+/// panics.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,35 +35,36 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z, the latest instant that RFC 3339 can write.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The instant `millis` milliseconds after the epoch; later than
-    /// [`Timestamp::MAX`] counts as [`Timestamp::MAX`].
+    /// Builds the instant `millis` milliseconds after the epoch. An instant after
+    /// [`Timestamp::MAX`] becomes [`Timestamp::MAX`].
     pub const fn from_unix_millis(millis: u64) -> Self {
         if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
     }
 
-    /// The instant `secs` seconds after the epoch, saturating likewise.
+    /// Builds the instant `secs` seconds after the epoch. An instant after [`Timestamp::MAX`]
+    /// becomes [`Timestamp::MAX`].
     pub const fn from_unix_secs(secs: u64) -> Self {
         Self::from_unix_millis(secs.saturating_mul(1_000))
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn as_unix_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns the seconds since the epoch, rounded down.
     pub const fn as_unix_secs(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// Whole seconds since the epoch, rounded up: the form of `X-RateLimit-Reset`,
+    /// Returns the seconds since the epoch, rounded up. This is the form of `X-RateLimit-Reset`,
     /// which must not name a second in which the limit still holds.
     pub const fn as_unix_secs_ceil(self) -> u64 {
         self.0.div_ceil(1_000)
     }
 
-    /// `self + duration`, with a fraction of a millisecond cut off, saturating at
-    /// [`Timestamp::MAX`].
+    /// Returns the instant `duration` later, at most [`Timestamp::MAX`]. A fraction of a
+    /// millisecond is cut off.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         let millis = duration.as_millis();
@@ -73,8 +74,8 @@ impl Timestamp {
         Self::from_unix_millis(self.0.saturating_add(millis as u64))
     }
 
-    /// `self - duration`, with a fraction of a millisecond cut off, saturating at
-    /// [`Timestamp::ZERO`].
+    /// Returns the instant `duration` earlier, at least [`Timestamp::ZERO`]. A fraction of a
+    /// millisecond is cut off.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         let millis = duration.as_millis();
@@ -84,7 +85,7 @@ impl Timestamp {
         Self(self.0 - millis as u64)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns how much later than `earlier` this instant is. It is zero if it is not later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -93,7 +94,7 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// [`Timestamp::saturating_add`].
+    /// Adds as [`Timestamp::saturating_add`] does.
     fn add(self, duration: Duration) -> Self {
         self.saturating_add(duration)
     }
@@ -119,7 +120,7 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = InvalidText;
 
-    /// Reads RFC 3339 with any offset; a fraction of a millisecond is cut off.
+    /// Reads RFC 3339 with any offset. A fraction of a millisecond is cut off.
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NO_TIMESTAMP)?.try_into()
     }
@@ -137,7 +138,7 @@ impl From<Timestamp> for OffsetDateTime {
 impl TryFrom<OffsetDateTime> for Timestamp {
     type Error = InvalidText;
 
-    /// Cuts off a fraction of a millisecond; refuses instants before 1970 and after 9999.
+    /// Cuts off a fraction of a millisecond. Refuses instants before 1970 and after 9999.
     fn try_from(instant: OffsetDateTime) -> Result<Self, InvalidText> {
         let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
         u64::try_from(millis)

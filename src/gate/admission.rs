@@ -8,7 +8,7 @@ use crate::{
         header::ResponseHeader,
         rate_headers::{Lines, RateHeaders},
     },
-    verify::KeyCaller,
+    verify::verified::KeyCaller,
 };
 
 /// The outcome of a request.

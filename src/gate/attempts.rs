@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     clock::timestamp::Timestamp,
     limit::{decision::Decision, key::LimitKey, limiter::Limiter},
-    quota::Quotas,
+    quota::quotas::Quotas,
 };
 
 /// The limit of failed attempts from one address.

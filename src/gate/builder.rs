@@ -10,14 +10,14 @@ use crate::{
         pipeline::{Config, Gate},
         responses::Responses,
     },
-    key::{format::KeyFormats, kind::KeyKind},
+    key::{formats::KeyFormats, kind::KeyKind},
     limit::limiter::Limiter,
-    quota::Quotas,
+    quota::quotas::Quotas,
     request::{
         bodies::ErrorBodies, challenge::Challenge, rate_headers::RateHeaders,
-        source::CredentialSources,
+        sources::CredentialSources,
     },
-    verify::Verifier,
+    verify::verifier::Verifier,
 };
 
 /// The description of how a service authenticates, limits and refuses. [`GateBuilder::build`]

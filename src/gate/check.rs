@@ -12,7 +12,7 @@ use crate::{
         steps::{Attempt, Examined},
     },
     request::head::RequestHead,
-    store::{KeyStore, StoredKey, lookup::Lookup, memory::MemoryStore},
+    store::{KeyStore, lookup::Lookup, memory::MemoryStore, stored_key::StoredKey},
 };
 
 impl Gate {

@@ -10,9 +10,9 @@ use crate::{
     },
     key::owner::OwnerId,
     limit::key::LimitKey,
-    quota::Quotas,
+    quota::quotas::Quotas,
     request::reason::LimitedBy,
-    verify::{Verified, access::Access},
+    verify::{access::Access, verified::Verified},
 };
 
 /// A [`Route`] that its gate has checked. Requests are decided by checked routes alone.

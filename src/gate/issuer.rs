@@ -1,6 +1,6 @@
 //! An issuer of the keys that a gate accepts.
 
-use crate::{gate::pipeline::Gate, issue::Issuer, store::KeyRegistry};
+use crate::{gate::pipeline::Gate, issue::issuer::Issuer, store::KeyRegistry};
 
 impl Gate {
     /// Returns an issuer of the keys that this gate accepts: with its formats, its hasher, its

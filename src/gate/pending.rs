@@ -6,10 +6,10 @@ use crate::{
     clock::timestamp::Timestamp,
     gate::{admission::Outcome, checked::CheckedRoute, steps::Attempt},
     limit::{decision::Decision, key::LimitKey},
-    quota::Quotas,
+    quota::quotas::Quotas,
     request::reason::{LimitedBy, RefusalReason},
-    store::{StoredKey, lookup::Lookup},
-    verify::Verified,
+    store::{lookup::Lookup, stored_key::StoredKey},
+    verify::verified::Verified,
 };
 
 /// The next step of a request.

@@ -5,10 +5,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::{
     audit::Audit,
     gate::{attempts::Attempts, responses::Responses},
-    key::format::KeyFormats,
+    key::formats::KeyFormats,
     limit::limiter::Limiter,
-    request::{rate_headers::RateHeaders, source::CredentialSources},
-    verify::Verifier,
+    request::{rate_headers::RateHeaders, sources::CredentialSources},
+    verify::verifier::Verifier,
 };
 
 /// The pipeline from the head of a request to a response: how a service authenticates, limits

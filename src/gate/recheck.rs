@@ -11,8 +11,8 @@ use crate::{
     },
     key::{id::KeyId, owner::OwnerId},
     request::reason::RefusalReason,
-    store::{StoredKey, lookup::Lookup},
-    verify::KeyCaller,
+    store::{lookup::Lookup, stored_key::StoredKey},
+    verify::verified::KeyCaller,
 };
 
 /// The question whether the key of an admitted request is still valid, for when its handler is

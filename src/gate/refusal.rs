@@ -9,13 +9,13 @@ use crate::{
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
     request::{
-        bodies::{ErrorBody, ErrorFacts},
+        facts::{ErrorBody, ErrorFacts},
         header::ResponseHeader,
         public_reason::PublicReason,
         rate_headers::{Lines, RateHeaders},
         reason::RefusalReason,
     },
-    verify::{Verified, access::Forbidden},
+    verify::{access::Forbidden, verified::Verified},
 };
 
 /// A request that may not pass: the response to send, and the precise reason for the log.

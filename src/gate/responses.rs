@@ -5,8 +5,9 @@ use std::{borrow::Cow, slice};
 use crate::{
     key::scope::Scope,
     request::{
-        bodies::{ErrorBodies, ErrorBody, ErrorFacts},
+        bodies::ErrorBodies,
         challenge::{Challenge, ChallengeErrorCode},
+        facts::{ErrorBody, ErrorFacts},
         public_reason::PublicReason,
     },
 };
@@ -116,7 +117,7 @@ fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::bodies::ErrorText;
+    use crate::request::error_text::ErrorText;
 
     /// Parts that are rendered beforehand equal parts that are rendered on demand: for every
     /// reason, in every style of body and of challenge, with and without scopes.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::{
     key::owner::Tier,
     limit::key::LimitKey,
-    quota::{Quota, Quotas},
+    quota::{Quota, quotas::Quotas},
     request::reason::LimitedBy,
-    verify::{Verified, access::Access},
+    verify::{access::Access, verified::Verified},
 };
 
 /// The description of a route: the access it requires, its limits, and the cost of a request.

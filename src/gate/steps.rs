@@ -11,19 +11,17 @@ use crate::{
         pipeline::Gate,
         refusal::{Refusal, Subject},
     },
-    key::format::ParseError,
+    key::parse::ParseError,
     limit::{
         decision::{ChargeError, Decision},
         key::LimitKey,
         limiter::Limiter,
     },
     request::{
-        head::RequestHead,
-        reason::RefusalReason,
-        source::{Credential, CredentialError},
+        credential::CredentialError, head::RequestHead, reason::RefusalReason, sources::Credential,
     },
-    store::{StoredKey, lookup::Lookup},
-    verify::{Verified, VerifyError},
+    store::{lookup::Lookup, stored_key::StoredKey},
+    verify::{error::VerifyError, verified::Verified},
 };
 
 /// The part of a request that is kept while its key is looked up.

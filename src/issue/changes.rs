@@ -7,20 +7,17 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::{error::IssuerError, issuer::Issuer, within::Within},
     key::{
-        id::KeyId,
-        name::KeyName,
-        owner::OwnerId,
-        record::{KeyRecord, KeyState},
-        scope::ScopeSet,
+        id::KeyId, name::KeyName, owner::OwnerId, record::KeyRecord, scope::ScopeSet,
+        state::KeyState,
     },
-    quota::Quotas,
+    quota::quotas::Quotas,
     store::{
         KeyRegistry,
         error::ReplaceError,
         listing::{Listing, PageRequest},
         stored_key::StoredKey,
     },
-    verify::Verified,
+    verify::verified::Verified,
 };
 
 /// How often a revocation is tried again after another change won.

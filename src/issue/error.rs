@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    key::{catalog::GrantError, plaintext::MintError, record::TransitionError},
+    key::{catalog::GrantError, plaintext::MintError, transitions::TransitionError},
     store::error::{InsertError, ReplaceError},
 };
 

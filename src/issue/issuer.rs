@@ -10,19 +10,21 @@ use crate::{
     issue::{error::IssuerError, within::Within},
     key::{
         catalog::ScopeCatalog,
-        format::KeyFormats,
+        draft::KeyDraft,
+        formats::KeyFormats,
         grace::Grace,
-        hash::KeyHasher,
+        hasher::KeyHasher,
         id::KeyId,
         kind::KeyKind,
         owner::OwnerId,
         plaintext::{MintError, PlaintextKey},
-        record::{KeyDraft, KeyRecord, TransitionError},
+        record::KeyRecord,
         scope::ScopeSet,
         secret::StoredSecret,
+        transitions::TransitionError,
     },
     store::{KeyRegistry, stored_key::StoredKey},
-    verify::Verifier,
+    verify::verifier::Verifier,
 };
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].

@@ -6,15 +6,16 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::{error::IssuerError, issuer::Issuer},
     key::{
+        draft::KeyDraft,
         format::KeyFormat,
-        hash::{HashScheme, KeyHash, KeyHasher},
+        hash::{HashScheme, KeyHash},
+        hasher::KeyHasher,
         id::KeyId,
         owner::OwnerId,
-        record::KeyDraft,
         secret::StoredSecret,
     },
     store::{listing::PageRequest, memory::MemoryStore},
-    verify::VerifyError,
+    verify::error::VerifyError,
 };
 
 #[test]

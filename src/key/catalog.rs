@@ -1,4 +1,4 @@
-//! Which scopes a service knows, and which of them a kind of key can ever hold.
+//! The scopes that a service defines, and those that each kind of key can have.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::{
     },
 };
 
-/// The scopes that a service knows, and what each kind of key gets and can hold.
+/// The scopes that a service defines, and for each kind of key its default scopes and its ceiling.
 ///
-/// A kind that the catalogue does not name can hold no scope at all. Clones share
-/// the catalogue.
+/// Until [`ScopeCatalog::allow`] names a kind, its keys can have no scopes. Clones share the
+/// catalogue.
 ///
 /// ```
 /// use keyward::{key::{KeyKind, ScopeCatalog, ScopeSet}, Scope};
@@ -27,7 +27,7 @@ use crate::{
 ///
 /// let catalog = ScopeCatalog::new([READ, WRITE])?
 ///     .allow(api, [READ], [READ, WRITE])? // reads by default, writes when asked for
-///     .allow(public, [], [])?; // can never hold a scope
+///     .allow(public, [], [])?; // can never have a scope
 /// assert_eq!(catalog.grant(api, None)?, ScopeSet::new([READ])?);
 /// assert_eq!(catalog.grant(api, Some(&["write:issues"]))?, ScopeSet::new([WRITE])?);
 /// assert!(catalog.grant(public, Some(&["read:lucent"])).is_err());
@@ -50,7 +50,8 @@ struct KindScopes {
 }
 
 impl ScopeCatalog {
-    /// A catalogue of the `known` scopes, which no kind can hold yet.
+    /// Builds a catalogue of the `known` scopes. No kind can have them until
+    /// [`ScopeCatalog::allow`] is called for it.
     ///
     /// # Errors
     ///
@@ -62,13 +63,13 @@ impl ScopeCatalog {
         Ok(Self(Arc::new(Catalog { known, kinds: Vec::new() })))
     }
 
-    /// The catalogue of a service without scopes: no key can hold one.
+    /// Builds the catalogue of a service without scopes.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// The catalogue with `kind` getting `defaults` when nothing is asked for, and
-    /// able to hold the scopes of `ceiling`.
+    /// Allows keys of `kind` the scopes of `ceiling`. A key that is issued without a list of scopes
+    /// gets `defaults`.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl ScopeCatalog {
         Ok(Self(Arc::new(catalog)))
     }
 
-    /// The known scope with this text.
+    /// Returns the known scope with this text.
     ///
     /// # Errors
     ///
@@ -107,29 +108,29 @@ impl ScopeCatalog {
         self.0.known.get(text).cloned().ok_or(GrantError::UnknownScope)
     }
 
-    /// The scopes for a new key of `kind`: those asked for, or with `None` the
-    /// kind's defaults.
+    /// Returns the scopes for a new key of `kind`: those that were asked for, or with `None` the
+    /// defaults of the kind.
     ///
     /// # Errors
     ///
-    /// [`GrantError::UnknownScope`] for a scope that the catalogue does not hold,
-    /// [`GrantError::AboveCeiling`] for one that the kind can never hold.
+    /// Returns [`GrantError::UnknownScope`] for a scope that the catalogue does not have, and
+    /// [`GrantError::AboveCeiling`] for one that the kind can never have.
     pub fn grant(&self, kind: KeyKind, asked: Option<&[&str]>) -> Result<ScopeSet, GrantError> {
         let Some(asked) = asked else {
             return Ok(self.0.entry(kind).map(|entry| entry.defaults.clone()).unwrap_or_default());
         };
         let scopes = asked.iter().map(|text| self.scope(text)).collect::<Result<Vec<_>, _>>()?;
-        // A catalogue has no more scopes than a set holds, so this does not fail.
+        // A catalogue has no more scopes than a set, so this does not fail.
         let scopes = ScopeSet::new(scopes).map_err(|_| GrantError::UnknownScope)?;
         self.check(kind, &scopes)?;
         Ok(scopes)
     }
 
-    /// Whether a key of `kind` can hold all of `scopes`.
+    /// Checks that a key of `kind` can have all of `scopes`.
     ///
     /// # Errors
     ///
-    /// As [`ScopeCatalog::grant`].
+    /// Returns the errors of [`ScopeCatalog::grant`].
     pub fn check(&self, kind: KeyKind, scopes: &ScopeSet) -> Result<(), GrantError> {
         if !scopes.is_subset_of(&self.0.known) {
             return Err(GrantError::UnknownScope);
@@ -140,7 +141,7 @@ impl ScopeCatalog {
         }
     }
 
-    /// The set of these scopes, all of which the catalogue must know.
+    /// Returns the set of these scopes, all of which the catalogue must define.
     fn known_set(
         &self,
         kind: KeyKind,
@@ -149,7 +150,7 @@ impl ScopeCatalog {
         let mut known = Vec::new();
         for scope in scopes {
             if !self.0.known.contains(&scope) {
-                // The scope is not repeated: it might be a key that was pasted into a wrong place.
+                // The error does not repeat the scope: it might be a key in the wrong place.
                 return Err(refused(format!(
                     "a scope of the kind {kind} is not in the catalogue; add it to \
                      ScopeCatalog::new"
@@ -159,16 +160,16 @@ impl ScopeCatalog {
                 known.push(scope);
             }
         }
-        // Known scopes are no more than a set holds, so this does not fail.
+        // A catalogue has no more scopes than a set, so this does not fail.
         ScopeSet::new(known).map_err(|_| refused("ScopeCatalog::allow takes at most 64 scopes"))
     }
 
-    /// Whether a key of `kind` can ever hold `scope`.
+    /// Returns whether a key of `kind` can ever have `scope`.
     pub fn permits(&self, kind: KeyKind, scope: &Scope) -> bool {
         self.0.entry(kind).is_some_and(|entry| entry.ceiling.contains(scope))
     }
 
-    /// What `kind` can hold at most.
+    /// Returns the scopes that a key of `kind` can have at most.
     pub fn ceiling(&self, kind: KeyKind) -> ScopeSet {
         self.0.entry(kind).map(|entry| entry.ceiling.clone()).unwrap_or_default()
     }
@@ -180,7 +181,7 @@ impl Catalog {
     }
 }
 
-/// Why a key of a kind gets no scopes.
+/// The error of scopes that a key of a kind cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GrantError {
@@ -191,12 +192,12 @@ pub enum GrantError {
     /// [`Issuer::with_catalog`](crate::issue::Issuer::with_catalog) sets one.
     #[error("a scope is not in the catalogue")]
     UnknownScope,
-    /// Keys of this kind can never hold this scope.
-    #[error("keys of kind {kind} cannot hold the scope {scope}")]
+    /// Keys of this kind can never have this scope.
+    #[error("keys of kind {kind} cannot have the scope {scope}")]
     AboveCeiling {
         /// The scope that was asked for.
         scope: Scope,
-        /// The kind it was asked for.
+        /// The kind of the key.
         kind: KeyKind,
     },
 }

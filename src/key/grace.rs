@@ -1,14 +1,14 @@
-//! How long a rotated secret still works.
+//! The time for which a rotated secret still works.
 
 use std::time::Duration;
 
 use crate::error::InvalidText;
 
-/// For how long the old secret of a rotated key still works beside the new one:
-/// 1 ms to 90 days, 24 hours by default.
+/// The time for which the old secret of a rotated key still works beside the new one: 1 ms to 90
+/// days, 24 hours by default.
 ///
-/// To end a secret at once, use [`KeyRecord::rotate_now`](crate::key::KeyRecord::rotate_now):
-/// a grace of zero is refused, so that nobody asks for that by accident.
+/// A grace of zero is refused, so that no caller ends a secret by accident. To end it at once, call
+/// [`KeyRecord::rotate_now`](crate::key::KeyRecord::rotate_now).
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,14 +24,14 @@ pub struct Grace(Duration);
 impl Grace {
     /// The longest grace: 90 days.
     pub const MAX: Duration = Duration::from_secs(90 * 86_400);
-    /// 24 hours.
+    /// A grace of 24 hours.
     pub const DAY: Self = Self(Duration::from_secs(86_400));
 
-    /// A grace of this length, with a fraction of a millisecond cut off.
+    /// Builds a grace of this length. A fraction of a millisecond is cut off.
     ///
     /// # Errors
     ///
-    /// Returns an error below 1 ms and above [`Grace::MAX`].
+    /// Returns an error if the length is below 1 ms or above [`Grace::MAX`].
     pub const fn new(duration: Duration) -> Result<Self, InvalidText> {
         if duration.as_millis() == 0 {
             return Err(NO_GRACE);
@@ -42,14 +42,14 @@ impl Grace {
         Ok(Self(Duration::from_millis(duration.as_millis() as u64)))
     }
 
-    /// Its length, in whole milliseconds.
+    /// Returns the length in whole milliseconds.
     pub const fn duration(self) -> Duration {
         self.0
     }
 }
 
 impl Default for Grace {
-    /// [`Grace::DAY`].
+    /// Returns [`Grace::DAY`].
     fn default() -> Self {
         Self::DAY
     }

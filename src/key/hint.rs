@@ -1,24 +1,24 @@
-//! What of a key may be shown after it was minted.
+//! The part of a key that listings show.
 
 use crate::{
     error::InvalidText,
     text::{Text, text_noun},
 };
 
-/// The start of a key that a listing shows so that its owner can tell keys apart,
-/// such as `lqt_7a4f9e2b`.
+/// The start of a key, such as `lqt_7a4f9e2b`. A listing shows it so that an owner can tell keys
+/// apart.
 ///
-/// It is for people. Nothing is ever looked up or proved by it.
-///
-/// 1 to [`KeyHint::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, plus `.` and `*` for the hints
-/// of existing tables. Clones share the text.
+/// It is for people: no lookup uses it, and it proves nothing. It has 1 to [`KeyHint::MAX_LEN`]
+/// bytes of `[A-Za-z0-9_-]`, and `.` and `*` for the hints of existing tables. Clones share the
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHint(Text);
 
 impl KeyHint {
-    /// The most bytes a hint can have: the longest prefix and 12 characters of the body.
-    /// A key has more than that, but for the shortest formats, so one that was put in the
-    /// wrong column of an imported table is refused and not shown.
+    /// The largest number of bytes of a hint: the longest prefix and 12 characters of the body.
+    ///
+    /// Keys of all but the shortest formats are longer. So a key in the wrong column of an imported
+    /// table is refused, and no listing shows it.
     pub const MAX_LEN: usize = 35;
 
     const fn check(text: &str) -> Result<(), InvalidText> {

@@ -4,13 +4,13 @@ use std::{fmt, str::FromStr};
 
 use rand::TryCryptoRng;
 
-use crate::error::InvalidText;
+use crate::{error::InvalidText, key::parse::decode_lower_hex};
 
-/// The identity of a key for its whole life: 128 random bits, written as 32
-/// lower-case hexadecimal characters.
+/// The identity of a key for its whole life: 128 random bits, written as 32 lower-case hexadecimal
+/// characters.
 ///
-/// It is public: it stands in URLs, listings and logs, and proves nothing. Secrets
-/// change when a key rotates; limits, usage and audit hang on the id, which does not.
+/// It is public: URLs, listings and logs may contain it, and it proves nothing. A rotation changes
+/// the secret of a key and never its id, so limits, usage and audit refer to the id.
 ///
 /// ```
 /// use keyward::key::KeyId;
@@ -23,23 +23,23 @@ use crate::error::InvalidText;
 pub struct KeyId([u8; 16]);
 
 impl KeyId {
-    /// A fresh id.
+    /// Builds a random id.
     ///
     /// # Errors
     ///
-    /// Whatever the generator fails with.
+    /// Returns the error of the generator if it fails.
     pub fn random<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, R::Error> {
         let mut bytes = [0; 16];
         rng.try_fill_bytes(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The id with these bytes, for instance those of a UUID in an existing table.
+    /// Builds an id from its bytes, for instance from a UUID of an existing table.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The id's 16 bytes.
+    /// Returns the 16 bytes of the id.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -64,9 +64,7 @@ impl FromStr for KeyId {
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         let mut bytes = [0; 16];
-        super::format::decode_lower_hex(text.as_bytes(), &mut bytes)
-            .then_some(Self(bytes))
-            .ok_or(NO_KEY_ID)
+        decode_lower_hex(text.as_bytes(), &mut bytes).then_some(Self(bytes)).ok_or(NO_KEY_ID)
     }
 }
 

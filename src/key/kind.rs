@@ -1,12 +1,13 @@
-//! Kinds of keys, told apart by their prefix.
+//! Kinds of keys.
 
 use std::{fmt, hash::Hash, str::FromStr};
 
 use crate::error::InvalidText;
 
-/// A kind of key: its prefix, such as `luc_pk_`.
+/// A kind of key, identified by its prefix, such as `luc_pk_`.
 ///
-/// 1 to [`KeyKind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`, held inline: 24 bytes, `Copy`.
+/// A prefix has 1 to [`KeyKind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`. It is held inline: 24 bytes,
+/// `Copy`.
 ///
 /// ```
 /// use keyward::key::KeyKind;
@@ -19,21 +20,21 @@ use crate::error::InvalidText;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(align(8))]
 pub struct KeyKind {
-    /// The prefix in ASCII, zeros behind it, and its length in the last byte: three whole
-    /// words, which are copied and compared as such.
+    /// The prefix in ASCII, then zeros, and the length in the last byte: three whole words, which
+    /// are copied and compared as such.
     bytes: [u8; Self::MAX_LEN + 1],
 }
 
 impl KeyKind {
-    /// The most bytes a prefix can have.
+    /// The largest number of bytes of a prefix.
     pub const MAX_LEN: usize = 23;
 
-    /// The kind with the prefix `literal`, usable in a `const`.
+    /// Builds the kind with the prefix `literal`, usable in a `const`.
     ///
     /// # Panics
     ///
-    /// If the literal is not valid, which in a `const` fails the build. For prefixes
-    /// known only at run time use [`KeyKind::new`].
+    /// Panics if the literal is not valid, which in a `const` fails the build. For a prefix that is
+    /// known only at run time, call [`KeyKind::new`].
     pub const fn from_static(literal: &'static str) -> Self {
         match Self::new(literal) {
             Ok(kind) => kind,
@@ -41,11 +42,11 @@ impl KeyKind {
         }
     }
 
-    /// The kind with this prefix.
+    /// Reads a kind from its prefix.
     ///
     /// # Errors
     ///
-    /// If the prefix is empty, too long, or holds another character.
+    /// Returns an error if the prefix is empty or too long, or if it contains another character.
     pub const fn new(prefix: &str) -> Result<Self, InvalidText> {
         let prefix = prefix.as_bytes();
         if prefix.is_empty() {
@@ -68,16 +69,16 @@ impl KeyKind {
         Ok(Self { bytes })
     }
 
-    /// The prefix.
+    /// Returns the prefix.
     pub fn as_str(&self) -> &str {
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The prefix at the start of two zeroed SHA-256 blocks, and its length.
+    /// Returns the prefix at the start of two zeroed SHA-256 blocks, and its length.
     #[inline]
     pub(crate) fn padded(&self) -> ([u8; 128], usize) {
         let mut blocks = [0; 128];
-        // A fixed length, so that no call is made for it; the length byte is cleared again.
+        // Copying a fixed length needs no call. The length byte is cleared after it.
         if let Some(start) = blocks.first_chunk_mut() {
             *start = self.bytes;
         }
@@ -87,12 +88,12 @@ impl KeyKind {
         (blocks, self.len())
     }
 
-    /// What stands behind the prefix in `token`, if it begins with it.
+    /// Returns the part of `token` behind the prefix, if it begins with it.
     #[inline]
     pub(crate) fn strip_from<'t>(&self, token: &'t [u8]) -> Option<&'t [u8]> {
         let len = self.len();
-        // Whole words are compared, which takes a fraction of a call of `memcmp`: the prefix
-        // stands there if the first byte that differs lies behind it.
+        // Comparing whole words takes a fraction of the time of `memcmp`. The token begins with the
+        // prefix if the first byte that differs is behind it.
         let alike = match token.first_chunk::<24>() {
             Some(start) => bytes_alike(start, &self.bytes) >= len,
             None => token.starts_with(self.as_bytes()),
@@ -100,7 +101,7 @@ impl KeyKind {
         if alike { token.get(len..) } else { None }
     }
 
-    /// The prefix's bytes.
+    /// Returns the bytes of the prefix.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len()).unwrap_or_default()
@@ -113,7 +114,7 @@ impl KeyKind {
     }
 }
 
-/// At how many bytes two texts begin alike.
+/// Returns the length of the common start of two texts.
 #[inline]
 fn bytes_alike(one: &[u8; 24], other: &[u8; 24]) -> usize {
     let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);

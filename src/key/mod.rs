@@ -1,40 +1,52 @@
-//! Keys: their text, what a store keeps of them, and their life.
+//! Keys: their formats, hashes and records, and the changes of their life.
 
 pub(crate) mod catalog;
+pub(crate) mod draft;
 pub(crate) mod format;
+pub(crate) mod formats;
 pub(crate) mod grace;
 pub(crate) mod hash;
+pub(crate) mod hasher;
 pub(crate) mod hint;
 pub(crate) mod id;
 pub(crate) mod kind;
 pub(crate) mod name;
 pub(crate) mod owner;
+pub(crate) mod parse;
+pub(crate) mod parts;
 pub(crate) mod plaintext;
 pub(crate) mod presented;
 pub(crate) mod record;
 pub(crate) mod scanner;
 pub(crate) mod scope;
 pub(crate) mod secret;
+pub(crate) mod state;
+pub(crate) mod transitions;
 
 pub use self::{
     catalog::{GrantError, ScopeCatalog},
-    format::{KeyFormat, KeyFormats, ParseError},
+    draft::KeyDraft,
+    format::KeyFormat,
+    formats::KeyFormats,
     grace::Grace,
-    hash::{HashScheme, KeyHash, KeyHasher},
+    hash::{HashScheme, KeyHash},
+    hasher::KeyHasher,
     hint::KeyHint,
     id::KeyId,
     kind::KeyKind,
     name::KeyName,
     owner::{Owner, OwnerId, Tier},
+    parse::ParseError,
+    parts::KeyRecordParts,
     plaintext::{MintError, PlaintextKey},
     presented::PresentedKey,
-    record::{
-        KeyDraft, KeyRecord, KeyRecordParts, KeyState, KeyStatus, RecordError, TransitionError,
-    },
+    record::{KeyRecord, RecordError},
     scanner::ScannerRule,
     scope::{Scope, ScopeSet},
     secret::{RetiringSecret, StoredSecret},
+    state::{KeyState, KeyStatus},
+    transitions::TransitionError,
 };
-/// The trait of a random generator that minting requires, from the `rand` version that this
+/// The trait of a random generator that minting requires, from the version of `rand` that this
 /// crate uses.
 pub use ::rand::TryCryptoRng;

@@ -1,14 +1,15 @@
-//! Names that people read: of keys, owners and tiers.
+//! Names of keys, and the check that names of owners and tiers share.
 
 use crate::{
     error::InvalidText,
     text::{Text, text_noun},
 };
 
-/// What a person calls a key, such as `production ingest`.
+/// The name that a person gives a key, such as `production ingest`.
 ///
-/// 1 to [`KeyName::MAX_LEN`] bytes of UTF-8, not spaces alone, without control
-/// characters, marks of direction, line separators and U+200B. Clones share the text.
+/// It has 1 to [`KeyName::MAX_LEN`] bytes of UTF-8 that are not all spaces. It has no control
+/// characters, no direction marks, no line separators and no zero-width space (U+200B). Clones
+/// share the text.
 ///
 /// ```
 /// use keyward::{error::InvalidText, key::KeyName};
@@ -21,7 +22,7 @@ use crate::{
 pub struct KeyName(Text);
 
 impl KeyName {
-    /// The most bytes a key's name can have.
+    /// The largest number of bytes of a name.
     pub const MAX_LEN: usize = 128;
 
     const fn check(text: &str) -> Result<(), InvalidText> {
@@ -35,8 +36,10 @@ const NO_NAME: InvalidText = InvalidText::new(
     "the name of a key: 1 to 128 bytes of UTF-8, not spaces alone, without control characters",
 );
 
-/// Checks a name of 1 to `max` bytes. Control characters, separators of lines and paragraphs, and
-/// marks that reverse the direction of what follows could forge log lines and listings.
+/// Checks a name of 1 to `max` bytes.
+///
+/// Control characters, separators of lines and paragraphs, and marks that reverse the direction of
+/// the following text are refused, because they can forge log lines and listings.
 pub(crate) const fn check_name(
     text: &str,
     max: usize,
@@ -58,8 +61,8 @@ pub(crate) const fn check_name(
     if blank { Err(error) } else { Ok(()) }
 }
 
-/// Whether a control character, a separator of lines or paragraphs, or a mark of direction
-/// starts at `position` of UTF-8 text. On bytes, since a `const fn` cannot iterate over
+/// Returns whether a control character, a separator of lines or paragraphs, or a direction mark
+/// starts at `position` of UTF-8 text. It works on bytes because a `const fn` cannot iterate over
 /// characters.
 const fn is_control(text: &[u8], position: usize) -> bool {
     let byte = text[position];
@@ -70,8 +73,8 @@ const fn is_control(text: &[u8], position: usize) -> bool {
         || byte == 0xC2 && second < 0xA0
         // U+061C, the Arabic letter mark.
         || byte == 0xD8 && second == 0x9C
-        // U+200B, which is invisible; U+200E and U+200F, marks of direction; U+2028 and
-        // U+2029, the separators; U+202A to U+202E, embedding and override.
+        // U+200B, which is invisible; U+200E and U+200F, direction marks; U+2028 and U+2029, the
+        // separators; U+202A to U+202E, embedding and override.
         || byte == 0xE2 && second == 0x80 && matches!(third, 0x8B | 0x8E | 0x8F | 0xA8..=0xAE)
         // U+2066 to U+2069, the isolates.
         || byte == 0xE2 && second == 0x81 && matches!(third, 0xA6..=0xA9)

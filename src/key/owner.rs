@@ -1,16 +1,16 @@
-//! Who a key belongs to, and the tier that the owner pays for.
+//! Owners of keys, and their tiers.
 
 use crate::{
     error::InvalidText,
     key::name::check_name,
-    quota::Quotas,
+    quota::quotas::Quotas,
     text::{Text, text_noun},
 };
 
-/// The project or organization that a key belongs to.
+/// The id of the owner of a key, such as a project or an organization.
 ///
-/// 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8 as [`KeyName`](crate::key::KeyName) allows. Clones share
-/// the text.
+/// It has 1 to [`OwnerId::MAX_LEN`] bytes of UTF-8, with the characters that a
+/// [`KeyName`](crate::key::KeyName) can have. Clones share the text.
 ///
 /// ```
 /// use keyward::key::OwnerId;
@@ -24,7 +24,7 @@ use crate::{
 pub struct OwnerId(Text);
 
 impl OwnerId {
-    /// The most bytes an owner's id can have.
+    /// The largest number of bytes of an id.
     pub const MAX_LEN: usize = 128;
 
     const fn check(text: &str) -> Result<(), InvalidText> {
@@ -38,10 +38,11 @@ const NO_OWNER_ID: InvalidText = InvalidText::new(
     "the id of an owner: 1 to 128 bytes of UTF-8, not spaces alone, without control characters",
 );
 
-/// What an owner subscribes to, in the host's own words: `standard`, `enterprise`.
+/// The plan of an owner, in the words of the host: `standard`, `enterprise`.
 ///
-/// 1 to [`Tier::MAX_LEN`] bytes of UTF-8 without control characters. The library
-/// knows no order between tiers; a route lists those it admits.
+/// It has 1 to [`Tier::MAX_LEN`] bytes of UTF-8, with the characters that a
+/// [`KeyName`](crate::key::KeyName) can have. Tiers have no order: a route lists the tiers that it
+/// admits.
 ///
 /// ```
 /// use keyward::key::Tier;
@@ -53,7 +54,7 @@ const NO_OWNER_ID: InvalidText = InvalidText::new(
 pub struct Tier(Text);
 
 impl Tier {
-    /// The most bytes a tier's name can have.
+    /// The largest number of bytes of a tier.
     pub const MAX_LEN: usize = 64;
 
     const fn check(text: &str) -> Result<(), InvalidText> {
@@ -67,39 +68,39 @@ const NO_TIER: InvalidText = InvalidText::new(
     "the name of a tier: 1 to 64 bytes of UTF-8, not spaces alone, without control characters",
 );
 
-/// An owner as a store joins it to each record it finds.
+/// An owner, as a store joins it to each record that it finds.
 ///
-/// The tier stands here and not in the key's record, so that a downgrade reaches
-/// every key of the owner with the next request.
+/// The tier is a field of the owner and not of the key's record, so that a downgrade takes effect
+/// for every key of the owner with the next request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Owner {
-    /// The owner's id.
+    /// The id of the owner.
     pub id: OwnerId,
-    /// The owner's tier; an owner without one passes no tier gate.
+    /// The tier of the owner. Without one it passes no route that requires a tier.
     pub tier: Option<Tier>,
-    /// Quotas for each of the owner's keys that has none of its own.
+    /// The quotas of each key of the owner that has none of its own.
     pub quotas: Option<Quotas>,
 }
 
 impl Owner {
-    /// An owner without a tier and without quotas.
+    /// Builds an owner without a tier and without quotas.
     pub const fn new(id: OwnerId) -> Self {
         Self { id, tier: None, quotas: None }
     }
 
-    /// The owner on `tier`.
+    /// Sets the tier.
     #[must_use]
     pub fn with_tier(mut self, tier: Tier) -> Self {
         self.tier = Some(tier);
         self
     }
 
-    /// The owner with `quotas` for the keys that have none of their own: each of them has so
-    /// much for itself. What all keys of an owner have together is
-    /// [`Route::limit_owner`](crate::gate::Route::limit_owner).
+    /// Sets the quotas of the keys that have none of their own. Each key is counted by itself;
+    /// [`Route::limit_owner`](crate::gate::Route::limit_owner) counts all keys of an owner
+    /// together.
     #[must_use]
     pub fn with_quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = Some(quotas);

@@ -1,4 +1,4 @@
-//! A key in plaintext, which exists once: between minting it and showing it.
+//! A key in plaintext, which exists only between minting and showing it, and the minting itself.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::key::{
-    format::{Body, KeyFormat, ParseError, base62_digit, checksum},
+    format::{Body, KeyFormat},
     hint::KeyHint,
     kind::KeyKind,
+    parse::{ParseError, base62_digit, checksum},
     presented::PresentedKey,
 };
 
-/// A freshly minted key. Show it to its owner once, then drop it.
+/// A key that was just minted. Show it to its owner once, then drop it.
 ///
-/// It cannot be cloned, printed or serialized, its `Debug` shows the kind alone, and
-/// its memory is overwritten when it is dropped. [`PlaintextKey::expose`] is the only
-/// way to its text.
+/// It cannot be cloned, printed or serialized. Its `Debug` shows only the kind, and dropping it
+/// overwrites its memory. Only [`PlaintextKey::expose`] returns its text.
 ///
 /// ```compile_fail
 /// # let key = keyward::KeyFormat::hex("lqt_").mint_system().unwrap();
@@ -40,7 +40,7 @@ pub struct PlaintextKey {
 }
 
 impl KeyFormat {
-    /// Mints a key with the given generator. Every body is equally likely.
+    /// Mints a key with the given random generator. Every body is equally likely.
     ///
     /// ```
     /// use keyward::{key::KeyFormats, KeyFormat};
@@ -55,12 +55,13 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// [`MintError::Legacy`] for a legacy kind, [`MintError::Rng`] if the generator fails.
+    /// Returns [`MintError::Legacy`] for a legacy kind, and [`MintError::Rng`] if the generator
+    /// fails.
     pub fn mint<R: TryCryptoRng + ?Sized>(&self, rng: &mut R) -> Result<PlaintextKey, MintError> {
         if let Some(successor) = self.successor() {
             return Err(MintError::Legacy { kind: self.kind(), successor });
         }
-        // The capacity is exact, so no copy of a part is left behind by growing.
+        // The capacity is exact: a string that grows leaves a copy of its start in memory.
         let mut token = Zeroizing::new(String::with_capacity(self.token_len()));
         token.push_str(self.kind().as_str());
         match self.body() {
@@ -75,40 +76,37 @@ impl KeyFormat {
         Ok(PlaintextKey { format: *self, token })
     }
 
-    /// Mints a key with the operating system's generator.
+    /// Mints a key with the random generator of the operating system.
     ///
     /// # Errors
     ///
-    /// As [`KeyFormat::mint`].
+    /// Returns the errors of [`KeyFormat::mint`].
     pub fn mint_system(&self) -> Result<PlaintextKey, MintError> {
         self.mint(&mut SysRng)
     }
 }
 
 impl PlaintextKey {
-    /// The key's text. Whoever calls this must show it once and keep it nowhere.
+    /// Returns the text of the key. The caller must show it once and must not store it.
     pub fn expose(&self) -> &str {
         &self.token
     }
 
-    /// The kind of the key.
+    /// Returns the kind of the key.
     pub fn kind(&self) -> KeyKind {
         self.format.kind()
     }
 
-    /// What listings may show of the key, such as `lqt_7a4f9e2b`.
+    /// Returns the part of the key that listings may show, such as `lqt_7a4f9e2b`.
     pub fn hint(&self) -> KeyHint {
         let shown = self.format.kind().as_str().len() + self.format.hint_len();
         let hint = self.token.get(..shown).and_then(|text| KeyHint::new(text).ok());
-        // A prefix and at most 12 characters of the body always make a hint.
+        // A prefix and at most 12 characters of the body are always a hint.
         hint.unwrap_or(const { KeyHint::from_static("-") })
     }
 
-    /// The key as its owner will present it.
-    ///
-    /// # Errors
-    ///
-    /// None in practice: what a format mints, it reads.
+    /// Returns the key as its owner will present it. A format reads what it mints, so this does not
+    /// fail.
     pub(crate) fn present(&self) -> Result<PresentedKey<'_>, ParseError> {
         let token = self.token.as_bytes();
         let rest = token.strip_prefix(self.format.kind().as_bytes()).unwrap_or_default();
@@ -122,19 +120,19 @@ impl fmt::Debug for PlaintextKey {
     }
 }
 
-/// Why no key was minted.
+/// The error of minting a key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MintError {
-    /// Keys of a legacy kind are accepted, but none is minted any more.
+    /// The kind is legacy: its keys are accepted, and no new ones are minted.
     #[error("keys of the legacy kind {kind} are no longer minted; mint {successor}")]
     Legacy {
         /// The legacy kind.
         kind: KeyKind,
-        /// The kind to mint in its place.
+        /// The kind to mint instead.
         successor: KeyKind,
     },
-    /// The random number generator failed, with this message.
+    /// The random generator failed with this message.
     #[error("the random number generator failed: {0}")]
     Rng(Box<str>),
 }
@@ -159,14 +157,14 @@ fn push_base62<R>(token: &mut String, chars: usize, rng: &mut R) -> Result<(), M
 where
     R: TryCryptoRng + ?Sized,
 {
-    /// A working generator needs two or three rounds; one that is stuck must not hang its host.
+    /// A working generator needs two or three rounds. One that is stuck must not hang its host.
     const MAX_ROUNDS: usize = 32;
 
     let mut random = Zeroizing::new([0_u8; KeyFormat::MAX_BASE62_CHARS]);
     let mut missing = chars;
     for _ in 0..MAX_ROUNDS {
         rng.try_fill_bytes(random.as_mut()).map_err(|error| MintError::rng(&error))?;
-        // Six bits a byte, of which 62 and 63 are thrown away: `byte % 62` would prefer small digits.
+        // Six bits a byte. The values 62 and 63 are dropped: `byte % 62` would prefer small digits.
         for value in random.iter().map(|byte| byte & 63).filter(|value| *value < 62).take(missing) {
             token.push(char::from(base62_digit(value)));
             missing -= 1;

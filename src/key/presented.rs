@@ -1,61 +1,38 @@
-//! A well-formed key as somebody presented it; whether it is genuine is not known yet.
+//! A key as a client presented it: well-formed, but not proved.
 
 use std::fmt;
 
 use crate::key::{
-    format::{
-        Body, KeyFormat, KeyFormats, ParseError, checksum, first_outside, is_base62, is_lower_hex,
-    },
+    format::{Body, KeyFormat},
     kind::KeyKind,
+    parse::{ParseError, checksum, first_outside, is_base62, is_lower_hex},
 };
 
-/// A token that one of the accepted formats can have minted.
+/// A token that one of the accepted formats can have minted. Whether it is genuine is not known
+/// yet.
 ///
-/// It exists only when well-formed, borrows the token, and shows nothing of it. Get
-/// one from [`KeyFormats::parse`](crate::key::KeyFormats::parse).
+/// [`KeyFormats::parse`](crate::key::KeyFormats::parse) builds it from a well-formed token only. It
+/// borrows the token, and its `Debug` does not print it.
 pub struct PresentedKey<'t> {
     kind: KeyKind,
     body: Body,
-    /// The body's text, without prefix and checksum.
+    /// The text of the body, without prefix and checksum.
     text: &'t [u8],
     token: &'t [u8],
 }
 
-impl KeyFormats {
-    /// Parses a presented token strictly to the byte: no trimming, no case folding.
-    ///
-    /// It allocates nothing and takes the same few steps for garbage of any length.
-    ///
-    /// # Errors
-    ///
-    /// The error names what is wrong and contains nothing of the token.
-    #[inline]
-    pub fn parse<'t, T>(&self, token: &'t T) -> Result<PresentedKey<'t>, ParseError>
-    where
-        T: AsRef<[u8]> + ?Sized,
-    {
-        let token = token.as_ref();
-        for format in &self.formats {
-            if let Some(rest) = format.kind.strip_from(token) {
-                return PresentedKey::read(format, token, rest);
-            }
-        }
-        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
-    }
-}
-
 impl<'t> PresentedKey<'t> {
-    /// The kind of the key.
+    /// Returns the kind that the key claims to be of.
     pub fn kind(&self) -> KeyKind {
         self.kind
     }
 
-    /// The whole token.
+    /// Returns the whole token.
     pub(crate) fn token(&self) -> &'t [u8] {
         self.token
     }
 
-    /// The prefix, followed by the decoded secret (of a base62 body its text).
+    /// Returns what is hashed: the prefix, then the decoded secret, or the text of a base62 body.
     #[inline]
     pub(crate) fn message(&self) -> Message {
         let (mut bytes, start) = self.kind.padded();
@@ -65,7 +42,7 @@ impl<'t> PresentedKey<'t> {
         };
         if let Some(secret) = bytes.get_mut(start..start + len) {
             match self.body {
-                // The text was found to be hexadecimal when it was read, so this does not fail.
+                // `read` has checked that the text is hexadecimal, so this does not fail.
                 Body::Hex { .. } => {
                     let _decoded = const_hex::decode_to_slice(self.text, secret);
                 }
@@ -75,7 +52,7 @@ impl<'t> PresentedKey<'t> {
         Message { bytes, len: start + len }
     }
 
-    /// Reads `rest`, which stands in `token` behind the prefix of `format`.
+    /// Reads `rest`, the part of `token` behind the prefix of `format`.
     #[inline]
     pub(crate) fn read(
         format: &KeyFormat,
@@ -106,8 +83,7 @@ impl<'t> PresentedKey<'t> {
     }
 }
 
-/// What the hash of a key is made of: at most 87 bytes, and zeros behind them up to two
-/// SHA-256 blocks.
+/// The input of the hash of a key: at most 87 bytes, then zeros up to two SHA-256 blocks.
 pub(crate) struct Message {
     pub(crate) bytes: [u8; 128],
     pub(crate) len: usize,

@@ -1,24 +1,24 @@
-//! Rules for secret scanners, so that a leaked key is found.
+//! Rules for secret scanners, which find leaked keys.
 
 use crate::key::format::{Body, KeyFormat};
 
-/// A rule that finds keys of one format in text, in the terms of gitleaks and
-/// trufflehog: a cheap keyword first, then a regular expression.
+/// A rule that finds keys of one format in text. As in gitleaks and trufflehog it has a keyword,
+/// which is cheap to look for, and a regular expression.
 ///
-/// The expression keeps to the syntax that RE2, Go and Rust share. It matches whole
-/// keys only: not one with a character missing or with one too many.
+/// The expression uses only syntax that RE2, Go and Rust share. It matches whole keys: a key with a
+/// character missing, or with one too many, does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ScannerRule {
-    /// A text that stands in every such key: the prefix.
+    /// A text that every such key contains: the prefix.
     pub keyword: String,
-    /// The expression; its first group is the key.
+    /// The expression. Its first group is the key.
     pub regex: String,
 }
 
 impl KeyFormat {
-    /// The rule by which a secret scanner finds keys of this format.
+    /// Returns the rule with which a secret scanner finds keys of this format.
     ///
     /// ```
     /// let rule = keyward::KeyFormat::hex("lqt_").scanner_rule();
@@ -27,7 +27,7 @@ impl KeyFormat {
     /// ```
     pub fn scanner_rule(&self) -> ScannerRule {
         let kind = self.kind();
-        // Before a hyphen `\b` would demand a word character, so it is left out there.
+        // Before a hyphen `\b` would require a word character, so it is left out.
         let start = if kind.as_str().starts_with('-') { "" } else { r"\b" };
         let body = match self.body() {
             Body::Hex { bytes } => format!("[0-9a-f]{{{}}}", usize::from(bytes) * 2),

@@ -7,10 +7,10 @@ use crate::{
     text::{Text, text_noun},
 };
 
-/// One scope, such as `read:lucent`: a `scope-token` of [RFC 6749 §3.3], of 1 to
-/// [`Scope::MAX_LEN`] bytes.
+/// A scope, such as `read:lucent`: a `scope-token` of [RFC 6749 §3.3] with 1 to [`Scope::MAX_LEN`]
+/// bytes.
 ///
-/// Scopes are compared byte for byte. Clones share the text.
+/// Scopes are compared byte by byte. Clones share the text.
 ///
 /// ```
 /// use keyward::Scope;
@@ -25,7 +25,7 @@ use crate::{
 pub struct Scope(Text);
 
 impl Scope {
-    /// The most bytes a scope can have.
+    /// The largest number of bytes of a scope.
     pub const MAX_LEN: usize = 128;
 
     const fn check(text: &str) -> Result<(), InvalidText> {
@@ -50,11 +50,10 @@ impl Scope {
 
 text_noun!(Scope);
 
-/// A set of scopes, sorted and without duplicates; at most [`ScopeSet::MAX`].
+/// A set of at most [`ScopeSet::MAX`] scopes, sorted and without duplicates.
 ///
-/// Its text is the `scope` of RFC 6749 §3.3: scopes with one space between them.
-/// The empty set is what a key without scopes has; it satisfies no requirement.
-/// Clones share the scopes.
+/// Its text is the `scope` of RFC 6749 §3.3: scopes with one space between them. A key without
+/// scopes has the empty set, which satisfies no requirement. Clones share the scopes.
 ///
 /// ```
 /// use keyward::{key::ScopeSet, Scope};
@@ -68,10 +67,10 @@ text_noun!(Scope);
 pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {
-    /// The most scopes a set can hold.
+    /// The largest number of scopes of a set.
     pub const MAX: usize = 64;
 
-    /// The set of the given scopes.
+    /// Builds the set of these scopes.
     ///
     /// # Errors
     ///
@@ -89,7 +88,7 @@ impl ScopeSet {
         Ok(Self(sorted.into()))
     }
 
-    /// The set without a scope.
+    /// Builds the set without scopes.
     pub fn empty() -> Self {
         Self(Arc::new([]))
     }
@@ -100,40 +99,40 @@ impl ScopeSet {
         self.0.get(at)
     }
 
-    /// Whether `scope` is in the set.
+    /// Returns whether the set contains `scope`.
     pub fn contains(&self, scope: &Scope) -> bool {
         self.0.binary_search(scope).is_ok()
     }
 
-    /// Whether every scope of this set is in `other`.
+    /// Returns whether `other` contains every scope of this set.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.contains(scope))
     }
 
-    /// The scopes that are in both sets.
+    /// Returns the scopes that both sets contain.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self(self.0.iter().filter(|scope| other.contains(scope)).cloned().collect())
     }
 
-    /// The scopes in ascending byte order.
+    /// Returns the scopes in ascending byte order.
     pub fn iter(&self) -> slice::Iter<'_, Scope> {
         self.0.iter()
     }
 
-    /// How many scopes the set holds.
+    /// Returns the number of scopes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the set holds no scope.
+    /// Returns whether the set has no scopes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Default for ScopeSet {
-    /// The empty set, which satisfies nothing.
+    /// Returns the empty set, which satisfies no requirement.
     fn default() -> Self {
         Self::empty()
     }
@@ -151,7 +150,7 @@ impl<'s> IntoIterator for &'s ScopeSet {
 impl std::str::FromStr for ScopeSet {
     type Err = InvalidText;
 
-    /// Reads scopes with one space between them; the empty text is the empty set.
+    /// Reads scopes with one space between them. The empty text is the empty set.
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         if text.is_empty() {
             return Ok(Self::empty());
@@ -183,7 +182,7 @@ impl fmt::Debug for ScopeSet {
     }
 }
 
-/// In serde a list of strings.
+/// Its form in serde is a list of strings.
 #[cfg(feature = "serde")]
 impl serde::Serialize for ScopeSet {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::{
     clock::timestamp::Timestamp,
     limit::window::Verdict,
-    quota::{Precision, Quota, Quotas},
+    quota::{Precision, Quota, quotas::Quotas},
 };
 
 /// The maximum number of limits that one decision charges together.

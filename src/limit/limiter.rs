@@ -13,7 +13,7 @@ use crate::{
         key::LimitKey,
         table::{book::Receipt, shards::Shards},
     },
-    quota::{Precision, Quotas},
+    quota::{Precision, quotas::Quotas},
 };
 
 /// An exact sliding-window limiter for many keys, shared between threads.

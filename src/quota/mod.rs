@@ -42,7 +42,7 @@ pub struct Quota {
     window_millis: u64,
 }
 
-/// How a limiter remembers the admissions under a [`Quota`].
+/// The precision with which a limiter remembers the admissions under a [`Quota`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
@@ -169,7 +169,7 @@ impl Quota {
         Self::check(limit, window).map_err(|text| ConfigError::fixed(ConfigErrorKind::Limit, text))
     }
 
-    /// Returns the number of requests that the window holds.
+    /// Returns the number of requests in one window.
     pub const fn limit(&self) -> u32 {
         self.limit.get()
     }

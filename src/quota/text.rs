@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     error::InvalidText,
-    quota::{Precision, Quota, Quotas},
+    quota::{Precision, Quota, quotas::Quotas},
 };
 
 const NO_QUOTA: InvalidText = InvalidText::new(
@@ -40,7 +40,8 @@ impl Unit {
     }
 }
 
-/// Such as `100/min` or `10 per 30s`. A precision that was chosen follows: `100/min coarse`.
+/// Writes the quota as `100/min` or `10 per 30s`. A precision that was chosen follows: `100/min
+/// coarse`.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let window = self.window_millis();

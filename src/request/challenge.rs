@@ -1,4 +1,4 @@
-//! What a 401 asks for.
+//! The challenges of a 401.
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
@@ -7,8 +7,8 @@ use crate::{
 
 /// A `WWW-Authenticate` challenge (RFC 9110 §11.6.1, RFC 6750 §3).
 ///
-/// It always has a parameter, as RFC 6750 demands of `Bearer`: the realm, or in its place
-/// the scopes of a route that requires some.
+/// It always has a parameter, as RFC 6750 requires for `Bearer`: the realm, or instead of it the
+/// scopes of a route that requires some.
 ///
 /// ```
 /// use keyward::{Challenge, ConfigError, Scope};
@@ -33,7 +33,7 @@ pub struct Challenge {
     errors: bool,
 }
 
-/// Whether the scopes that a route requires are named.
+/// How a challenge names the scopes that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ScopeStyle {
     Unnamed,
@@ -45,16 +45,16 @@ enum ScopeStyle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChallengeErrorCode {
-    /// `invalid_request`: the request contradicts itself. Status 400.
+    /// `invalid_request`: the credentials of the request contradict each other. Status 400.
     InvalidRequest,
-    /// `invalid_token`: the credential that was sent is not good. Status 401.
+    /// `invalid_token`: the credential is not accepted. Status 401.
     InvalidToken,
     /// `insufficient_scope`: the credential lacks a scope. Status 403.
     InsufficientScope,
 }
 
 impl ChallengeErrorCode {
-    /// The code as it is written.
+    /// Returns the code as it is sent.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
@@ -65,31 +65,31 @@ impl ChallengeErrorCode {
 }
 
 impl Challenge {
-    /// A challenge of the scheme `Bearer` (RFC 6750).
+    /// Builds a challenge of the scheme `Bearer` (RFC 6750).
     ///
     /// # Errors
     ///
-    /// Returns an error for a realm that no header can hold.
+    /// Returns an error if no header can contain the realm.
     pub fn bearer(realm: &str) -> Result<Self, ConfigError> {
         Self::new("Bearer", realm)
     }
 
-    /// A challenge for a key in a header of its own, for which no scheme is registered:
-    /// `ApiKey realm="…", header="…"`.
+    /// Builds a challenge for a key in a header of its own: `ApiKey realm="…", header="…"`. No scheme
+    /// is registered for such keys.
     ///
     /// # Errors
     ///
-    /// Returns an error for a realm or a name that no header can hold.
+    /// Returns an error if no header can contain the realm or the name.
     pub fn api_key(realm: &str, header: &str) -> Result<Self, ConfigError> {
         Self::new("ApiKey", realm)?.with_param("header", header)
     }
 
-    /// A challenge of another scheme.
+    /// Builds a challenge of another scheme.
     ///
     /// # Errors
     ///
-    /// Returns an error if the scheme is no token of RFC 9110 §5.6.2, and
-    /// Returns an error for a realm that no header can hold.
+    /// Returns an error if the scheme is not a token of RFC 9110 §5.6.2, or if no header can contain
+    /// the realm.
     pub fn new(scheme: &str, realm: &str) -> Result<Self, ConfigError> {
         if !is_token(scheme) {
             return Err(refused(
@@ -106,13 +106,12 @@ impl Challenge {
         })
     }
 
-    /// The challenge with one more parameter, behind the realm.
+    /// Adds a parameter behind the realm.
     ///
     /// # Errors
     ///
-    /// Returns an error if the name is no token, or one that is written
-    /// anyway: `realm`, `scope`, `error`, or one that was given before (names compare in any
-    /// case). Returns an error for a value that no header can hold.
+    /// Returns an error if the name is not a token of RFC 9110 §5.6.2, or if it is `realm`, `scope`,
+    /// `error` or the name of another parameter in any case, or if no header can contain the value.
     pub fn with_param(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
         let taken = ["realm", "scope", "error"]
             .into_iter()
@@ -129,31 +128,31 @@ impl Challenge {
         Ok(self)
     }
 
-    /// The challenge naming the scopes that the route requires, if it requires any.
+    /// Names the scopes that the route requires, if it requires any.
     pub fn with_scope(self) -> Self {
         Self { scope: ScopeStyle::BesideRealm, ..self }
     }
 
-    /// The challenge naming the scopes that the route requires *instead of* the realm. On a
-    /// route without scopes it names the realm after all.
+    /// Names the scopes that the route requires *instead of* the realm. On a route without scopes the
+    /// challenge names the realm.
     pub fn with_scope_in_place_of_realm(self) -> Self {
         Self { scope: ScopeStyle::InPlaceOfRealm, ..self }
     }
 
-    /// The challenge with the error codes of RFC 6750 §3.1: `invalid_request` in a 400,
-    /// `invalid_token` in a 401 if a credential was sent (and none if not), and, which
-    /// without this has no challenge, `insufficient_scope` in a 403 for want of a scope.
+    /// Adds the error codes of RFC 6750 §3.1: `invalid_request` in a 400, `invalid_token` in a 401 if
+    /// the request has a credential, and `insufficient_scope` in a 403 for a missing scope. Without
+    /// this such a 403 has no challenge.
     pub fn with_errors(self) -> Self {
         Self { errors: true, ..self }
     }
 
-    /// Whether this challenge carries error codes.
+    /// Returns whether this challenge has error codes.
     pub const fn has_errors(&self) -> bool {
         self.errors
     }
 
-    /// The value of the header, for a route that requires `scopes`. The error is written
-    /// only if the challenge carries errors.
+    /// Renders the value of the header for a route that requires `scopes`. The error is written only
+    /// if the challenge has error codes.
     pub fn render(&self, scopes: &[Scope], error: Option<ChallengeErrorCode>) -> String {
         let scopes = if self.scope == ScopeStyle::Unnamed { &[] } else { scopes };
         let mut value = Writer { text: self.scheme.clone(), any: false };
@@ -172,7 +171,7 @@ impl Challenge {
         value.text
     }
 
-    /// Whether the value depends on the scopes that a route requires.
+    /// Returns whether the value depends on the scopes that a route requires.
     pub(crate) fn names_scopes(&self) -> bool {
         self.scope != ScopeStyle::Unnamed
     }
@@ -184,7 +183,7 @@ const fn refused(problem: &'static str) -> ConfigError {
     ConfigError::fixed(ConfigErrorKind::Challenge, problem)
 }
 
-/// A challenge in the making.
+/// A challenge that is being written.
 struct Writer {
     text: String,
     any: bool,
@@ -213,7 +212,7 @@ impl Writer {
     }
 }
 
-/// token of RFC 9110 §5.6.2.
+/// Returns whether this is a token of RFC 9110 §5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
     let is_tchar = |byte: u8| {
         byte.is_ascii_alphanumeric()

@@ -1,13 +1,13 @@
-//! What of a request is looked at.
+//! The head of a request.
 
 use std::fmt;
 
 use crate::limit::key::LimitKey;
 
-/// The head of a request, as far as credentials can stand in it.
+/// The parts of a request's head that can contain credentials.
 ///
-/// A host implements it for its own request type, or fills a [`PlainHead`]. Values are
-/// bytes, since nothing promises that a client sends text.
+/// A host implements it for its own type of requests, or fills a [`PlainHead`]. Values are bytes,
+/// because a client can send anything.
 ///
 /// ```
 /// use keyward::request::RequestHead;
@@ -29,20 +29,20 @@ use crate::limit::key::LimitKey;
 /// }
 /// ```
 pub trait RequestHead {
-    /// The values of all lines of the header `name`, in the order in which they were sent.
+    /// Returns the values of all lines of the header `name`, in the order in which they were sent.
     ///
-    /// Names compare in any case (RFC 9110 §5.1); `name` comes in lower case. Blanks around
-    /// a value are not part of it (§5.5), so the host has removed them, and nothing else.
+    /// The case of names does not matter (RFC 9110 §5.1), and `name` is in lower case. The host must
+    /// remove the whitespace around a value, which is not part of it (§5.5), and nothing else.
     fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]>;
 
-    /// What stands in the target behind the first `?`, still percent-encoded.
+    /// Returns the part of the target behind the first `?`, percent-encoded.
     fn query(&self) -> Option<&[u8]>;
 
-    /// On whom failed attempts are counted, where a gate limits them: of a client's address
-    /// that is [`LimitKey::address`]. Without one nothing is counted.
+    /// Returns the key on which a gate counts failed attempts, usually the
+    /// [`LimitKey::address`] of the client. Without one, nothing is counted.
     ///
-    /// It is the host's to know. An address out of a header such as `X-Forwarded-For` is
-    /// whatever the client wrote, unless a proxy of the host's own has set it.
+    /// Only the host knows the address. A header such as `X-Forwarded-For` contains whatever the
+    /// client wrote, unless a proxy of the host has set it.
     fn address(&self) -> Option<LimitKey> {
         None
     }
@@ -62,9 +62,9 @@ impl<H: RequestHead + ?Sized> RequestHead for &H {
     }
 }
 
-/// A [`RequestHead`] that holds copies, for tests and for hosts without a type of their own.
+/// A [`RequestHead`] of copies, for tests and for hosts without a type of their own.
 ///
-/// Its `Debug` shows the names of headers and no value.
+/// Its `Debug` shows the names of headers and no values.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct PlainHead {
@@ -74,24 +74,24 @@ pub struct PlainHead {
 }
 
 impl PlainHead {
-    /// A head without headers and query.
+    /// Builds a head without headers and query.
     pub const fn new() -> Self {
         Self { headers: Vec::new(), query: None, address: None }
     }
 
-    /// The head with one more line, behind those of the same name.
+    /// Adds a header line behind those of the same name.
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 
-    /// The head with this query, still percent-encoded and without the `?`.
+    /// Sets the query, percent-encoded and without the `?`.
     pub fn with_query(mut self, query: impl AsRef<[u8]>) -> Self {
         self.query = Some(query.as_ref().to_vec());
         self
     }
 
-    /// The head with whom failed attempts are counted on.
+    /// Sets the key on which failed attempts are counted.
     pub fn with_address(mut self, address: LimitKey) -> Self {
         self.address = Some(address);
         self

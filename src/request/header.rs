@@ -1,12 +1,12 @@
-//! One line of an answer's head.
+//! A header of a response.
 
 use std::{borrow::Cow, fmt};
 
-/// A header to be sent. Names are in lower case, as HTTP/2 demands and HTTP/1.1 allows;
-/// values are printable ASCII, spaces and tabs.
+/// A header of a response. The name is in lower case, as HTTP/2 requires and HTTP/1.1 allows. The
+/// value is printable ASCII, spaces and tabs.
 ///
-/// Numbers are held inline, so that the headers of an admitted request cost no allocation
-/// before the host copies them to where they are sent from.
+/// Numbers are held inline, so that the headers of an admitted request need no allocation before the
+/// host copies them into its response.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResponseHeader<'a> {
     name: &'static str,
@@ -15,7 +15,7 @@ pub struct ResponseHeader<'a> {
 
 #[derive(Clone)]
 enum Value<'a> {
-    /// A number in decimal, in the last bytes from `start` on.
+    /// A number in decimal, in the bytes from `start` on.
     Number {
         digits: [u8; MAX_DIGITS],
         start: u8,
@@ -23,16 +23,16 @@ enum Value<'a> {
     Text(Cow<'a, str>),
 }
 
-/// As many digits as three words of eight hold; a `u64` has at most 20.
+/// The digits of three words of eight. A `u64` has at most 20 digits.
 const MAX_DIGITS: usize = 24;
 
 impl<'a> ResponseHeader<'a> {
-    /// The name.
+    /// Returns the name.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &str {
         match &self.value {
             Value::Text(text) => text,
@@ -40,7 +40,7 @@ impl<'a> ResponseHeader<'a> {
         }
     }
 
-    /// The value's bytes.
+    /// Returns the bytes of the value.
     #[inline]
     pub fn value_bytes(&self) -> &[u8] {
         match &self.value {
@@ -51,7 +51,7 @@ impl<'a> ResponseHeader<'a> {
         }
     }
 
-    /// The header with a value of its own.
+    /// Returns the header with a value that borrows nothing.
     pub fn into_owned(self) -> ResponseHeader<'static> {
         let value = match self.value {
             Value::Number { digits, start } => Value::Number { digits, start },
@@ -69,10 +69,10 @@ impl<'a> ResponseHeader<'a> {
     pub(crate) fn number(name: &'static str, number: u64) -> Self {
         const BLOCK: u64 = 100_000_000;
 
-        // Almost every number is below the first bound, or else a time below the second.
+        // Almost every number is below the first bound. A time is below the second.
         let (low, above) = (number % BLOCK, number / BLOCK);
         let words = [eight_digits(above / BLOCK), eight_digits(above % BLOCK), eight_digits(low)];
-        // The last digit is written even if it is a zero.
+        // The last digit is written even if it is zero.
         let zeros = match words {
             [0, 0, low] => 16 + low.trailing_zeros().min(56) / 8,
             [0, middle, _] => 8 + middle.trailing_zeros() / 8,
@@ -87,18 +87,18 @@ impl<'a> ResponseHeader<'a> {
     }
 }
 
-/// The digits of a number below 100,000,000, a byte each, the first in the lowest byte.
+/// Returns the digits of a number below 100,000,000, one in each byte, the first in the lowest byte.
 ///
-/// All at once in one word: first the halves of four digits each, then the quarters of two in
-/// each half, then the digits of each quarter. Digit by digit each would wait for the one
-/// before it, and what was written in bytes a moment ago is slow to copy.
+/// It computes all of them at once in one word: first the halves of four digits each, then the
+/// quarters of two, then the digits. Digit by digit, each would wait for the one before it, and bytes
+/// that were just written one by one are slow to copy.
 #[inline]
 const fn eight_digits(number: u64) -> u64 {
     if number == 0 {
         return 0;
     }
     let halves = (number / 10_000) | ((number % 10_000) << 32);
-    // 10,486 / 2^20 is 1 / 100, exactly enough below 10,000; so is 103 / 2^10 for 1 / 10 below 100.
+    // 10,486 / 2^20 is close enough to 1 / 100 below 10,000, and 103 / 2^10 to 1 / 10 below 100.
     let hundreds = (halves * 10_486) >> 20 & 0x0000_007f_0000_007f;
     let quarters = hundreds | ((halves - 100 * hundreds) << 16);
     let tens = (quarters * 103) >> 10 & 0x000f_000f_000f_000f;
@@ -120,7 +120,7 @@ impl PartialEq for Value<'_> {
 
 impl Eq for Value<'_> {}
 
-/// As it is sent: `retry-after: 12`.
+/// Writes the header as it is sent: `retry-after: 12`.
 impl fmt::Display for ResponseHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.value())

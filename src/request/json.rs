@@ -1,6 +1,6 @@
-//! Writing JSON (RFC 8259): objects of strings and numbers are all that an error needs.
+//! Writing JSON (RFC 8259). An error needs only objects of strings and numbers.
 
-/// An object, whose members stand in the order in which they are added.
+/// An object, whose members have the order in which they are added.
 pub(super) struct JsonObject(String);
 
 impl JsonObject {
@@ -43,7 +43,7 @@ impl JsonObject {
     }
 }
 
-/// Escapes what RFC 8259 §7 says must be: quotes, backslashes and control characters.
+/// Escapes what RFC 8259 §7 requires: quotes, backslashes and control characters.
 fn push_string(json: &mut String, text: &str) {
     const HEX: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];

@@ -2,23 +2,32 @@
 
 pub(crate) mod bodies;
 pub(crate) mod challenge;
+pub(crate) mod credential;
+pub(crate) mod error_text;
+pub(crate) mod facts;
 pub(crate) mod head;
 pub(crate) mod header;
 mod json;
+mod placeholder;
 pub(crate) mod public_reason;
 pub(crate) mod query;
 pub(crate) mod rate_headers;
 pub(crate) mod reason;
 pub(crate) mod source;
+pub(crate) mod sources;
 
 pub use self::{
-    bodies::{ErrorBodies, ErrorBody, ErrorFacts, ErrorText},
+    bodies::ErrorBodies,
     challenge::{Challenge, ChallengeErrorCode},
+    credential::CredentialError,
+    error_text::ErrorText,
+    facts::{ErrorBody, ErrorFacts},
     head::{PlainHead, RequestHead},
     header::ResponseHeader,
     public_reason::PublicReason,
     query::redact_query,
     rate_headers::RateHeaders,
     reason::{LimitedBy, RefusalReason},
-    source::{Credential, CredentialError, CredentialSource, CredentialSources},
+    source::CredentialSource,
+    sources::{Credential, CredentialSources},
 };

@@ -1,18 +1,18 @@
-//! Why a request is refused, as far as the client may know.
+//! The reason for a refusal that the client may know.
 
-/// Why a request is refused, as far as the client may know.
+/// The reason for a refusal that the client may know.
 ///
-/// The precise reason is a [`RefusalReason`](crate::request::RefusalReason), for the host's log. While
-/// a secret is not proved, all that is wrong with it is [`PublicReason::InvalidKey`]; that a
-/// key is revoked, expired or suspended is only ever told to somebody who holds it.
+/// The precise reason is a [`RefusalReason`](crate::request::RefusalReason), for the log of the host.
+/// As long as a secret is not proved, every problem with it is [`PublicReason::InvalidKey`]. Only a
+/// client that has the secret learns that its key is revoked, expired or suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum PublicReason {
-    /// Several credentials that contradict each other were sent.
+    /// The request has several credentials that contradict each other.
     AmbiguousCredentials,
-    /// No key was sent.
+    /// The request has no key.
     MissingKey,
-    /// What was sent is no key that is known here.
+    /// The credential is no key of this service.
     InvalidKey,
     /// The key is revoked.
     RevokedKey,
@@ -22,26 +22,26 @@ pub enum PublicReason {
     SuspendedKey,
     /// The key was rotated, and the grace of this secret is over.
     RetiredKey,
-    /// Keys of this kind are not admitted here.
+    /// The route does not admit keys of this kind.
     ForbiddenKind,
     /// The key lacks a scope.
     MissingScope,
-    /// The key belongs to somebody else.
+    /// The key belongs to another owner.
     ForeignOwner,
-    /// The owner's tier is not admitted here.
+    /// The route does not admit the tier of the owner.
     ForbiddenTier,
     /// A limit is used up for now.
     RateLimited,
-    /// Too many attempts to authenticate from this address failed.
+    /// Too many attempts to authenticate from this address have failed.
     TooManyAttempts,
     /// The request costs more than its limit ever allows.
     CostAboveLimit,
-    /// Whether the request may pass cannot be found out.
+    /// The service cannot find out whether the request may pass.
     Unavailable,
 }
 
 impl PublicReason {
-    /// Every reason, in the order of their statuses.
+    /// Every reason, in the order of the statuses.
     pub const ALL: [Self; 15] = [
         Self::AmbiguousCredentials,
         Self::MissingKey,
@@ -60,7 +60,7 @@ impl PublicReason {
         Self::Unavailable,
     ];
 
-    /// The HTTP status to answer with: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
+    /// Returns the HTTP status of the response: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
     /// 503 (RFC 9110 §15.6.4).
     #[inline]
     pub const fn status(self) -> u16 {
@@ -80,7 +80,7 @@ impl PublicReason {
         }
     }
 
-    /// What the status is called (RFC 9110 §15, RFC 6585 §4).
+    /// Returns the name of the status (RFC 9110 §15, RFC 6585 §4).
     pub(crate) const fn phrase(self) -> &'static str {
         match self.status() {
             400 => "Bad Request",
@@ -91,7 +91,7 @@ impl PublicReason {
         }
     }
 
-    /// The code that a body with codes has, unless the host gave one.
+    /// Returns the code of a body with codes, if the host set none.
     pub(crate) const fn default_code(self) -> &'static str {
         match self.status() {
             400 => "BAD_REQUEST",
@@ -102,7 +102,7 @@ impl PublicReason {
         }
     }
 
-    /// What the client is told, unless the host said otherwise.
+    /// Returns the message for the client, if the host set none.
     pub(crate) const fn default_message(self) -> &'static str {
         match self {
             Self::AmbiguousCredentials => "Several different API keys were sent",
@@ -123,7 +123,7 @@ impl PublicReason {
         }
     }
 
-    /// What the client is told where a fact is missing that the other messages ask for.
+    /// Returns the message for the client that needs no fact.
     pub(crate) const fn factless_message(self) -> &'static str {
         match self {
             Self::MissingScope => "Missing a required scope",
@@ -131,12 +131,12 @@ impl PublicReason {
         }
     }
 
-    /// Whether an answer for this reason has a time after which to try again.
+    /// Returns whether a response for this reason has a time to retry.
     pub(crate) const fn has_retry_time(self) -> bool {
         matches!(self, Self::RateLimited | Self::TooManyAttempts)
     }
 
-    /// The more general reason whose text this one has unless it got its own.
+    /// Returns the more general reason, whose text applies to this one if it has none of its own.
     pub(crate) const fn general(self) -> Self {
         match self {
             Self::RevokedKey | Self::ExpiredKey | Self::SuspendedKey | Self::RetiredKey => {

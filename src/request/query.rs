@@ -1,12 +1,11 @@
-//! Parameters in the query of a request's target, and keeping them out of logs.
+//! Query parameters, and keeping them out of logs.
 
 use std::borrow::Cow;
 
-/// Replaces the values of these parameters in a URL or request target, for a log.
+/// Replaces the values of these parameters in a URL or request target by `REDACTED`, for a log.
 ///
-/// All of their occurrences are replaced by `REDACTED`, also where the name is written with
-/// percent-encoding, in another case, or behind a `;` or a second `?` that some servers take
-/// for a separator. Everything else is kept byte for byte.
+/// It replaces every occurrence, also of a name that is percent-encoded, in another case, or behind a
+/// `;` or a second `?`, which some servers take for a separator. Everything else stays the same.
 ///
 /// ```
 /// use keyward::request::redact_query;
@@ -18,13 +17,13 @@ pub fn redact_query<'u>(url: &'u str, names: &[&str]) -> Cow<'u, str> {
     redact(url, |name| names.iter().any(|secret| looks_like(name, secret.as_bytes())))
 }
 
-/// As [`redact_query`], by a predicate on the raw name.
+/// Does what [`redact_query`] does, with a predicate on the raw name.
 pub(crate) fn redact(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, str> {
     let Some((path, query)) = url.split_once('?') else { return Cow::Borrowed(url) };
     let mut redacted = String::new();
     let mut found = false;
     for parameter in query.split_inclusive(['&', '#']) {
-        // A value ends where its parameter does, whatever else could part it.
+        // A value ends where its parameter ends, whatever separators it contains.
         let (text, end) = match parameter.strip_suffix(['&', '#']) {
             Some(text) => (text, parameter.get(text.len()..).unwrap_or_default()),
             None => (parameter, ""),
@@ -42,9 +41,9 @@ pub(crate) fn redact(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, st
     if found { Cow::Owned(format!("{path}?{redacted}")) } else { Cow::Borrowed(url) }
 }
 
-/// Where the value of the first secret parameter begins in what stands between two `&`.
+/// Returns where the value of the first secret parameter begins in the text between two `&`.
 fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    // First as a server reads it that parts nothing but at `&`, ours among them.
+    // First as a server reads it that separates parameters only at `&`, as this crate does.
     if let Some((name, _)) = text.split_once('=')
         && is_secret(name.as_bytes())
     {
@@ -62,20 +61,20 @@ fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
     None
 }
 
-/// Whether a raw name could be read as this one by anybody.
+/// Returns whether any server could read a raw name as this one.
 pub(crate) fn looks_like(raw: &[u8], name: &[u8]) -> bool {
     let is_like = |text: &[u8]| text.trim_ascii().eq_ignore_ascii_case(name.trim_ascii());
     is_like(raw) || decode(raw).is_some_and(|decoded| is_like(&decoded))
 }
 
-/// Whether a raw name is this one, to the byte after decoding (RFC 3986 §2.1).
+/// Returns whether a raw name is this one, byte by byte after decoding (RFC 3986 §2.1).
 #[inline]
 pub(super) fn is_named(raw: &[u8], name: &[u8]) -> bool {
     raw == name || decode(raw).is_some_and(|decoded| *decoded == *name)
 }
 
-/// Undoes percent-encoding. `None` if a `%` is not followed by two hexadecimal digits; a `+`
-/// stays a `+`, since no key holds either that or a space.
+/// Decodes percent-encoding. Returns `None` if a `%` has no two hexadecimal digits behind it. A `+`
+/// stays a `+`, because no key contains a `+` or a space.
 pub(super) fn decode(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !raw.contains(&b'%') {
         return Some(Cow::Borrowed(raw));

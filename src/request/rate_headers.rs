@@ -1,4 +1,4 @@
-//! What an answer tells about the caller's limit.
+//! The headers that report a limit.
 
 use crate::{
     clock::timestamp::Timestamp,
@@ -7,11 +7,11 @@ use crate::{
     request::header::ResponseHeader,
 };
 
-/// Which headers tell a caller about its limit. All come from one [`Decision`], so they
+/// The headers that report its limit to a caller. All of them come from one [`Decision`], so they
 /// cannot contradict each other.
 ///
-/// A refusal has `Retry-After` (RFC 9110 §10.2.3) in every style: whole seconds, rounded
-/// up, at least 1.
+/// In every style a refusal has `Retry-After` (RFC 9110 §10.2.3): whole seconds, rounded up, at
+/// least 1.
 ///
 /// ```
 /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, RateHeaders, Timestamp};
@@ -37,7 +37,7 @@ pub struct RateHeaders {
     draft_09: Option<&'static str>,
 }
 
-/// What the reset of `X-RateLimit-Reset` is measured from.
+/// The start from which `X-RateLimit-Reset` counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reset {
     Epoch,
@@ -45,36 +45,39 @@ enum Reset {
 }
 
 impl RateHeaders {
-    /// `Retry-After` on refusals and nothing else.
+    /// Sends `Retry-After` on refusals, and nothing else.
     pub const fn retry_after_only() -> Self {
         Self { x_ratelimit: None, draft_09: None }
     }
 
-    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` too, the last in
-    /// Unix seconds, rounded up: when refused, the instant at which the request would be
-    /// admitted; else when the oldest counted request leaves its window.
+    /// Sends `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` too.
+    ///
+    /// The reset is in Unix seconds, rounded up. On a refusal it is the time at which the request
+    /// would be admitted, and otherwise the time at which the oldest counted request leaves its
+    /// window.
     pub const fn x_ratelimit() -> Self {
         Self { x_ratelimit: Some(Reset::Epoch), draft_09: None }
     }
 
-    /// As [`RateHeaders::x_ratelimit`], with the reset in seconds from now, rounded up.
+    /// Sends what [`RateHeaders::x_ratelimit`] does, with the reset in seconds from now, rounded up.
     pub const fn x_ratelimit_delta() -> Self {
         Self { x_ratelimit: Some(Reset::Now), draft_09: None }
     }
 
-    /// The headers `RateLimit-Policy` and `RateLimit` too, as
-    /// [draft-ietf-httpapi-ratelimit-headers-09] has them, under this name of the policy:
-    /// `"default";q=100;w=60` and `"default";r=99;t=60`. A draft can change; another number
-    /// will be another option. (Its successor, 10, words the same parameters otherwise.)
+    /// Sends `RateLimit-Policy` and `RateLimit` too, as defined by
+    /// [draft-ietf-httpapi-ratelimit-headers-09], with this name of the policy:
+    /// `"default";q=100;w=60` and `"default";r=99;t=60`. Another number of the draft will be another
+    /// option.
     ///
-    /// Units are requests, or the costs of requests; `w` and `t` are whole seconds, rounded up;
-    /// the optional `qu` and `pk` are not sent. Where several limits hold, both headers are of
-    /// the one that binds. The draft would have a policy stay the same from answer to answer
-    /// (SHOULD), so this is for services with one limit or with limits of one proportion.
+    /// The units are requests, or the costs of requests. `w` and `t` are whole seconds, rounded up.
+    /// The optional `qu` and `pk` are not sent. If a route has several limits, both headers describe
+    /// the one that binds. The draft says that a policy SHOULD stay the same from response to
+    /// response, so this is for services with one limit or with limits of one proportion.
     ///
     /// # Errors
     ///
-    /// If the name is empty or holds something other than printable ASCII and spaces.
+    /// Returns an error if the name is empty or contains something other than printable ASCII and
+    /// spaces.
     ///
     /// [draft-ietf-httpapi-ratelimit-headers-09]:
     ///     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/09/
@@ -92,7 +95,7 @@ impl RateHeaders {
         Ok(Self { draft_09: Some(policy), ..self })
     }
 
-    /// The headers for a decision that was made at `now`.
+    /// Returns the headers for a decision that was made at `now`.
     #[inline]
     pub fn render(
         self,
@@ -103,16 +106,16 @@ impl RateHeaders {
     }
 }
 
-/// The headers that are still to be written.
+/// An iterator over the headers of a decision.
 ///
-/// Of the decision it takes the few numbers that it needs, one by one: the whole of what was
-/// written in pieces a moment ago is slow to copy.
+/// It copies the few numbers that it needs one by one: a whole decision, which was just written in
+/// pieces, is slow to copy.
 pub(crate) struct Lines {
     style: RateHeaders,
     limit: u32,
     remaining: u32,
     reset_at: Timestamp,
-    /// Seconds until the reset, rounded up. When refused, the same as `Retry-After`.
+    /// The seconds until the reset, rounded up. On a refusal the same as `Retry-After`.
     reset_in: u64,
     window_millis: u64,
     retry_after: Option<u64>,
@@ -198,10 +201,10 @@ const BAD_POLICY: ConfigError = ConfigError::fixed(
      RateHeaders::with_draft_09",
 );
 
-/// The largest integer of RFC 9651 §3.3.1, which is some 30 million years of seconds.
+/// The largest integer of RFC 9651 §3.3.1. As seconds it is about 30 million years.
 const MAX_SF_INTEGER: u64 = 999_999_999_999_999;
 
-/// A string of RFC 9651 §3.3.3.
+/// Writes a string of RFC 9651 §3.3.3.
 fn sf_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

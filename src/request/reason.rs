@@ -1,88 +1,88 @@
-//! Why a request is refused, precisely.
+//! The precise reason for a refusal, for the host.
 
 use std::{error::Error, sync::Arc};
 
 use thiserror::Error;
 
 use crate::{
-    key::{format::ParseError, kind::KeyKind},
+    key::{kind::KeyKind, parse::ParseError},
     limit::decision::ChargeError,
-    request::{public_reason::PublicReason, source::CredentialError},
-    verify::{VerifyError, access::Forbidden},
+    request::{credential::CredentialError, public_reason::PublicReason},
+    verify::{access::Forbidden, error::VerifyError},
 };
 
-/// Why a request is refused, precisely: for the host's log.
+/// The precise reason for a refusal, for the log of the host.
 ///
-/// It holds ids and positions and nothing of what was sent. What the client may be told is
-/// [`RefusalReason::public`].
+/// It has ids and positions, and nothing that the client sent. [`RefusalReason::public`] returns what
+/// the client may know.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum RefusalReason {
-    /// No credential was sent.
+    /// The request has no credential.
     #[error("no credential was sent")]
     Missing,
-    /// What was sent contradicts itself, or cannot be read.
+    /// The credential contradicts another one, or cannot be read.
     #[error(transparent)]
     Credential(CredentialError),
-    /// What was sent is no key.
+    /// The credential is no key.
     #[error(transparent)]
     Parse(ParseError),
-    /// Keys of this kind are not taken from where it stood.
-    #[error("keys of kind {kind} are not taken from where this one stood")]
+    /// Its place in the request takes no keys of this kind.
+    #[error("keys of kind {kind} are not taken from this place in a request")]
     NotTaken {
         /// The kind.
         kind: KeyKind,
     },
-    /// The key is not good.
+    /// The key is not genuine or not in force.
     #[error(transparent)]
     Verify(VerifyError),
-    /// The key was good when the request began and is not any more.
+    /// The key was in force when the request began, and no longer is.
     #[error("withdrawn while the request was served: {0}")]
     Withdrawn(VerifyError),
-    /// The key is good, but not for this route.
+    /// The key does not meet the requirements of the route.
     #[error(transparent)]
     Forbidden(Forbidden),
     /// A limit is used up for now.
     #[error("the limit of {by} is used up")]
     Throttled {
-        /// Which one.
+        /// The limit.
         by: LimitedBy,
     },
-    /// Too many attempts to authenticate from this address failed.
-    #[error("too many attempts from this address failed")]
+    /// Too many attempts to authenticate from this address have failed.
+    #[error("too many attempts from this address have failed")]
     TooManyAttempts,
-    /// The charge can never be made, whatever the time.
+    /// The request can never be charged, at any time.
     #[error(transparent)]
     Charge(ChargeError),
-    /// The store failed, or did not answer in time.
+    /// The store failed, or did not return in time.
     #[error("the store failed: {0}")]
     Store(Arc<dyn Error + Send + Sync>),
-    /// The host's own limiter failed, or did not answer in time.
+    /// The limiter of the host failed, or did not return in time.
     #[error("the limiter failed: {0}")]
     Limiter(Arc<dyn Error + Send + Sync>),
-    /// The route has limits, and there is nobody to ask for them.
-    #[error("the route has limits and the gate no limiter")]
+    /// The route has limits, but the gate has no limiter.
+    #[error("the route has limits but the gate has no limiter; call GateBuilder::with_limiter")]
     NoLimiter,
     /// Another gate checked the route. Pass it the result of its own
     /// [`Gate::route`](crate::gate::Gate::route).
     #[error("another gate checked the route; call Gate::route on the gate that decides")]
     ForeignRoute,
-    /// The host refused the request itself, in the gate's words.
+    /// The host itself refused the request, with a response of the gate.
     #[error("refused by the host: {0:?}")]
     Host(PublicReason),
 }
 
-/// Whose limit it was.
+/// The limit that a request has used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitedBy {
-    /// The key's.
+    /// The limit of the key.
     Key,
-    /// Its owner's.
+    /// The limit of its owner.
     Owner,
-    /// The key's within the route's group.
+    /// The limit of the key within the group of the route.
     KeyInGroup,
-    /// The one that all callers of the route share.
+    /// The limit that all callers of the route share.
     Shared,
 }
 
@@ -98,7 +98,7 @@ impl std::fmt::Display for LimitedBy {
 }
 
 impl RefusalReason {
-    /// What the client may be told.
+    /// Returns the reason that the client may know.
     #[inline]
     pub const fn public(&self) -> PublicReason {
         match self {
@@ -140,7 +140,7 @@ impl RefusalReason {
         }
     }
 
-    /// The HTTP status to answer with.
+    /// Returns the HTTP status of the response.
     #[inline]
     pub const fn status(&self) -> u16 {
         self.public().status()

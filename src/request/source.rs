@@ -1,23 +1,19 @@
-//! Where credentials stand in a request.
+//! A place in a request that can contain a key.
 
-use std::{borrow::Cow, fmt};
-
-use thiserror::Error;
+use std::borrow::Cow;
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
-    key::{
-        format::{KeyFormats, first_outside},
-        kind::KeyKind,
-    },
+    key::{formats::KeyFormats, kind::KeyKind},
     request::{
         challenge::is_token,
+        credential::CredentialError,
         head::RequestHead,
-        query::{decode, is_named, looks_like, redact},
+        query::{decode, is_named},
     },
 };
 
-/// One place in which a request can carry a key.
+/// A place in a request that can contain a key.
 ///
 /// ```
 /// use keyward::{key::KeyKind, CredentialSource};
@@ -29,29 +25,29 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct CredentialSource {
-    place: Place,
+    pub(super) place: Place,
     kinds: Option<Vec<KeyKind>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// A header of its own, by its name in lower case.
+pub(super) enum Place {
+    /// A header that contains the key alone, by its name in lower case.
     Header(Box<str>),
     Bearer,
     Query(Box<str>),
 }
 
 impl Place {
-    /// Whether both are read from the same part of a request.
-    fn overlaps(&self, other: &Self) -> bool {
+    /// Returns whether both are read from the same part of a request.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
         match (self.header(), other.header()) {
             (Some(name), Some(other)) => name == other,
             _ => self == other,
         }
     }
 
-    /// The name of the header, in lower case.
-    fn header(&self) -> Option<&str> {
+    /// Returns the name of the header in lower case.
+    pub(super) fn header(&self) -> Option<&str> {
         match self {
             Self::Header(name) => Some(name),
             Self::Bearer => Some("authorization"),
@@ -61,41 +57,42 @@ impl Place {
 }
 
 impl CredentialSource {
-    /// A header that holds the key alone, such as `x-api-key`. The name compares in any case.
+    /// Reads a header that contains the key alone, such as `x-api-key`. The case of the name does not
+    /// matter.
     pub fn header(name: &str) -> Self {
         Self { place: Place::Header(name.to_ascii_lowercase().into()), kinds: None }
     }
 
-    /// `Authorization: Bearer <key>` (RFC 6750 §2.1). The scheme compares in any case, and
-    /// one or more spaces part it from the key.
+    /// Reads `Authorization: Bearer <key>` (RFC 6750 §2.1). The case of the scheme does not matter,
+    /// and one or more spaces separate it from the key.
     pub const fn bearer() -> Self {
         Self { place: Place::Bearer, kinds: None }
     }
 
-    /// A parameter of the query, such as `api_key`. The name compares to the byte.
+    /// Reads a parameter of the query, such as `api_key`. The name must match to the byte.
     ///
-    /// URLs end up in logs, in histories and in `Referer`, so this is for kinds alone that may
-    /// be published anyway; a [`Gate`](crate::gate::Gate) holds it to those that were declared
-    /// [publishable](crate::gate::GateBuilder::with_publishable). [`redact_query`](crate::request::redact_query)
-    /// keeps even these out of a log.
+    /// Logs, histories and `Referer` headers contain URLs, so this is only for kinds that may be
+    /// published anyway. A [`Gate`](crate::gate::Gate) enforces this: it accepts only kinds that are
+    /// [publishable](crate::gate::GateBuilder::with_publishable).
+    /// [`redact_query`](crate::request::redact_query) keeps even these keys out of a log.
     pub fn query(name: &str) -> Self {
         Self { place: Place::Query(name.into()), kinds: None }
     }
 
-    /// Keys of these kinds alone are taken from here; any other is as good as unknown.
-    /// Without this, all kinds that the gate accepts are.
+    /// Takes only keys of these kinds from here. Any other key is treated as unknown. The default is
+    /// all kinds that the gate accepts.
     pub fn with_kinds(self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         Self { kinds: Some(kinds.into_iter().collect()), ..self }
     }
 
     #[inline]
-    fn takes(&self, kind: KeyKind) -> bool {
+    pub(super) fn takes(&self, kind: KeyKind) -> bool {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
-    /// What stands here, before its characters are judged.
+    /// Returns what this place contains, before its characters are checked.
     #[inline]
-    fn find<'h, H: RequestHead>(
+    pub(super) fn find<'h, H: RequestHead>(
         &'h self,
         head: &'h H,
     ) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
@@ -111,7 +108,11 @@ impl CredentialSource {
         }
     }
 
-    fn check(&self, formats: &KeyFormats, publishable: &[KeyKind]) -> Result<(), ConfigError> {
+    pub(super) fn check(
+        &self,
+        formats: &KeyFormats,
+        publishable: &[KeyKind],
+    ) -> Result<(), ConfigError> {
         if let Some(unknown) =
             self.kinds.iter().flatten().find(|kind| formats.get(**kind).is_none())
         {
@@ -147,202 +148,12 @@ impl CredentialSource {
     }
 }
 
-/// The places in which a request can carry a key, in the order in which they are asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct CredentialSources {
-    sources: Vec<CredentialSource>,
-    several: Several,
-}
-
-/// What to do if a request carries credentials in several places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Several {
-    FirstWins,
-    Refuse,
-}
-
-impl CredentialSources {
-    /// The first of these places in which something stands decides; what stands in later
-    /// ones is not looked at.
-    pub fn first_of(sources: impl IntoIterator<Item = CredentialSource>) -> Self {
-        Self { sources: sources.into_iter().collect(), several: Several::FirstWins }
-    }
-
-    /// A request that carries something in more than one of these places is refused.
-    pub fn one_of(sources: impl IntoIterator<Item = CredentialSource>) -> Self {
-        Self { sources: sources.into_iter().collect(), several: Several::Refuse }
-    }
-
-    /// The credential that a request carries, if it carries one.
-    ///
-    /// ```
-    /// use keyward::{request::{CredentialError, CredentialSources, PlainHead}, CredentialSource};
-    ///
-    /// let sources = CredentialSources::from(CredentialSource::bearer());
-    /// let head = PlainHead::new().with_header("Authorization", "bearer  abc");
-    /// assert_eq!(sources.extract(&head)?.unwrap().token(), b"abc");
-    ///
-    /// let head = head.with_header("Authorization", "Bearer abd");
-    /// assert_eq!(sources.extract(&head).unwrap_err(), CredentialError::Conflict);
-    /// # Ok::<(), CredentialError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialError`], whose status says whether to answer with 400 or 401.
-    pub fn extract<'h, H: RequestHead>(
-        &'h self,
-        head: &'h H,
-    ) -> Result<Option<Credential<'h>>, CredentialError> {
-        let credential = self.find(head)?;
-        if let Some(credential) = &credential {
-            credential.check_characters()?;
-        }
-        Ok(credential)
-    }
-
-    /// As [`CredentialSources::extract`], but what is found can hold any bytes.
-    #[inline]
-    pub(crate) fn find<'h, H: RequestHead>(
-        &'h self,
-        head: &'h H,
-    ) -> Result<Option<Credential<'h>>, CredentialError> {
-        let mut found: Option<Credential<'h>> = None;
-        for source in &self.sources {
-            let Some(token) = source.find(head)? else { continue };
-            if found.is_some() {
-                return Err(CredentialError::SeveralSources);
-            }
-            found = Some(Credential { token, source });
-            if self.several == Several::FirstWins {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// [`redact_query`](crate::request::redact_query) of all parameters that are asked here.
-    pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
-        redact(url, |raw| {
-            self.sources.iter().any(|source| match &source.place {
-                Place::Query(name) => looks_like(raw, name.as_bytes()),
-                Place::Header(_) | Place::Bearer => false,
-            })
-        })
-    }
-
-    /// The names, in lower case, of the headers that can hold a key, so that a host can keep
-    /// their values out of its logs.
-    pub fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().filter_map(|source| source.place.header())
-    }
-
-    pub(crate) fn check(
-        &self,
-        formats: &KeyFormats,
-        publishable: &[KeyKind],
-    ) -> Result<(), ConfigError> {
-        if self.sources.is_empty() {
-            return Err(refused(
-                "a gate reads no credentials; give CredentialSources at least one source",
-            ));
-        }
-        for (at, source) in self.sources.iter().enumerate() {
-            source.check(formats, publishable)?;
-            if self.sources.iter().take(at).any(|other| other.place.overlaps(&source.place)) {
-                return Err(refused(
-                    "two sources read the same place, such as the header Authorization and its \
-                     Bearer scheme; keep one of them in CredentialSources",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl From<CredentialSource> for CredentialSources {
-    fn from(source: CredentialSource) -> Self {
-        Self::first_of([source])
-    }
-}
-
-/// What a request carries where a key can stand. Its `Debug` shows nothing of it.
-pub struct Credential<'h> {
-    token: Cow<'h, [u8]>,
-    source: &'h CredentialSource,
-}
-
-impl<'h> Credential<'h> {
-    /// The token as it was sent; out of a query, percent-decoded.
-    #[inline]
-    pub fn token(&self) -> &[u8] {
-        &self.token
-    }
-
-    /// Where it stood.
-    pub const fn source(&self) -> &'h CredentialSource {
-        self.source
-    }
-
-    /// Whether keys of this kind are taken from where it stood.
-    #[inline]
-    pub fn takes(&self, kind: KeyKind) -> bool {
-        self.source.takes(kind)
-    }
-
-    /// Whether its characters are those that its place allows. Every key's are, so this is
-    /// only asked of what is no key.
-    pub(crate) fn check_characters(&self) -> Result<(), CredentialError> {
-        match self.source.place {
-            Place::Bearer if !is_token68(&self.token) => Err(CredentialError::Token68),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for Credential<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("source", &self.source.place).finish_non_exhaustive()
-    }
-}
-
-/// Why a request carries no credential that could be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CredentialError {
-    /// One place holds two different values. Whichever was picked, a proxy could have judged
-    /// the other.
-    #[error("one credential was sent with different values")]
-    Conflict,
-    /// Credentials stand in several places, of which only one may be used.
-    #[error("credentials were sent in several places")]
-    SeveralSources,
-    /// What follows `Bearer` is no token68 (RFC 9110 §11.2): empty, say, or two words.
-    #[error("the bearer token is no token68")]
-    Token68,
-    /// The parameter holds a `%` that is not followed by two hexadecimal digits.
-    #[error("the parameter's percent-encoding is broken")]
-    PercentEncoding,
-}
-
-impl CredentialError {
-    /// The HTTP status to answer with: 400 for credentials that contradict each other, 401
-    /// for one that can be none.
-    pub const fn status(&self) -> u16 {
-        match self {
-            Self::Conflict | Self::SeveralSources => 400,
-            Self::Token68 | Self::PercentEncoding => 401,
-        }
-    }
-}
-
-fn refused(problem: impl Into<Cow<'static, str>>) -> ConfigError {
+pub(super) fn refused(problem: impl Into<Cow<'static, str>>) -> ConfigError {
     ConfigError::new(ConfigErrorKind::Source, problem)
 }
 
-/// The one value of several lines. The same value sent twice is one: there is nothing to
-/// pick from.
+/// Returns the one value of several lines. The same value twice is one value, since no choice between
+/// them is needed.
 #[inline]
 fn single<'h>(
     mut values: impl Iterator<Item = &'h [u8]>,
@@ -354,7 +165,7 @@ fn single<'h>(
     Ok(first)
 }
 
-/// What follows the scheme `Bearer`, if that is the scheme.
+/// Returns what follows the scheme `Bearer`, if that is the scheme.
 #[inline]
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer";
@@ -364,7 +175,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         return None;
     }
     match rest {
-        // The scheme alone: meant as a bearer token, and none.
+        // The scheme alone is meant as a bearer token, and has none.
         [] => Some(rest),
         [b' ', ..] => {
             let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
@@ -374,7 +185,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The one value of a parameter, decoded.
+/// Returns the one value of a parameter, decoded.
 fn parameter<'h>(query: &'h [u8], name: &[u8]) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
     let mut first: Option<&'h [u8]> = None;
     for pair in query.split(|&byte| byte == b'&') {
@@ -399,26 +210,7 @@ fn parameter<'h>(query: &'h [u8], name: &[u8]) -> Result<Option<Cow<'h, [u8]>>, 
     }
 }
 
-/// token68 of RFC 9110 §11.2.
-fn is_token68(token: &[u8]) -> bool {
-    let is_char = |byte: u8| {
-        // Without a branch, so that whole blocks are judged at once.
-        byte.is_ascii_alphanumeric()
-            | (byte == b'-')
-            | (byte == b'.')
-            | (byte == b'_')
-            | (byte == b'~')
-            | (byte == b'+')
-            | (byte == b'/')
-    };
-    let (body, padding) = match first_outside(token, is_char) {
-        None => (token, &[][..]),
-        Some(at) => token.split_at(at),
-    };
-    !body.is_empty() && padding.iter().all(|byte| *byte == b'=')
-}
-
-/// Made of characters that no encoder needs to touch (RFC 3986 §2.3).
+/// Returns whether no encoder changes the name (RFC 3986 §2.3).
 fn is_plain_parameter(name: &str) -> bool {
     let is_unreserved =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');

@@ -280,8 +280,8 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 mod tests {
     use super::*;
     use crate::{
-        issue::Issuer,
-        key::{format::KeyFormat, hash::KeyHasher},
+        issue::issuer::Issuer,
+        key::{format::KeyFormat, hasher::KeyHasher},
         store::memory::MemoryStore,
     };
 

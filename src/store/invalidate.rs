@@ -105,7 +105,7 @@ mod tests {
     use crate::{
         clock::timestamp::Timestamp,
         key::{
-            grace::Grace, hash::HashScheme, kind::KeyKind, record::KeyDraft, secret::StoredSecret,
+            draft::KeyDraft, grace::Grace, hash::HashScheme, kind::KeyKind, secret::StoredSecret,
         },
     };
 

@@ -2,10 +2,7 @@
 
 use std::{fmt, slice};
 
-use crate::key::{
-    hash::{Candidates, KeyHash},
-    kind::KeyKind,
-};
+use crate::key::{hash::KeyHash, hasher::Candidates, kind::KeyKind};
 
 /// The hashes under which a presented key can be stored.
 ///

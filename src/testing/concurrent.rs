@@ -3,7 +3,7 @@
 use std::{sync::Barrier, thread};
 
 use crate::{
-    key::record::{KeyRecord, KeyRecordParts},
+    key::{parts::KeyRecordParts, record::KeyRecord},
     store::{
         KeyRegistry,
         error::{InsertError, ReplaceError},

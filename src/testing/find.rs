@@ -14,7 +14,7 @@ use crate::{
         BlockOn,
         world::{World, quotas},
     },
-    verify::Verifier,
+    verify::verifier::Verifier,
 };
 
 /// After a rotation both the old secret and the new one find the rotated record.

@@ -6,7 +6,8 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         owner::{Owner, OwnerId},
-        record::{KeyRecord, KeyState},
+        record::KeyRecord,
+        state::KeyState,
     },
     store::{KeyRegistry, error::ReplaceError, listing::PageRequest},
     testing::{

@@ -5,8 +5,8 @@ use crate::{
     key::{
         grace::Grace,
         hash::{HashScheme, KeyHash},
-        record::KeyState,
         secret::StoredSecret,
+        state::KeyState,
     },
     store::{KeyRegistry, error::ReplaceError, listing::PageRequest},
     testing::{

@@ -7,18 +7,13 @@ use rand::{SeedableRng, TryRng, rngs::StdRng};
 use crate::{
     clock::timestamp::Timestamp,
     key::{
-        format::{KeyFormat, KeyFormats},
-        grace::Grace,
-        hash::KeyHasher,
-        id::KeyId,
-        plaintext::PlaintextKey,
-        record::{KeyDraft, KeyRecord},
-        scope::ScopeSet,
+        draft::KeyDraft, format::KeyFormat, formats::KeyFormats, grace::Grace, hasher::KeyHasher,
+        id::KeyId, plaintext::PlaintextKey, record::KeyRecord, scope::ScopeSet,
         secret::StoredSecret,
     },
-    quota::{Quota, Quotas},
+    quota::{Quota, quotas::Quotas},
     store::lookup::Lookup,
-    verify::Verifier,
+    verify::verifier::Verifier,
 };
 
 /// Mints keys and issues records, the same on every run.

@@ -1,4 +1,4 @@
-//! What a route requires of a key.
+//! The requirements of a route.
 
 use thiserror::Error;
 
@@ -8,11 +8,10 @@ use crate::key::{
     scope::{Scope, ScopeSet},
 };
 
-/// What a route requires. A route must say something: there is no default, and no
-/// implicit "anything".
+/// The requirements of a route. A route must state them: there is no default.
 ///
-/// Every requirement that is stated must hold. One that can never hold, such as an empty
-/// list of kinds or tiers, refuses everybody.
+/// All stated requirements must hold. One that can never hold, such as an empty list of kinds or
+/// tiers, refuses every caller.
 ///
 /// ```
 /// use keyward::{key::{KeyKind, OwnerId, Tier}, Access, Scope};
@@ -34,17 +33,17 @@ pub struct Access {
 }
 
 impl Access {
-    /// A key that holds `scope`, of any kind.
+    /// Requires a key that has `scope`, of any kind.
     pub fn scope(scope: Scope) -> Self {
         Self { scopes: vec![scope], ..Self::any_key() }
     }
 
-    /// A key of one of these kinds, whatever its scopes.
+    /// Requires a key of one of these kinds, with any scopes.
     pub fn kinds(kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         Self::any_key().with_kinds(kinds)
     }
 
-    /// Any valid key, whatever its kind and scopes.
+    /// Requires a valid key of any kind, with any scopes.
     pub const fn any_key() -> Self {
         Self { kinds: None, scopes: Vec::new(), tiers: None, owner: None }
     }
@@ -55,21 +54,26 @@ impl Access {
         self
     }
 
-    /// Requires one of these kinds; where this is said twice, a kind of both lists.
+    /// Returns the kinds of keys that are admitted; `None` if all are.
+    pub fn required_kinds(&self) -> Option<&[KeyKind]> {
+        self.kinds.as_deref()
+    }
+
+    /// Requires one of these kinds too. If this is called twice, a kind must be in both lists.
     pub fn with_kinds(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.kinds = Some(narrowed(self.kinds, kinds));
         self
     }
 
-    /// Requires the key's owner to have one of these tiers; where this is said twice, a
-    /// tier of both lists.
+    /// Requires the owner of the key to have one of these tiers. If this is called twice, a tier must
+    /// be in both lists.
     pub fn with_tiers(mut self, tiers: impl IntoIterator<Item = Tier>) -> Self {
         self.tiers = Some(narrowed(self.tiers, tiers));
         self
     }
 
-    /// Requires the key to belong to `owner`, such as the project named in the path. Where
-    /// this is said twice with different owners, nobody passes.
+    /// Requires the key to belong to `owner`, for instance to the project in the path. If this is
+    /// called twice with different owners, no caller passes.
     pub fn with_owner(mut self, owner: OwnerId) -> Self {
         if self.owner.as_ref().is_some_and(|other| *other != owner) {
             self.kinds = Some(Vec::new());
@@ -78,23 +82,17 @@ impl Access {
         self
     }
 
-    /// The scopes that are required, for a challenge that names them (RFC 6750 §3).
+    /// Returns the required scopes, for a challenge that names them (RFC 6750 §3).
     pub fn required_scopes(&self) -> &[Scope] {
         &self.scopes
     }
 
-    /// Returns the kinds of keys that are admitted; `None` if all are.
-    pub fn required_kinds(&self) -> Option<&[KeyKind]> {
-        self.kinds.as_deref()
-    }
-
-    /// Whether a key with these properties may pass.
-    ///
-    /// A host usually asks through [`Verified::authorize`](crate::verify::Verified::authorize).
+    /// Checks a key with these properties. A host usually calls
+    /// [`Verified::authorize`](crate::verify::Verified::authorize) instead.
     ///
     /// # Errors
     ///
-    /// The first requirement that does not hold, in the order kind, scope, owner, tier.
+    /// Returns the first requirement that does not hold, in the order kind, scope, owner, tier.
     #[inline]
     pub fn check(&self, kind: KeyKind, scopes: &ScopeSet, owner: &Owner) -> Result<(), Forbidden> {
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
@@ -114,11 +112,11 @@ impl Access {
     }
 }
 
-/// Why a valid key may not pass. The answer is 403 (RFC 9110 §15.5.4).
+/// The requirement that a valid key does not meet. The response is a 403 (RFC 9110 §15.5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Forbidden {
-    /// Keys of this kind are not admitted here.
+    /// The route does not admit keys of this kind.
     #[error("keys of kind {found} are not admitted here")]
     Kind {
         /// The kind of the key.
@@ -130,25 +128,25 @@ pub enum Forbidden {
         /// The first required scope that it lacks.
         missing: Scope,
     },
-    /// The key belongs to somebody else. Whom the route belongs to is not repeated.
+    /// The key belongs to another owner than the route. The error does not name that owner.
     #[error("the key belongs to another owner")]
     Owner,
-    /// The owner's tier is not admitted here.
+    /// The route does not admit the tier of the owner.
     #[error("the owner's tier is not admitted here")]
     Tier {
-        /// The owner's tier, if it has one.
+        /// The tier of the owner, if it has one.
         found: Option<Tier>,
     },
 }
 
 impl Forbidden {
-    /// The HTTP status to answer with: 403.
+    /// Returns the HTTP status of the response: 403.
     pub const fn status(&self) -> u16 {
         403
     }
 }
 
-/// What is in both lists, or the new one alone if there was none.
+/// Returns the items of both lists, or the new list if there was no old one.
 fn narrowed<T: PartialEq>(old: Option<Vec<T>>, new: impl IntoIterator<Item = T>) -> Vec<T> {
     new.into_iter().filter(|item| old.as_ref().is_none_or(|old| old.contains(item))).collect()
 }

@@ -5,7 +5,10 @@ use keyward::{
     store::{Lookup, StoredKey},
 };
 
-use crate::{changes::Changes, changes::Moment, digest::word};
+use crate::{
+    changes::{Changes, Moment},
+    digest::word,
+};
 
 /// A lookup by secrets, or an id.
 #[derive(Clone, Debug)]

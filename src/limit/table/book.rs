@@ -18,7 +18,7 @@ use crate::{
         },
         window::Verdict,
     },
-    quota::{Quota, Quotas},
+    quota::{Quota, quotas::Quotas},
 };
 
 /// The most keys of one shard: an index slot has 24 bits for the entry.

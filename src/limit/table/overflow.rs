@@ -12,7 +12,7 @@ use crate::{
         table::tracked::Tracked,
         window::Window,
     },
-    quota::{Quota, Quotas},
+    quota::{Quota, quotas::Quotas},
 };
 
 /// The number of quotas that can have cells at once. One decision on several keys of several

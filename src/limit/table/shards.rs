@@ -119,11 +119,8 @@ mod model_checks {
 
     use crate::{
         clock::timestamp::Timestamp,
-        limit::{
-            key::LimitKey,
-            limiter::{Limiter, LimiterConfig},
-        },
-        quota::{Quota, Quotas},
+        limit::{config::LimiterConfig, key::LimitKey, limiter::Limiter},
+        quota::{Quota, quotas::Quotas},
         sync::checker::{Arc, model, thread},
     };
 

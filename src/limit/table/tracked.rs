@@ -2,7 +2,7 @@
 
 use crate::{
     limit::{decision::Binding, window::Window},
-    quota::{Precision, Quota, Quotas},
+    quota::{Precision, Quota, quotas::Quotas},
 };
 
 /// The windows of a key: usually one, several behind a pointer.

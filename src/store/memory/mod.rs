@@ -252,10 +252,10 @@ mod tests {
 
     use super::*;
     use crate::key::{
+        draft::KeyDraft,
         grace::Grace,
         hash::{HashScheme, KeyHash},
         kind::KeyKind,
-        record::KeyDraft,
         secret::StoredSecret,
     };
 

@@ -1,0 +1,74 @@
+//! The facts of a refusal, and the body that is rendered from them.
+
+use crate::{
+    key::scope::Scope,
+    request::{
+        json::JsonObject,
+        placeholder::{Piece, pieces},
+        public_reason::PublicReason,
+    },
+};
+
+/// The facts that a body can contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorFacts<'f> {
+    /// The reason for the refusal.
+    pub reason: PublicReason,
+    /// The whole seconds of `Retry-After`, if the response has it.
+    pub retry_after_secs: Option<u64>,
+    /// The scope that is missing, if that is the reason.
+    pub missing_scope: Option<&'f Scope>,
+}
+
+impl<'f> ErrorFacts<'f> {
+    /// Builds the facts of a reason alone.
+    pub const fn new(reason: PublicReason) -> Self {
+        Self { reason, retry_after_secs: None, missing_scope: None }
+    }
+
+    /// Sets the time to wait in whole seconds.
+    #[must_use]
+    pub const fn with_retry_after_secs(self, secs: u64) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
+    }
+
+    /// Sets the scope that is missing.
+    #[must_use]
+    pub const fn with_missing_scope(self, scope: &'f Scope) -> Self {
+        Self { missing_scope: Some(scope), ..self }
+    }
+
+    /// Returns the message with its placeholders filled, or `None` if the fact for one is missing.
+    pub(super) fn fill(&self, message: &str) -> Option<String> {
+        let mut filled = String::with_capacity(message.len());
+        for piece in pieces(message) {
+            match piece {
+                Piece::Text(text) | Piece::Unknown(text) => filled.push_str(text),
+                Piece::RetryAfter => filled.push_str(&self.retry_after_secs?.to_string()),
+                Piece::Scope => filled.push_str(self.missing_scope?.as_str()),
+            }
+        }
+        Some(filled)
+    }
+}
+
+/// The body of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// The bytes of the body.
+    pub bytes: Vec<u8>,
+}
+
+impl ErrorBody {
+    /// Returns the body as text, or the empty text if it is not UTF-8.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    pub(super) fn json(object: JsonObject) -> Self {
+        Self { content_type: "application/json", bytes: object.finish().into_bytes() }
+    }
+}

@@ -335,7 +335,7 @@ impl Format<'_> {
         let format = if self.checksum { format.with_checksum() } else { format };
         let successor = self.successor.map(usize::from).and_then(|at| all.get(at));
         match successor.and_then(|other| KeyKind::new(other.prefix.text()).ok()) {
-            Some(successor) => Some(format.legacy(successor)),
+            Some(successor) => Some(format.with_successor(successor)),
             None => Some(format),
         }
     }

@@ -220,12 +220,12 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
         1 => CredentialSources::from(CredentialSource::bearer()),
         2 => CredentialSources::first_of([
             CredentialSource::header("x-api-key"),
-            CredentialSource::query("api_key").kinds([PUBLIC.kind()]),
+            CredentialSource::query("api_key").with_kinds([PUBLIC.kind()]),
         ]),
         _ => CredentialSources::one_of([
             CredentialSource::bearer(),
             CredentialSource::header("x-api-key"),
-            CredentialSource::query("api_key").kinds([PUBLIC.kind()]),
+            CredentialSource::query("api_key").with_kinds([PUBLIC.kind()]),
         ]),
     };
     let limiter = |seed| {
@@ -234,20 +234,20 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
     };
     let mut builder =
         Gate::builder(world.issuer.formats().clone(), world.issuer.verifier(), sources)
-            .publishable([PUBLIC.kind()])
-            .errors(input.bodies.build())
-            .rate_headers(input.rate_headers.build());
+            .with_publishable([PUBLIC.kind()])
+            .with_errors(input.bodies.build())
+            .with_rate_headers(input.rate_headers.build());
     for challenge in challenges {
-        builder = builder.challenge(challenge);
+        builder = builder.with_challenge(challenge);
     }
     if config.allow_foreign {
         builder = builder.allow_foreign();
     }
     if config.limiter {
-        builder = builder.limiter(limiter(1));
+        builder = builder.with_limiter(limiter(1));
     }
     if config.attempts {
-        builder = builder.failed_attempts(limiter(2), LIMIT);
+        builder = builder.limit_failed_attempts(limiter(2), LIMIT);
     }
     // Texts that no gate can fill, or no challenge.
     let Ok(gate) = builder.build() else { return };
@@ -486,10 +486,10 @@ impl World {
         let access = match request.route / 8 % 6 {
             0 => Access::any_key(),
             1 => Access::scope(READ),
-            2 => Access::scope(READ).and_scope(WRITE),
+            2 => Access::scope(READ).with_scope(WRITE),
             3 => Access::kinds([PUBLIC.kind(), LQT.kind()]),
-            4 => Access::any_key().tier_in([HIGHER]),
-            _ => Access::any_key().owner(owner("org_a")),
+            4 => Access::any_key().with_tiers([HIGHER]),
+            _ => Access::any_key().with_owner(owner("org_a")),
         };
         let route = Route::new(access);
         let route = if request.route & 1 == 0 { route } else { route.limit_key(LIMIT) };
@@ -575,7 +575,7 @@ impl ChallengeInput<'_> {
         let challenge = match self.scope % 3 {
             0 => challenge,
             1 => challenge.with_scope(),
-            _ => challenge.scope_in_place_of_realm(),
+            _ => challenge.with_scope_in_place_of_realm(),
         };
         Some(if self.errors { challenge.with_errors() } else { challenge })
     }
@@ -593,9 +593,9 @@ impl Bodies<'_> {
             }),
         };
         self.texts.iter().take(4).fold(bodies, |bodies, (at, text)| match at {
-            250.. => bodies.unauthenticated(text.build()),
-            240..250 => bodies.forbidden(text.build()),
-            at => bodies.on(reason(*at), text.build()),
+            250.. => bodies.with_unauthenticated(text.build()),
+            240..250 => bodies.with_forbidden(text.build()),
+            at => bodies.with_text(reason(*at), text.build()),
         })
     }
 }

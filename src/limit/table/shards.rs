@@ -119,10 +119,7 @@ mod model_checks {
 
     use crate::{
         clock::timestamp::Timestamp,
-        limit::{
-            key::LimitKey,
-            limiter::{Limiter, LimiterConfig},
-        },
+        limit::{config::LimiterConfig, key::LimitKey, limiter::Limiter},
         quota::{Quota, Quotas},
         sync::checker::{Arc, model, thread},
     };

@@ -8,7 +8,6 @@
 
 use std::{
     hint::black_box,
-    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -66,7 +65,7 @@ impl Service {
             .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .build()
             .unwrap();
-        let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
+        let per_minute = |limit| Quota::per_minute(limit);
         let quotas = RouteQuotas::new(per_minute(100))
             .with_tier(Tier::from_static("higher"), per_minute(1_000))
             .with_tier(Tier::from_static("enterprise"), per_minute(1_000));

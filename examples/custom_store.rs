@@ -15,10 +15,9 @@ use std::{
 
 use keyward::{
     Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, SysRng, SystemClock, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId, RecordError},
     store::{
-        Cursor, InsertError, JoinError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey,
+        Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
     },
 };
 
@@ -67,13 +66,13 @@ impl TableStore {
 
 impl Tables {
     /// A record with its current owner. An owner that was never put has no tier and no quotas.
-    fn joined(&self, record: &KeyRecord) -> Result<StoredKey, JoinError> {
+    fn joined(&self, record: &KeyRecord) -> Result<StoredKey, RecordError> {
         let owner = self.owners.get(record.owner()).cloned();
         let owner = owner.unwrap_or_else(|| Arc::new(Owner::new(record.owner().clone())));
         StoredKey::join(record.clone(), owner)
     }
 
-    fn by_id(&self, id: KeyId) -> Result<Option<StoredKey>, JoinError> {
+    fn by_id(&self, id: KeyId) -> Result<Option<StoredKey>, RecordError> {
         self.keys.get(&id).map(|record| self.joined(record)).transpose()
     }
 
@@ -94,7 +93,7 @@ impl Tables {
         &self,
         page: PageRequest,
         is_listed: impl Fn(&KeyRecord) -> bool,
-    ) -> Result<Listing, JoinError> {
+    ) -> Result<Listing, RecordError> {
         let after = |record: &KeyRecord| page.cursor().is_none_or(|seen| Cursor::of(record) > seen);
         let mut records: Vec<_> =
             self.keys.values().filter(|record| is_listed(record) && after(record)).collect();
@@ -106,21 +105,21 @@ impl Tables {
 }
 
 impl KeyStore for TableStore {
-    type Error = JoinError;
+    type Error = RecordError;
 
-    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, JoinError> {
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, RecordError> {
         let tables = self.tables();
         let id = lookup.hashes().find_map(|hash| tables.secrets.get(hash));
         id.map_or(Ok(None), |id| tables.by_id(*id))
     }
 
-    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, JoinError> {
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, RecordError> {
         self.tables().by_id(id)
     }
 }
 
 impl KeyRegistry for TableStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<JoinError>> {
+    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<RecordError>> {
         let mut tables = self.tables();
         if tables.keys.contains_key(&record.id()) {
             return Err(InsertError::DuplicateId);
@@ -132,7 +131,7 @@ impl KeyRegistry for TableStore {
         Ok(())
     }
 
-    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<JoinError>> {
+    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<RecordError>> {
         let mut tables = self.tables();
         let stored = tables.keys.get(&record.id()).ok_or(ReplaceError::NotFound)?;
         // The compare-and-swap. Without it, a rotation could undo a revocation.
@@ -146,10 +145,9 @@ impl KeyRegistry for TableStore {
         Ok(())
     }
 
-    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, JoinError> {
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, RecordError> {
         let mut tables = self.tables();
-        let has_ended =
-            |record: &&KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
+        let has_ended = |record: &&KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
         let ended = tables.keys.values().filter(has_ended).map(KeyRecord::id);
         let ended: Vec<_> = ended.take(limit.into()).collect();
         tables.keys.retain(|id, _| !ended.contains(id));
@@ -157,19 +155,19 @@ impl KeyRegistry for TableStore {
         Ok(ended)
     }
 
-    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, JoinError> {
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, RecordError> {
         self.tables().page(page, |record| record.owner() == owner)
     }
 
-    async fn list_all(&self, page: PageRequest) -> Result<Listing, JoinError> {
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, RecordError> {
         self.tables().page(page, |_| true)
     }
 
-    async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, JoinError> {
+    async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, RecordError> {
         Ok(self.tables().owners.get(id).cloned())
     }
 
-    async fn put_owner(&self, owner: Owner) -> Result<(), JoinError> {
+    async fn put_owner(&self, owner: Owner) -> Result<(), RecordError> {
         self.tables().owners.insert(owner.id.clone(), Arc::new(owner));
         Ok(())
     }

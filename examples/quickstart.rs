@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(Quota::per_minute(100)).build()?;
+    let keys =
+        ApiKeys::bearer("acme_", MemoryStore::new()).limit(Quota::per_minute(100)).build()?;
     let issued = keys.issue("customer-7", "laptop").await?; // the plaintext exists only here
 
     let any_key = keys.require(Access::any_key())?;

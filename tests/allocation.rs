@@ -5,7 +5,6 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     hint::black_box,
-    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -146,7 +145,7 @@ fn an_admitted_request_allocates_nothing() {
     };
     let gate = builder().with_limiter(Arc::clone(&limiter)).build().unwrap();
     let elsewhere = builder().build().unwrap();
-    let quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+    let quota = Quota::per_minute(100);
     let tiered = RouteQuotas::new(quota).with_tier(Tier::from_static("higher"), quota);
     let one = Route::new(Access::any_key()).limit_key(tiered.clone());
     let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);

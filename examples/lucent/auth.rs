@@ -1,6 +1,6 @@
 //! How keys are checked: two gates, and what each route asks of them.
 
-use std::{error::Error, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::http::{
     Method,
@@ -23,8 +23,8 @@ use crate::{
 
 /// The header for the key of a web page.
 const API_KEY: &str = "x-lucent-api-key";
-const HUNDRED: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
-const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
+const HUNDRED: Quota = Quota::per_minute(100);
+const THOUSAND: Quota = Quota::per_minute(1_000);
 /// How long the store may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 

@@ -1,6 +1,6 @@
 //! How keys are checked: one gate, and what each route asks of it.
 
-use std::{error::Error, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, Quota, RateHeaders, Route,
@@ -18,8 +18,8 @@ pub(crate) const KEYS: KeyFormat = KeyFormat::hex("luci_");
 /// How long the store may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-const HUNDRED: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
-const THOUSAND: Quota = Quota::per_minute(NonZeroU32::new(1_000).unwrap());
+const HUNDRED: Quota = Quota::per_minute(100);
+const THOUSAND: Quota = Quota::per_minute(1_000);
 
 /// Bearer keys of which every answer tells the limit, and which must still stand when the answer
 /// is ready. What is no key at all, such as a session, is passed on to `sessions.rs`.

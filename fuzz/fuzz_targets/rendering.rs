@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use std::{cell::OnceCell, fmt, num::NonZeroU32, time::Duration};
+use std::{cell::OnceCell, fmt, time::Duration};
 
 use arbitrary::Arbitrary;
 use keyward::{
@@ -124,7 +124,7 @@ const READ: Scope = Scope::from_static("read:lucent");
 const WRITE: Scope = Scope::from_static("write:issues");
 const HIGHER: Tier = Tier::from_static("higher");
 const T0: Timestamp = Timestamp::from_unix_millis(1_700_000_000_250);
-const LIMIT: Quota = Quota::per_minute(NonZeroU32::new(3).unwrap());
+const LIMIT: Quota = Quota::per_minute(3);
 
 fuzz_target!(|input: Input<'_>| {
     let challenges: Vec<Challenge> =
@@ -229,8 +229,8 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
         ]),
     };
     let limiter = |seed| {
-        let config = LimiterConfig::default().max_keys(NonZeroU32::MIN.saturating_add(31));
-        Limiter::new(config.shards(NonZeroU32::MIN), [seed; 16])
+        let config = LimiterConfig::default().with_max_keys(32);
+        Limiter::new(config.with_shards(1), [seed; 16])
     };
     let mut builder =
         Gate::builder(world.issuer.formats().clone(), world.issuer.verifier(), sources)
@@ -570,7 +570,7 @@ impl ChallengeInput<'_> {
         }
         .ok()?;
         for (name, value) in self.params.iter().take(3) {
-            challenge = challenge.param(name, value).ok()?;
+            challenge = challenge.with_param(name, value).ok()?;
         }
         let challenge = match self.scope % 3 {
             0 => challenge,

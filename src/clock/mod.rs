@@ -3,10 +3,7 @@
 pub(crate) mod timer;
 pub(crate) mod timestamp;
 
-pub use self::{
-    timer::Timer,
-    timestamp::{Timestamp, TimestampError},
-};
+pub use self::{timer::Timer, timestamp::Timestamp};
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},

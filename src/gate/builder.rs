@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use crate::{
     audit::Audit,
+    error::{ConfigError, ConfigErrorKind},
     gate::{
         attempts::Attempts,
         pipeline::{Config, Gate},
@@ -15,10 +14,8 @@ use crate::{
     limit::limiter::Limiter,
     quota::Quotas,
     request::{
-        bodies::{ErrorBodies, ErrorTextError},
-        challenge::Challenge,
-        rate_headers::RateHeaders,
-        source::{CredentialSources, SourceError},
+        bodies::ErrorBodies, challenge::Challenge, rate_headers::RateHeaders,
+        source::CredentialSources,
     },
     verify::Verifier,
 };
@@ -139,15 +136,25 @@ impl GateBuilder {
     ///
     /// # Errors
     ///
-    /// [`GateBuildError`], for a description that contradicts itself.
-    pub fn build(self) -> Result<Gate, GateBuildError> {
+    /// Returns an error for a description that contradicts itself.
+    pub fn build(self) -> Result<Gate, ConfigError> {
         self.sources.check(&self.formats, &self.publishable)?;
         if let Some(&kind) = self.publishable.iter().find(|kind| self.formats.get(**kind).is_none())
         {
-            return Err(GateBuildError::UnknownPublishable { kind });
+            return Err(ConfigError::new(
+                ConfigErrorKind::Gate,
+                format!(
+                    "the kind {kind} is publishable but not accepted; add its format to \
+                     KeyFormats::new or drop it from GateBuilder::with_publishable"
+                ),
+            ));
         }
         if self.challenges.is_empty() {
-            return Err(GateBuildError::NoChallenge);
+            return Err(ConfigError::fixed(
+                ConfigErrorKind::Gate,
+                "every 401 must carry a challenge (RFC 9110 §15.5.2); call \
+                 GateBuilder::with_challenge",
+            ));
         }
         self.errors.check()?;
         Ok(Gate::of(Config {
@@ -162,25 +169,4 @@ impl GateBuilder {
             audit: self.audit,
         }))
     }
-}
-
-/// Why a [`Gate`] was not built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum GateBuildError {
-    /// The sources of credentials contradict each other or the formats.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A kind is declared publishable that the gate does not accept.
-    #[error("the kind {kind} is declared publishable and not accepted")]
-    UnknownPublishable {
-        /// The kind.
-        kind: KeyKind,
-    },
-    /// There is no challenge, which every 401 must carry (RFC 9110 §15.5.2).
-    #[error("a gate has at least one challenge")]
-    NoChallenge,
-    /// The text of a refusal cannot be filled in.
-    #[error(transparent)]
-    Text(#[from] ErrorTextError),
 }

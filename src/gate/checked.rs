@@ -70,7 +70,7 @@ impl Gate {
         if let Some(kind) = kinds.iter().find(|kind| config.formats.get(**kind).is_none()) {
             return Err(refused(format!(
                 "the route admits keys of kind {kind}, which the gate does not accept; add its \
-                 format in Gate::builder"
+                 format to Gate::builder"
             )));
         }
         if let Some(catalog) = config.verifier.catalog()
@@ -82,7 +82,8 @@ impl Gate {
         {
             return Err(refused(format!(
                 "the route requires the scope {scope}, which the catalogue does not define; add \
-                 it in ScopeCatalog::new"
+                 it to ScopeCatalog::new, and pass the catalogue to Issuer::with_catalog or \
+                 ApiKeysBuilder::with_catalog"
             )));
         }
         let checked = Checked { gate: self.clone(), requirement };

@@ -22,7 +22,7 @@ pub(crate) mod steps;
 
 pub use self::{
     admission::{Admission, Outcome},
-    builder::{GateBuildError, GateBuilder},
+    builder::GateBuilder,
     checked::CheckedRoute,
     driver::{Charger, Driver, NoCharger},
     pending::{PendingCharge, PendingLookup, Step},

@@ -17,13 +17,13 @@ use crate::{
 /// everything but the cost.
 ///
 /// ```
-/// use std::num::NonZeroU32;
 /// use keyward::{gate::RouteQuotas, key::Tier, Access, Quota, Route, Scope};
 ///
-/// let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
+/// let quotas = RouteQuotas::new(Quota::per_minute(100))
+///     .with_tier(Tier::from_static("higher"), Quota::per_minute(1_000));
 /// let route = Route::new(Access::scope(Scope::from_static("write:issues")))
-///     .limit_key(RouteQuotas::new(per_minute(100)).with_tier(Tier::from_static("higher"), per_minute(1_000)))
-///     .limit_owner(per_minute(5_000));
+///     .limit_key(quotas)
+///     .limit_owner(Quota::per_minute(5_000));
 /// assert_eq!(route.access().required_scopes()[0].as_str(), "write:issues");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

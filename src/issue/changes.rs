@@ -117,7 +117,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`], and [`IssuerError::Catalog`] for scopes that the key's kind
+    /// As [`Issuer::suspend`], and [`IssuerError::Grant`] for scopes that the key's kind
     /// cannot have.
     pub async fn set_scopes(
         &self,

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    key::{plaintext::MintError, record::TransitionError, scope::CatalogError},
+    key::{catalog::GrantError, plaintext::MintError, record::TransitionError},
     store::error::{InsertError, ReplaceError},
 };
 
@@ -23,7 +23,7 @@ pub enum IssuerError<E> {
     Mint(#[from] MintError),
     /// The scopes are not in the catalogue, or above the ceiling of the kind.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Grant(#[from] GrantError),
     /// The key does not permit this change.
     #[error(transparent)]
     Transition(#[from] TransitionError),
@@ -54,7 +54,7 @@ impl<E> IssuerError<E> {
         match self {
             Self::UnknownKind
             | Self::UnacceptedScheme
-            | Self::Catalog(_)
+            | Self::Grant(_)
             | Self::Mint(MintError::Legacy { .. }) => 422,
             Self::Transition(error) => error.status(),
             Self::NotFound => 404,

@@ -9,6 +9,7 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::{error::IssuerError, within::Within},
     key::{
+        catalog::ScopeCatalog,
         format::KeyFormats,
         grace::Grace,
         hash::KeyHasher,
@@ -17,7 +18,7 @@ use crate::{
         owner::OwnerId,
         plaintext::{MintError, PlaintextKey},
         record::{KeyDraft, KeyRecord, TransitionError},
-        scope::{ScopeCatalog, ScopeSet},
+        scope::ScopeSet,
         secret::StoredSecret,
     },
     store::{KeyRegistry, stored_key::StoredKey},
@@ -144,7 +145,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// # Errors
     ///
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`] for a legacy kind or a failed random
-    /// generator, [`IssuerError::Catalog`] for scopes that the kind cannot have,
+    /// generator, [`IssuerError::Grant`] for scopes that the kind cannot have,
     /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner,
     /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::Store`].
     pub async fn issue<G: TryCryptoRng + ?Sized>(
@@ -176,7 +177,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// # Errors
     ///
     /// [`IssuerError::UnknownKind`], [`IssuerError::UnacceptedScheme`] for a hash that the
-    /// hasher can never match, [`IssuerError::Catalog`],
+    /// hasher can never match, [`IssuerError::Grant`],
     /// [`IssuerError::ForeignOwner`], [`IssuerError::Transition`], [`IssuerError::DuplicateId`],
     /// [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
     pub async fn import(
@@ -207,7 +208,7 @@ impl<R: KeyRegistry> Issuer<R> {
     /// secrets in their grace (a rotation is possible again at the earliest deadline in
     /// [`KeyRecord::retiring`], and [`Issuer::rotate_now`] is always possible);
     /// [`IssuerError::Conflict`] if another change came first;
-    /// [`IssuerError::Catalog`] if the successor kind cannot have the key's scopes;
+    /// [`IssuerError::Grant`] if the successor kind cannot have the key's scopes;
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`], [`IssuerError::Store`].
     pub async fn rotate<G: TryCryptoRng + ?Sized>(
         &self,

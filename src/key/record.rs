@@ -657,7 +657,8 @@ impl From<KeyRecord> for KeyRecordParts {
     }
 }
 
-/// Why parts do not make a [`KeyRecord`].
+/// Why parts do not make a [`KeyRecord`], or a record and an owner no
+/// [`StoredKey`](crate::store::StoredKey).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -676,6 +677,9 @@ pub enum RecordError {
     /// The revision is above [`KeyRecord::MAX_REVISION`].
     #[error("a revision is at most {}", KeyRecord::MAX_REVISION)]
     RevisionTooHigh,
+    /// The record was joined with another owner than its own.
+    #[error("the record belongs to another owner")]
+    ForeignOwner,
 }
 
 /// Why a key cannot change as asked. The record is as it was.

@@ -1,6 +1,6 @@
 //! The decision of a limiter.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -150,7 +150,7 @@ impl Binding {
     /// places have become free.
     pub(super) fn without_place(quotas: &Quotas, now: u64) -> Self {
         let longest = quotas.as_slice().last().copied();
-        let quota = longest.unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let quota = longest.unwrap_or(Quota::per_second(1));
         let instant = now + quota.window_millis();
         Self { allowed: false, quota, remaining: 0, instant, position: 0 }
     }
@@ -214,13 +214,13 @@ impl Decision {
     }
 }
 
-/// A cost that can never be charged. Waiting does not help, so there is no retry time.
+/// A charge that can never be admitted. Waiting does not help, so there is no retry time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum CostError {
+pub enum ChargeError {
     /// The cost is zero. [`Limiter::peek`](crate::limit::Limiter::peek) decides without counting.
     #[error("the cost is 0; it must be at least 1")]
-    Zero,
+    ZeroCost,
     /// The cost is above the limit of a quota, so that it would never be admitted.
     #[error("the cost {cost} is above the limit of {quota}")]
     AboveLimit {
@@ -229,15 +229,6 @@ pub enum CostError {
         /// The first quota that can never admit it.
         quota: Quota,
     },
-}
-
-/// Limits that can never be charged together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ChargeError {
-    /// The cost can never be charged.
-    #[error(transparent)]
-    Cost(#[from] CostError),
     /// No limit was given.
     #[error("no limit was given")]
     NoLimits,

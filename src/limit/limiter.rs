@@ -6,9 +6,10 @@ use rand::{TryRng, rngs::SysRng};
 
 use crate::{
     clock::timestamp::Timestamp,
+    error::{ConfigError, ConfigErrorKind},
     limit::{
-        config::{LimiterConfig, SeedError},
-        decision::{Binding, ChargeError, CostError, Decision, MAX_LIMITS},
+        config::LimiterConfig,
+        decision::{Binding, ChargeError, Decision, MAX_LIMITS},
         key::LimitKey,
         table::{book::Receipt, shards::Shards},
     },
@@ -23,11 +24,11 @@ use crate::{
 /// proof and its cost.
 ///
 /// ```
-/// use std::{num::NonZeroU32, time::Duration};
+/// use std::time::Duration;
 /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
 ///
 /// let limiter = Limiter::system()?;
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(2).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(2));
 /// let key = LimitKey::owner("acme");
 /// let now = Timestamp::from_unix_secs(1_000);
 ///
@@ -57,9 +58,14 @@ impl Limiter {
     /// # Errors
     ///
     /// If the operating system's random generator fails.
-    pub fn system() -> Result<Self, SeedError> {
+    pub fn system() -> Result<Self, ConfigError> {
         let mut seed = [0; 16];
-        SysRng.try_fill_bytes(&mut seed).map_err(|_| SeedError)?;
+        SysRng.try_fill_bytes(&mut seed).map_err(|_| {
+            ConfigError::fixed(
+                ConfigErrorKind::Limit,
+                "the system has no randomness for the seed; call Limiter::new with a secret seed",
+            )
+        })?;
         Ok(Self::new(LimiterConfig::default(), seed))
     }
 
@@ -67,7 +73,7 @@ impl Limiter {
     /// attacker who knows it can choose keys that all fall into one place.
     pub fn new(config: LimiterConfig, seed: [u8; 16]) -> Self {
         let bits = config.shard_bits();
-        let per_shard = config.max_keys.get().div_ceil(1 << bits);
+        let per_shard = config.max_keys.div_ceil(1 << bits);
         let shards = Shards::new(bits, per_shard, seed);
         let max_keys = per_shard as usize * shards.count();
         Self { shards, max_keys }
@@ -89,7 +95,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let LimitKey { body: [x, y], head } = key.into();
         self.check_one(x, y, head, quotas, cost, now.as_unix_millis())
     }
@@ -104,7 +110,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = LimitKey { body: [x, y], head };
         let hash = self.shards.hash(&key);
         if let Some(quota) = quotas.only()
@@ -134,7 +140,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         payable(quotas, cost)?;
         let book = self.shards.lock(hash);
         let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
@@ -168,7 +174,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<(Decision, Option<Ticket>), CostError> {
+    ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         payable(quotas, cost)?;
         let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
         Ok(charged.unwrap_or_else(|| {
@@ -203,7 +209,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = key.into();
         payable(quotas, cost)?;
         let now = now.as_unix_millis();
@@ -357,12 +363,12 @@ struct Part {
 }
 
 /// Checks that waiting could admit `cost`.
-fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {
+fn payable(quotas: &Quotas, cost: u32) -> Result<(), ChargeError> {
     if cost == 0 {
-        return Err(CostError::Zero);
+        return Err(ChargeError::ZeroCost);
     }
     match quotas.as_slice().iter().find(|quota| cost > quota.limit()) {
         None => Ok(()),
-        Some(&quota) => Err(CostError::AboveLimit { cost, quota }),
+        Some(&quota) => Err(ChargeError::AboveLimit { cost, quota }),
     }
 }

@@ -9,8 +9,8 @@ mod table;
 mod window;
 
 pub use self::{
-    config::{LimiterConfig, SeedError},
-    decision::{ChargeError, CostError, Decision},
+    config::LimiterConfig,
+    decision::{ChargeError, Decision},
     key::LimitKey,
     limiter::{Limiter, Ticket},
 };

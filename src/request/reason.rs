@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     key::{format::ParseError, kind::KeyKind},
-    limit::decision::{ChargeError, CostError},
+    limit::decision::ChargeError,
     request::{public_reason::PublicReason, source::CredentialError},
     verify::{VerifyError, access::Forbidden},
 };
@@ -130,9 +130,7 @@ impl RefusalReason {
             },
             Self::Throttled { .. } => PublicReason::RateLimited,
             Self::TooManyAttempts => PublicReason::TooManyAttempts,
-            Self::Charge(ChargeError::Cost(CostError::AboveLimit { .. })) => {
-                PublicReason::CostAboveLimit
-            }
+            Self::Charge(ChargeError::AboveLimit { .. }) => PublicReason::CostAboveLimit,
             Self::Charge(_)
             | Self::Store(_)
             | Self::Limiter(_)

@@ -2,10 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use thiserror::Error;
-
 use crate::{
     clock::timestamp::Timestamp,
+    error::InvalidText,
     key::{id::KeyId, record::KeyRecord},
     store::stored_key::StoredKey,
 };
@@ -37,23 +36,20 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = CursorError;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (millis, id) = text.split_once('-').ok_or(CursorError)?;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let (millis, id) = text.split_once('-').ok_or(NO_CURSOR)?;
         let cursor = Self {
-            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| CursorError)?),
-            id: id.parse().map_err(|_| CursorError)?,
+            created_at: Timestamp::from_unix_millis(millis.parse().map_err(|_| NO_CURSOR)?),
+            id: id.parse().map_err(|_| NO_CURSOR)?,
         };
         // A position has one text: no sign, no leading zero, nothing beyond the last timestamp.
-        if cursor.to_string() == text { Ok(cursor) } else { Err(CursorError) }
+        if cursor.to_string() == text { Ok(cursor) } else { Err(NO_CURSOR) }
     }
 }
 
-/// The text is not a [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not a cursor of a listing")]
-pub struct CursorError;
+const NO_CURSOR: InvalidText = InvalidText::new("a cursor that a page of a listing returned");
 
 /// The part of a listing to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,10 +16,10 @@ pub use self::{
     dyn_store::{DynKeyRegistry, DynKeyStore, StoreError, StoreFuture},
     error::{InsertError, ReplaceError},
     invalidate::{Change, Invalidate},
-    listing::{Cursor, CursorError, Listing, PageRequest},
+    listing::{Cursor, Listing, PageRequest},
     lookup::Lookup,
     memory::MemoryStore,
-    stored_key::{JoinError, StoredKey},
+    stored_key::StoredKey,
 };
 
 use std::{error::Error, future::Future, sync::Arc};

@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use thiserror::Error;
-
-use crate::key::{owner::Owner, record::KeyRecord};
+use crate::key::{
+    owner::Owner,
+    record::{KeyRecord, RecordError},
+};
 
 /// A key as a store returns it: a record joined with its owner. Clones share both.
 ///
@@ -24,11 +25,11 @@ impl StoredKey {
     ///
     /// # Errors
     ///
-    /// [`JoinError`] if `owner` is not the record's owner. The tables of the store contradict
+    /// [`RecordError::ForeignOwner`] if `owner` is not the record's owner. The tables of the store contradict
     /// each other then, and the store returns an error of its own.
-    pub fn join(record: KeyRecord, owner: Arc<Owner>) -> Result<Self, JoinError> {
+    pub fn join(record: KeyRecord, owner: Arc<Owner>) -> Result<Self, RecordError> {
         if owner.id != *record.owner() {
-            return Err(JoinError);
+            return Err(RecordError::ForeignOwner);
         }
         Ok(Self::new(record, owner))
     }
@@ -65,8 +66,3 @@ impl fmt::Debug for StoredKey {
             .finish()
     }
 }
-
-/// The record belongs to another owner than the given one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the record belongs to another owner")]
-pub struct JoinError;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    num::NonZeroU32,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -76,18 +75,18 @@ struct Shard(Mutex<Waiting>);
 
 impl UsageLedger {
     /// The default maximum number of keys that wait to be drained: 1,048,576.
-    pub const DEFAULT_MAX_KEYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
+    pub const DEFAULT_MAX_KEYS: u32 = 1_048_576;
 
     /// Builds an empty ledger for [`UsageLedger::DEFAULT_MAX_KEYS`].
     pub fn new() -> Self {
         Self::with_max_keys(Self::DEFAULT_MAX_KEYS)
     }
 
-    /// Builds an empty ledger in which at most `max_keys` keys wait to be drained.
-    pub fn with_max_keys(max_keys: NonZeroU32) -> Self {
+    /// Builds an empty ledger in which at most `max_keys` keys wait to be drained. Zero counts as 1.
+    pub fn with_max_keys(max_keys: u32) -> Self {
         Self {
             shards: Box::new(std::array::from_fn(|_| Shard::default())),
-            max_keys: max_keys.get() as usize,
+            max_keys: max_keys.max(1) as usize,
             tracked: AtomicUsize::new(0),
             uncounted: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
@@ -222,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_count_of_uncounted_requests_saturates() {
-        let ledger = UsageLedger::with_max_keys(NonZeroU32::MIN);
+        let ledger = UsageLedger::with_max_keys(1);
         ledger.uncounted.store(u64::MAX - 1, Ordering::Relaxed);
         assert!(ledger.record(KeyId::from_bytes([0; 16]), Timestamp::ZERO));
         for _ in 0..3 {

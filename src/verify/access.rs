@@ -22,7 +22,7 @@ use crate::key::{
 /// let write = Access::scope(WRITE_ISSUES);
 /// let audit = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
 /// let ingest = Access::kinds([KeyKind::from_static("luc_pk_")]);
-/// let own_project = Access::any_key().owner(OwnerId::from_static("proj_abc123"));
+/// let own_project = Access::any_key().with_owner(OwnerId::from_static("proj_abc123"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]

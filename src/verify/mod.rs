@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::{
     clock::timestamp::Timestamp,
     key::{
+        catalog::ScopeCatalog,
         hash::{Candidates, KeyHash, KeyHasher},
         id::KeyId,
         kind::KeyKind,
@@ -17,7 +18,7 @@ use crate::{
         owner::{Owner, OwnerId, Tier},
         presented::PresentedKey,
         record::{KeyRecord, KeyStatus},
-        scope::{ScopeCatalog, ScopeSet},
+        scope::ScopeSet,
         secret::StoredSecret,
     },
     quota::Quotas,

@@ -3,8 +3,8 @@
 
 use keyward::{
     Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, KeyHasher, Scope,
-    gate::GateBuildError,
-    request::{ErrorBody, ErrorFacts, ErrorText, ErrorTextError, PublicReason},
+    error::{ConfigError, ConfigErrorKind},
+    request::{ErrorBody, ErrorFacts, ErrorText, PublicReason},
     verify::Verifier,
 };
 use proptest::prelude::*;
@@ -177,7 +177,7 @@ fn reasons_are_merged_or_told_apart() {
     );
 }
 
-fn built(errors: ErrorBodies) -> Result<Gate, GateBuildError> {
+fn built(errors: ErrorBodies) -> Result<Gate, ConfigError> {
     let verifier = Verifier::new(KeyHasher::sha256());
     Gate::builder(KeyFormat::hex("k_"), verifier, CredentialSource::bearer())
         .with_challenge(Challenge::bearer("r").unwrap())
@@ -189,9 +189,9 @@ fn built(errors: ErrorBodies) -> Result<Gate, GateBuildError> {
 fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
     use PublicReason::{InvalidKey, MissingScope, RateLimited, TooManyAttempts};
 
-    let placeholder = |reason| ErrorTextError::Placeholder { reason };
-    let unfilled = |reason| ErrorTextError::Unfilled { reason };
-    let duplicate = |reason| ErrorTextError::DuplicateField { reason };
+    let placeholder = |reason| format!("the text for {reason:?} has braces");
+    let unfilled = |reason| format!("the text for {reason:?} uses a placeholder or field");
+    let duplicate = |reason| format!("the text for {reason:?} has two fields");
     for (reason, text, error) in [
         (RateLimited, ErrorText::new("{retry_afer}"), placeholder(RateLimited)),
         (RateLimited, ErrorText::new("{"), placeholder(RateLimited)),
@@ -211,7 +211,9 @@ fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
         ),
     ] {
         let refused = built(ErrorBodies::flat().with_text(reason, text.clone()));
-        assert_eq!(refused.err(), Some(GateBuildError::Text(error)), "{text:?}");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ConfigErrorKind::Text, "{text:?}");
+        assert!(refused.to_string().starts_with(&error), "{text:?}: {refused}");
     }
     for (reason, text) in [
         (RateLimited, ErrorText::new("{retry_after}").with_retry_after("retry_after")),

@@ -2,7 +2,8 @@
 
 use keyward::{
     KeyFormat, KeyHasher,
-    key::{FormatError, FormatsError, KeyFormats, KeyKind, KindError, ParseError},
+    error::{ConfigError, ConfigErrorKind},
+    key::{KeyFormats, KeyKind, ParseError},
     verify::Verifier,
 };
 use proptest::prelude::*;
@@ -401,24 +402,27 @@ fn a_set_that_can_be_built_never_takes_one_kind_for_another() {
     assert!(built > 500, "only {built} sets were built");
 }
 
+fn problem<T: std::fmt::Debug>(result: Result<T, ConfigError>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Format);
+    error.to_string()
+}
+
 #[test]
 fn formats_are_refused_with_the_reason() {
-    let prefix = |error| Err(FormatError::Prefix(error));
     for (what, found, expected) in [
-        ("the empty prefix", KeyFormat::try_hex(""), prefix(KindError::Empty)),
-        ("24 characters", KeyFormat::try_hex(&"k".repeat(24)), prefix(KindError::TooLong)),
-        ("a blank", KeyFormat::try_hex("k "), prefix(KindError::Character { position: 1 })),
-        ("a full-width letter", KeyFormat::try_hex("k\u{ff4c}"), {
-            prefix(KindError::Character { position: 1 })
-        }),
-        ("CR", KeyFormat::try_base62("\r", 30), prefix(KindError::Character { position: 0 })),
-        ("15 bytes", KeyFormat::try_hex_bytes("k_", 15), Err(FormatError::HexLength)),
-        ("65 bytes", KeyFormat::try_hex_bytes("k_", 65), Err(FormatError::HexLength)),
-        ("21 characters", KeyFormat::try_base62("k_", 21), Err(FormatError::Base62Length)),
-        ("65 characters", KeyFormat::try_base62("k_", 65), Err(FormatError::Base62Length)),
-        ("a hint of 13", KeyFormat::hex("k_").try_with_hint(13), Err(FormatError::HintLength)),
+        ("the empty prefix", KeyFormat::try_hex(""), "a prefix has 1 to 23 characters"),
+        ("24 characters", KeyFormat::try_hex(&"k".repeat(24)), "a prefix has 1 to 23 characters"),
+        ("a blank", KeyFormat::try_hex("k "), "a prefix has 1 to 23 characters"),
+        ("a full-width letter", KeyFormat::try_hex("k\u{ff4c}"), "a prefix has 1 to 23 characters"),
+        ("CR", KeyFormat::try_base62("\r", 30), "a prefix has 1 to 23 characters"),
+        ("15 bytes", KeyFormat::try_hex_bytes("k_", 15), "KeyFormat::try_hex_bytes"),
+        ("65 bytes", KeyFormat::try_hex_bytes("k_", 65), "KeyFormat::try_hex_bytes"),
+        ("21 characters", KeyFormat::try_base62("k_", 21), "KeyFormat::try_base62"),
+        ("65 characters", KeyFormat::try_base62("k_", 65), "KeyFormat::try_base62"),
+        ("a hint of 13", KeyFormat::hex("k_").try_with_hint(13), "KeyFormat::with_hint"),
     ] {
-        assert_eq!(found, expected, "{what}");
+        assert!(problem(found).contains(expected), "{what}");
     }
     let longest = "k".repeat(23);
     assert_eq!(KeyFormat::try_hex_bytes(&longest, 64).unwrap().token_len(), 23 + 128);
@@ -440,10 +444,8 @@ fn a_single_legacy_format_is_read_and_never_minted() {
     let formats = KeyFormats::from(LEGACY);
     assert!(formats.get(LEGACY.kind()).is_some());
     assert!(formats.minting(LEGACY.kind()).is_none());
-    assert_eq!(
-        KeyFormats::new([LEGACY]),
-        Err(FormatsError::UnknownSuccessor { kind: LEGACY.kind() })
-    );
+    let missing = problem(KeyFormats::new([LEGACY]));
+    assert!(missing.contains("is not accepted"), "{missing}");
 }
 
 mod configured {
@@ -518,29 +520,27 @@ mod configured {
     fn bad_sets_are_refused_when_read() {
         let many: Vec<String> = (0..33).map(|n| format!(r#"{{"prefix":"k{n}_"}}"#)).collect();
         for (bad, reason) in [
-            ("[]".to_owned(), FormatsError::Empty),
-            (format!("[{}]", many.join(",")), FormatsError::TooMany),
-            (r#"[{"prefix":"a_"},{"prefix":"a_","body":"base62","length":30}]"#.to_owned(), {
-                FormatsError::Duplicate { kind: "a_".parse().unwrap() }
-            }),
+            ("[]".to_owned(), "at least one kind"),
+            (format!("[{}]", many.join(",")), "at most 32 kinds"),
+            (
+                r#"[{"prefix":"a_"},{"prefix":"a_","body":"base62","length":30}]"#.to_owned(),
+                "two formats have the prefix a_",
+            ),
             (
                 r#"[{"prefix":"a_"},{"prefix":"a_b"}]"#.to_owned(),
-                FormatsError::Ambiguous {
-                    shorter: "a_".parse().unwrap(),
-                    longer: "a_b".parse().unwrap(),
-                },
+                "a key of kind a_ could begin with a_b",
             ),
             (
                 r#"[{"prefix":"a_","successor":"b_"}]"#.to_owned(),
-                FormatsError::UnknownSuccessor { kind: "a_".parse().unwrap() },
+                "the successor b_ of the legacy kind a_ is not accepted",
             ),
             (
                 r#"[{"prefix":"a_","successor":"b_"},{"prefix":"b_","successor":"a_"}]"#.to_owned(),
-                FormatsError::LegacySuccessor { kind: "a_".parse().unwrap() },
+                "is legacy too",
             ),
         ] {
             let error = serde_json::from_str::<KeyFormats>(&bad).unwrap_err().to_string();
-            assert!(error.contains(&reason.to_string()), "{bad}: {error}");
+            assert!(error.contains(reason), "{bad}: {error}");
         }
         assert!(serde_json::from_str::<KeyFormats>(r#"{"prefix":"a_"}"#).is_err());
     }

@@ -1,12 +1,12 @@
 //! The limiter against a naive log, on every decision; and the limiters that are used
 //! elsewhere against the same measure, which they exceed.
 
-use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::oracle::{Expected, Oracle};
 use keyward::{
     Limiter, Quota, Quotas, Timestamp,
-    limit::{CostError, LimitKey, LimiterConfig},
+    limit::{ChargeError, LimitKey, LimiterConfig},
     quota::Precision,
 };
 use proptest::prelude::*;
@@ -179,7 +179,7 @@ proptest! {
         span in prop_oneof![1_u64..600, 10_000_u64..200_000, Just(86_400_000), Just(366 * 86_400_000)],
         requests in prop::collection::vec((0_u64..400, 1_u32..200), 1..400),
     ) {
-        let quotas = Quotas::single(quota(limit, span).coarse());
+        let quotas = Quotas::single(quota(limit, span).with_precision(Precision::Coarse));
         prop_assert_eq!(quotas.as_slice()[0].precision(), Precision::Coarse);
         let key = LimitKey::owner("acme");
         let limiter = limiter();
@@ -217,14 +217,14 @@ fn a_cost_that_waiting_cannot_pay_is_an_error() {
     let hourly = quota(10, 3_600_000);
     let quotas = Quotas::new(&[hourly, quota(5, 1_000)]).unwrap();
     let key = LimitKey::owner("acme");
-    assert_eq!(limiter.check(key, &quotas, 0, now), Err(CostError::Zero));
+    assert_eq!(limiter.check(key, &quotas, 0, now), Err(ChargeError::ZeroCost));
     assert_eq!(
         limiter.check(key, &quotas, 6, now),
-        Err(CostError::AboveLimit { cost: 6, quota: quota(5, 1_000) })
+        Err(ChargeError::AboveLimit { cost: 6, quota: quota(5, 1_000) })
     );
     assert_eq!(
         limiter.peek(key, &Quotas::single(hourly), u32::MAX, now),
-        Err(CostError::AboveLimit { cost: u32::MAX, quota: hourly })
+        Err(ChargeError::AboveLimit { cost: u32::MAX, quota: hourly })
     );
     assert!(limiter.is_empty());
     assert!(limiter.check(key, &quotas, 5, now).unwrap().allowed);
@@ -235,7 +235,7 @@ fn a_cost_that_waiting_cannot_pay_is_an_error() {
 /// README quote these numbers.
 #[test]
 fn the_others_admit_more() {
-    let per_minute = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+    let per_minute = Quotas::from(Quota::per_minute(100));
     let limiter = limiter();
     let ours = most_in_any_window(|now| {
         let now = Timestamp::from_unix_millis(START + now);

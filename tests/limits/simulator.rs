@@ -4,7 +4,7 @@
 //! A million decisions by default; `KEYWARD_SIMULATOR_DECISIONS` asks for more:
 //! `KEYWARD_SIMULATOR_DECISIONS=100000000 cargo test --release --test limits simulator`.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use crate::oracle::{Expected, Oracle};
 use keyward::{
@@ -116,9 +116,7 @@ fn ours() -> Subject {
 
 fn planted(bug: Bug) -> Subject {
     // One shard of 64 places, so that a flood is soon upon it.
-    let config = LimiterConfig::default()
-        .with_max_keys(NonZeroU32::new(PLACES as u32).unwrap())
-        .with_shards(NonZeroU32::MIN);
+    let config = LimiterConfig::default().with_max_keys(PLACES as u32).with_shards(1);
     Subject { limiter: Limiter::new(config, [3; 16]), bug, latest: Timestamp::ZERO.into() }
 }
 

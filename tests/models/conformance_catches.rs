@@ -56,11 +56,11 @@ struct Broken {
     purged: Mutex<Vec<StoredKey>>,
     /// The hashes of inserts that were refused, for a store that keeps them.
     refused: Mutex<Vec<KeyHash>>,
-    /// For a purge that is overtaken by a change, between its look and what it then does.
-    overtaking: Option<Overtaking>,
     /// The first answer by id, and without waiting by hash, for stores that keep it.
     first_by_id: Mutex<HashMap<KeyId, Option<StoredKey>>>,
     first_at_once: Mutex<HashMap<KeyHash, Option<StoredKey>>>,
+    /// For a purge that is overtaken by a change, between its look and what it then does.
+    overtaking: Option<Overtaking>,
 }
 
 /// Lets a change wait until a purge has seen the key ended, and that purge until it was changed.
@@ -92,15 +92,9 @@ impl Overtaking {
 
 impl Broken {
     fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            store: MemoryStore::new(),
-            purged: Mutex::default(),
-            refused: Mutex::default(),
-            overtaking: None,
-            first_by_id: Mutex::default(),
-            first_at_once: Mutex::default(),
-        }
+        let (store, purged, refused, first_by_id, first_at_once) = Default::default();
+        let overtaking = None;
+        Self { fault, store, purged, refused, first_by_id, first_at_once, overtaking }
     }
 
     fn all(&self) -> Vec<StoredKey> {

@@ -4,7 +4,7 @@
 //! `KEYWARD_SEQUENCES` sets how many sequences each property runs (10⁵ unless told; CI runs 10⁶);
 //! a failure prints a seed, and `KEYWARD_SEED` runs that sequence alone.
 
-use std::{collections::BTreeMap, convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use keyward::{
     KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Timestamp,
@@ -233,8 +233,7 @@ struct Pool {
 const POOL: usize = 40;
 const ID: KeyId = KeyId::from_bytes([7; 16]);
 const OWNER: OwnerId = OwnerId::from_static("proj_abc123");
-const ONE: NonZeroU32 = NonZeroU32::MIN;
-const QUOTA: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+const QUOTA: Quota = Quota::per_minute(100);
 
 impl Pool {
     fn new() -> Self {
@@ -250,7 +249,7 @@ impl Pool {
         let owner = Arc::new(Owner::new(OWNER));
         let names = ["ingest", "ingest, old", "backup"].map(KeyName::from_static);
         let scopes = ["write:issues", "", "read:lucent write:issues"].map(|it| it.parse().unwrap());
-        let quotas = [Some(QUOTA.into()), None, Some(Quota::per_second(ONE).into())];
+        let quotas = [Some(QUOTA.into()), None, Some(Quota::per_second(1).into())];
         Self { lookups, verifier, owner, names, scopes, quotas }
     }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
     sync::{
         Barrier, Mutex, MutexGuard,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -327,7 +326,7 @@ fn follows_the_model(ledger: &impl Ledger, max_keys: usize, steps: &[Step]) -> R
 }
 
 fn ledger_for(max_keys: usize) -> UsageLedger {
-    UsageLedger::with_max_keys(NonZeroU32::new(max_keys as u32).unwrap())
+    UsageLedger::with_max_keys(max_keys as u32)
 }
 
 fn sequences() -> impl Strategy<Value = (usize, Vec<Step>)> {

@@ -13,7 +13,7 @@ use keyward::{
     audit::Audit,
     gate::{Refusal, Step},
     key::{
-        CatalogError, Grace, HashScheme, KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName,
+        Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName,
         KeyRecord, KeyState, KeyStatus, Owner, OwnerId, PlaintextKey, ScopeCatalog, ScopeSet,
         StoredSecret, Tier,
     },
@@ -274,7 +274,7 @@ fn no_value_shows_the_key() {
             canary.error("VerifyError", &error);
         }
         let stranger = Arc::new(Owner::new("proj_other".parse().unwrap()));
-        canary.fails("JoinError", StoredKey::join(record, stranger));
+        canary.fails("RecordError", StoredKey::join(record, stranger));
     }
 }
 
@@ -383,9 +383,9 @@ fn no_step_answer_or_event_shows_the_key() {
         }
         let no_place = CredentialSources::first_of([CredentialSource::header(&format!("{key} "))]);
         let refused = Gate::builder(formats(), issuer.verifier(), no_place).build();
-        canary.fails("GateBuildError", refused);
-        canary.fails("ChallengeError", Challenge::new("ApiKey", &format!("{key}\n")));
-        canary.fails("ChallengeError", Challenge::new(&format!("{key} "), "r"));
+        canary.fails("ConfigError", refused);
+        canary.fails("ConfigError", Challenge::new("ApiKey", &format!("{key}\n")));
+        canary.fails("ConfigError", Challenge::new(&format!("{key} "), "r"));
         assert!(canary.shown > 200, "{}", canary.shown);
     }
 }
@@ -454,7 +454,7 @@ fn no_error_repeats_a_key_given_by_mistake() {
         let scopes = ScopeSet::new([as_scope.clone()]).unwrap();
         canary.fails("ScopeCatalog", catalog.check(kind, &scopes));
         canary.fails("ScopeCatalog", catalog.clone().allow(kind, [], [as_scope]));
-        canary.error("CatalogError", &CatalogError::Unknown);
+        canary.error("GrantError", &GrantError::UnknownScope);
 
         let issuer =
             Issuer::with_catalog(MemoryStore::new(), formats, KeyHasher::sha256(), catalog);

@@ -1,29 +1,29 @@
 //! The bounds of a cache.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 /// The bounds of a [`CachedStore`](crate::CachedStore).
 ///
 /// ```
-/// use std::{num::NonZeroU32, time::Duration};
+/// use std::time::Duration;
 /// use keyward_cache::CacheConfig;
 ///
 /// const CONFIG: CacheConfig = CacheConfig::new()
-///     .with_max_secrets(NonZeroU32::new(20_000).unwrap())
+///     .with_max_secrets(20_000)
 ///     .with_staleness(Duration::from_secs(2));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
-    pub(crate) max_secrets: NonZeroU32,
-    pub(crate) max_unknown: NonZeroU32,
+    pub(crate) max_secrets: u32,
+    pub(crate) max_unknown: u32,
     pub(crate) staleness: Duration,
 }
 
 impl CacheConfig {
     /// The default limit on secrets, and on records by id: 100,000.
-    pub const DEFAULT_MAX_SECRETS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99_999);
+    pub const DEFAULT_MAX_SECRETS: u32 = 100_000;
     /// The default limit on hashes that are known to have no key: 10,000.
-    pub const DEFAULT_MAX_UNKNOWN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999);
+    pub const DEFAULT_MAX_UNKNOWN: u32 = 10_000;
     /// The default staleness bound: 5 seconds.
     pub const DEFAULT_STALENESS: Duration = Duration::from_secs(5);
 
@@ -41,17 +41,17 @@ impl CacheConfig {
     ///
     /// Another table contains the secrets that were looked up recently: up to three for each line
     /// of 64 bytes. It has half as many lines as secrets, rounded up to a power of two, and at
-    /// most 65,536.
+    /// most 65,536. Zero counts as 1.
     #[must_use]
-    pub const fn with_max_secrets(self, max_secrets: NonZeroU32) -> Self {
-        Self { max_secrets, ..self }
+    pub const fn with_max_secrets(self, max_secrets: u32) -> Self {
+        Self { max_secrets: if max_secrets == 0 { 1 } else { max_secrets }, ..self }
     }
 
     /// Sets the largest number of cached hashes that have no key. They are kept apart, so that
-    /// random keys cannot evict real ones.
+    /// random keys cannot evict real ones. Zero counts as 1.
     #[must_use]
-    pub const fn with_max_unknown(self, max_unknown: NonZeroU32) -> Self {
-        Self { max_unknown, ..self }
+    pub const fn with_max_unknown(self, max_unknown: u32) -> Self {
+        Self { max_unknown: if max_unknown == 0 { 1 } else { max_unknown }, ..self }
     }
 
     /// Sets the age from which a cached answer is not served, whether or not a change was

@@ -1,20 +1,17 @@
 //! Hashing for `moka`, under a random key.
 
-use std::{
-    hash::{BuildHasher, Hash, Hasher, RandomState},
-    num::NonZeroU32,
-};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use keyward::key::{KeyHash, KeyId};
 use moka::sync::Cache;
 
 /// Makes a cache of at most `max` entries.
-pub(crate) fn cache<K, V>(max: NonZeroU32) -> Cache<K, V, Seeded>
+pub(crate) fn cache<K, V>(max: u32) -> Cache<K, V, Seeded>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    Cache::builder().max_capacity(u64::from(max.get())).build_with_hasher(Seeded::new())
+    Cache::builder().max_capacity(u64::from(max)).build_with_hasher(Seeded::new())
 }
 
 /// Returns the first word of a digest, which is as good as random.

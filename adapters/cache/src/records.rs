@@ -1,6 +1,6 @@
 //! The cached records by id.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use keyward::{Timestamp, key::KeyId, store::StoredKey};
 use moka::{ops::compute::Op, sync::Cache};
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Records(Cache<Id, Arc<Known>, Seeded>);
 
 impl Records {
-    pub(crate) fn new(max: NonZeroU32) -> Self {
+    pub(crate) fn new(max: u32) -> Self {
         Self(cache(max))
     }
 

@@ -1,6 +1,6 @@
 //! The cached records by the hashes of their secrets.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::sync::Arc;
 
 use keyward::{Timestamp, key::KeyHash};
 use moka::{ops::compute::Op, sync::Cache};
@@ -46,8 +46,8 @@ const MAX_LINES: u32 = 65_536;
 const PATIENCE: u8 = 16;
 
 impl Secrets {
-    pub(crate) fn new(max: NonZeroU32) -> Self {
-        let lines = max.get().div_ceil(2).min(MAX_LINES).next_power_of_two();
+    pub(crate) fn new(max: u32) -> Self {
+        let lines = max.div_ceil(2).min(MAX_LINES).next_power_of_two();
         Self { recent: (0..lines).map(|_| Line::default()).collect(), all: cache(max) }
     }
 

@@ -1,7 +1,5 @@
 //! The hashes that no key has.
 
-use std::num::NonZeroU32;
-
 use keyward::{Timestamp, key::KeyHash, store::Lookup};
 use moka::sync::Cache;
 
@@ -15,7 +13,7 @@ use crate::{
 pub(crate) struct Unknown(Cache<Digest, Absent, Seeded>);
 
 impl Unknown {
-    pub(crate) fn new(max: NonZeroU32) -> Self {
+    pub(crate) fn new(max: u32) -> Self {
         Self(cache(max))
     }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use keyward::{
     KeyStore, Timestamp,
@@ -121,7 +121,7 @@ fn a_record_is_held_once_for_its_id_and_its_secrets() {
 
 #[test]
 fn an_absent_id_is_not_held_and_pushes_out_nothing() {
-    let config = CacheConfig::new().with_max_secrets(NonZeroU32::new(8).unwrap());
+    let config = CacheConfig::new().with_max_secrets(8);
     let mut rig = Rig::with(config);
     let (record, _) = rig.key("owner");
     assert_eq!(by_id(&rig, record.id()), Some(1));

@@ -1,6 +1,6 @@
 //! The errors. None contains the data that was sent or the address of the server.
 
-use keyward::limit::{ChargeError, CostError};
+use keyward::limit::ChargeError;
 use thiserror::Error;
 
 /// A limit that the server did not decide.
@@ -37,12 +37,6 @@ pub enum RemoteError {
         /// demands.
         wanted: u32,
     },
-}
-
-impl From<CostError> for RemoteError {
-    fn from(error: CostError) -> Self {
-        Self::Charge(error.into())
-    }
 }
 
 /// The way in which the server is gone. It may have counted the request or not.

@@ -1,6 +1,6 @@
 //! Decisions while the server is gone.
 
-use std::{fmt, num::NonZeroU32, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use keyward::{
     clock::Timestamp,
@@ -26,8 +26,8 @@ pub enum Fallback {
     /// The bound is higher if there are more processes than `nodes`, or if the server comes back
     /// without its counts.
     LocalShare {
-        /// The number of processes.
-        nodes: NonZeroU32,
+        /// The number of processes. Zero counts as 1.
+        nodes: u32,
         /// The limiter that counts meanwhile.
         limiter: Arc<Limiter>,
     },
@@ -36,9 +36,9 @@ pub enum Fallback {
 }
 
 impl Fallback {
-    /// Builds [`Fallback::LocalShare`] for one of `nodes` processes.
-    pub fn local_share(nodes: NonZeroU32, limiter: Limiter) -> Self {
-        Self::LocalShare { nodes, limiter: Arc::new(limiter) }
+    /// Builds [`Fallback::LocalShare`] for one of `nodes` processes. Zero counts as 1.
+    pub fn local_share(nodes: u32, limiter: Limiter) -> Self {
+        Self::LocalShare { nodes: nodes.max(1), limiter: Arc::new(limiter) }
     }
 
     pub(crate) fn decide(
@@ -74,13 +74,13 @@ impl Fallback {
 }
 
 /// Returns the share of each quota, or `None` if a share is zero.
-fn share(quotas: &Quotas, nodes: NonZeroU32) -> Option<Quotas> {
+fn share(quotas: &Quotas, nodes: u32) -> Option<Quotas> {
     let shares = quotas.as_slice().iter().map(|quota| {
-        let share = Quota::new(quota.limit() / nodes, quota.window()).ok()?;
+        let share = Quota::new(quota.limit() / nodes.max(1), quota.window()).ok()?;
         Some(if quota.precision() == Precision::Coarse {
-            share.coarse()
+            share.with_precision(Precision::Coarse)
         } else {
-            share.exact().unwrap_or(share)
+            share.try_with_precision(Precision::Exact).unwrap_or(share)
         })
     });
     Quotas::new(&shares.collect::<Option<Vec<_>>>()?).ok()
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_share_is_rounded_down() {
-        let three = NonZeroU32::new(3).unwrap();
+        let three = 3;
         let policy = || Fallback::local_share(three, Limiter::new(Default::default(), [1; 16]));
         let shared = &policy();
         let admitted =

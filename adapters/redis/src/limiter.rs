@@ -26,7 +26,6 @@ use crate::{
 /// see [`RemoteScript`](crate::protocol::RemoteScript). Clones are cheap and share all state.
 ///
 /// ```no_run
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::LimitKey, Clock, Quota, Quotas, SystemClock};
 /// use keyward_redis::{RedisLimiter, Fallback};
 ///
@@ -38,7 +37,7 @@ use crate::{
 ///     eprintln!("{warning}");
 /// }
 ///
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let now = SystemClock::new().now();
 /// let charged = limiter.check(LimitKey::owner("acme"), &quotas, 1, now).await?;
 /// assert!(charged.decision.allowed);

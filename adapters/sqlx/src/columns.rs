@@ -43,6 +43,24 @@ macro_rules! joined_columns {
 }
 pub(crate) use joined_columns;
 
+/// The statement that finds the key of these hashes, which are parameters.
+macro_rules! find_statement {
+    ($hashes:literal) => {
+        concat!(
+            "SELECT ",
+            $crate::columns::joined_columns!(),
+            " FROM keyward_secrets f
+              JOIN keyward_keys k ON k.id = f.key_id
+              JOIN keyward_secrets s ON s.key_id = k.id
+              LEFT JOIN keyward_owners o ON o.id = k.owner
+              WHERE f.hash IN (",
+            $hashes,
+            ")"
+        )
+    };
+}
+pub(crate) use find_statement;
+
 /// The columns of a key, without those of its secrets.
 pub(crate) struct KeyColumns {
     id: String,

@@ -33,8 +33,8 @@ fn read_one(text: &str) -> Option<Quota> {
     let window = Duration::from_millis(parts.next()?.parse().ok()?);
     let quota = Quota::new(limit, window).ok()?;
     match parts.next()? {
-        "exact" => quota.exact().ok(),
-        "coarse" => Some(quota.coarse()),
+        "exact" => quota.try_with_precision(Precision::Exact).ok(),
+        "coarse" => Some(quota.with_precision(Precision::Coarse)),
         _ => None,
     }
 }

@@ -6,7 +6,6 @@ use keyward::{
     Challenge, Clock, ConfigError, CredentialSource, ErrorBodies, Gate, KeyFormat, KeyHasher,
     Limiter, RateHeaders, SystemClock,
     audit::Audit,
-    error::ConfigErrorKind,
     gate::{GateBuilder, RouteQuotas},
     key::{KeyFormats, ScopeCatalog},
     verify::Verifier,
@@ -77,8 +76,9 @@ impl<K> ApiKeys<K> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let hundred = Quota::per_minute(std::num::NonZeroU32::new(100).unwrap());
-    /// let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(hundred).build()?;
+    /// let keys = ApiKeys::bearer("acme_", MemoryStore::new())
+    ///     .limit(Quota::per_minute(100))
+    ///     .build()?;
     /// let issued = keys.issue("acme", "laptop").await?;
     /// println!("shown once: {}", issued.key.expose());
     /// let layer = keys.require(Access::any_key())?;
@@ -199,12 +199,7 @@ impl<K> ApiKeysBuilder<K> {
     pub fn build(self) -> Result<ApiKeys<K>, ConfigError> {
         let formats = match self.formats {
             Some(formats) => formats,
-            None => KeyFormat::try_hex(&self.prefix)
-                .map_err(|error| {
-                    let message = format!("the prefix {:?}: {error}", self.prefix);
-                    ConfigError::new(ConfigErrorKind::Format, message)
-                })?
-                .into(),
+            None => KeyFormat::try_hex(&self.prefix)?.into(),
         };
         let source = match &self.header {
             None => CredentialSource::bearer(),
@@ -212,8 +207,8 @@ impl<K> ApiKeysBuilder<K> {
         };
         let challenges = match (self.challenges.is_empty(), &self.header) {
             (false, _) => self.challenges,
-            (true, None) => vec![challenge(Challenge::bearer(realm(&self.prefix)))?],
-            (true, Some(name)) => vec![challenge(Challenge::api_key(realm(&self.prefix), name))?],
+            (true, None) => vec![Challenge::bearer(realm(&self.prefix))?],
+            (true, Some(name)) => vec![Challenge::api_key(realm(&self.prefix), name)?],
         };
         let verifier = Verifier::new(self.hasher).with_catalog(self.catalog);
         let mut gate = Gate::builder(formats, verifier, source)
@@ -223,24 +218,15 @@ impl<K> ApiKeysBuilder<K> {
         gate = match self.limiter {
             LimiterChoice::Elsewhere => gate,
             LimiterChoice::Given(limiter) => gate.with_limiter(limiter),
-            LimiterChoice::System => gate.with_limiter(Limiter::system().map_err(|error| {
-                let message = format!("no seed for the limiter: {error}; call with_limiter");
-                ConfigError::new(ConfigErrorKind::Limit, message)
-            })?),
+            LimiterChoice::System => gate.with_limiter(Limiter::system()?),
         };
         gate = challenges.into_iter().fold(gate, GateBuilder::with_challenge);
         gate = self.adjust.into_iter().fold(gate, |gate, adjust| adjust(gate));
-        let gate = gate
-            .build()
-            .map_err(|error| ConfigError::new(ConfigErrorKind::Gate, error.to_string()))?;
+        let gate = gate.build()?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let shared = Shared::new(gate, self.store, clock);
         Ok(ApiKeys::of(Shared { random: self.random, default_limit: self.limit, ..shared }))
     }
-}
-
-fn challenge<E: fmt::Display>(built: Result<Challenge, E>) -> Result<Challenge, ConfigError> {
-    built.map_err(|error| ConfigError::new(ConfigErrorKind::Challenge, error.to_string()))
 }
 
 /// Returns the prefix without the separator at its end.

@@ -17,7 +17,10 @@ use ::axum::{
     routing::{IntoMakeService, Route as AxumRoute, future::RouteFuture},
 };
 use bytes::Bytes;
-use http::{StatusCode, header::ALLOW};
+use http::{
+    Method, StatusCode,
+    header::{ALLOW, CONTENT_LENGTH},
+};
 use keyward::{
     ConfigError, KeyStore,
     request::{PublicReason, RefusalReason},
@@ -43,7 +46,8 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// - Rules name the method and the path as it was written in the router
     ///   ([`MatchedPath`](axum::extract::MatchedPath)). `GET` covers `HEAD`.
     /// - A request without a good key gets the same 401 whether a route exists or not. axum's
-    ///   `Allow` header of a method that is not served is removed from refusals.
+    ///   `Allow` header of a method that is not served is removed from refusals. (A challenge
+    ///   [with scopes](keyward::Challenge::with_scope) names those of the route, if there is one.)
     /// - A denied request with a good key is charged by [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit),
     ///   if there is one.
     /// - A [foreign credential](ForeignCredential) opens no route that is not named.
@@ -125,7 +129,8 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> GuardedFuture {
         NestedAt::enter(request.extensions_mut());
-        GuardedFuture { future: self.router.call(request) }
+        let is_head = *request.method() == Method::HEAD;
+        GuardedFuture { future: self.router.call(request), is_head }
     }
 }
 
@@ -140,6 +145,7 @@ pin_project! {
     pub struct GuardedFuture {
         #[pin]
         future: RouteFuture<Infallible>,
+        is_head: bool,
     }
 }
 
@@ -147,13 +153,28 @@ impl Future for GuardedFuture {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(self.project().future.poll(context))?;
+        let this = self.project();
+        let mut response = ready!(this.future.poll(context))?;
         let extensions = response.extensions();
         if extensions.get::<RefusalReason>().is_some() || extensions.get::<Denied>().is_some() {
-            // axum adds it outside of every layer, and it reveals that the path exists.
-            response.headers_mut().remove(ALLOW);
+            conceal_routing(&mut response, *this.is_head);
         }
         Poll::Ready(Ok(response))
+    }
+}
+
+/// Removes the traces of routing from a refusal.
+///
+/// Outside of every layer axum adds `Allow` to what a path does not serve. It sets the length of
+/// a response, and empties that to `HEAD`, unless a nested service has made it.
+fn conceal_routing(response: &mut Response, is_head: bool) {
+    response.headers_mut().remove(ALLOW);
+    let length = response.body().size_hint().exact();
+    if let (Some(length), false) = (length, response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    if is_head {
+        *response.body_mut() = Body::empty();
     }
 }
 

@@ -4,6 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use keyward::{
     Issuer, KeyDraft,
+    error::InvalidText,
     issue::{Issued, IssuerError},
     key::KeyFormat,
     store::KeyRegistry,
@@ -22,8 +23,8 @@ impl<K: KeyRegistry> ApiKeys<K> {
     ///
     /// [`IssueError::Text`] if `owner` or `name` is invalid, else the error of the issuer.
     pub async fn issue(&self, owner: &str, name: &str) -> Result<Issued, IssueError<K::Error>> {
-        let owner = owner.parse().map_err(IssueError::text)?;
-        let draft = KeyDraft::new(owner, name.parse().map_err(IssueError::text)?);
+        let owner = owner.parse()?;
+        let draft = KeyDraft::new(owner, name.parse()?);
         let shared = self.shared();
         let mut formats = shared.gate.formats().iter();
         let format = formats.find(|format| format.successor().is_none());
@@ -45,14 +46,14 @@ impl<K: KeyRegistry> ApiKeys<K> {
 #[non_exhaustive]
 pub enum IssueError<E> {
     /// The owner or the name is invalid.
-    Text(Box<dyn Error + Send + Sync>),
+    Text(InvalidText),
     /// The issuer failed.
     Issuer(IssuerError<E>),
 }
 
-impl<E> IssueError<E> {
-    fn text(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Text(Box::new(error))
+impl<E> From<InvalidText> for IssueError<E> {
+    fn from(error: InvalidText) -> Self {
+        Self::Text(error)
     }
 }
 

@@ -20,8 +20,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let hundred = Quota::per_minute(std::num::NonZeroU32::new(100).unwrap());
-//! let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(hundred).build()?;
+//! let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(Quota::per_minute(100)).build()?;
 //! let issued = keys.issue("acme", "laptop").await?; // shown once: issued.key.expose()
 //! let app: Router =
 //!     Router::new().route("/v1/data", get(data).route_layer(keys.require(Access::any_key())?));
@@ -33,7 +32,7 @@
 //! [`ApiKeys::new`] takes a gate of the host's own. Everything else is the same.
 //!
 //! ```
-//! use std::{num::NonZeroU32, sync::Arc, time::Duration};
+//! use std::{sync::Arc, time::Duration};
 //! use axum::{Router, routing::get};
 //! use keyward::{
 //!     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, Limiter,
@@ -58,7 +57,7 @@
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
 //!     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 //!
-//! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
+//! let hundred = Quota::per_minute(100);
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
 //! let router: Router =
 //!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
 
 use axum::{
     Router,
@@ -19,13 +19,16 @@ use support::*;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
+/// By name, since an outer router adds its own.
+type Params = HashMap<String, String>;
+
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// A router of every sort, each of whose handlers returns its name.
 fn router() -> Router {
     let nested = Router::new()
         .route("/", get(async || "nested root"))
-        .route("/users/{id}", get(async |Path(id): Path<String>| format!("user {id}")))
+        .route("/users/{id}", get(async |Path(of): Path<Params>| format!("user {}", of["id"])))
         .route("/secret", get(async || "nested secret"));
     let service = Router::new()
         .route("/", get(async || "service root"))
@@ -38,7 +41,7 @@ fn router() -> Router {
         .route("/items", get(async || "list").delete(async || "delete"))
         // The trap: a method behind the layer of another.
         .route("/items/{id}", get(async || "item").post(async || "post item"))
-        .route("/files/{*path}", get(async |Path(path): Path<String>| format!("file {path}")))
+        .route("/files/{*path}", get(async |Path(of): Path<Params>| format!("file {}", of["path"])))
         .route("/secret", get(async || "secret").post(async || "secret"))
         .nest("/nest", nested)
         .nest_service("/service", service)
@@ -327,7 +330,7 @@ async fn it_is_served_by_itself_with_the_address_of_the_peer() {
 #[tokio::test]
 async fn denied_requests_with_a_key_are_charged_by_the_default_limit() {
     let keys = keyward_tower::ApiKeys::bearer("acme_", keyward::MemoryStore::new())
-        .limit(keyward::Quota::per_minute(std::num::NonZeroU32::new(2).unwrap()))
+        .limit(keyward::Quota::per_minute(2))
         .with_clock(keyward::ManualClock::new(NOON))
         .build()
         .unwrap();

@@ -5,7 +5,6 @@ mod support;
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
-    num::NonZeroU32,
     pin::pin,
     sync::{
         Arc,
@@ -129,7 +128,7 @@ async fn it_works_on_timers_of_tokio() {
 
 #[test]
 fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
-    let minute = Quota::per_minute(NonZeroU32::new(2).unwrap());
+    let minute = Quota::per_minute(2);
     let world = World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute));
     let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
     let require = |broken| {

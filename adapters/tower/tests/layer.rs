@@ -421,7 +421,7 @@ fn limits_can_be_charged_elsewhere() {
 
     // Nobody is there to charge, which is only seen now where the route depends on the request.
     let by_request = {
-        let route = route.clone();
+        let route = world.gate.route(route.clone()).unwrap();
         world.keys().require_by(move |_| route.clone()).unwrap()
     };
     let (answer, calls) = send(&by_request, bearing(&key));
@@ -461,7 +461,7 @@ fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
     struct Peer(u8);
 
     let world = World::with_gate(|gate| {
-        let quota = Quota::per_minute(std::num::NonZeroU32::new(2).unwrap());
+        let quota = Quota::per_minute(2);
         gate.with_limiter(limiter()).limit_failed_attempts(limiter(), quota)
     });
     let (good, bad) = (world.key(), World::new().key());

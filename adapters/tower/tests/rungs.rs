@@ -4,7 +4,6 @@ mod support;
 
 use std::{
     convert::Infallible,
-    num::NonZeroU32,
     sync::{Arc, Mutex},
 };
 
@@ -32,7 +31,7 @@ use support::{NOON, READ, WRITE};
 use tower::ServiceExt;
 
 fn per_minute(limit: u32) -> Quota {
-    Quota::per_minute(NonZeroU32::new(limit).unwrap())
+    Quota::per_minute(limit)
 }
 
 async fn data(caller: Caller) -> String {

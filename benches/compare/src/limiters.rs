@@ -46,7 +46,7 @@ impl Keyward {
     /// Builds a limiter with room for `keys` keys of 100 requests a minute. Time is passed in; with
     /// `clock` the system's clock is read in addition.
     pub fn new(keys: u32, traffic: Traffic, clock: bool) -> Self {
-        let max_keys = NonZeroU32::new(keys * 2).unwrap();
+        let max_keys = keys * 2;
         let limiter = Limiter::new(LimiterConfig::default().with_max_keys(max_keys), [9; 16]);
         let millis_per_turn = match (traffic, keys) {
             (Traffic::Refused, _) => 0,
@@ -57,7 +57,7 @@ impl Keyward {
         };
         Self {
             limiter,
-            quotas: Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap())),
+            quotas: Quotas::single(Quota::per_minute(100)),
             clock: clock.then(SystemClock::new),
             millis_per_turn,
             key_bits: keys.ilog2(),

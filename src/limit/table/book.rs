@@ -291,7 +291,7 @@ fn next_era(era: &mut u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, num::NonZeroU32};
+    use std::collections::HashMap;
 
     use proptest::prelude::*;
 
@@ -300,7 +300,7 @@ mod tests {
     const NOW: u64 = 1_767_323_045_678;
 
     fn quotas() -> Quotas {
-        Quotas::single(Quota::per_second(NonZeroU32::new(3).unwrap()))
+        Quotas::single(Quota::per_second(3))
     }
 
     proptest! {

@@ -115,7 +115,7 @@ impl Locked<'_> {
 /// `RUSTFLAGS="--cfg keyward_loom" cargo test --release --package keyward --lib limit::table::shards`.
 #[cfg(all(test, keyward_loom))]
 mod model_checks {
-    use std::{num::NonZeroU32, time::Duration};
+    use std::time::Duration;
 
     use crate::{
         clock::timestamp::Timestamp,
@@ -128,14 +128,12 @@ mod model_checks {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn limiter(max_keys: u32, shards: u32) -> Arc<Limiter> {
-        let config = LimiterConfig::default()
-            .with_max_keys(NonZeroU32::new(max_keys).unwrap())
-            .with_shards(NonZeroU32::new(shards).unwrap());
+        let config = LimiterConfig::default().with_max_keys(max_keys).with_shards(shards);
         Arc::new(Limiter::new(config, [1; 16]))
     }
 
     fn per_second(limit: u32) -> Quotas {
-        Quotas::single(Quota::per_second(NonZeroU32::new(limit).unwrap()))
+        Quotas::single(Quota::per_second(limit))
     }
 
     fn key(number: u8) -> LimitKey {

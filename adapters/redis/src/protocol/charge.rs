@@ -18,11 +18,10 @@ use crate::protocol::{
 /// [`Limiter::check_all`] decides in memory, with the same decisions.
 ///
 /// ```
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::LimitKey, Quota, Quotas};
 /// use keyward_redis::protocol::{RemoteCharge, RemoteNames};
 ///
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let names = RemoteNames::new("keyward");
 /// let charge = RemoteCharge::new(&names, &[(LimitKey::owner("acme"), &quotas)], 1)?;
 ///

@@ -122,7 +122,6 @@ fn read_some(
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
 
     use keyward::limit::LimitKey;
 
@@ -131,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_replies_of_the_script_are_read() {
-        let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+        let quotas = Quotas::from(Quota::per_minute(100));
         let names = RemoteNames::new("k");
         let charge = RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], 2).unwrap();
         let receipt = [(7, 4), (0, 6)];

@@ -2,6 +2,7 @@
 
 mod dialect;
 mod listen;
+mod migrations;
 mod statements;
 mod transaction;
 
@@ -67,10 +68,10 @@ impl PostgresStore {
     /// [`MigrateError::Store`]. Nothing has changed then.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let mut transaction = Postgres::begin(&self.pool).await?;
-        let lock = sqlx::query(statements::LOCK_MIGRATIONS).bind(MIGRATION_LOCK);
+        let lock = sqlx::query(migrations::LOCK).bind(MIGRATION_LOCK);
         lock.execute(&mut *transaction).await?;
-        sqlx::query(statements::CREATE_MIGRATIONS).execute(&mut *transaction).await?;
-        tables::migrate::<Postgres>(transaction, statements::MIGRATIONS).await
+        sqlx::query(migrations::CREATE_TABLE).execute(&mut *transaction).await?;
+        tables::migrate::<Postgres>(transaction, migrations::MIGRATIONS).await
     }
 
     /// Adds drained usage to the saved usage, with one statement that writes to no other table.

@@ -2,31 +2,19 @@
 
 use keyward::KeyHasher;
 
-use crate::columns::joined_columns;
-
-macro_rules! find {
-    ($hashes:literal) => {
-        concat!(
-            "SELECT ",
-            joined_columns!(),
-            " FROM keyward_secrets f
-              JOIN keyward_keys k ON k.id = f.key_id
-              JOIN keyward_secrets s ON s.key_id = k.id
-              LEFT JOIN keyward_owners o ON o.id = k.owner
-              WHERE f.hash IN (",
-            $hashes,
-            ")"
-        )
-    };
-}
+use crate::columns::find_statement;
 
 /// Find the key of one to four hashes.
 ///
 /// There is a statement for each number, and none with an array of any length. The server
 /// estimates that such an array has ten elements, considers the plan that it could cache too
 /// expensive, and plans each lookup again, which takes longer than the lookup.
-pub(super) const FIND: [&str; KeyHasher::MAX_SCHEMES] =
-    [find!("$1"), find!("$1, $2"), find!("$1, $2, $3"), find!("$1, $2, $3, $4")];
+pub(super) const FIND: [&str; KeyHasher::MAX_SCHEMES] = [
+    find_statement!("$1"),
+    find_statement!("$1, $2"),
+    find_statement!("$1, $2, $3"),
+    find_statement!("$1, $2, $3, $4"),
+];
 
 /// Inserts the secrets of a key, except those whose hashes another key has.
 pub(super) const INSERT_SECRETS: &str =
@@ -65,17 +53,3 @@ pub(super) const LOCK_ENDED: &str =
 
 /// Deletes keys. Their secrets and usage are deleted by cascading.
 pub(super) const DELETE_KEYS: &str = "DELETE FROM keyward_keys WHERE id = ANY($1)";
-
-/// Locks out other migrations until the end of the transaction, so that two processes that start
-/// together do not make the same table twice.
-pub(super) const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock($1)";
-
-/// Makes the table of migrations.
-pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
-       version bigint PRIMARY KEY,
-       applied_at timestamptz NOT NULL DEFAULT now()
-     )";
-
-/// Each brings the tables from the version before it to its own, counted from 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("0001_tables.sql"), include_str!("0002_notify.sql")];

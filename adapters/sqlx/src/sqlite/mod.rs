@@ -1,6 +1,7 @@
 //! The store in a file of SQLite.
 
 mod dialect;
+mod migrations;
 mod statements;
 
 use std::{path::Path, time::Duration};
@@ -79,8 +80,8 @@ impl SqliteStore {
     /// [`MigrateError::Store`]. Nothing has changed then.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let mut transaction = Sqlite::begin(&self.pool).await?;
-        sqlx::query(statements::CREATE_MIGRATIONS).execute(&mut *transaction).await?;
-        tables::migrate::<Sqlite>(transaction, statements::MIGRATIONS).await
+        sqlx::query(migrations::CREATE_TABLE).execute(&mut *transaction).await?;
+        tables::migrate::<Sqlite>(transaction, migrations::MIGRATIONS).await
     }
 
     /// Adds drained usage to the saved usage, with one statement that writes to no other table.

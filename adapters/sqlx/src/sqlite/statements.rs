@@ -1,17 +1,9 @@
 //! The statements that only SQLite needs.
 
-use crate::columns::joined_columns;
+use crate::columns::find_statement;
 
 /// Finds the key of up to four hashes. A parameter without a hash is null, which equals nothing.
-pub(super) const FIND: &str = concat!(
-    "SELECT ",
-    joined_columns!(),
-    " FROM keyward_secrets f
-      JOIN keyward_keys k ON k.id = f.key_id
-      JOIN keyward_secrets s ON s.key_id = k.id
-      LEFT JOIN keyward_owners o ON o.id = k.owner
-      WHERE f.hash IN ($1, $2, $3, $4)"
-);
+pub(super) const FIND: &str = find_statement!("$1, $2, $3, $4");
 
 /// Inserts a secret, if no key has its hash.
 pub(super) const INSERT_SECRET: &str =
@@ -43,12 +35,3 @@ pub(super) const DELETE_KEYS: [&str; 3] = [
     "DELETE FROM keyward_usage WHERE key_id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
 ];
-
-/// Makes the table of migrations.
-pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
-       version INTEGER PRIMARY KEY,
-       applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-     ) STRICT";
-
-/// Each brings the tables from the version before it to its own, counted from 1.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql")];

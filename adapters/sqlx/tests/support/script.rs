@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     Database, hear,
-    history::{History, RESOLUTION, Recorder, STALENESS, Time, Told},
+    history::{Cache, History, RESOLUTION, Recorder, STALENESS, Time, Told},
     support::{NOW, issue, lookup, rotate, secret},
     until,
 };
@@ -228,7 +228,7 @@ pub(crate) async fn play<S, K>(
 ) -> History
 where
     S: Database,
-    K: KeyRegistry + Invalidate + 'static,
+    K: Cache + Invalidate + 'static,
 {
     let clock = Time::driven();
     let stops: [Arc<Stops>; 2] = Default::default();
@@ -248,7 +248,7 @@ where
     history
 }
 
-impl<K: KeyRegistry + 'static> Script<K> {
+impl<K: Cache + 'static> Script<K> {
     async fn play(&self, schedule: Schedule, announced: impl AsyncFn(KeyId, u64)) {
         let (record, key) = issue("owner", NOW);
         let (id, first) = (record.id(), lookup(&key));
@@ -348,7 +348,7 @@ impl<K: KeyRegistry + 'static> Script<K> {
     }
 }
 
-async fn verify<K: KeyRegistry>(recorder: &Recorder<K>, cache: usize, id: KeyId, lookup: &Lookup) {
+async fn verify<K: Cache>(recorder: &Recorder<K>, cache: usize, id: KeyId, lookup: &Lookup) {
     let call = recorder.verify(cache, id, lookup).await;
     recorder.history.lock().verified.push(call);
 }

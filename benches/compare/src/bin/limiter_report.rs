@@ -212,11 +212,9 @@ impl<C: Contender> Run for C {
 fn bytes_and_bounds() {
     let [ours_6, ours_100] = [6, 100].map(|stamps| {
         bytes_a_key(|keys| {
-            let config = LimiterConfig::default()
-                .with_max_keys(NonZeroU32::new(keys).unwrap())
-                .with_shards(NonZeroU32::MIN);
+            let config = LimiterConfig::default().with_max_keys(keys).with_shards(1);
             let limiter = Limiter::new(config, [9; 16]);
-            let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+            let quotas = Quotas::single(Quota::per_minute(100));
             for key in 0..keys {
                 let key = LimitKey::key(id_of(key).to_ne_bytes());
                 for _ in 0..stamps {
@@ -270,7 +268,7 @@ fn bytes_a_key<L>(fill: impl FnOnce(u32) -> L) -> f64 {
 
 fn ours_most() -> usize {
     let limiter = Limiter::new(LimiterConfig::default(), [9; 16]);
-    let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+    let quotas = Quotas::single(Quota::per_minute(100));
     most_in_any_window(|now| {
         let now = Timestamp::from_unix_millis((1 << 40) + now);
         limiter.check(LimitKey::owner("one"), &quotas, 1, now).is_ok_and(|answer| answer.allowed)

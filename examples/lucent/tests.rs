@@ -23,13 +23,13 @@ use keyward::{
     key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
     store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
-use keyward_examples::Admin;
+use keyward_examples::{Admin, MINUTE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
     HOUR,
-    app::{App, Demo, router},
+    app::{App, Demo, Durations, router},
 };
 
 const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
@@ -170,7 +170,8 @@ impl Service {
         let store = Arc::new(Faulty::default());
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = clock.clone();
-        let (app, demo) = App::with_demo(store.clone(), shared, HOUR).await.unwrap();
+        let durations = Durations { token: HOUR, window: MINUTE };
+        let (app, demo) = App::with_demo(store.clone(), shared, durations).await.unwrap();
         let usage = Arc::clone(&app.usage);
         let admin = Admin::new(app.issuer.clone(), usage, Arc::clone(&app.clock), Grace::DAY);
         let (admin, admin_token) = admin.into_router("admin", ErrorBodies::flat()).await.unwrap();

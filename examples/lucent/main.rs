@@ -38,8 +38,6 @@ mod ingest;
 mod issues;
 mod kinds;
 mod oauth;
-#[cfg(test)]
-mod tests;
 
 use std::{
     error::Error,

@@ -1,4 +1,14 @@
 //! What a client cannot bring about from outside: a store that is down or hangs, and time.
+#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+
+mod app;
+mod auth;
+mod clients;
+mod gzip;
+mod ingest;
+mod issues;
+mod kinds;
+mod oauth;
 
 use std::{
     future::pending,
@@ -27,11 +37,9 @@ use keyward_examples::{Admin, MINUTE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{
-    HOUR,
-    app::{App, Demo, Durations, router},
-};
+use crate::app::{App, Demo, Durations, router};
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 const MS: Duration = Duration::from_millis(1);
 const REPLAY: &str = "/api/sdk/replay";

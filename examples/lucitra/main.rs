@@ -36,8 +36,6 @@ mod enterprise;
 mod limits;
 mod organization;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 use std::{
     error::Error,

@@ -1,4 +1,13 @@
 //! What a client cannot choose from outside: the instant of a request.
+#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+
+mod app;
+mod auth;
+mod datasets;
+mod enterprise;
+mod limits;
+mod organization;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +21,6 @@ use keyward_examples::MINUTE;
 use tower::ServiceExt;
 
 use crate::{
-    HALF_A_DAY,
     app::{App, Demo, Durations, router},
     limits::Limits,
 };
@@ -44,7 +52,7 @@ impl Service {
         let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(START)));
         let shared: Arc<dyn Clock> = clock.clone();
         let limits = Limits::Here(Arc::new(Limiter::system().unwrap()));
-        let durations = Durations { session: HALF_A_DAY, window: MINUTE };
+        let durations = Durations { session: 2 * MINUTE, window: MINUTE };
         let demo = App::with_demo(store, shared, durations, limits, &mut SysRng).await;
         let (app, demo) = demo.unwrap();
         Self { router: router(&Arc::new(app), Router::new()).unwrap(), demo, clock }

@@ -38,8 +38,6 @@ mod ingest;
 mod keys;
 mod ndjson;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 use std::{
     error::Error,

@@ -174,9 +174,6 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
-        // All default members, so that features are unified as they were for the tests.
-        .args(["--package=keyward", "--package=keyward-redis", "--package=keyward-tower"])
-        .args(["--package=keyward-examples"])
         .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()

@@ -48,102 +48,83 @@ impl Attempt {
     }
 }
 
-/// Checks all attempts on one window of `limit` requests in any `window`.
+/// Checks attempts on one window of `limit` requests in any `window`, made one after another.
 ///
 /// # Errors
 ///
 /// The first law that these attempts break.
 pub(crate) fn check(attempts: &[Attempt], limit: usize, window: Duration) -> Result<(), String> {
-    attempts.iter().try_for_each(|attempt| {
-        let seen = Seen { all: attempts, limit, window };
-        seen.check(attempt).map_err(|law| format!("{law}: {attempt:?} with {limit} in {window:?}"))
+    (0..attempts.len()).try_for_each(|at| {
+        let attempt = attempts[at];
+        let before: Vec<_> = attempts[..at].iter().filter(|other| other.admitted).collect();
+        let law = if attempt.admitted {
+            check_admitted(&attempt, &before, limit, window)
+        } else {
+            check_refused(&attempt, &before, limit, window)
+        };
+        law.map_err(|law| format!("{law}: {attempt:?} with {limit} in {window:?}"))
     })
 }
 
-struct Seen<'a> {
-    all: &'a [Attempt],
+fn check_admitted(
+    attempt: &Attempt,
+    before: &[&Attempt],
     limit: usize,
     window: Duration,
+) -> Result<(), String> {
+    // The requests in the window at every possible instant of the decision, and at any.
+    let counted = || before.iter().copied().chain([attempt]);
+    let certain: Vec<_> =
+        counted().filter(|other| other.sent + window > attempt.answered + SLACK).collect();
+    let possible: Vec<_> =
+        counted().filter(|other| other.answered + window + SLACK > attempt.sent).collect();
+    if certain.len() > limit {
+        return Err(format!("{} requests in one window", certain.len()));
+    }
+    if attempt.retry_after.is_some() {
+        return Err("an admitted request has nothing to wait for".to_owned());
+    }
+    if let Some(remaining) = attempt.remaining {
+        let most = limit - certain.len();
+        let least = limit.saturating_sub(possible.len());
+        within("remaining", remaining, least as u64, most as u64)?;
+    }
+    if let Some(reset) = attempt.reset {
+        // When the oldest counted request leaves the window.
+        let earliest = possible.first().map_or(attempt.sent, |other| other.sent);
+        let latest = certain.first().map_or(attempt.answered, |other| other.answered);
+        within_instants("reset", reset, earliest + window, latest + window)?;
+    }
+    Ok(())
 }
 
-impl Seen<'_> {
-    fn check(&self, attempt: &Attempt) -> Result<(), String> {
-        if attempt.admitted { self.check_admitted(attempt) } else { self.check_refused(attempt) }
+fn check_refused(
+    attempt: &Attempt,
+    before: &[&Attempt],
+    limit: usize,
+    window: Duration,
+) -> Result<(), String> {
+    // The request that has to leave the window is the `limit`th before this one.
+    let oldest = before.len().checked_sub(limit).map(|at| before[at]);
+    let Some(oldest) = oldest.filter(|oldest| oldest.answered + window + SLACK > attempt.sent)
+    else {
+        return Err("refused beside fewer requests than the limit".to_owned());
+    };
+    if attempt.remaining.is_some_and(|remaining| remaining != 0) {
+        return Err("a refused request has none left".to_owned());
     }
-
-    fn check_admitted(&self, attempt: &Attempt) -> Result<(), String> {
-        let (certain, possible) = (self.certain(attempt), self.possible(attempt));
-        if certain.len() > self.limit {
-            return Err(format!("{} requests in one window", certain.len()));
-        }
-        if attempt.retry_after.is_some() {
-            return Err("an admitted request has nothing to wait for".to_owned());
-        }
-        if let Some(remaining) = attempt.remaining {
-            let most = self.limit - certain.len();
-            let least = self.limit.saturating_sub(possible.len());
-            within("remaining", remaining, least as u64, most as u64)?;
-        }
-        if let Some(reset) = attempt.reset {
-            // When the oldest counted request leaves the window.
-            let earliest = possible.iter().map(|other| other.sent).min().unwrap_or(attempt.sent);
-            let latest = certain.iter().map(|other| other.answered).min();
-            let latest = latest.unwrap_or(attempt.answered);
-            within_instants("reset", reset, earliest + self.window, latest + self.window)?;
-        }
-        Ok(())
-    }
-
-    fn check_refused(&self, attempt: &Attempt) -> Result<(), String> {
-        let possible = self.possible(attempt);
-        if possible.len() < self.limit {
-            return Err(format!("refused after {} requests", possible.len()));
-        }
-        if attempt.remaining.is_some_and(|remaining| remaining != 0) {
-            return Err("a refused request has none left".to_owned());
-        }
-        // The request that has to leave the window is the `limit`th before this one.
-        let nth = |mut instants: Vec<Timestamp>| {
-            instants.sort_unstable_by(|one, other| other.cmp(one));
-            instants.get(self.limit - 1).copied()
-        };
-        let before = self.all.iter().filter(|other| other.admitted);
-        let before = before.filter(|other| other.answered <= attempt.sent);
-        let earliest = nth(before.map(|other| other.sent).collect());
-        let earliest = earliest.map_or(attempt.sent, |oldest| oldest + self.window);
-        let latest = nth(possible.iter().map(|other| other.answered).collect());
-        let latest = latest.map_or(attempt.answered, |oldest| oldest + self.window);
-        let Some(retry_after) = attempt.retry_after else {
-            return Err("a refused request has to wait".to_owned());
-        };
-        let shortest =
-            (earliest.saturating_since(attempt.answered).saturating_sub(SLACK)).as_millis();
-        let longest = (latest.saturating_since(attempt.sent) + SLACK).as_millis();
-        let shortest = (shortest as u64).div_ceil(1_000).max(1);
-        let longest = (longest as u64).div_ceil(1_000).min(self.window.as_secs());
-        within("retry_after", retry_after, shortest, longest)?;
-        match attempt.reset {
-            Some(reset) => within_instants("reset", reset, earliest, latest),
-            None => Ok(()),
-        }
-    }
-
-    /// The admitted requests that were in the window when this admitted one was decided, this
-    /// one included, whatever the instants of the decisions.
-    fn certain(&self, attempt: &Attempt) -> Vec<&Attempt> {
-        let is_certain = |other: &&Attempt| {
-            let before = other.answered <= attempt.sent || std::ptr::eq(*other, attempt);
-            before && other.sent + self.window > attempt.answered + SLACK
-        };
-        self.all.iter().filter(|other| other.admitted).filter(is_certain).collect()
-    }
-
-    /// The admitted requests that can have been in the window when this one was decided.
-    fn possible(&self, attempt: &Attempt) -> Vec<&Attempt> {
-        let is_possible = |other: &&Attempt| {
-            other.sent <= attempt.answered && other.answered + self.window + SLACK > attempt.sent
-        };
-        self.all.iter().filter(|other| other.admitted).filter(is_possible).collect()
+    let Some(retry_after) = attempt.retry_after else {
+        return Err("a refused request has to wait".to_owned());
+    };
+    let (earliest, latest) = (oldest.sent + window, oldest.answered + window);
+    let shortest = earliest.saturating_since(attempt.answered).saturating_sub(SLACK);
+    let longest = latest.saturating_since(attempt.sent) + SLACK;
+    let [shortest, longest] = [shortest, longest].map(|wait| wait.as_millis().div_ceil(1_000));
+    let longest = (longest as u64).min(window.as_secs());
+    within("retry_after", retry_after, (shortest as u64).max(1), longest)?;
+    match attempt.reset {
+        Some(reset) => within_instants("reset", reset, earliest, latest),
+        None => Ok(()),
     }
 }
 
@@ -239,7 +220,7 @@ pub(crate) fn the_laws_catch_what_breaks_them() {
     assert_eq!(with(admitted(20_000, 80_000, 0)), Ok(()));
     for (mistake, attempts) in [
         ("admitted too early", [full[0], full[1], admitted(50_000, 50_000, 0)]),
-        ("refused too early", [full[0], refused(20_000, 20_000, 40), full[1]]),
+        ("refused too early", [full[0], refused(5_000, 5_000, 55), full[1]]),
         ("refused too late", [full[0], full[1], refused(72_000, 72_000, 1)]),
         ("told too short a wait", [full[0], full[1], refused(20_000, 20_000, 38)]),
         ("told too long a wait", [full[0], full[1], refused(20_000, 20_000, 43)]),

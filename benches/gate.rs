@@ -1,14 +1,13 @@
-//! The whole pipeline beside a bare SHA-256 of 32 bytes, in one run: extract, parse, hash,
-//! find in memory, verify, authorize, limit, render the headers.
+//! Measures the whole pipeline and a bare SHA-256 of 32 bytes in one run: extract, parse, hash, find
+//! in memory, verify, authorize, limit, render the headers.
 //!
-//! `cargo bench --bench gate` measures both in turns that alternate, batch by batch, and
-//! prints the median of the ratios: on a machine that is shared, and faster in one minute
-//! than in the next, only that means something. As in `verify.rs`, the heads of a batch are
-//! copied together before the clock starts, as a host has just read them.
+//! `cargo bench --bench gate` alternates both batch by batch and prints the median of the ratios. A
+//! shared machine is faster in one minute than in the next, so only the ratio is meaningful. As in
+//! `verify.rs`, the heads of a batch are copied together before the clock starts, because a host has
+//! just read them.
 
 use std::{
     hint::black_box,
-    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use std::{
 use keyward::{
     Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, Limiter,
     MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
-    gate::RouteQuotas,
+    gate::{CheckedRoute, RouteQuotas},
     key::{KeyId, KeyRecord, Owner, StoredSecret, Tier},
     limit::LimiterConfig,
     request::RequestHead,
@@ -34,7 +33,7 @@ const ROUNDS: usize = 4_000;
 struct Service {
     gate: Gate,
     store: MemoryStore,
-    route: Route,
+    route: CheckedRoute,
     tokens: Vec<String>,
 }
 
@@ -44,7 +43,7 @@ impl Service {
         let (hasher, store) = (KeyHasher::sha256(), MemoryStore::new());
         let tokens = (0..KEYS)
             .map(|n| {
-                // Ten keys an owner, as an organization has.
+                // Ten keys for each owner, as in an organization.
                 let owner = format!("org_{}", n / 10).parse().unwrap();
                 let key = LUCI.mint(&mut rng).unwrap();
                 let draft = KeyDraft::new(owner, "key".parse().unwrap());
@@ -66,11 +65,12 @@ impl Service {
             .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .build()
             .unwrap();
-        let per_minute = |limit| Quota::per_minute(NonZeroU32::new(limit).unwrap());
+        let per_minute = |limit| Quota::per_minute(limit);
         let quotas = RouteQuotas::new(per_minute(100))
             .with_tier(Tier::from_static("higher"), per_minute(1_000))
             .with_tier(Tier::from_static("enterprise"), per_minute(1_000));
-        Self { gate, store, route: Route::new(Access::any_key()).limit_key(quotas), tokens }
+        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        Self { gate, store, route, tokens }
     }
 
     #[inline]
@@ -95,7 +95,7 @@ impl Service {
     }
 }
 
-/// One header line, as a server that parsed it lends it.
+/// One parsed header line, borrowed from a server.
 struct Line<'a>(&'a [u8]);
 
 impl RequestHead for Line<'_> {
@@ -108,7 +108,7 @@ impl RequestHead for Line<'_> {
     }
 }
 
-/// Nanoseconds a turn of `work`, over a batch.
+/// Returns the nanoseconds of one turn of `work`, averaged over a batch.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn time(mut work: impl FnMut(usize)) -> f64 {
     let started = Instant::now();
@@ -132,7 +132,7 @@ fn main() {
     let mut series: [Vec<f64>; 4] = Default::default();
     let mut now = START;
     for round in 0..ROUNDS + ROUNDS / 10 {
-        // Every key is asked for some 30 times a minute.
+        // Each key sends about 30 requests a minute.
         now = now + Duration::from_millis(125);
         let batch: Vec<u8> = (0..BATCH)
             .flat_map(|_| service.tokens[rng.random_range(0..KEYS)].as_bytes().to_vec())

@@ -1,10 +1,9 @@
-//! The cost of a decision beside a bare SHA-256 of 32 bytes, in one run.
+//! Measures the verification of a key and a bare SHA-256 of 32 bytes in one run.
 //!
-//! `cargo bench --bench verify` prints the times; `cargo bench --bench verify -- --quick`
-//! is enough for the ratios. Keys are drawn uniformly. As a host has just read the token
-//! of a request when it asks, 64 tokens at a time are copied to a small buffer before the
-//! clock starts: what is measured is the decision and the store, not the fetching of the
-//! benchmark's own tokens from memory.
+//! `cargo bench --bench verify` prints the times; `cargo bench --bench verify -- --quick` is enough
+//! for the ratios. Keys are drawn uniformly. A host has just read the token of a request, so 64
+//! tokens at a time are copied to a small buffer before the clock starts. The measurement covers the
+//! decision and the store, not the loading of the benchmark's own tokens from memory.
 
 use std::{
     hint::black_box,
@@ -28,13 +27,13 @@ struct Service {
     verifier: Verifier,
     store: MemoryStore,
     access: Access,
-    /// Tokens of stored keys, drawn uniformly, one after the other in memory.
+    /// Tokens of stored keys, drawn uniformly, contiguous in memory.
     tokens: String,
 }
 
 impl Service {
     const TOKEN_LEN: usize = 68;
-    /// A multiple of a batch, and more than a processor's caches hold.
+    /// A multiple of a batch, larger than the processor's caches.
     const DRAWS: usize = 1 << 18;
 
     fn with_keys(keys: usize) -> Self {
@@ -43,7 +42,7 @@ impl Service {
         let store = MemoryStore::new();
         let minted: Vec<String> = (0..keys)
             .map(|n| {
-                // Ten keys an owner, as a project has.
+                // Ten keys for each owner, as in a project.
                 let owner = format!("proj_{}", n / 10).parse().unwrap();
                 let key = INGEST.mint(&mut rng).unwrap();
                 let draft = KeyDraft::new(owner, "ingest".parse().unwrap());
@@ -66,7 +65,7 @@ impl Service {
         &self.tokens[..Self::TOKEN_LEN]
     }
 
-    /// The time that `count` decisions take, on tokens from the `start`th draw on.
+    /// Measures `count` decisions on the tokens from the `start`th draw on.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     fn time(&self, count: u64, start: &mut usize) -> Duration {
         let batch_len = 64 * Self::TOKEN_LEN;

@@ -1,40 +1,41 @@
 //! API keys and exact rate limits as pure decisions.
 //!
-//! keyward mints prefixed keys such as `lqt_` and 64 hexadecimal characters, keeps only a
-//! hash of them, verifies what is presented, rotates with a grace period, revokes at once,
-//! checks scopes, owners and tiers, and limits requests in a sliding window that is exact:
-//! 100 in any 60 seconds means never 101. (Limits above 1,024 or windows above 24 days are
-//! kept coarser unless asked otherwise: never too many either, but up to 1/256 of the window
-//! late; see [`quota::Precision`].)
+//! keyward mints prefixed keys, for example `acme_` and 64 hexadecimal characters. It keeps only
+//! a hash of them, verifies presented keys, rotates them with a grace period, and revokes them at
+//! once. It checks scopes, owners and tiers, and limits requests in an exact sliding window: a
+//! limit of 100 in 60 seconds never admits the 101st request in *any* 60 seconds. (Limits above
+//! 1,024 and windows above 24 days are coarser unless you ask otherwise: they never admit too many
+//! either, but can refuse up to 1/256 of the window too long; see [`quota::Precision`].)
 //!
-//! It does no I/O. The host supplies storage, transport, clock and randomness as arguments,
-//! and keyward decides. So the same core serves any framework or none, sync or async, and
-//! every decision can be replayed in a test.
+//! The crate does no I/O. The host passes storage, transport, clock and randomness as arguments,
+//! and keyward decides. So one core serves any framework or none, sync or async, and a test can
+//! replay every decision.
 //!
-//! # A request, step by step
+//! **A service on axum, hyper or tonic** starts with the crate `keyward-tower`, which wraps all of
+//! this in one layer. **The `guide` module** leads from the first key to production.
+//!
+//! # One request, step by step
 //!
 //! ```
-//! use std::num::NonZeroU32;
 //! use keyward::{
 //!     key::KeyFormats, Access, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, Limiter,
 //!     MemoryStore, Quota, Quotas, SysRng, Timestamp,
 //! };
 //!
-//! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
-//! const DEFAULT: Quotas =
-//!     Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+//! const KEYS: KeyFormat = KeyFormat::hex("acme_");
+//! const DEFAULT: Quotas = Quotas::single(Quota::per_minute(100));
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
-//! // At start: what keys look like, how they are hashed, where they live.
-//! let formats = KeyFormats::from(INGEST);
+//! // At the start: the format of keys, how they are hashed, where they are stored.
+//! let formats = KeyFormats::from(KEYS);
 //! let issuer = Issuer::new(MemoryStore::new(), formats.clone(), KeyHasher::sha256());
 //! let verifier = issuer.verifier();
 //! let limiter = Limiter::system()?;
 //!
-//! // Once per key: mint it and show it to its owner.
+//! // Once for each key: mint it, and show it to its owner.
 //! let now = Timestamp::from_unix_secs(1_700_000_000);
-//! let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
-//! let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
+//! let draft = KeyDraft::new("customer-7".parse()?, "laptop".parse()?);
+//! let issued = issuer.issue(KEYS.kind(), draft, &mut SysRng, now).await?;
 //! let token = issued.key.expose();
 //!
 //! // On each request: parse, hash, find, verify, charge, authorize.
@@ -45,93 +46,93 @@
 //! let quotas = verified.quotas().unwrap_or(&DEFAULT);
 //! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
 //! if !decision.allowed {
-//!     // 429, with `decision.with_retry_after_secs()` in `Retry-After`.
+//!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
 //!     return Err("too many requests".into());
 //! }
 //! assert_eq!(decision.remaining, 99);
 //! let caller = verified.authorize(&Access::any_key())?;
-//! assert_eq!(caller.owner_id().as_str(), "proj_abc123");
+//! assert_eq!(caller.owner_id().as_str(), "customer-7");
 //! # Ok(()) }) }
 //! ```
 //!
 //! # The whole pipeline
 //!
-//! A [`Gate`] does all of this for a service, from the head of a request to an answer in the
-//! service's own words, and so that the order cannot be got wrong: authenticate, charge,
-//! authorize.
+//! A [`Gate`] does all of this for a service, from the head of a request to a complete response,
+//! in a fixed order: authenticate, charge, authorize.
 //!
 //! ```
 //! use keyward::{
-//!     request::PlainHead, Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome, Route,
+//!     request::PlainHead, Access, Challenge, CredentialSource, ErrorBodies, Gate, Outcome,
 //! };
 //! # use keyward::{Issuer, KeyFormat, KeyHasher, MemoryStore, Timestamp};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let issuer = Issuer::new(MemoryStore::new(), KeyFormat::hex("lqt_"), KeyHasher::sha256());
+//! # let issuer = Issuer::new(MemoryStore::new(), KeyFormat::hex("acme_"), KeyHasher::sha256());
 //! # let now = Timestamp::from_unix_secs(1_700_000_000);
 //! let source = CredentialSource::header("x-api-key");
 //! let gate = Gate::builder(issuer.formats().clone(), issuer.verifier(), source)
-//!     .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
+//!     .with_challenge(Challenge::api_key("acme", "x-api-key")?)
 //!     .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
 //!     .build()?;
-//! let ingest = Route::new(Access::any_key());
+//! let data = gate.route(Access::any_key())?;
 //!
-//! let head = PlainHead::new().with_header("X-Api-Key", "lqt_0123");
-//! match gate.check_sync(&head, &ingest, issuer.registry(), now) {
+//! let head = PlainHead::new().with_header("X-Api-Key", "acme_0123");
+//! match gate.check_sync(&head, &data, issuer.registry(), now) {
 //!     Outcome::Admitted(admission) => println!("{}", admission.caller().owner_id()),
 //!     Outcome::Refused(refusal) => {
 //!         assert_eq!(refusal.status(), 401);
 //!         assert_eq!(refusal.body(), br#"{"error":"Invalid API key"}"#);
 //!     }
-//!     Outcome::ForeignCredential => unreachable!("this gate passes nothing on"),
+//!     Outcome::ForeignCredential => unreachable!("this gate allows no other credentials"),
 //! }
 //! # Ok(()) }
 //! ```
 //!
 //! # Modules
 //!
-//! Each module is a room. A room imports only from the rooms above it.
+//! A module imports only from modules above it.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`error`] | the error of wiring, and that of invalid text |
+//! | [`error`] | the error of wiring, and the error of invalid text |
 //! | [`clock`] | timestamps and clocks |
 //! | [`quota`] | limits as data |
 //! | [`key`] | key formats, hashes, records, owners and scopes |
 //! | [`store`] | the store traits, the in-memory store, change notifications |
 //! | [`verify`] | from a presented key to an authorized caller |
 //! | [`limit`] | the exact sliding-window limiter |
-//! | [`usage`] | request counts and last use per key |
+//! | [`usage`] | request counts and last use for each key |
 //! | [`request`] | HTTP request and response data, independent of any HTTP crate |
 //! | [`audit`] | one callback that receives every outcome |
 //! | [`issue`] | minting, rotation and revocation over a store |
 //! | [`gate`] | the whole pipeline, from the head of a request to a response |
 //! | `testing` | a conformance suite for stores (feature `testing`) |
+//! | `guide` | the guide, part of this documentation alone |
 //!
-//! # What it does not do
+//! # What the crate does not do
 //!
-//! It opens no connection, reads no file, logs nothing, spawns nothing and never sleeps. It
-//! knows no HTTP type. It has no passwords, sessions, OAuth flows or user accounts. It does
-//! not protect keys in transit, in the host's memory or in the host's logs: those are the
-//! host's. [`SystemClock`] is the only thing here that reads a clock, and it is called by
-//! the host alone.
+//! It does no I/O, spawns nothing and logs nothing. Only a contended lock may yield or sleep. No
+//! type of an HTTP crate is in its interface. It has no passwords, sessions, OAuth flows or user
+//! accounts. It does not protect keys in transit, in the memory of the host or in the logs of the
+//! host. [`SystemClock`] is the only type that reads a clock, and only the host calls it.
 //!
 //! # Features
 //!
-//! None is on by default. `serde` gives formats, scopes, quotas, hashes and records a
-//! serialized form (plaintext keys never have one); `testing` adds the conformance suite for
-//! authors of stores.
+//! No feature is on by default. `serde` serializes formats, scopes, quotas, hashes and records, and
+//! never a plaintext key. `testing` adds the conformance suite for authors of stores.
 //!
 //! # Panics
 //!
-//! Nothing here panics on any input at run time. The constructors for literals, such as
-//! [`KeyFormat::hex`] and [`Scope::from_static`], are made for `const`s, where a bad literal
-//! fails the build; for text known only at run time each has a twin that returns an error.
+//! No input at run time makes the crate panic. Constructors for literals, such as
+//! [`KeyFormat::hex`], [`Quota::per_minute`] and [`Scope::from_static`], are made for `const`s,
+//! where a bad literal fails the build. Each has a twin that returns an error, for text and numbers
+//! that are known only at run time.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod sync;
 mod text;
 
 pub mod audit;
@@ -139,6 +140,8 @@ pub mod error;
 
 pub mod clock;
 pub mod gate;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod issue;
 pub mod key;
 pub mod limit;

@@ -64,36 +64,37 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Gives a newtype over [`Text`] what every such noun has: `as_str`, `Display`,
-/// `FromStr`, `AsRef<str>`, and serde as a string that is checked when read.
+/// Gives a newtype over [`Text`] what every such noun has: `as_str`, `Display`, `FromStr`,
+/// `AsRef<str>`, and serde as a string that is checked when read.
 ///
-/// The noun supplies `const fn check(&str) -> Result<(), Error>`.
+/// The noun supplies `const fn check(&str) -> Result<(), InvalidText>`.
 macro_rules! text_noun {
-    ($noun:ident, $error:ident) => {
+    ($noun:ident) => {
         impl $noun {
-            /// The value for a literal, usable in a `const`.
+            /// Builds the value from a literal, usable in a `const`.
             ///
             /// # Panics
             ///
-            /// If the literal is not valid, which in a `const` fails the build. For text
-            /// that is known only at run time use [`new`](Self::new).
+            /// Panics if the literal is not valid, which in a `const` fails the build. For text
+            /// that is known only at run time, call [`new`](Self::new).
             pub const fn from_static(literal: &'static str) -> Self {
                 match Self::check(literal) {
                     Ok(()) => Self($crate::text::Text::Static(literal)),
-                    Err(_) => panic!(concat!("not a valid ", stringify!($noun))),
+                    Err(error) => panic!("{}", error.expected()),
                 }
             }
 
-            /// The value for a text known at run time.
+            /// Reads the value from a text.
             ///
             /// # Errors
             ///
-            /// If the text is empty, too long, or holds a character that is not allowed.
-            pub fn new(text: &str) -> Result<Self, $error> {
+            /// Returns an error if the text is empty or too long, or if it contains a character
+            /// that is not allowed.
+            pub fn new(text: &str) -> Result<Self, $crate::error::InvalidText> {
                 Self::check(text).map(|()| Self(text.into()))
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
@@ -112,9 +113,9 @@ macro_rules! text_noun {
         }
 
         impl std::str::FromStr for $noun {
-            type Err = $error;
+            type Err = $crate::error::InvalidText;
 
-            fn from_str(text: &str) -> Result<Self, $error> {
+            fn from_str(text: &str) -> Result<Self, $crate::error::InvalidText> {
                 Self::new(text)
             }
         }

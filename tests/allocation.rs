@@ -5,7 +5,6 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     hint::black_box,
-    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -146,10 +145,12 @@ fn an_admitted_request_allocates_nothing() {
     };
     let gate = builder().with_limiter(Arc::clone(&limiter)).build().unwrap();
     let elsewhere = builder().build().unwrap();
-    let quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+    let quota = Quota::per_minute(100);
     let tiered = RouteQuotas::new(quota).with_tier(Tier::from_static("higher"), quota);
     let one = Route::new(Access::any_key()).limit_key(tiered.clone());
     let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);
+    let remote = elsewhere.route(several.clone()).unwrap();
+    let [one, several] = [one, several].map(|route| gate.route(route).unwrap());
     let token = format!("Bearer {}", issued.key.expose());
     let head = PlainHead::new().with_header("authorization", token);
     let store = issuer.registry();
@@ -169,7 +170,7 @@ fn an_admitted_request_allocates_nothing() {
 
     // Step by step, with a limiter elsewhere, it is the same.
     let count = allocations(|| {
-        let Step::Lookup(pending) = elsewhere.begin(&head, &several, NOW) else { panic!() };
+        let Step::Lookup(pending) = elsewhere.begin(&head, &remote, NOW) else { panic!() };
         let found = store.find_sync(pending.lookup());
         let Step::Charge(pending) = pending.found(found, NOW) else { panic!() };
         assert_eq!(pending.limits().count(), 3);

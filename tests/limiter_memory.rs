@@ -4,7 +4,6 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
-    num::NonZeroU32,
     time::Duration,
 };
 
@@ -50,14 +49,11 @@ unsafe impl GlobalAlloc for Counting {
 const NOW: Timestamp = Timestamp::from_unix_secs(1_767_323_045);
 
 fn per_minute(limit: u32) -> Quotas {
-    Quotas::single(Quota::per_minute(NonZeroU32::new(limit).unwrap()))
+    Quotas::single(Quota::per_minute(limit))
 }
 
 fn limiter(max_keys: u32) -> Limiter {
-    Limiter::new(
-        LimiterConfig::default().with_max_keys(NonZeroU32::new(max_keys).unwrap()),
-        [5; 16],
-    )
+    Limiter::new(LimiterConfig::default().with_max_keys(max_keys), [5; 16])
 }
 
 fn key(number: u64) -> LimitKey {
@@ -86,9 +82,7 @@ fn a_key_at_the_cap_is_small() {
     // One shard, so that it is filled to the last place before anybody is in overflow.
     let at_the_cap = |limit, stamps| {
         let before = HELD.get();
-        let config = LimiterConfig::default()
-            .with_max_keys(NonZeroU32::new(1 << 15).unwrap())
-            .with_shards(NonZeroU32::MIN);
+        let config = LimiterConfig::default().with_max_keys(1 << 15).with_shards(1);
         let limiter = Limiter::new(config, [5; 16]);
         for number in 0..1 << 15 {
             for _ in 0..stamps {

@@ -1,8 +1,8 @@
 //! What keys there are, and what each kind of them can ever do.
 
 use keyward::{
-    KeyFormat, Scope,
-    key::{CatalogError, FormatsError, KeyFormats, ScopeCatalog},
+    ConfigError, KeyFormat, Scope,
+    key::{KeyFormats, ScopeCatalog},
 };
 
 /// In web pages, for anybody to see: it can send replays and nothing else.
@@ -18,17 +18,17 @@ pub(crate) const READ_LUCENT: Scope = Scope::from_static("read:lucent");
 pub(crate) const WRITE_ISSUES: Scope = Scope::from_static("write:issues");
 
 /// Every kind that is accepted as a bearer token.
-pub(crate) fn tokens() -> Result<KeyFormats, FormatsError> {
+pub(crate) fn tokens() -> Result<KeyFormats, ConfigError> {
     KeyFormats::new([API, ACCESS_TOKEN, LEGACY])
 }
 
 /// Every kind.
-pub(crate) fn all() -> Result<KeyFormats, FormatsError> {
+pub(crate) fn all() -> Result<KeyFormats, ConfigError> {
     KeyFormats::new([PUBLIC, API, ACCESS_TOKEN, LEGACY])
 }
 
 /// Per kind: what it gets if nothing is asked for, and what it can have.
-pub(crate) fn catalog() -> Result<ScopeCatalog, CatalogError> {
+pub(crate) fn catalog() -> Result<ScopeCatalog, ConfigError> {
     let both = [READ_LUCENT, WRITE_ISSUES];
     ScopeCatalog::new(both.clone())?
         .allow(PUBLIC.kind(), [], [])?

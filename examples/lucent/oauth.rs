@@ -166,7 +166,7 @@ pub(crate) enum TokenError {
 impl From<IssuerError<StoreError>> for TokenError {
     fn from(error: IssuerError<StoreError>) -> Self {
         match error {
-            IssuerError::Catalog(_) => Self::InvalidScope,
+            IssuerError::Grant(_) => Self::InvalidScope,
             error => Self::Issuer(error),
         }
     }

@@ -261,6 +261,10 @@ impl KeyStore for Faulty {
     async fn find(&self, lookup: &Lookup) -> io::Result<Option<StoredKey>> {
         Ok(self.up().await?.find_sync(lookup))
     }
+
+    async fn find_by_id(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
+        Ok(self.up().await?.find_by_id_sync(id))
+    }
 }
 
 impl KeyRegistry for Faulty {
@@ -276,10 +280,6 @@ impl KeyRegistry for Faulty {
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> io::Result<Vec<KeyId>> {
         Ok(self.up().await?.purge_sync(ended_before, limit))
-    }
-
-    async fn get(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
-        Ok(self.up().await?.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> io::Result<Listing> {

@@ -8,12 +8,12 @@ use axum::{
     routing::{delete, get, post},
 };
 use keyward::{
-    Access, Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
+    Access, Clock, ConfigError, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
     key::{Grace, KeyId, KeyName, OwnerId, PlaintextKey},
     store::DynKeyRegistry,
 };
 use keyward_examples::{Failure, SessionTokens, log_requests};
-use keyward_tower::{ApiKeys, LayerError};
+use keyward_tower::ApiKeys;
 
 use crate::{
     events::{self, EventLog},
@@ -103,7 +103,7 @@ impl App {
 }
 
 /// The routes. What is not here is answered in JSON too.
-pub(crate) fn router(app: Arc<App>) -> Result<Router, LayerError> {
+pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
     let ingest_keys = app.ingest_keys.require(Access::kinds([INGEST.kind()]))?;
     Ok(Router::new()
         .route("/v1/ingest", post(ingest::ingest).route_layer(ingest_keys))

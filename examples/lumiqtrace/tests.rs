@@ -296,6 +296,10 @@ impl KeyStore for Switchable {
             None => Ok(found),
         }
     }
+
+    async fn find_by_id(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
+        Ok(self.up()?.find_by_id_sync(id))
+    }
 }
 
 impl KeyRegistry for Switchable {
@@ -311,10 +315,6 @@ impl KeyRegistry for Switchable {
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> io::Result<Vec<KeyId>> {
         Ok(self.up()?.purge_sync(ended_before, limit))
-    }
-
-    async fn get(&self, id: KeyId) -> io::Result<Option<StoredKey>> {
-        Ok(self.up()?.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> io::Result<Listing> {

@@ -38,9 +38,9 @@ impl Settings {
         };
         let port = whole_number("PORT", 3000, 0..=u64::from(u16::MAX))?;
         let grace = seconds("GRACE_SECONDS", Grace::DAY.duration(), Grace::MAX)?;
-        let out_of_range = |error: keyward::key::GraceError| SettingError {
+        let out_of_range = |error: keyward::error::InvalidText| SettingError {
             name: "GRACE_SECONDS",
-            expected: error.to_string(),
+            expected: error.expected().to_owned(),
         };
         Ok(Self {
             address: SocketAddr::new(bind, u16::try_from(port).unwrap_or_default()),

@@ -3,13 +3,13 @@
 
 #![no_main]
 
-use std::{cell::OnceCell, fmt, num::NonZeroU32, time::Duration};
+use std::{cell::OnceCell, fmt, time::Duration};
 
 use arbitrary::Arbitrary;
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
     Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
-    gate::{Refusal, Step},
+    gate::{CheckedRoute, Refusal, Step},
     key::{Grace, KeyFormats, KeyId, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
     limit::{Decision, LimitKey, LimiterConfig},
     request::{
@@ -124,7 +124,7 @@ const READ: Scope = Scope::from_static("read:lucent");
 const WRITE: Scope = Scope::from_static("write:issues");
 const HIGHER: Tier = Tier::from_static("higher");
 const T0: Timestamp = Timestamp::from_unix_millis(1_700_000_000_250);
-const LIMIT: Quota = Quota::per_minute(NonZeroU32::new(3).unwrap());
+const LIMIT: Quota = Quota::per_minute(3);
 
 fuzz_target!(|input: Input<'_>| {
     let challenges: Vec<Challenge> =
@@ -229,8 +229,8 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
         ]),
     };
     let limiter = |seed| {
-        let config = LimiterConfig::default().max_keys(NonZeroU32::MIN.saturating_add(31));
-        Limiter::new(config.shards(NonZeroU32::MIN), [seed; 16])
+        let config = LimiterConfig::default().with_max_keys(32);
+        Limiter::new(config.with_shards(1), [seed; 16])
     };
     let mut builder =
         Gate::builder(world.issuer.formats().clone(), world.issuer.verifier(), sources)
@@ -266,7 +266,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
     if request.address {
         head = head.with_address(LimitKey::named(1, b"192.0.2.1"));
     }
-    let route = world.route(request);
+    let route = gate.route(world.route(request)).expect("the gate knows every scope and kind");
     let store = world.issuer.registry();
     let passes_on = input.gate.allow_foreign;
     let served = Served { world, gate, route: &route, request, passes_on, now };
@@ -308,7 +308,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
 struct Served<'s> {
     world: &'s World,
     gate: &'s Gate,
-    route: &'s Route,
+    route: &'s CheckedRoute,
     request: &'s Request<'s>,
     passes_on: bool,
     now: Timestamp,
@@ -333,7 +333,7 @@ impl Served<'_> {
                 check_headers(&headers);
 
                 let found =
-                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().get_sync(id) };
+                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().find_by_id_sync(id) };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {
@@ -496,7 +496,7 @@ impl World {
         let route = if request.route & 2 == 0 { route } else { route.limit_owner(LIMIT) };
         let quotas = Quotas::from(LIMIT);
         let route = if request.route & 4 == 0 { route } else { route.limit_group(7, quotas) };
-        route.cost(NonZeroU32::MIN.saturating_add(u32::from(request.cost % 5)))
+        route.with_cost(1 + u32::from(request.cost % 5))
     }
 }
 
@@ -570,7 +570,7 @@ impl ChallengeInput<'_> {
         }
         .ok()?;
         for (name, value) in self.params.iter().take(3) {
-            challenge = challenge.param(name, value).ok()?;
+            challenge = challenge.with_param(name, value).ok()?;
         }
         let challenge = match self.scope % 3 {
             0 => challenge,
@@ -670,7 +670,7 @@ impl DecisionInput {
                 retry_after.map(|(secs, nanos)| Duration::new(secs, nanos % 1_000_000_000));
         }
         Some(match self.position {
-            Some(position) => decision.at_position(position),
+            Some(position) => decision.with_position(position),
             None => decision,
         })
     }

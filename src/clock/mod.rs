@@ -1,8 +1,9 @@
 //! The only file that reads a clock. Everything else takes `now` as an argument.
 
+pub(crate) mod timer;
 pub(crate) mod timestamp;
 
-pub use self::timestamp::{Timestamp, TimestampError};
+pub use self::{timer::Timer, timestamp::Timestamp};
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},

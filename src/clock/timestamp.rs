@@ -2,11 +2,12 @@
 
 use std::{fmt, ops::Add, str::FromStr, time::Duration};
 
-use thiserror::Error;
 use time::{
     OffsetDateTime,
     format_description::well_known::{Rfc3339, iso8601},
 };
+
+use crate::error::InvalidText;
 
 /// An instant in whole milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -21,7 +22,7 @@ use time::{
 /// let now: Timestamp = "2026-01-02T03:04:05.678Z".parse()?;
 /// assert_eq!(now.as_unix_millis(), 1_767_323_045_678);
 /// assert_eq!((now + Duration::from_secs(60)).to_string(), "2026-01-02T03:05:05.678Z");
-/// # Ok::<(), keyward::clock::TimestampError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 ///
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
@@ -116,11 +117,11 @@ impl fmt::Display for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = TimestampError;
+    type Err = InvalidText;
 
     /// Reads RFC 3339 with any offset; a fraction of a millisecond is cut off.
-    fn from_str(text: &str) -> Result<Self, TimestampError> {
-        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError::Syntax)?.try_into()
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NO_TIMESTAMP)?.try_into()
     }
 }
 
@@ -134,16 +135,16 @@ impl From<Timestamp> for OffsetDateTime {
 }
 
 impl TryFrom<OffsetDateTime> for Timestamp {
-    type Error = TimestampError;
+    type Error = InvalidText;
 
     /// Cuts off a fraction of a millisecond; refuses instants before 1970 and after 9999.
-    fn try_from(instant: OffsetDateTime) -> Result<Self, TimestampError> {
+    fn try_from(instant: OffsetDateTime) -> Result<Self, InvalidText> {
         let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
         u64::try_from(millis)
             .ok()
             .filter(|&millis| millis <= Self::MAX.0)
             .map(Self)
-            .ok_or(TimestampError::OutOfRange)
+            .ok_or(OUT_OF_RANGE)
     }
 }
 
@@ -161,17 +162,9 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
-/// Why a text or an instant is not a [`Timestamp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TimestampError {
-    /// The text is not an RFC 3339 date and time.
-    #[error("not an RFC 3339 date and time")]
-    Syntax,
-    /// The instant lies before 1970 or after 9999.
-    #[error("the instant is outside the years 1970 to 9999")]
-    OutOfRange,
-}
+const NO_TIMESTAMP: InvalidText =
+    InvalidText::new("a date and time of RFC 3339, such as 2026-01-02T03:04:05Z");
+const OUT_OF_RANGE: InvalidText = InvalidText::new("an instant in the years 1970 to 9999");
 
 #[cfg(test)]
 mod tests {
@@ -194,10 +187,10 @@ mod tests {
     fn offsets_and_fractions_are_read() {
         assert_eq!("1970-01-01T01:00:00.0019+01:00".parse(), Ok(Timestamp(1)));
         for bad in ["", "1970-01-01", "1970-01-01T00:00:00", "now", "1970-13-01T00:00:00Z"] {
-            assert_eq!(bad.parse::<Timestamp>(), Err(TimestampError::Syntax), "{bad}");
+            assert_eq!(bad.parse::<Timestamp>(), Err(NO_TIMESTAMP), "{bad}");
         }
         for outside in ["1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59-01:00"] {
-            assert_eq!(outside.parse::<Timestamp>(), Err(TimestampError::OutOfRange), "{outside}");
+            assert_eq!(outside.parse::<Timestamp>(), Err(OUT_OF_RANGE), "{outside}");
         }
         assert_eq!("9999-12-31T23:59:59.999999999Z".parse(), Ok(Timestamp::MAX));
     }

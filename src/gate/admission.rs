@@ -1,11 +1,8 @@
-//! How a request comes out, and what is awaited on the way.
+//! The outcome of a request.
 
 use crate::{
     clock::timestamp::Timestamp,
-    gate::{
-        pending::{PendingCharge, PendingLookup},
-        refusal::Refusal,
-    },
+    gate::refusal::Refusal,
     limit::decision::Decision,
     request::{
         header::ResponseHeader,
@@ -14,34 +11,22 @@ use crate::{
     verify::KeyCaller,
 };
 
-/// What happens next with a request.
-#[derive(Debug)]
-#[must_use = "a request that is not decided must not pass"]
-pub enum Step {
-    /// The host finds the key's record.
-    Lookup(PendingLookup),
-    /// The host charges the limits.
-    Charge(PendingCharge),
-    /// The request is decided.
-    Done(Outcome),
-}
-
-/// How a request comes out.
+/// The outcome of a request.
 #[derive(Debug)]
 #[must_use = "only an admitted request may pass"]
 pub enum Outcome {
-    /// It may pass.
+    /// The request may pass.
     Admitted(Admission),
-    /// It may not: this is the answer.
+    /// The request may not pass. The refusal is the response.
     Refused(Refusal),
-    /// It carries a credential of no known kind, such as a JWT, and the gate was told to
-    /// leave those to the host. **Nothing is proved**: the host checks it, and answers with
-    /// [`Gate::refuse`](crate::gate::Gate::refuse) if it is not good either.
+    /// The request carries a credential of no known kind, such as a JWT, and the gate leaves
+    /// those to the host. **Nothing is proved.** The host checks the credential, and responds
+    /// with [`Gate::refuse`](crate::gate::Gate::refuse) if it is invalid too.
     ForeignCredential,
 }
 
 impl Outcome {
-    /// The admission, if it is one.
+    /// Returns the admission, if the request was admitted.
     pub fn admitted(self) -> Option<Admission> {
         match self {
             Self::Admitted(admission) => Some(admission),
@@ -49,7 +34,7 @@ impl Outcome {
         }
     }
 
-    /// The refusal, if it is one.
+    /// Returns the refusal, if the request was refused.
     pub fn refused(self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -58,7 +43,7 @@ impl Outcome {
     }
 }
 
-/// A request that may pass: who sent it, and what to tell it.
+/// An admitted request: its caller, and the rate-limit headers of its response.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub(super) caller: KeyCaller,
@@ -68,23 +53,23 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Who sent the request: verified, charged and authorized.
+    /// Returns the caller: verified, charged and authorized.
     pub const fn caller(&self) -> &KeyCaller {
         &self.caller
     }
 
-    /// The caller alone, for the request's extensions.
+    /// Returns the caller alone, for the extensions of the request.
     pub fn into_caller(self) -> KeyCaller {
         self.caller
     }
 
-    /// What the limiter said, if the route has limits.
+    /// Returns the decision of the limiter, if the route has limits.
     pub const fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()
     }
 
-    /// The headers to add to the answer, whatever it is. Making them allocates nothing, but
-    /// for those of a draft.
+    /// Returns the headers to add to the response, whatever its status. Only the styles of the
+    /// IETF drafts allocate.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
         Lines::new(self.rate_headers, self.decision.as_ref(), self.now)

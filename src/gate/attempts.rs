@@ -1,4 +1,4 @@
-//! Making brute force costly: a limit on failed attempts from one address.
+//! The limit of failed attempts from one address, which makes brute force costly.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::{
     quota::Quotas,
 };
 
-/// How many attempts of one address may fail.
+/// The limit of failed attempts from one address.
 ///
-/// Asked before a key is looked up, and charged when it has turned out not to be good. So of
-/// one address at most as many attempts fail with 401 as the quotas say, exactly; attempts
-/// under way while the last of them fails are still looked up. One that is dropped under way
-/// is charged too: it is looked up like any other.
+/// It is consulted before a key is looked up, and charged when the key turns out to be invalid.
+/// So at most as many attempts of one address fail with 401 as the quotas allow, exactly.
+/// Attempts that are under way while the last of them fails are still looked up. An attempt
+/// that is dropped under way is charged too, because it is looked up like any other.
 #[derive(Debug)]
 pub(super) struct Attempts {
     limiter: Arc<Limiter>,
@@ -25,14 +25,14 @@ impl Attempts {
         Self { limiter, quotas }
     }
 
-    /// The refusal, if this address has failed too often to be heard.
+    /// Returns the refusing decision if too many attempts of this address have failed.
     pub(super) fn refused(&self, address: LimitKey, now: Timestamp) -> Option<Decision> {
         // A cost of 1 is within every quota.
         let decision = self.limiter.peek(address, &self.quotas, 1, now).ok()?;
         Some(decision).filter(|decision| !decision.allowed)
     }
 
-    /// Counts a failure; the refusal, if it was one too many.
+    /// Counts a failure; returns the refusing decision if it was one too many.
     pub(super) fn failed(&self, address: LimitKey, now: Timestamp) -> Option<Decision> {
         let decision = self.limiter.check(address, &self.quotas, 1, now).ok()?;
         Some(decision).filter(|decision| !decision.allowed)

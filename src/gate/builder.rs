@@ -1,11 +1,10 @@
-//! Building a gate, and what is checked then.
+//! Building a gate, and the checks of its description.
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use crate::{
     audit::Audit,
+    error::{ConfigError, ConfigErrorKind},
     gate::{
         attempts::Attempts,
         pipeline::{Config, Gate},
@@ -15,15 +14,14 @@ use crate::{
     limit::limiter::Limiter,
     quota::Quotas,
     request::{
-        bodies::{ErrorBodies, ErrorTextError},
-        challenge::Challenge,
-        rate_headers::RateHeaders,
-        source::{CredentialSources, SourceError},
+        bodies::ErrorBodies, challenge::Challenge, rate_headers::RateHeaders,
+        source::CredentialSources,
     },
     verify::Verifier,
 };
 
-/// Describes how a service authenticates, limits and refuses. [`GateBuilder::build`] checks it.
+/// The description of how a service authenticates, limits and refuses. [`GateBuilder::build`]
+/// checks it.
 #[derive(Debug)]
 #[must_use]
 pub struct GateBuilder {
@@ -40,8 +38,22 @@ pub struct GateBuilder {
     audit: Audit,
 }
 
+impl Gate {
+    /// Describes a gate to keys of these formats, read from these places of a request.
+    ///
+    /// The formats and the verifier of an [`Issuer`](crate::issue::Issuer) are
+    /// `issuer.formats().clone()` and `issuer.verifier()`.
+    pub fn builder(
+        formats: impl Into<KeyFormats>,
+        verifier: Verifier,
+        sources: impl Into<CredentialSources>,
+    ) -> GateBuilder {
+        GateBuilder::new(formats.into(), verifier, sources.into())
+    }
+}
+
 impl GateBuilder {
-    pub(super) fn new(formats: KeyFormats, verifier: Verifier, sources: CredentialSources) -> Self {
+    fn new(formats: KeyFormats, verifier: Verifier, sources: CredentialSources) -> Self {
         Self {
             formats,
             verifier,
@@ -57,35 +69,38 @@ impl GateBuilder {
         }
     }
 
-    /// Kinds that may be published, such as the key in a web page that can only send. Only
-    /// these may stand in a query.
+    /// Adds kinds of keys that may be published, such as the key in a web page that can only
+    /// send. A query can contain keys of these kinds only.
     pub fn with_publishable(mut self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
         self.publishable.extend(kinds);
         self
     }
 
     /// Leaves a credential whose prefix is of no known kind, such as a JWT, to the host's own
-    /// check: the outcome is [`Outcome::ForeignCredential`](crate::gate::Outcome::ForeignCredential). A request
-    /// without a credential is refused nevertheless, and so is a broken key of a known kind.
+    /// check. The outcome is
+    /// [`Outcome::ForeignCredential`](crate::gate::Outcome::ForeignCredential). A request
+    /// without a credential is still refused, and so is a malformed key of a known kind.
     pub fn allow_foreign(self) -> Self {
         Self { allow_foreign: true, ..self }
     }
 
-    /// Charges the limits of routes here. Without a limiter, requests to routes with limits
-    /// wait for the host's own in [`Step::Charge`](crate::gate::Step::Charge).
+    /// Charges the limits of routes with `limiter`. Without one, requests to routes with limits
+    /// wait for the limiter of the host in [`Step::Charge`](crate::gate::Step::Charge).
     pub fn with_limiter(self, limiter: impl Into<Arc<Limiter>>) -> Self {
         Self { limiter: Some(limiter.into()), ..self }
     }
 
-    /// Limits how many attempts from one [address](crate::request::RequestHead::address) may fail.
-    /// Then its attempts are answered with 429, also those with a good key, and none is
-    /// looked up. Requests without any credential are no attempts, and those whose host names
-    /// no address are not counted. An attempt whose client is gone before its key was found
-    /// counts as failed, where the host says so: [`Gate::check`] does, and else it is
+    /// Limits how many attempts from one [address](crate::request::RequestHead::address) may
+    /// fail. Beyond that, attempts from the address are refused with 429 and not looked up,
+    /// also those with a good key.
+    ///
+    /// Requests without any credential are no attempts, and requests without an address are not
+    /// counted. An attempt whose client is gone before its key was found counts as failed:
+    /// [`Gate::check`] and [`Driver`](crate::gate::Driver) count it, and other hosts call
     /// [`PendingLookup::abandoned`](crate::gate::PendingLookup::abandoned).
     ///
-    /// The limiter can be that of the routes. One of its own keeps a flood of addresses from
-    /// crowding keys out.
+    /// The limiter can be that of the routes. A separate one prevents a flood of addresses from
+    /// displacing keys.
     pub fn limit_failed_attempts(
         self,
         limiter: impl Into<Arc<Limiter>>,
@@ -94,42 +109,52 @@ impl GateBuilder {
         Self { attempts: Some(Attempts::new(limiter.into(), quotas.into())), ..self }
     }
 
-    /// A challenge that a 401 carries, and a 400 for credentials that contradict each other.
-    /// Each is sent in a line of its own, in the order in which they are given.
+    /// Adds a challenge to every 401, and to a 400 for contradictory credentials. Each is sent in
+    /// a header line of its own, in the order of the calls.
     pub fn with_challenge(mut self, challenge: Challenge) -> Self {
         self.challenges.push(challenge);
         self
     }
 
-    /// How refusals are worded; flat and in plain English unless told.
+    /// Sets the bodies of refusals. The default is `ErrorBodies::flat`, in English.
     pub fn with_errors(self, errors: ErrorBodies) -> Self {
         Self { errors, ..self }
     }
 
-    /// What answers tell about limits; `Retry-After` alone unless told.
+    /// Sets the rate-limit headers of responses. The default is `Retry-After` alone.
     pub const fn with_rate_headers(mut self, rate_headers: RateHeaders) -> Self {
         self.rate_headers = rate_headers;
         self
     }
 
-    /// Where every outcome is reported.
+    /// Reports every outcome to `audit`.
     pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
     }
 
-    /// The gate.
+    /// Checks the description and builds the gate.
     ///
     /// # Errors
     ///
-    /// [`GateBuildError`], for a description that contradicts itself.
-    pub fn build(self) -> Result<Gate, GateBuildError> {
+    /// Returns an error for a description that contradicts itself.
+    pub fn build(self) -> Result<Gate, ConfigError> {
         self.sources.check(&self.formats, &self.publishable)?;
         if let Some(&kind) = self.publishable.iter().find(|kind| self.formats.get(**kind).is_none())
         {
-            return Err(GateBuildError::UnknownPublishable { kind });
+            return Err(ConfigError::new(
+                ConfigErrorKind::Gate,
+                format!(
+                    "the kind {kind} is publishable but not accepted; add its format to \
+                     KeyFormats::new or drop it from GateBuilder::with_publishable"
+                ),
+            ));
         }
         if self.challenges.is_empty() {
-            return Err(GateBuildError::NoChallenge);
+            return Err(ConfigError::fixed(
+                ConfigErrorKind::Gate,
+                "every 401 must carry a challenge (RFC 9110 §15.5.2); call \
+                 GateBuilder::with_challenge",
+            ));
         }
         self.errors.check()?;
         Ok(Gate::of(Config {
@@ -139,30 +164,9 @@ impl GateBuilder {
             allow_foreign: self.allow_foreign,
             limiter: self.limiter,
             attempts: self.attempts,
-            answers: Responses::new(self.errors, self.challenges),
+            responses: Responses::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             audit: self.audit,
         }))
     }
-}
-
-/// Why a [`Gate`] was not built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum GateBuildError {
-    /// The sources of credentials contradict each other or the formats.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A kind is declared publishable that the gate does not accept.
-    #[error("the kind {kind} is declared publishable and not accepted")]
-    UnknownPublishable {
-        /// The kind.
-        kind: KeyKind,
-    },
-    /// There is no challenge, which every 401 must carry (RFC 9110 §15.5.2).
-    #[error("a gate has at least one challenge")]
-    NoChallenge,
-    /// The text of a refusal cannot be filled in.
-    #[error(transparent)]
-    Text(#[from] ErrorTextError),
 }

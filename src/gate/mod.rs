@@ -1,20 +1,33 @@
 //! The whole pipeline: from the head of a request to a response.
+//!
+//! [`Gate::builder`] describes how a service authenticates, limits and refuses. [`Gate::route`]
+//! checks what a route requires. A request is then decided by one of the drivers
+//! ([`Gate::check`], [`Gate::check_sync`], [`Driver`]) or step by step from [`Gate::begin`].
 
 pub(crate) mod admission;
 pub(crate) mod attempts;
+pub(crate) mod begin;
 pub(crate) mod builder;
-pub(crate) mod drive;
+pub(crate) mod check;
+pub(crate) mod checked;
+pub(crate) mod driver;
+pub(crate) mod issuer;
 pub(crate) mod pending;
 pub(crate) mod pipeline;
+pub(crate) mod recheck;
 pub(crate) mod refusal;
 pub(crate) mod responses;
 pub(crate) mod route;
+pub(crate) mod steps;
 
 pub use self::{
-    admission::{Admission, Outcome, Step},
-    builder::{GateBuildError, GateBuilder},
-    pending::{PendingCharge, PendingLookup, PendingRecheck},
+    admission::{Admission, Outcome},
+    builder::GateBuilder,
+    checked::CheckedRoute,
+    driver::{Charger, Driver, NoCharger},
+    pending::{PendingCharge, PendingLookup, Step},
     pipeline::Gate,
+    recheck::PendingRecheck,
     refusal::Refusal,
     route::{Route, RouteQuotas},
 };

@@ -1,16 +1,10 @@
-//! What the host is asked on the way, as values that it can keep across an `await`.
+//! The requests of a gate to its host, as values that the host can keep across an `await`.
 
 use std::{error::Error, fmt, sync::Arc};
 
 use crate::{
     clock::timestamp::Timestamp,
-    gate::{
-        admission::{Outcome, Step},
-        pipeline::{Asked, Gate},
-        refusal::Refusal,
-        route::Route,
-    },
-    key::{id::KeyId, owner::OwnerId},
+    gate::{admission::Outcome, checked::CheckedRoute, steps::Attempt},
     limit::{decision::Decision, key::LimitKey},
     quota::Quotas,
     request::reason::{LimitedBy, RefusalReason},
@@ -18,48 +12,63 @@ use crate::{
     verify::Verified,
 };
 
-/// A request whose key the host is to find. Owned and `'static`; it holds hashes and no key.
+/// The next step of a request.
+#[derive(Debug)]
+#[must_use = "a request that is not decided must not pass"]
+pub enum Step {
+    /// The host finds the record of the key.
+    Lookup(PendingLookup),
+    /// The host charges the limits.
+    Charge(PendingCharge),
+    /// The request is decided.
+    Done(Outcome),
+}
+
+/// A request whose key the host has to find. Owned and `'static`; it holds hashes and no key.
 ///
 /// Dropping it decides nothing: the request must not pass. Where failed attempts are limited, a
-/// host whose wait for the store can be dropped, as when a client closes its connection, ends
-/// it with [`PendingLookup::abandoned`], or such attempts are not counted.
+/// host whose wait for the store can be dropped, for example when a client closes its
+/// connection, must end it with [`PendingLookup::abandoned`], or such attempts are not counted.
+/// [`Driver`](crate::gate::Driver) does so.
 #[must_use = "the request is not decided yet"]
 pub struct PendingLookup {
-    pub(super) gate: Gate,
-    pub(super) route: Route,
-    pub(super) asked: Asked,
+    pub(super) route: CheckedRoute,
+    pub(super) attempt: Attempt,
 }
 
 impl PendingLookup {
-    /// What to find.
+    /// Returns the lookup for [`KeyStore::find`](crate::store::KeyStore::find).
     pub const fn lookup(&self) -> &Lookup {
-        &self.asked.lookup
+        &self.attempt.lookup
     }
 
-    /// Goes on with what the store found.
+    /// Continues with the result of the store.
     pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Step {
-        let Self { gate, route, asked } = self;
-        match gate.authenticate(&route, &asked, found, now) {
+        let Self { route, attempt } = self;
+        let gate = route.gate();
+        match gate.authenticate(&route, &attempt, found, now) {
             Err(refusal) => Step::Done(Outcome::Refused(*refusal)),
             Ok(verified) if gate.charges_elsewhere(&route) => {
-                Step::Charge(PendingCharge { gate, route, verified })
+                Step::Charge(PendingCharge { route, verified })
             }
             Ok(verified) => Step::Done(gate.settle(&route, verified, now)),
         }
     }
 
-    /// Ends without an answer, because nobody waits for one any more: the client is gone, or
-    /// somebody outside has given up. It counts as a failed attempt, where these are
-    /// limited: who closes the connection early does not guess for free. A good key that is
-    /// abandoned counts too, as nobody can know that it is one.
+    /// Ends without a response because nobody waits for one: the client is gone, or an outer
+    /// timeout has expired.
+    ///
+    /// It counts as a failed attempt, where these are limited, so a client that closes its
+    /// connection early does not guess for free. An abandoned good key counts too, because
+    /// nobody can know that it is one.
     pub fn abandoned(&self, now: Timestamp) {
-        self.gate.abandoned(&self.asked, now);
+        self.route.gate().abandoned(&self.attempt, now);
     }
 
-    /// Ends with 503, because the store failed or did not answer in time. That is not the
-    /// client's doing, so it is no failed attempt.
+    /// Ends with 503 because the store failed or did not respond in time. The client did not
+    /// cause that, so it is no failed attempt.
     pub fn failed(self, error: impl Error + Send + Sync + 'static, now: Timestamp) -> Outcome {
-        self.gate.not_found(&self.route, &self.asked, Arc::new(error), now)
+        self.route.gate().store_failed(&self.route, &self.attempt, Arc::new(error), now)
     }
 }
 
@@ -69,46 +78,55 @@ impl fmt::Debug for PendingLookup {
     }
 }
 
-/// An authenticated request whose limits the host is to charge, because its limiter is
+/// An authenticated request whose limits the host has to charge, because its limiter is
 /// elsewhere. Owned and `'static`; it holds ids and no key.
 ///
 /// Dropping it decides nothing: the request must not pass.
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
-    pub(super) gate: Gate,
-    pub(super) route: Route,
-    pub(super) verified: Verified,
+    route: CheckedRoute,
+    verified: Verified,
 }
 
 impl PendingCharge {
-    /// The limits to charge together, all or nothing. There is at least one, at most
-    /// [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS), and no key twice unless the host's
-    /// own [shared](Route::limit_shared) key is that of a key or owner.
+    /// Returns the limits to charge together, all or nothing.
+    ///
+    /// There is at least one and at most [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS).
+    /// No key occurs twice unless the host's [shared](crate::gate::Route::limit_shared) key is
+    /// that of a key or owner.
     pub fn limits(&self) -> impl Iterator<Item = (LimitKey, &Quotas)> {
         self.route.limits(&self.verified)
     }
 
-    /// What the request costs, of each of them.
+    /// Returns the cost of the request, which every limit is charged.
     pub const fn cost(&self) -> u32 {
-        self.route.cost_of_request()
+        self.route.cost()
     }
 
-    /// Whose key it is.
+    /// Returns the verified key.
     pub const fn verified(&self) -> &Verified {
         &self.verified
     }
 
-    /// Goes on with what the limiter decided. [`Decision::position`] is that of the limit that
-    /// binds in [`PendingCharge::limits`].
+    /// Continues with the decision of the limiter. [`Decision::position`] is the position of the
+    /// binding limit in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
-        let Self { gate, route, verified } = self;
-        gate.charged(&route, verified, &decision, now)
+        let Self { route, verified } = self;
+        route.gate().charged(&route, verified, &decision, now)
     }
 
-    /// Ends with 503, because the limiter failed or did not answer in time.
+    /// Ends with 503 because the limiter failed or did not respond in time.
     pub fn failed(self, error: impl Error + Send + Sync + 'static, now: Timestamp) -> Outcome {
-        let reason = RefusalReason::Limiter(Arc::new(error));
-        self.gate.uncharged(&self.route, reason, &self.verified, now)
+        self.refused(RefusalReason::Limiter(Arc::new(error)), now)
+    }
+
+    /// Ends with 503 because neither the gate nor its host has a limiter.
+    pub(super) fn without_limiter(self, now: Timestamp) -> Outcome {
+        self.refused(RefusalReason::NoLimiter, now)
+    }
+
+    fn refused(self, reason: RefusalReason, now: Timestamp) -> Outcome {
+        self.route.gate().uncharged(&self.route, reason, &self.verified, now)
     }
 }
 
@@ -119,55 +137,6 @@ impl fmt::Debug for PendingCharge {
             .field("key", &self.verified.key_id())
             .field("limits", &limits)
             .field("cost", &self.cost())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether the key of an admitted request still stands, to be asked when its handler is
-/// done. Owned and `'static`; it holds hashes and ids, and no key.
-#[must_use = "nothing is asked until the store has answered"]
-pub struct PendingRecheck {
-    pub(super) gate: Gate,
-    pub(super) route: Route,
-    pub(super) lookup: Lookup,
-    pub(super) key: KeyId,
-    /// For the audit, if there is one.
-    pub(super) owner: Option<OwnerId>,
-}
-
-impl PendingRecheck {
-    /// What to find: the secret that the request was sent with. Nothing is hashed for it.
-    pub const fn lookup(&self) -> &Lookup {
-        &self.lookup
-    }
-
-    /// The key, for a store that would rather find it by its id.
-    pub const fn key_id(&self) -> KeyId {
-        self.key
-    }
-
-    /// Decides by what the store found, whether by [`PendingRecheck::lookup`] or by
-    /// [`PendingRecheck::key_id`].
-    ///
-    /// # Errors
-    ///
-    /// The refusal to answer with in place of what the handler made: 401 if the key was
-    /// revoked, suspended or rotated out, or has expired.
-    pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<(), Box<Refusal>> {
-        self.gate.still_stands(&self, found, now)
-    }
-
-    /// Ends with 503, because the store failed or did not answer in time.
-    pub fn failed(self, error: impl Error + Send + Sync + 'static, now: Timestamp) -> Refusal {
-        self.gate.recheck_failed(&self, Arc::new(error), now)
-    }
-}
-
-impl fmt::Debug for PendingRecheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingRecheck")
-            .field("key", &self.key)
-            .field("lookup", &self.lookup)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,12 @@
-//! A request that may not pass: the answer, ready to send.
+//! A request that may not pass: the response, ready to send.
 
 use std::{fmt, sync::OnceLock};
 
 use crate::{
+    audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
-    gate::{pipeline::Gate, responses::Challenges, route::Route},
-    key::{id::KeyId, scope::Scope},
+    gate::{checked::CheckedRoute, pipeline::Gate, responses::Challenges},
+    key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
     request::{
         bodies::{ErrorBody, ErrorFacts},
@@ -14,93 +15,154 @@ use crate::{
         rate_headers::{Lines, RateHeaders},
         reason::RefusalReason,
     },
-    verify::access::Forbidden,
+    verify::{Verified, access::Forbidden},
 };
 
-/// A request that may not pass: the answer to send, and the precise reason for the log.
+/// A request that may not pass: the response to send, and the precise reason for the log.
 ///
-/// Owned and `'static`. What of the answer is always the same was written when the gate was
-/// built, so that refusing costs little; the rest is written when it is asked for, once.
+/// Owned and `'static`. The constant parts of the response were rendered when the gate was
+/// built, so a refusal is cheap. The rest is rendered on first use, once.
 #[must_use = "a refusal is to be sent"]
 pub struct Refusal {
-    pub(super) gate: Gate,
-    /// Where something of the answer depends on it.
-    pub(super) route: Option<Route>,
-    pub(super) reason: RefusalReason,
-    pub(super) public: PublicReason,
-    pub(super) decision: Option<Box<Decision>>,
+    gate: Gate,
+    /// Present where a part of the response depends on the route.
+    route: Option<CheckedRoute>,
+    reason: RefusalReason,
+    public: PublicReason,
+    decision: Option<Box<Decision>>,
+    key: Option<KeyId>,
+    now: Timestamp,
+    /// Rendered on first use, where it is not constant.
+    body: OnceLock<Box<ErrorBody>>,
+}
+
+/// The subject of an audit event. The owner is cloned only when auditing is enabled.
+pub(super) struct Subject {
     pub(super) key: Option<KeyId>,
-    pub(super) now: Timestamp,
-    /// Once it was asked for, where it was not written when the gate was built.
-    pub(super) body: OnceLock<Box<ErrorBody>>,
+    pub(super) owner: Option<OwnerId>,
+    pub(super) kind: Option<KeyKind>,
+}
+
+impl Subject {
+    pub(super) const fn nobody() -> Self {
+        Self { key: None, owner: None, kind: None }
+    }
+
+    /// A client that claims to hold a key of this kind.
+    pub(super) const fn claimed(kind: KeyKind) -> Self {
+        Self { key: None, owner: None, kind: Some(kind) }
+    }
+
+    pub(super) fn event(self, action: AuditAction, now: Timestamp) -> AuditEvent {
+        let Self { key, owner, kind } = self;
+        AuditEvent { key, owner, kind, ..AuditEvent::new(now, action) }
+    }
+}
+
+impl Gate {
+    /// Builds and reports a refusal. There is no other place that does.
+    #[inline]
+    pub(super) fn refusal(
+        &self,
+        route: &CheckedRoute,
+        reason: RefusalReason,
+        subject: Subject,
+        decision: Option<Decision>,
+        now: Timestamp,
+    ) -> Refusal {
+        let (key, public) = (subject.key, reason.public());
+        let config = self.config();
+        config.audit.report(|| {
+            subject.event(AuditAction::Refused { reason: reason.clone(), decision }, now)
+        });
+        // The reference count that all threads share is touched only where it is needed.
+        let names_scopes =
+            config.responses.names_scopes() || matches!(reason, RefusalReason::Host(_));
+        Refusal {
+            gate: self.clone(),
+            route: names_scopes.then(|| route.clone()),
+            reason,
+            public,
+            decision: decision.map(Box::new),
+            key,
+            now,
+            body: OnceLock::new(),
+        }
+    }
+
+    /// Returns the subject of an event about a proved key.
+    pub(super) fn subject(&self, verified: &Verified) -> Subject {
+        let owner = self.config().audit.is_on().then(|| verified.owner_id().clone());
+        Subject { key: Some(verified.key_id()), owner, kind: Some(verified.kind()) }
+    }
 }
 
 impl Refusal {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[inline]
     pub const fn status(&self) -> u16 {
         self.public.status()
     }
 
-    /// Why, as far as the client may know.
+    /// Returns the reason as far as the client may know it.
     #[inline]
     pub const fn public(&self) -> PublicReason {
         self.public
     }
 
-    /// Why, precisely, for the log.
+    /// Returns the precise reason, for the log.
     pub const fn reason(&self) -> &RefusalReason {
         &self.reason
     }
 
-    /// Which key it was, if that is proved.
+    /// Returns the id of the key, if its secret was proved.
     pub const fn key_id(&self) -> Option<KeyId> {
         self.key
     }
 
-    /// What the limiter said, if one was asked.
+    /// Returns the decision of the limiter, if one was charged.
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_deref()
     }
 
-    /// The headers: the content type, challenges, and what the caller is told of its limit.
+    /// Returns the headers: content type, challenges and rate limit.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'_>> {
         Headers {
-            content_type: Some(self.said().content_type),
+            content_type: Some(self.rendered().content_type),
             challenges: self
                 .gate
                 .config()
-                .answers
+                .responses
                 .challenges(self.public(), self.required_scopes()),
             rate_headers: self.decision().map(|decision| self.rate_headers(decision)),
         }
     }
 
-    /// The body.
+    /// Returns the body.
     #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.said().bytes
+        &self.rendered().bytes
     }
 
-    /// What the client is told in words, as in the body, for transports with another form.
+    /// Returns the message of the body, for transports with another form.
     pub fn message(&self) -> String {
-        self.gate.config().answers.errors().message(&self.facts())
+        self.gate.config().responses.errors().message(&self.facts())
     }
 
-    /// The body that was written when the gate was built, if it is always the same; else it
-    /// is written once.
+    /// Returns the constant body that was rendered when the gate was built, else renders it
+    /// once.
     #[inline]
-    fn said(&self) -> &ErrorBody {
-        let answers = &self.gate.config().answers;
-        match answers.body(self.public()) {
+    fn rendered(&self) -> &ErrorBody {
+        let responses = &self.gate.config().responses;
+        match responses.body(self.public()) {
             Some(body) => body,
-            None => self.body.get_or_init(|| Box::new(answers.errors().render(&self.facts()))),
+            None => self.body.get_or_init(|| Box::new(responses.errors().render(&self.facts()))),
         }
     }
 
     fn rate_headers(&self, decision: &Decision) -> Lines {
-        // Of the address's limit no more is told than when to come again.
+        // The limit of an address is not disclosed, only when to retry.
         let style = match self.reason {
             RefusalReason::TooManyAttempts => RateHeaders::retry_after_only(),
             _ => self.gate.config().rate_headers,
@@ -119,7 +181,7 @@ impl Refusal {
     fn missing_scope(&self) -> Option<&Scope> {
         match &self.reason {
             RefusalReason::Forbidden(Forbidden::Scope { missing }) => Some(missing),
-            // The host's own check says no more than that one is missing.
+            // The host's own check states only that a scope is missing.
             RefusalReason::Host(PublicReason::MissingScope) => self.required_scopes().first(),
             _ => None,
         }
@@ -141,7 +203,7 @@ impl fmt::Debug for Refusal {
     }
 }
 
-/// The headers of a refusal, one by one.
+/// The headers of a refusal, in order.
 struct Headers<'r> {
     content_type: Option<&'static str>,
     challenges: Challenges<'r>,

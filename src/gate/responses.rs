@@ -1,4 +1,4 @@
-//! What refusals say, written when the gate is built as far as it is always the same.
+//! Bodies and challenges of refusals. The constant ones are rendered when the gate is built.
 
 use std::{borrow::Cow, slice};
 
@@ -13,20 +13,20 @@ use crate::{
 
 /// The bodies and the challenges of a gate's refusals.
 ///
-/// A flood of garbage is answered from here by lending what was written once.
+/// A flood of malformed requests only borrows what was rendered once.
 #[derive(Debug)]
 pub(super) struct Responses {
     errors: ErrorBodies,
     challenges: Vec<Challenge>,
     names_scopes: bool,
     /// By the number of the public reason.
-    written: [Written; PublicReason::ALL.len()],
+    rendered: [Rendered; PublicReason::ALL.len()],
 }
 
-/// The answer for one reason.
+/// The response for one reason.
 #[derive(Debug)]
-struct Written {
-    /// `None` if it depends on the request.
+struct Rendered {
+    /// `None` if the body depends on the request.
     body: Option<ErrorBody>,
     /// The challenges on a route that requires no scope.
     challenges: Box<[Box<str>]>,
@@ -34,50 +34,50 @@ struct Written {
 
 impl Responses {
     pub(super) fn new(errors: ErrorBodies, challenges: Vec<Challenge>) -> Self {
-        let written = PublicReason::ALL.map(|reason| Written {
+        let rendered = PublicReason::ALL.map(|reason| Rendered {
             body: errors.is_constant(reason).then(|| errors.render(&ErrorFacts::new(reason))),
             challenges: challenges.iter().filter_map(|one| value(one, &[], reason)).collect(),
         });
         let names_scopes = challenges.iter().any(Challenge::names_scopes);
-        Self { errors, challenges, names_scopes, written }
+        Self { errors, challenges, names_scopes, rendered }
     }
 
-    /// How they are worded.
+    /// Returns the style and the texts of the bodies.
     pub(super) const fn errors(&self) -> &ErrorBodies {
         &self.errors
     }
 
-    /// Whether an answer depends on what the route requires.
+    /// Returns whether a response depends on the scopes that the route requires.
     pub(super) const fn names_scopes(&self) -> bool {
         self.names_scopes
     }
 
-    /// The body, if it is always the same.
+    /// Returns the body, if it is constant.
     #[inline]
     pub(super) fn body(&self, reason: PublicReason) -> Option<&ErrorBody> {
-        self.written.get(reason as usize)?.body.as_ref()
+        self.rendered.get(reason as usize)?.body.as_ref()
     }
 
-    /// The challenges, on a route that requires these scopes.
+    /// Returns the challenges for a route that requires these scopes.
     #[inline]
     pub(super) fn challenges<'a>(
         &'a self,
         reason: PublicReason,
         scopes: &'a [Scope],
     ) -> Challenges<'a> {
-        match self.written.get(reason as usize) {
-            Some(written) if scopes.is_empty() || !self.names_scopes => {
-                Challenges::Written(written.challenges.iter())
+        match self.rendered.get(reason as usize) {
+            Some(rendered) if scopes.is_empty() || !self.names_scopes => {
+                Challenges::Constant(rendered.challenges.iter())
             }
-            _ => Challenges::Rendered { challenges: self.challenges.iter(), scopes, reason },
+            _ => Challenges::Variable { challenges: self.challenges.iter(), scopes, reason },
         }
     }
 }
 
-/// The challenges of an answer, one by one.
+/// The challenges of a response, in order.
 pub(super) enum Challenges<'a> {
-    Written(slice::Iter<'a, Box<str>>),
-    Rendered { challenges: slice::Iter<'a, Challenge>, scopes: &'a [Scope], reason: PublicReason },
+    Constant(slice::Iter<'a, Box<str>>),
+    Variable { challenges: slice::Iter<'a, Challenge>, scopes: &'a [Scope], reason: PublicReason },
 }
 
 impl<'a> Iterator for Challenges<'a> {
@@ -86,8 +86,8 @@ impl<'a> Iterator for Challenges<'a> {
     #[inline]
     fn next(&mut self) -> Option<Cow<'a, str>> {
         match self {
-            Self::Written(written) => written.next().map(|value| Cow::Borrowed(&**value)),
-            Self::Rendered { challenges, scopes, reason } => {
+            Self::Constant(values) => values.next().map(|value| Cow::Borrowed(&**value)),
+            Self::Variable { challenges, scopes, reason } => {
                 let value = challenges.find_map(|challenge| value(challenge, scopes, *reason));
                 value.map(|value| Cow::Owned(value.into()))
             }
@@ -95,7 +95,7 @@ impl<'a> Iterator for Challenges<'a> {
     }
 }
 
-/// The value of one challenge, if the answer for this reason has it.
+/// Returns the value of one challenge, if the response for this reason carries it.
 fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Option<Box<str>> {
     let is_sent = match reason {
         PublicReason::MissingScope => challenge.has_errors(),
@@ -118,10 +118,10 @@ mod tests {
     use super::*;
     use crate::request::bodies::ErrorText;
 
-    /// Whatever was written beforehand is what plain rendering writes: for every reason, in
-    /// every style of body and of challenge, with and without scopes.
+    /// Parts that are rendered beforehand equal parts that are rendered on demand: for every
+    /// reason, in every style of body and of challenge, with and without scopes.
     #[test]
-    fn what_is_written_beforehand_is_what_is_rendered() {
+    fn rendering_beforehand_changes_nothing() {
         let text = |message: &'static str| ErrorText::new(message).with_field("more", "\"\\");
         let worded = |errors: ErrorBodies| {
             errors
@@ -150,27 +150,27 @@ mod tests {
             vec![key(), bearer().with_scope_in_place_of_realm().with_errors(), key().with_errors()],
         ];
         let scopes = [Scope::from_static("read:lucent"), Scope::from_static("write")];
-        let mut lent = 0;
+        let mut borrowed = 0;
         for errors in styles.clone().into_iter().chain(styles.map(worded)) {
             for challenges in &challenges {
-                let answers = Responses::new(errors.clone(), challenges.clone());
+                let responses = Responses::new(errors.clone(), challenges.clone());
                 for reason in PublicReason::ALL {
                     let plain = errors.render(&ErrorFacts::new(reason));
-                    if let Some(body) = answers.body(reason) {
+                    if let Some(body) = responses.body(reason) {
                         assert_eq!(*body, plain, "{reason:?} {errors:?}");
-                        lent += 1;
+                        borrowed += 1;
                     }
                     for scopes in [&[][..], &scopes[..1], &scopes] {
-                        let said: Vec<_> = answers.challenges(reason, scopes).collect();
+                        let found: Vec<_> = responses.challenges(reason, scopes).collect();
                         let plain = challenges.iter().filter_map(|one| value(one, scopes, reason));
                         let plain: Vec<String> = plain.map(String::from).collect();
-                        assert_eq!(said, plain, "{reason:?} {scopes:?} {challenges:?}");
+                        assert_eq!(found, plain, "{reason:?} {scopes:?} {challenges:?}");
                     }
                 }
             }
         }
-        // Of the three styles that are not the host's own: flat and plain all but MissingScope,
-        // worded also not RateLimited and the six of 401, whose braces are filled in.
-        assert_eq!(lent, challenges.len() * 3 * (14 + 7));
+        // Of the three styles that are not the host's own: without texts all but MissingScope;
+        // with texts neither RateLimited nor the six of 401, whose braces are filled in.
+        assert_eq!(borrowed, challenges.len() * 3 * (14 + 7));
     }
 }

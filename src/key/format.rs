@@ -1,12 +1,12 @@
 //! The shape of keys, one kind at a time and many together.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use thiserror::Error;
 
-use crate::key::{
-    kind::{KeyKind, KindError},
-    presented::PresentedKey,
+use crate::{
+    error::{ConfigError, ConfigErrorKind},
+    key::kind::KeyKind,
 };
 
 /// How keys of one kind are written: a prefix, a random body of fixed length, and
@@ -22,7 +22,7 @@ use crate::key::{
 ///
 /// let configured = KeyFormat::try_hex("acme_live_")?;
 /// assert_eq!(configured.kind().as_str(), "acme_live_");
-/// # Ok::<(), keyward::key::FormatError>(())
+/// # Ok::<(), keyward::ConfigError>(())
 /// ```
 ///
 /// In serde: `{"prefix":"lqt_","body":"hex","length":32}`, where `length` counts bytes
@@ -32,7 +32,7 @@ use crate::key::{
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "FormatData", into = "FormatData"))]
 pub struct KeyFormat {
-    kind: KeyKind,
+    pub(super) kind: KeyKind,
     body: Body,
     checksum: bool,
     hint_len: u8,
@@ -58,70 +58,65 @@ impl KeyFormat {
     pub const MAX_BASE62_CHARS: usize = 64;
     /// The most characters of the body that a hint shows.
     pub const MAX_HINT: usize = 12;
+    const DEFAULT_HEX_BYTES: usize = 32;
     /// The characters of a checksum.
     pub const CHECKSUM_CHARS: usize = 6;
 
-    /// A literal prefix and 32 random bytes as 64 hexadecimal characters.
+    /// Builds a format of a prefix and 32 random bytes as 64 hexadecimal characters.
     ///
     /// # Panics
     ///
-    /// If the literal is not a valid prefix, which in a `const` fails the build; see
-    /// [`KeyFormat::try_hex`].
+    /// Panics if the literal is not a valid prefix, which in a `const` fails the build. For a
+    /// prefix that is known only at run time, call [`KeyFormat::try_hex`].
     pub const fn hex(prefix: &'static str) -> Self {
-        Self::built(Self::try_hex(prefix))
+        Self::built(Self::check_hex(prefix, Self::DEFAULT_HEX_BYTES))
     }
 
-    /// A literal prefix and `bytes` random bytes as hexadecimal characters.
+    /// Builds a format of a prefix and `bytes` random bytes as hexadecimal characters.
     ///
     /// # Panics
     ///
-    /// As [`KeyFormat::hex`]; see [`KeyFormat::try_hex_bytes`].
+    /// Panics on what [`KeyFormat::try_hex_bytes`] refuses, which in a `const` fails the build.
     pub const fn hex_bytes(prefix: &'static str, bytes: usize) -> Self {
-        Self::built(Self::try_hex_bytes(prefix, bytes))
+        Self::built(Self::check_hex(prefix, bytes))
     }
 
-    /// A literal prefix and `chars` random characters of `0-9A-Za-z`.
+    /// Builds a format of a prefix and `chars` random characters of `0-9A-Za-z`.
     ///
     /// # Panics
     ///
-    /// As [`KeyFormat::hex`]; see [`KeyFormat::try_base62`].
+    /// Panics on what [`KeyFormat::try_base62`] refuses, which in a `const` fails the build.
     pub const fn base62(prefix: &'static str, chars: usize) -> Self {
-        Self::built(Self::try_base62(prefix, chars))
+        Self::built(Self::check_base62(prefix, chars))
     }
 
-    /// A configured prefix and 32 random bytes as 64 hexadecimal characters.
+    /// Builds a format of a configured prefix and 32 random bytes as 64 hexadecimal characters.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Prefix`].
-    pub const fn try_hex(prefix: &str) -> Result<Self, FormatError> {
-        Self::try_hex_bytes(prefix, 32)
+    /// Returns an error if the prefix is not a valid [`KeyKind`].
+    pub fn try_hex(prefix: &str) -> Result<Self, ConfigError> {
+        Self::try_hex_bytes(prefix, Self::DEFAULT_HEX_BYTES)
     }
 
-    /// A configured prefix and `bytes` random bytes as hexadecimal characters.
+    /// Builds a format of a configured prefix and `bytes` random bytes as hexadecimal characters.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Prefix`], or [`FormatError::HexLength`] unless `bytes` lies between
+    /// Returns an error if the prefix is not a valid [`KeyKind`], or if `bytes` is not between
     /// [`KeyFormat::MIN_HEX_BYTES`] and [`KeyFormat::MAX_HEX_BYTES`].
-    pub const fn try_hex_bytes(prefix: &str, bytes: usize) -> Result<Self, FormatError> {
-        if bytes < Self::MIN_HEX_BYTES || bytes > Self::MAX_HEX_BYTES {
-            return Err(FormatError::HexLength);
-        }
-        Self::with_body(prefix, Body::Hex { bytes: bytes as u8 })
+    pub fn try_hex_bytes(prefix: &str, bytes: usize) -> Result<Self, ConfigError> {
+        Self::check_hex(prefix, bytes).map_err(refused)
     }
 
-    /// A configured prefix and `chars` random characters of `0-9A-Za-z`.
+    /// Builds a format of a configured prefix and `chars` random characters of `0-9A-Za-z`.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Prefix`], or [`FormatError::Base62Length`] unless `chars` lies between
+    /// Returns an error if the prefix is not a valid [`KeyKind`], or if `chars` is not between
     /// [`KeyFormat::MIN_BASE62_CHARS`] and [`KeyFormat::MAX_BASE62_CHARS`].
-    pub const fn try_base62(prefix: &str, chars: usize) -> Result<Self, FormatError> {
-        if chars < Self::MIN_BASE62_CHARS || chars > Self::MAX_BASE62_CHARS {
-            return Err(FormatError::Base62Length);
-        }
-        Self::with_body(prefix, Body::Base62 { chars: chars as u8 })
+    pub fn try_base62(prefix: &str, chars: usize) -> Result<Self, ConfigError> {
+        Self::check_base62(prefix, chars).map_err(refused)
     }
 
     /// The format with six more characters at the end: the CRC-32 (IEEE) of the
@@ -140,20 +135,16 @@ impl KeyFormat {
     /// If `chars` is above [`KeyFormat::MAX_HINT`]; see [`KeyFormat::try_with_hint`].
     #[must_use]
     pub const fn with_hint(self, chars: usize) -> Self {
-        Self::built(self.try_with_hint(chars))
+        Self::built(self.check_hint(chars))
     }
 
-    /// The format with hints that show `chars` characters of the body.
+    /// Sets how many characters of the body a hint shows.
     ///
     /// # Errors
     ///
-    /// [`FormatError::HintLength`] if `chars` is above [`KeyFormat::MAX_HINT`].
-    pub const fn try_with_hint(mut self, chars: usize) -> Result<Self, FormatError> {
-        if chars > Self::MAX_HINT {
-            return Err(FormatError::HintLength);
-        }
-        self.hint_len = chars as u8;
-        Ok(self)
+    /// Returns an error if `chars` is above [`KeyFormat::MAX_HINT`].
+    pub fn try_with_hint(self, chars: usize) -> Result<Self, ConfigError> {
+        self.check_hint(chars).map_err(refused)
     }
 
     /// The format of a legacy kind: its keys are still accepted, none is minted, and
@@ -202,22 +193,44 @@ impl KeyFormat {
         if self.checksum { Self::CHECKSUM_CHARS } else { 0 }
     }
 
-    const fn with_body(prefix: &str, body: Body) -> Result<Self, FormatError> {
+    const fn check_hex(prefix: &str, bytes: usize) -> Result<Self, &'static str> {
+        if bytes < Self::MIN_HEX_BYTES || bytes > Self::MAX_HEX_BYTES {
+            return Err("a hex body has 16 to 64 bytes; give KeyFormat::try_hex_bytes as many");
+        }
+        Self::with_body(prefix, Body::Hex { bytes: bytes as u8 })
+    }
+
+    const fn check_base62(prefix: &str, chars: usize) -> Result<Self, &'static str> {
+        if chars < Self::MIN_BASE62_CHARS || chars > Self::MAX_BASE62_CHARS {
+            return Err(
+                "a base62 body has 22 to 64 characters; give KeyFormat::try_base62 as many",
+            );
+        }
+        Self::with_body(prefix, Body::Base62 { chars: chars as u8 })
+    }
+
+    const fn check_hint(mut self, chars: usize) -> Result<Self, &'static str> {
+        if chars > Self::MAX_HINT {
+            return Err("a hint shows at most 12 characters; call KeyFormat::with_hint with fewer");
+        }
+        self.hint_len = chars as u8;
+        Ok(self)
+    }
+
+    const fn with_body(prefix: &str, body: Body) -> Result<Self, &'static str> {
         match KeyKind::new(prefix) {
             Ok(kind) => Ok(Self { kind, body, checksum: false, hint_len: 8, successor: None }),
-            Err(error) => Err(FormatError::Prefix(error)),
+            Err(_) => {
+                Err("a prefix has 1 to 23 characters of [A-Za-z0-9_-]; give KeyFormat such one")
+            }
         }
     }
 
-    const fn built(format: Result<Self, FormatError>) -> Self {
+    /// What a literal comes to. In a `const` the panic fails the build with the problem as its text.
+    const fn built(format: Result<Self, &'static str>) -> Self {
         match format {
             Ok(format) => format,
-            Err(FormatError::Prefix(_)) => {
-                panic!("a prefix has 1 to 23 characters of [A-Za-z0-9_-]")
-            }
-            Err(FormatError::HexLength) => panic!("a hex body has 16 to 64 bytes"),
-            Err(FormatError::Base62Length) => panic!("a base62 body has 22 to 64 characters"),
-            Err(FormatError::HintLength) => panic!("a hint shows at most 12 characters"),
+            Err(problem) => panic!("{}", problem),
         }
     }
 
@@ -251,28 +264,6 @@ impl fmt::Debug for KeyFormat {
     }
 }
 
-/// Why a [`KeyFormat`] was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// The prefix is not valid.
-    #[error(transparent)]
-    Prefix(#[from] KindError),
-    /// The hex body is too short to be safe or too long to be handy.
-    #[error("a hex body has {} to {} bytes", KeyFormat::MIN_HEX_BYTES, KeyFormat::MAX_HEX_BYTES)]
-    HexLength,
-    /// The base62 body is too short to be safe or too long to be handy.
-    #[error(
-        "a base62 body has {} to {} characters",
-        KeyFormat::MIN_BASE62_CHARS,
-        KeyFormat::MAX_BASE62_CHARS
-    )]
-    Base62Length,
-    /// The hint would show too much.
-    #[error("a hint shows at most {} characters of the body", KeyFormat::MAX_HINT)]
-    HintLength,
-}
-
 /// The kinds of key that a service accepts, told apart by the longest matching prefix.
 ///
 /// ```
@@ -293,7 +284,7 @@ pub enum FormatError {
 #[cfg_attr(feature = "serde", serde(try_from = "Vec<KeyFormat>", into = "Vec<KeyFormat>"))]
 pub struct KeyFormats {
     /// By descending length of the prefix, so that the first match is the longest.
-    formats: Box<[KeyFormat]>,
+    pub(super) formats: Box<[KeyFormat]>,
 }
 
 impl KeyFormats {
@@ -307,13 +298,17 @@ impl KeyFormats {
     /// If there are none or too many, if two share a prefix, if a key of one kind
     /// could begin with the prefix of another, or if a legacy kind's successor is
     /// missing or itself legacy.
-    pub fn new(formats: impl IntoIterator<Item = KeyFormat>) -> Result<Self, FormatsError> {
+    pub fn new(formats: impl IntoIterator<Item = KeyFormat>) -> Result<Self, ConfigError> {
         let mut formats: Vec<KeyFormat> = formats.into_iter().take(Self::MAX + 1).collect();
         if formats.is_empty() {
-            return Err(FormatsError::Empty);
+            return Err(refused(
+                "a service accepts at least one kind of key; give KeyFormats::new a format",
+            ));
         }
         if formats.len() > Self::MAX {
-            return Err(FormatsError::TooMany);
+            return Err(refused(
+                "KeyFormats::new takes at most 32 kinds of key; drop those that have no keys",
+            ));
         }
         formats.sort_by_key(|format| std::cmp::Reverse(format.kind.as_bytes().len()));
         let mut rest = formats.as_slice();
@@ -326,35 +321,24 @@ impl KeyFormats {
         for format in &formats {
             let Some(successor) = format.successor else { continue };
             match formats.iter().find(|other| other.kind == successor) {
-                None => return Err(FormatsError::UnknownSuccessor { kind: format.kind }),
+                None => {
+                    return Err(refused(format!(
+                        "the successor {successor} of the legacy kind {} is not accepted; give \
+                         KeyFormats::new its format too",
+                        format.kind
+                    )));
+                }
                 Some(other) if other.successor.is_some() => {
-                    return Err(FormatsError::LegacySuccessor { kind: format.kind });
+                    return Err(refused(format!(
+                        "the successor {successor} of the legacy kind {} is legacy too; call \
+                         KeyFormat::with_successor with a kind that is minted",
+                        format.kind
+                    )));
                 }
                 Some(_) => {}
             }
         }
         Ok(Self { formats: formats.into() })
-    }
-
-    /// Reads a presented token, strictly to the byte: no trimming, no case folding.
-    ///
-    /// It allocates nothing and takes the same few steps for any length of garbage.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the token, without anything of the token.
-    #[inline]
-    pub fn parse<'t, T>(&self, token: &'t T) -> Result<PresentedKey<'t>, ParseError>
-    where
-        T: AsRef<[u8]> + ?Sized,
-    {
-        let token = token.as_ref();
-        for format in &self.formats {
-            if let Some(rest) = format.kind.strip_from(token) {
-                return PresentedKey::read(format, token, rest);
-            }
-        }
-        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
     }
 
     /// The format of `kind`, if it is one of these.
@@ -396,9 +380,9 @@ impl From<KeyFormat> for KeyFormats {
 }
 
 impl TryFrom<Vec<KeyFormat>> for KeyFormats {
-    type Error = FormatsError;
+    type Error = ConfigError;
 
-    fn try_from(formats: Vec<KeyFormat>) -> Result<Self, FormatsError> {
+    fn try_from(formats: Vec<KeyFormat>) -> Result<Self, ConfigError> {
         Self::new(formats)
     }
 }
@@ -407,44 +391,6 @@ impl From<KeyFormats> for Vec<KeyFormat> {
     fn from(formats: KeyFormats) -> Self {
         formats.formats.into_vec()
     }
-}
-
-/// Why several formats cannot be accepted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum FormatsError {
-    /// No format was given.
-    #[error("a service accepts at least one kind of key")]
-    Empty,
-    /// More than [`KeyFormats::MAX`] formats were given.
-    #[error("a service accepts at most {} kinds of key", KeyFormats::MAX)]
-    TooMany,
-    /// Two formats have the same prefix.
-    #[error("two formats have the prefix {kind}")]
-    Duplicate {
-        /// The prefix.
-        kind: KeyKind,
-    },
-    /// A key of one kind could begin with the prefix of the other.
-    #[error("a key of kind {shorter} could begin with {longer}")]
-    Ambiguous {
-        /// The kind with the shorter prefix.
-        shorter: KeyKind,
-        /// The kind with the longer prefix.
-        longer: KeyKind,
-    },
-    /// The successor of a legacy kind is not among the formats.
-    #[error("the successor of the legacy kind {kind} is not accepted")]
-    UnknownSuccessor {
-        /// The legacy kind.
-        kind: KeyKind,
-    },
-    /// The successor of a legacy kind is itself legacy.
-    #[error("the successor of the legacy kind {kind} is legacy too")]
-    LegacySuccessor {
-        /// The legacy kind.
-        kind: KeyKind,
-    },
 }
 
 /// What is wrong with a presented token. It holds nothing of the token.
@@ -577,16 +523,27 @@ pub(crate) const fn base62_digit(value: u8) -> u8 {
     b'0' + value + above_digits * 7 + above_upper * 6
 }
 
-fn refuse_ambiguous(longer: &KeyFormat, shorter: &KeyFormat) -> Result<(), FormatsError> {
+fn refused(problem: impl Into<Cow<'static, str>>) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Format, problem)
+}
+
+fn refuse_ambiguous(longer: &KeyFormat, shorter: &KeyFormat) -> Result<(), ConfigError> {
     let Some(rest) = longer.kind.as_bytes().strip_prefix(shorter.kind.as_bytes()) else {
         return Ok(());
     };
     if rest.is_empty() {
-        return Err(FormatsError::Duplicate { kind: longer.kind });
+        return Err(refused(format!(
+            "two formats have the prefix {}; give KeyFormats::new one of them",
+            longer.kind
+        )));
     }
     // Such a key would be read as the longer kind, so the shorter kind must be unable to mint it.
     if rest.iter().enumerate().all(|(position, byte)| shorter.admits(position, *byte)) {
-        return Err(FormatsError::Ambiguous { shorter: shorter.kind, longer: longer.kind });
+        return Err(refused(format!(
+            "a key of kind {} could begin with {}; give KeyFormats::new another prefix for one of \
+             them",
+            shorter.kind, longer.kind
+        )));
     }
     Ok(())
 }
@@ -620,9 +577,9 @@ enum BodyData {
 
 #[cfg(feature = "serde")]
 impl TryFrom<FormatData> for KeyFormat {
-    type Error = FormatError;
+    type Error = ConfigError;
 
-    fn try_from(data: FormatData) -> Result<Self, FormatError> {
+    fn try_from(data: FormatData) -> Result<Self, ConfigError> {
         let mut format = match data.body {
             BodyData::Hex => Self::try_hex_bytes(data.prefix.as_str(), data.length.unwrap_or(32))?,
             // Without a length the error names the lengths that are allowed.
@@ -687,28 +644,32 @@ mod tests {
         assert!(!decode_lower_hex(b"000", &mut [0; 1]));
     }
 
+    fn problem<T: fmt::Debug>(result: Result<T, ConfigError>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Format);
+        error.to_string()
+    }
+
     #[test]
     fn bad_formats_are_refused() {
-        assert!(matches!(KeyFormat::try_hex(""), Err(FormatError::Prefix(_))));
-        assert!(matches!(KeyFormat::try_hex("a b"), Err(FormatError::Prefix(_))));
+        assert!(problem(KeyFormat::try_hex("")).contains("a prefix has 1 to 23"));
+        assert!(problem(KeyFormat::try_hex("a b")).contains("a prefix has 1 to 23"));
         for bytes in [0, 15, 65, 256 + 32, usize::MAX] {
-            assert_eq!(KeyFormat::try_hex_bytes("k_", bytes), Err(FormatError::HexLength));
+            assert!(problem(KeyFormat::try_hex_bytes("k_", bytes)).contains("16 to 64 bytes"));
         }
         for chars in [0, 21, 65, 256 + 30, usize::MAX] {
-            assert_eq!(KeyFormat::try_base62("k_", chars), Err(FormatError::Base62Length));
+            assert!(problem(KeyFormat::try_base62("k_", chars)).contains("22 to 64 characters"));
         }
-        assert_eq!(KeyFormat::hex("k_").try_with_hint(13), Err(FormatError::HintLength));
+        assert!(problem(KeyFormat::hex("k_").try_with_hint(13)).contains("at most 12"));
     }
 
     #[test]
     fn ambiguous_sets_are_refused() {
         let hex = |prefix: &str| KeyFormat::try_hex(prefix).unwrap();
         let base62 = |prefix: &str| KeyFormat::try_base62(prefix, 30).unwrap();
-        assert_eq!(KeyFormats::new([]), Err(FormatsError::Empty));
-        assert_eq!(
-            KeyFormats::new((0..33).map(|n| hex(&format!("k{n}_")))),
-            Err(FormatsError::TooMany)
-        );
+        assert!(problem(KeyFormats::new([])).contains("at least one kind"));
+        let many = KeyFormats::new((0..33).map(|n| hex(&format!("k{n}_"))));
+        assert!(problem(many).contains("at most 32"));
         for (a, b, fits) in [
             (hex("k_"), hex("k_"), false),
             (hex("k_"), base62("k_"), false),
@@ -728,15 +689,14 @@ mod tests {
     fn successors_exist_and_are_not_legacy() {
         let [old, new] = [KeyKind::from_static("old_"), KeyKind::from_static("new_")];
         let legacy = KeyFormat::hex("old_").with_successor(new);
-        assert_eq!(KeyFormats::new([legacy]), Err(FormatsError::UnknownSuccessor { kind: old }));
-        assert_eq!(
+        let unknown = problem(KeyFormats::new([legacy]));
+        assert!(unknown.contains("successor new_ of the legacy kind old_ is not accepted"));
+        for legacy_too in [
             KeyFormats::new([legacy, KeyFormat::hex("new_").with_successor(old)]),
-            Err(FormatsError::LegacySuccessor { kind: old })
-        );
-        assert_eq!(
             KeyFormats::new([KeyFormat::hex("own_").with_successor(KeyKind::from_static("own_"))]),
-            Err(FormatsError::LegacySuccessor { kind: KeyKind::from_static("own_") })
-        );
+        ] {
+            assert!(problem(legacy_too).contains("is legacy too"));
+        }
         let formats = KeyFormats::new([legacy, KeyFormat::hex("new_")]).unwrap();
         assert_eq!(formats.minting(old).unwrap().kind(), new);
         assert_eq!(formats.minting(new).unwrap().kind(), new);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use thiserror::Error;
+use crate::error::InvalidText;
 
 /// For how long the old secret of a rotated key still works beside the new one:
 /// 1 ms to 90 days, 24 hours by default.
@@ -31,13 +31,13 @@ impl Grace {
     ///
     /// # Errors
     ///
-    /// [`GraceError::Zero`] below 1 ms, [`GraceError::TooLong`] above [`Grace::MAX`].
-    pub const fn new(duration: Duration) -> Result<Self, GraceError> {
+    /// Returns an error below 1 ms and above [`Grace::MAX`].
+    pub const fn new(duration: Duration) -> Result<Self, InvalidText> {
         if duration.as_millis() == 0 {
-            return Err(GraceError::Zero);
+            return Err(NO_GRACE);
         }
         if duration.as_nanos() > Self::MAX.as_nanos() {
-            return Err(GraceError::TooLong);
+            return Err(NO_GRACE);
         }
         Ok(Self(Duration::from_millis(duration.as_millis() as u64)))
     }
@@ -55,14 +55,6 @@ impl Default for Grace {
     }
 }
 
-/// Why a [`Grace`] was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum GraceError {
-    /// A grace of zero would end the old secret at once.
-    #[error("a grace is at least 1 ms; to end the old secret at once, rotate immediately")]
-    Zero,
-    /// A grace this long would never end the old secret.
-    #[error("a grace is at most 90 days")]
-    TooLong,
-}
+const NO_GRACE: InvalidText = InvalidText::new(
+    "a grace of 1 ms to 90 days; to end the old secret at once, rotate immediately",
+);

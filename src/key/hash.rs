@@ -1,16 +1,18 @@
 //! What is kept of a secret: a digest that says how it was made.
 
-use std::{fmt, slice, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, slice, str::FromStr, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::{Choice, ConstantTimeEq};
-use thiserror::Error;
 
-use crate::key::{
-    format::decode_lower_hex,
-    plaintext::PlaintextKey,
-    presented::{Message, PresentedKey},
+use crate::{
+    error::{ConfigError, ConfigErrorKind, InvalidText},
+    key::{
+        format::decode_lower_hex,
+        plaintext::PlaintextKey,
+        presented::{Message, PresentedKey},
+    },
 };
 
 /// How a stored digest was made from a key.
@@ -50,7 +52,7 @@ pub enum HashScheme {
 /// let hash = KeyHash::new(HashScheme::Sha256Token, [0xab; 32]);
 /// assert_eq!(hash.to_string(), format!("sha256:{}", "ab".repeat(32)));
 /// assert_eq!(hash.to_string().parse(), Ok(hash));
-/// # Ok::<(), keyward::key::KeyHashError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct KeyHash {
@@ -132,11 +134,11 @@ impl fmt::Debug for KeyHash {
 }
 
 impl FromStr for KeyHash {
-    type Err = KeyHashError;
+    type Err = InvalidText;
 
     /// Reads the form that `Display` writes, and no other.
-    fn from_str(text: &str) -> Result<Self, KeyHashError> {
-        let (scheme, digest_text) = text.split_once(':').ok_or(KeyHashError::Scheme)?;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let (scheme, digest_text) = text.split_once(':').ok_or(NO_SCHEME)?;
         let scheme = match scheme {
             SHA256_SECRET => HashScheme::Sha256Secret,
             SHA256_TOKEN => HashScheme::Sha256Token,
@@ -144,18 +146,18 @@ impl FromStr for KeyHash {
                 let version = other
                     .strip_prefix(HMAC_SHA256)
                     .and_then(|rest| rest.strip_prefix('.'))
-                    .ok_or(KeyHashError::Scheme)?;
-                let pepper: u16 = version.parse().map_err(|_| KeyHashError::Scheme)?;
+                    .ok_or(NO_SCHEME)?;
+                let pepper: u16 = version.parse().map_err(|_| NO_SCHEME)?;
                 // One text a hash: no sign and no leading zero.
                 if pepper.to_string() != version {
-                    return Err(KeyHashError::Scheme);
+                    return Err(NO_SCHEME);
                 }
                 HashScheme::HmacSha256 { pepper }
             }
         };
         let mut digest = [0; 32];
         if !decode_lower_hex(digest_text.as_bytes(), &mut digest) {
-            return Err(KeyHashError::Digest);
+            return Err(NO_DIGEST);
         }
         Ok(Self { scheme, digest })
     }
@@ -175,17 +177,10 @@ impl<'de> serde::Deserialize<'de> for KeyHash {
     }
 }
 
-/// Why a text is not a [`KeyHash`]. The text is not repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum KeyHashError {
-    /// The text does not begin with a known scheme and a colon.
-    #[error("not a known hash scheme")]
-    Scheme,
-    /// The digest is not 64 lower-case hexadecimal characters.
-    #[error("a digest has 64 lower-case hexadecimal characters")]
-    Digest,
-}
+const NO_SCHEME: InvalidText =
+    InvalidText::new("a hash that begins with sha256-secret:, sha256: or hmac-sha256.<version>:");
+const NO_DIGEST: InvalidText =
+    InvalidText::new("a hash whose digest has 64 lower-case hexadecimal characters");
 
 /// Hashes keys: with one current scheme for new secrets, and with older ones that are
 /// still accepted.
@@ -202,7 +197,7 @@ pub enum KeyHashError {
 ///     .accept_pepper(1, b"a pepper of at least 32 bytes, v1")?
 ///     .accept(HashScheme::Sha256Token)?;
 /// assert_eq!(hasher.current(), HashScheme::HmacSha256 { pepper: 2 });
-/// # Ok::<(), keyward::key::KeyHasherError>(())
+/// # Ok::<(), keyward::ConfigError>(())
 /// ```
 #[derive(Clone)]
 pub struct KeyHasher {
@@ -235,8 +230,8 @@ impl KeyHasher {
     ///
     /// # Errors
     ///
-    /// [`KeyHasherError::ShortPepper`] for a pepper of fewer than 32 bytes.
-    pub fn hmac_sha256(version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+    /// Returns an error for a pepper of fewer than [`KeyHasher::MIN_PEPPER_BYTES`] bytes.
+    pub fn hmac_sha256(version: u16, pepper: &[u8]) -> Result<Self, ConfigError> {
         Ok(Self {
             current: HashScheme::HmacSha256 { pepper: version },
             accepted: Vec::new(),
@@ -248,18 +243,23 @@ impl KeyHasher {
     ///
     /// # Errors
     ///
-    /// [`KeyHasherError::Duplicate`] if it is accepted already,
-    /// [`KeyHasherError::TooMany`] beyond [`KeyHasher::MAX_SCHEMES`], and
-    /// [`KeyHasherError::UnknownPepper`] for an HMAC whose pepper is not here.
-    pub fn accept(mut self, scheme: HashScheme) -> Result<Self, KeyHasherError> {
+    /// Returns an error if the scheme is accepted already, beyond [`KeyHasher::MAX_SCHEMES`]
+    /// schemes, and for an HMAC whose pepper was not given.
+    pub fn accept(mut self, scheme: HashScheme) -> Result<Self, ConfigError> {
         if scheme == self.current || self.accepted.contains(&scheme) {
-            return Err(KeyHasherError::Duplicate);
+            return Err(refused(
+                "the hash scheme is accepted already; drop the second KeyHasher::accept",
+            ));
         }
         if self.accepted.len() + 1 >= Self::MAX_SCHEMES {
-            return Err(KeyHasherError::TooMany);
+            return Err(refused(
+                "KeyHasher::accept takes at most 4 schemes; drop one that no key uses",
+            ));
         }
         if let HashScheme::HmacSha256 { pepper } = scheme {
-            self.pepper(pepper).ok_or(KeyHasherError::UnknownPepper { version: pepper })?;
+            self.pepper(pepper).ok_or_else(|| {
+                refused(format!("there is no pepper {pepper}; call KeyHasher::accept_pepper"))
+            })?;
         }
         self.accepted.push(scheme);
         Ok(self)
@@ -270,9 +270,11 @@ impl KeyHasher {
     /// # Errors
     ///
     /// As [`KeyHasher::hmac_sha256`] and [`KeyHasher::accept`].
-    pub fn accept_pepper(mut self, version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+    pub fn accept_pepper(mut self, version: u16, pepper: &[u8]) -> Result<Self, ConfigError> {
         if self.pepper(version).is_some() {
-            return Err(KeyHasherError::Duplicate);
+            return Err(refused(format!(
+                "pepper {version} was given already; give KeyHasher::accept_pepper another version"
+            )));
         }
         let added = Pepper::new(version, pepper)?;
         self.peppers = self.peppers.iter().cloned().chain([added]).collect();
@@ -342,13 +344,21 @@ impl fmt::Debug for KeyHasher {
 }
 
 impl Pepper {
-    fn new(version: u16, pepper: &[u8]) -> Result<Self, KeyHasherError> {
+    fn new(version: u16, pepper: &[u8]) -> Result<Self, ConfigError> {
         if pepper.len() < KeyHasher::MIN_PEPPER_BYTES {
-            return Err(KeyHasherError::ShortPepper);
+            return Err(short_pepper());
         }
-        let mac = Hmac::new_from_slice(pepper).map_err(|_| KeyHasherError::ShortPepper)?;
+        let mac = Hmac::new_from_slice(pepper).map_err(|_| short_pepper())?;
         Ok(Self { version, mac })
     }
+}
+
+fn short_pepper() -> ConfigError {
+    refused("a pepper has at least 32 bytes; give KeyHasher a longer one")
+}
+
+fn refused(problem: impl Into<Cow<'static, str>>) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Hasher, problem)
 }
 
 /// The one to four hashes of a presented key.
@@ -358,27 +368,6 @@ pub(crate) struct Candidates {
     pub(crate) current: KeyHash,
     /// Those under older schemes. Where none is accepted nothing is allocated.
     pub(crate) older: Vec<KeyHash>,
-}
-
-/// Why a [`KeyHasher`] was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum KeyHasherError {
-    /// The pepper is shorter than [`KeyHasher::MIN_PEPPER_BYTES`].
-    #[error("a pepper has at least {} bytes", KeyHasher::MIN_PEPPER_BYTES)]
-    ShortPepper,
-    /// No pepper of this version was given.
-    #[error("there is no pepper of version {version}")]
-    UnknownPepper {
-        /// The version asked for.
-        version: u16,
-    },
-    /// The scheme or pepper is there already.
-    #[error("the hash scheme is accepted already")]
-    Duplicate,
-    /// More than [`KeyHasher::MAX_SCHEMES`] schemes.
-    #[error("at most {} hash schemes are accepted together", KeyHasher::MAX_SCHEMES)]
-    TooMany,
 }
 
 /// SHA-256 of a message of up to 119 bytes.

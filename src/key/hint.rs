@@ -1,8 +1,9 @@
 //! What of a key may be shown after it was minted.
 
-use thiserror::Error;
-
-use crate::text::{Text, text_noun};
+use crate::{
+    error::InvalidText,
+    text::{Text, text_noun},
+};
 
 /// The start of a key that a listing shows so that its owner can tell keys apart,
 /// such as `lqt_7a4f9e2b`.
@@ -20,16 +21,16 @@ impl KeyHint {
     /// wrong column of an imported table is refused and not shown.
     pub const MAX_LEN: usize = 35;
 
-    const fn check(text: &str) -> Result<(), HintError> {
+    const fn check(text: &str) -> Result<(), InvalidText> {
         let bytes = text.as_bytes();
         if bytes.is_empty() || bytes.len() > Self::MAX_LEN {
-            return Err(HintError);
+            return Err(NO_HINT);
         }
         let mut position = 0;
         while position < bytes.len() {
             if !matches!(bytes[position], b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*')
             {
-                return Err(HintError);
+                return Err(NO_HINT);
             }
             position += 1;
         }
@@ -37,9 +38,7 @@ impl KeyHint {
     }
 }
 
-text_noun!(KeyHint, HintError);
+text_noun!(KeyHint);
 
-/// The text is not a [`KeyHint`]. It is not repeated, for it might be a whole key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a hint has 1 to {} characters of [A-Za-z0-9_.*-]", KeyHint::MAX_LEN)]
-pub struct HintError;
+const NO_HINT: InvalidText =
+    InvalidText::new("a hint of a key: 1 to 35 characters of [A-Za-z0-9_.*-]");

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use rand::TryCryptoRng;
-use thiserror::Error;
+
+use crate::error::InvalidText;
 
 /// The identity of a key for its whole life: 128 random bits, written as 32
 /// lower-case hexadecimal characters.
@@ -16,7 +17,7 @@ use thiserror::Error;
 ///
 /// let id: KeyId = "000102030405060708090a0b0c0d0e0f".parse()?;
 /// assert_eq!(id.as_bytes()[15], 0x0f);
-/// # Ok::<(), keyward::key::KeyIdError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 16]);
@@ -59,13 +60,13 @@ impl fmt::Debug for KeyId {
 }
 
 impl FromStr for KeyId {
-    type Err = KeyIdError;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         let mut bytes = [0; 16];
         super::format::decode_lower_hex(text.as_bytes(), &mut bytes)
             .then_some(Self(bytes))
-            .ok_or(KeyIdError)
+            .ok_or(NO_KEY_ID)
     }
 }
 
@@ -83,10 +84,8 @@ impl<'de> serde::Deserialize<'de> for KeyId {
     }
 }
 
-/// The text is not a [`KeyId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a key id has 32 lower-case hexadecimal characters")]
-pub struct KeyIdError;
+const NO_KEY_ID: InvalidText =
+    InvalidText::new("the id of a key: 32 lower-case hexadecimal characters");
 
 #[cfg(test)]
 mod tests {
@@ -106,7 +105,7 @@ mod tests {
             "0xababababababababababababababab",
             "gbababababababababababababababab",
         ] {
-            assert_eq!(bad.parse::<KeyId>(), Err(KeyIdError), "{bad}");
+            assert_eq!(bad.parse::<KeyId>(), Err(NO_KEY_ID), "{bad}");
         }
     }
 }

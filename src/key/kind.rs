@@ -2,7 +2,7 @@
 
 use std::{fmt, hash::Hash, str::FromStr};
 
-use thiserror::Error;
+use crate::error::InvalidText;
 
 /// A kind of key: its prefix, such as `luc_pk_`.
 ///
@@ -14,7 +14,7 @@ use thiserror::Error;
 /// const PUBLIC: KeyKind = KeyKind::from_static("luc_pk_");
 /// assert_eq!(KeyKind::new("luc_pk_")?, PUBLIC);
 /// assert_eq!(PUBLIC.as_str(), "luc_pk_");
-/// # Ok::<(), keyward::key::KindError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(align(8))]
@@ -37,7 +37,7 @@ impl KeyKind {
     pub const fn from_static(literal: &'static str) -> Self {
         match Self::new(literal) {
             Ok(kind) => kind,
-            Err(_) => panic!("a prefix has 1 to 23 characters of [A-Za-z0-9_-]"),
+            Err(error) => panic!("{}", error.expected()),
         }
     }
 
@@ -46,20 +46,20 @@ impl KeyKind {
     /// # Errors
     ///
     /// If the prefix is empty, too long, or holds another character.
-    pub const fn new(prefix: &str) -> Result<Self, KindError> {
+    pub const fn new(prefix: &str) -> Result<Self, InvalidText> {
         let prefix = prefix.as_bytes();
         if prefix.is_empty() {
-            return Err(KindError::Empty);
+            return Err(NO_KIND);
         }
         if prefix.len() > Self::MAX_LEN {
-            return Err(KindError::TooLong);
+            return Err(NO_KIND);
         }
         let mut bytes = [0; Self::MAX_LEN + 1];
         let mut position = 0;
         while position < prefix.len() {
             let byte = prefix[position];
             if !(byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
-                return Err(KindError::Character { position });
+                return Err(NO_KIND.with_position(position));
             }
             bytes[position] = byte;
             position += 1;
@@ -129,9 +129,9 @@ fn bytes_alike(one: &[u8; 24], other: &[u8; 24]) -> usize {
 }
 
 impl FromStr for KeyKind {
-    type Err = KindError;
+    type Err = InvalidText;
 
-    fn from_str(prefix: &str) -> Result<Self, KindError> {
+    fn from_str(prefix: &str) -> Result<Self, InvalidText> {
         Self::new(prefix)
     }
 }
@@ -162,23 +162,8 @@ impl<'de> serde::Deserialize<'de> for KeyKind {
     }
 }
 
-/// Why a text is not the prefix of a [`KeyKind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum KindError {
-    /// The prefix is empty.
-    #[error("the prefix is empty")]
-    Empty,
-    /// The prefix is longer than [`KeyKind::MAX_LEN`].
-    #[error("the prefix is longer than {} characters", KeyKind::MAX_LEN)]
-    TooLong,
-    /// The prefix holds a character other than `[A-Za-z0-9_-]`.
-    #[error("the prefix holds a character at byte {position} that is not one of [A-Za-z0-9_-]")]
-    Character {
-        /// Where it stands, in bytes from 0.
-        position: usize,
-    },
-}
+const NO_KIND: InvalidText =
+    InvalidText::new("the prefix of a kind of key: 1 to 23 characters of [A-Za-z0-9_-]");
 
 #[cfg(test)]
 mod tests {
@@ -190,12 +175,12 @@ mod tests {
             assert_eq!(KeyKind::new(good).unwrap().as_str(), good);
         }
         for (bad, error) in [
-            ("", KindError::Empty),
-            ("aaaaaaaaaaaaaaaaaaaaaaaa", KindError::TooLong),
-            ("lqt ", KindError::Character { position: 3 }),
-            ("lqt.", KindError::Character { position: 3 }),
-            ("ｌqt_", KindError::Character { position: 0 }),
-            ("l\0", KindError::Character { position: 1 }),
+            ("", NO_KIND),
+            ("aaaaaaaaaaaaaaaaaaaaaaaa", NO_KIND),
+            ("lqt ", NO_KIND.with_position(3)),
+            ("lqt.", NO_KIND.with_position(3)),
+            ("ｌqt_", NO_KIND.with_position(0)),
+            ("l\0", NO_KIND.with_position(1)),
         ] {
             assert_eq!(KeyKind::new(bad), Err(error), "{bad:?}");
         }

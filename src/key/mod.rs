@@ -1,5 +1,6 @@
 //! Keys: their text, what a store keeps of them, and their life.
 
+pub(crate) mod catalog;
 pub(crate) mod format;
 pub(crate) mod grace;
 pub(crate) mod hash;
@@ -16,13 +17,14 @@ pub(crate) mod scope;
 pub(crate) mod secret;
 
 pub use self::{
-    format::{FormatError, FormatsError, KeyFormat, KeyFormats, ParseError},
-    grace::{Grace, GraceError},
-    hash::{HashScheme, KeyHash, KeyHashError, KeyHasher, KeyHasherError},
-    hint::{HintError, KeyHint},
-    id::{KeyId, KeyIdError},
-    kind::{KeyKind, KindError},
-    name::{KeyName, NameError},
+    catalog::{GrantError, ScopeCatalog},
+    format::{KeyFormat, KeyFormats, ParseError},
+    grace::Grace,
+    hash::{HashScheme, KeyHash, KeyHasher},
+    hint::KeyHint,
+    id::KeyId,
+    kind::KeyKind,
+    name::KeyName,
     owner::{Owner, OwnerId, Tier},
     plaintext::{MintError, PlaintextKey},
     presented::PresentedKey,
@@ -30,7 +32,7 @@ pub use self::{
         KeyDraft, KeyRecord, KeyRecordParts, KeyState, KeyStatus, RecordError, TransitionError,
     },
     scanner::ScannerRule,
-    scope::{CatalogError, Scope, ScopeCatalog, ScopeError, ScopeSet},
+    scope::{Scope, ScopeSet},
     secret::{RetiringSecret, StoredSecret},
 };
 /// The trait of a random generator that minting requires, from the `rand` version that this

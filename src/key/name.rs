@@ -1,8 +1,9 @@
 //! Names that people read: of keys, owners and tiers.
 
-use thiserror::Error;
-
-use crate::text::{Text, text_noun};
+use crate::{
+    error::InvalidText,
+    text::{Text, text_noun},
+};
 
 /// What a person calls a key, such as `production ingest`.
 ///
@@ -10,11 +11,11 @@ use crate::text::{Text, text_noun};
 /// characters, marks of direction, line separators and U+200B. Clones share the text.
 ///
 /// ```
-/// use keyward::key::{KeyName, NameError};
+/// use keyward::{error::InvalidText, key::KeyName};
 ///
 /// assert_eq!(KeyName::new("production ingest")?.as_str(), "production ingest");
-/// assert_eq!(KeyName::new("a\nb"), Err(NameError::ControlCharacter { position: 1 }));
-/// # Ok::<(), NameError>(())
+/// assert_eq!(KeyName::new("a\nb").unwrap_err().position(), Some(1));
+/// # Ok::<(), InvalidText>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(Text);
@@ -23,52 +24,38 @@ impl KeyName {
     /// The most bytes a key's name can have.
     pub const MAX_LEN: usize = 128;
 
-    const fn check(text: &str) -> Result<(), NameError> {
-        check_name(text, Self::MAX_LEN)
+    const fn check(text: &str) -> Result<(), InvalidText> {
+        check_name(text, Self::MAX_LEN, NO_NAME)
     }
 }
 
-text_noun!(KeyName, NameError);
+text_noun!(KeyName);
 
-/// Why a text is not a [`KeyName`], an [`OwnerId`](crate::key::OwnerId) or a
-/// [`Tier`](crate::key::Tier).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// The text is empty or nothing but spaces.
-    #[error("the name is empty")]
-    Empty,
-    /// The text is longer than allowed.
-    #[error("the name is longer than {max} bytes")]
-    TooLong {
-        /// The most bytes allowed.
-        max: usize,
-    },
-    /// The text holds a control character, a line or paragraph separator, or a mark that
-    /// reverses the direction of what follows: with these a name could forge log lines and
-    /// listings.
-    #[error("the name holds a control character at byte {position}")]
-    ControlCharacter {
-        /// Where the first one stands, in bytes from 0.
-        position: usize,
-    },
-}
+const NO_NAME: InvalidText = InvalidText::new(
+    "the name of a key: 1 to 128 bytes of UTF-8, not spaces alone, without control characters",
+);
 
-pub(crate) const fn check_name(text: &str, max: usize) -> Result<(), NameError> {
+/// Checks a name of 1 to `max` bytes. Control characters, separators of lines and paragraphs, and
+/// marks that reverse the direction of what follows could forge log lines and listings.
+pub(crate) const fn check_name(
+    text: &str,
+    max: usize,
+    error: InvalidText,
+) -> Result<(), InvalidText> {
     let bytes = text.as_bytes();
     if bytes.len() > max {
-        return Err(NameError::TooLong { max });
+        return Err(error);
     }
     let mut blank = true;
     let mut position = 0;
     while position < bytes.len() {
         if is_control(bytes, position) {
-            return Err(NameError::ControlCharacter { position });
+            return Err(error.with_position(position));
         }
         blank = blank && bytes[position] == b' ';
         position += 1;
     }
-    if blank { Err(NameError::Empty) } else { Ok(()) }
+    if blank { Err(error) } else { Ok(()) }
 }
 
 /// Whether a control character, a separator of lines or paragraphs, or a mark of direction
@@ -102,16 +89,16 @@ mod tests {
             assert_eq!(KeyName::new(good).unwrap().as_str(), good);
         }
         for (bad, error) in [
-            ("", NameError::Empty),
-            ("a\0b", NameError::ControlCharacter { position: 1 }),
-            ("line\nbreak", NameError::ControlCharacter { position: 4 }),
-            ("\u{7f}", NameError::ControlCharacter { position: 0 }),
-            ("   ", NameError::Empty),
-            ("a\u{85}", NameError::ControlCharacter { position: 1 }),
-            ("a\u{9b}31m", NameError::ControlCharacter { position: 1 }),
-            ("\u{2028}", NameError::ControlCharacter { position: 0 }),
-            ("ab\u{202e}", NameError::ControlCharacter { position: 2 }),
-            ("\u{2067}a", NameError::ControlCharacter { position: 0 }),
+            ("", NO_NAME),
+            ("a\0b", NO_NAME.with_position(1)),
+            ("line\nbreak", NO_NAME.with_position(4)),
+            ("\u{7f}", NO_NAME.with_position(0)),
+            ("   ", NO_NAME),
+            ("a\u{85}", NO_NAME.with_position(1)),
+            ("a\u{9b}31m", NO_NAME.with_position(1)),
+            ("\u{2028}", NO_NAME.with_position(0)),
+            ("ab\u{202e}", NO_NAME.with_position(2)),
+            ("\u{2067}a", NO_NAME.with_position(0)),
         ] {
             assert_eq!(KeyName::new(bad), Err(error), "{bad:?}");
         }
@@ -127,6 +114,6 @@ mod tests {
         }
         assert!(KeyName::new(&"x".repeat(KeyName::MAX_LEN)).is_ok());
         let long = "x".repeat(1 << 20);
-        assert_eq!(KeyName::new(&long), Err(NameError::TooLong { max: KeyName::MAX_LEN }));
+        assert_eq!(KeyName::new(&long), Err(NO_NAME));
     }
 }

@@ -1,7 +1,8 @@
 //! Who a key belongs to, and the tier that the owner pays for.
 
 use crate::{
-    key::name::{NameError, check_name},
+    error::InvalidText,
+    key::name::check_name,
     quota::Quotas,
     text::{Text, text_noun},
 };
@@ -17,7 +18,7 @@ use crate::{
 /// let owner = OwnerId::new("proj_abc123")?;
 /// assert_eq!(owner.as_str(), "proj_abc123");
 /// assert!(OwnerId::new("").is_err());
-/// # Ok::<(), keyward::key::NameError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(Text);
@@ -26,12 +27,16 @@ impl OwnerId {
     /// The most bytes an owner's id can have.
     pub const MAX_LEN: usize = 128;
 
-    const fn check(text: &str) -> Result<(), NameError> {
-        check_name(text, Self::MAX_LEN)
+    const fn check(text: &str) -> Result<(), InvalidText> {
+        check_name(text, Self::MAX_LEN, NO_OWNER_ID)
     }
 }
 
-text_noun!(OwnerId, NameError);
+text_noun!(OwnerId);
+
+const NO_OWNER_ID: InvalidText = InvalidText::new(
+    "the id of an owner: 1 to 128 bytes of UTF-8, not spaces alone, without control characters",
+);
 
 /// What an owner subscribes to, in the host's own words: `standard`, `enterprise`.
 ///
@@ -51,12 +56,16 @@ impl Tier {
     /// The most bytes a tier's name can have.
     pub const MAX_LEN: usize = 64;
 
-    const fn check(text: &str) -> Result<(), NameError> {
-        check_name(text, Self::MAX_LEN)
+    const fn check(text: &str) -> Result<(), InvalidText> {
+        check_name(text, Self::MAX_LEN, NO_TIER)
     }
 }
 
-text_noun!(Tier, NameError);
+text_noun!(Tier);
+
+const NO_TIER: InvalidText = InvalidText::new(
+    "the name of a tier: 1 to 64 bytes of UTF-8, not spaces alone, without control characters",
+);
 
 /// An owner as a store joins it to each record it finds.
 ///

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::key::{
-    format::{Body, KeyFormat, ParseError, checksum, first_outside, is_base62, is_lower_hex},
+    format::{
+        Body, KeyFormat, KeyFormats, ParseError, checksum, first_outside, is_base62, is_lower_hex,
+    },
     kind::KeyKind,
 };
 
@@ -17,6 +19,29 @@ pub struct PresentedKey<'t> {
     /// The body's text, without prefix and checksum.
     text: &'t [u8],
     token: &'t [u8],
+}
+
+impl KeyFormats {
+    /// Parses a presented token strictly to the byte: no trimming, no case folding.
+    ///
+    /// It allocates nothing and takes the same few steps for garbage of any length.
+    ///
+    /// # Errors
+    ///
+    /// The error names what is wrong and contains nothing of the token.
+    #[inline]
+    pub fn parse<'t, T>(&self, token: &'t T) -> Result<PresentedKey<'t>, ParseError>
+    where
+        T: AsRef<[u8]> + ?Sized,
+    {
+        let token = token.as_ref();
+        for format in &self.formats {
+            if let Some(rest) = format.kind.strip_from(token) {
+                return PresentedKey::read(format, token, rest);
+            }
+        }
+        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
+    }
 }
 
 impl<'t> PresentedKey<'t> {

@@ -359,7 +359,8 @@ impl KeyRecord {
     ///
     /// # Errors
     ///
-    /// [`TransitionError::RevisionExhausted`] after 2⁶⁴ changes.
+    /// [`TransitionError::RevisionExhausted`] after [`KeyRecord::MAX_REVISION`]
+    /// changes.
     pub fn revoke(&self, now: Timestamp) -> Result<Self, TransitionError> {
         let state = match self.0.state {
             KeyState::Revoked { since } => KeyState::Revoked { since },
@@ -566,6 +567,19 @@ impl KeyRecord {
             .chain(self.0.retiring.iter().map(|retiring| &retiring.secret.hash))
     }
 
+    /// Returns whether one of the secrets, current or retiring, has this hash.
+    ///
+    /// Made for tables that are searched by hash: the comparison is not constant-time. That is
+    /// safe there, because nobody can choose the bytes of the digest of a key. The proof that a
+    /// presented key is the right one is [`Verifier::verify`](crate::verify::Verifier::verify).
+    #[inline]
+    pub fn holds(&self, hash: &KeyHash) -> bool {
+        let same =
+            |held: &KeyHash| held.digest() == hash.digest() && held.scheme() == hash.scheme();
+        same(&self.0.current.hash)
+            || self.0.retiring.iter().any(|retiring| same(&retiring.secret.hash))
+    }
+
     /// How many changes led to this record, from 1.
     pub const fn revision(&self) -> u64 {
         self.0.revision
@@ -643,7 +657,8 @@ impl From<KeyRecord> for KeyRecordParts {
     }
 }
 
-/// Why parts do not make a [`KeyRecord`].
+/// Why parts do not make a [`KeyRecord`], or a record and an owner no
+/// [`StoredKey`](crate::store::StoredKey).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -662,6 +677,9 @@ pub enum RecordError {
     /// The revision is above [`KeyRecord::MAX_REVISION`].
     #[error("a revision is at most {}", KeyRecord::MAX_REVISION)]
     RevisionTooHigh,
+    /// The record was joined with another owner than its own.
+    #[error("the record belongs to another owner")]
+    ForeignOwner,
 }
 
 /// Why a key cannot change as asked. The record is as it was.
@@ -700,7 +718,7 @@ pub enum TransitionError {
     /// of its current secret: the host's clock is wrong.
     #[error("the clock is behind the key's creation")]
     ClockBehind,
-    /// The record has been changed 2⁶⁴ times.
+    /// The record has been changed [`KeyRecord::MAX_REVISION`] times.
     #[error("the record's revisions are used up")]
     RevisionExhausted,
 }

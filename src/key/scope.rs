@@ -1,11 +1,9 @@
-//! Scopes: what a key may do, and which of them a kind of key can ever hold.
+//! Scopes: what a key may do.
 
 use std::{fmt, slice, sync::Arc};
 
-use thiserror::Error;
-
 use crate::{
-    key::kind::KeyKind,
+    error::InvalidText,
     text::{Text, text_noun},
 };
 
@@ -30,19 +28,19 @@ impl Scope {
     /// The most bytes a scope can have.
     pub const MAX_LEN: usize = 128;
 
-    const fn check(text: &str) -> Result<(), ScopeError> {
+    const fn check(text: &str) -> Result<(), InvalidText> {
         let bytes = text.as_bytes();
         if bytes.is_empty() {
-            return Err(ScopeError::Empty);
+            return Err(NO_SCOPE);
         }
         if bytes.len() > Self::MAX_LEN {
-            return Err(ScopeError::TooLong);
+            return Err(NO_SCOPE);
         }
         let mut position = 0;
         while position < bytes.len() {
             // scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
             if !matches!(bytes[position], 0x21 | 0x23..=0x5B | 0x5D..=0x7E) {
-                return Err(ScopeError::Character { position });
+                return Err(NO_SCOPE.with_position(position));
             }
             position += 1;
         }
@@ -50,7 +48,7 @@ impl Scope {
     }
 }
 
-text_noun!(Scope, ScopeError);
+text_noun!(Scope);
 
 /// A set of scopes, sorted and without duplicates; at most [`ScopeSet::MAX`].
 ///
@@ -64,7 +62,7 @@ text_noun!(Scope, ScopeError);
 /// let scopes: ScopeSet = "write:issues read:lucent".parse()?;
 /// assert!(scopes.contains(&Scope::new("read:lucent")?));
 /// assert_eq!(scopes.to_string(), "read:lucent write:issues");
-/// # Ok::<(), keyward::key::ScopeError>(())
+/// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Arc<[Scope]>);
@@ -77,13 +75,13 @@ impl ScopeSet {
     ///
     /// # Errors
     ///
-    /// [`ScopeError::TooMany`] for more than [`ScopeSet::MAX`] distinct scopes.
-    pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, ScopeError> {
+    /// Returns an error for more than [`ScopeSet::MAX`] distinct scopes.
+    pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, InvalidText> {
         let mut sorted = Vec::new();
         for scope in scopes {
             if let Err(at) = sorted.binary_search(&scope) {
                 if sorted.len() == Self::MAX {
-                    return Err(ScopeError::TooMany);
+                    return Err(TOO_MANY);
                 }
                 sorted.insert(at, scope);
             }
@@ -94,6 +92,12 @@ impl ScopeSet {
     /// The set without a scope.
     pub fn empty() -> Self {
         Self(Arc::new([]))
+    }
+
+    /// Returns the scope with this text, if it is in the set.
+    pub(crate) fn get(&self, text: &str) -> Option<&Scope> {
+        let at = self.0.binary_search_by(|scope| scope.as_str().cmp(text)).ok()?;
+        self.0.get(at)
     }
 
     /// Whether `scope` is in the set.
@@ -145,17 +149,17 @@ impl<'s> IntoIterator for &'s ScopeSet {
 }
 
 impl std::str::FromStr for ScopeSet {
-    type Err = ScopeError;
+    type Err = InvalidText;
 
     /// Reads scopes with one space between them; the empty text is the empty set.
-    fn from_str(text: &str) -> Result<Self, ScopeError> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         if text.is_empty() {
             return Ok(Self::empty());
         }
         let scopes: Vec<Scope> =
             text.split(' ').take(Self::MAX * 2).map(Scope::new).collect::<Result<_, _>>()?;
         if text.split(' ').nth(Self::MAX * 2).is_some() {
-            return Err(ScopeError::TooMany);
+            return Err(TOO_MANY);
         }
         Self::new(scopes)
     }
@@ -195,201 +199,11 @@ impl<'de> serde::Deserialize<'de> for ScopeSet {
     }
 }
 
-/// Why a text is not a [`Scope`] or scopes are not a [`ScopeSet`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ScopeError {
-    /// The scope is empty.
-    #[error("the scope is empty")]
-    Empty,
-    /// The scope is longer than [`Scope::MAX_LEN`].
-    #[error("the scope is longer than {} bytes", Scope::MAX_LEN)]
-    TooLong,
-    /// RFC 6749 §3.3 does not allow this character: a blank, a quote, a backslash, a
-    /// control character, or anything beyond ASCII.
-    #[error("the scope holds a character at byte {position} that RFC 6749 does not allow")]
-    Character {
-        /// Where it stands, in bytes from 0.
-        position: usize,
-    },
-    /// More than [`ScopeSet::MAX`] scopes.
-    #[error("more than {} scopes", ScopeSet::MAX)]
-    TooMany,
-}
-
-/// The scopes that a service knows, and what each kind of key gets and can hold.
-///
-/// A kind that the catalogue does not name can hold no scope at all. Clones share
-/// the catalogue.
-///
-/// ```
-/// use keyward::{key::{KeyKind, ScopeCatalog, ScopeSet}, Scope};
-///
-/// const READ: Scope = Scope::from_static("read:lucent");
-/// const WRITE: Scope = Scope::from_static("write:issues");
-/// let api = KeyKind::new("luc_api_")?;
-/// let public = KeyKind::new("luc_pk_")?;
-///
-/// let catalog = ScopeCatalog::new([READ, WRITE])?
-///     .allow(api, [READ], [READ, WRITE])? // reads by default, writes when asked for
-///     .allow(public, [], [])?; // can never hold a scope
-/// assert_eq!(catalog.grant(api, None)?, ScopeSet::new([READ])?);
-/// assert_eq!(catalog.grant(api, Some(&["write:issues"]))?, ScopeSet::new([WRITE])?);
-/// assert!(catalog.grant(public, Some(&["read:lucent"])).is_err());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct ScopeCatalog(Arc<Catalog>);
-
-#[derive(Clone, Debug, Default)]
-struct Catalog {
-    known: ScopeSet,
-    kinds: Vec<KindScopes>,
-}
-
-#[derive(Clone, Debug)]
-struct KindScopes {
-    kind: KeyKind,
-    defaults: ScopeSet,
-    ceiling: ScopeSet,
-}
-
-impl ScopeCatalog {
-    /// A catalogue of the `known` scopes, which no kind can hold yet.
-    ///
-    /// # Errors
-    ///
-    /// [`CatalogError::Scope`] for more than [`ScopeSet::MAX`] scopes.
-    pub fn new(known: impl IntoIterator<Item = Scope>) -> Result<Self, CatalogError> {
-        let known = ScopeSet::new(known)?;
-        Ok(Self(Arc::new(Catalog { known, kinds: Vec::new() })))
-    }
-
-    /// The catalogue of a service without scopes: no key can hold one.
-    pub fn empty() -> Self {
-        Self::default()
-    }
-
-    /// The catalogue with `kind` getting `defaults` when nothing is asked for, and
-    /// able to hold the scopes of `ceiling`.
-    ///
-    /// # Errors
-    ///
-    /// [`CatalogError::Unknown`] if a scope is not in the catalogue,
-    /// [`CatalogError::AboveCeiling`] if a default is above the ceiling,
-    /// [`CatalogError::DuplicateKind`] if the kind is there already.
-    pub fn allow(
-        self,
-        kind: KeyKind,
-        defaults: impl IntoIterator<Item = Scope>,
-        ceiling: impl IntoIterator<Item = Scope>,
-    ) -> Result<Self, CatalogError> {
-        let (defaults, ceiling) = (ScopeSet::new(defaults)?, ScopeSet::new(ceiling)?);
-        if self.0.entry(kind).is_some() {
-            return Err(CatalogError::DuplicateKind { kind });
-        }
-        if !ceiling.is_subset_of(&self.0.known) {
-            return Err(CatalogError::Unknown);
-        }
-        if let Some(scope) = defaults.iter().find(|scope| !ceiling.contains(scope)) {
-            return Err(CatalogError::AboveCeiling { scope: scope.clone(), kind });
-        }
-        let mut catalog = Arc::unwrap_or_clone(self.0);
-        catalog.kinds.push(KindScopes { kind, defaults, ceiling });
-        Ok(Self(Arc::new(catalog)))
-    }
-
-    /// The known scope with this text.
-    ///
-    /// # Errors
-    ///
-    /// [`CatalogError::Unknown`] if the catalogue does not hold it.
-    pub fn scope(&self, text: &str) -> Result<Scope, CatalogError> {
-        let known = &self.0.known.0;
-        known
-            .binary_search_by(|scope| scope.as_str().cmp(text))
-            .ok()
-            .and_then(|at| known.get(at))
-            .cloned()
-            .ok_or(CatalogError::Unknown)
-    }
-
-    /// The scopes for a new key of `kind`: those asked for, or with `None` the
-    /// kind's defaults.
-    ///
-    /// # Errors
-    ///
-    /// [`CatalogError::Unknown`] for a scope that the catalogue does not hold,
-    /// [`CatalogError::AboveCeiling`] for one that the kind can never hold.
-    pub fn grant(&self, kind: KeyKind, asked: Option<&[&str]>) -> Result<ScopeSet, CatalogError> {
-        let Some(asked) = asked else {
-            return Ok(self.0.entry(kind).map(|entry| entry.defaults.clone()).unwrap_or_default());
-        };
-        let scopes = asked.iter().map(|text| self.scope(text)).collect::<Result<Vec<_>, _>>()?;
-        let scopes = ScopeSet::new(scopes)?;
-        self.check(kind, &scopes)?;
-        Ok(scopes)
-    }
-
-    /// Whether a key of `kind` can hold all of `scopes`.
-    ///
-    /// # Errors
-    ///
-    /// As [`ScopeCatalog::grant`].
-    pub fn check(&self, kind: KeyKind, scopes: &ScopeSet) -> Result<(), CatalogError> {
-        if !scopes.is_subset_of(&self.0.known) {
-            return Err(CatalogError::Unknown);
-        }
-        match scopes.iter().find(|scope| !self.permits(kind, scope)) {
-            Some(scope) => Err(CatalogError::AboveCeiling { scope: scope.clone(), kind }),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether a key of `kind` can ever hold `scope`.
-    pub fn permits(&self, kind: KeyKind, scope: &Scope) -> bool {
-        self.0.entry(kind).is_some_and(|entry| entry.ceiling.contains(scope))
-    }
-
-    /// What `kind` can hold at most.
-    pub fn ceiling(&self, kind: KeyKind) -> ScopeSet {
-        self.0.entry(kind).map(|entry| entry.ceiling.clone()).unwrap_or_default()
-    }
-}
-
-impl Catalog {
-    fn entry(&self, kind: KeyKind) -> Option<&KindScopes> {
-        self.kinds.iter().find(|entry| entry.kind == kind)
-    }
-}
-
-/// Why a catalogue was refused, or why it refuses scopes.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CatalogError {
-    /// The scope is not in the catalogue: that of an [`Issuer`](crate::issue::Issuer) is empty, unless
-    /// it was made with [`Issuer::with_catalog`](crate::issue::Issuer::with_catalog). What was asked for
-    /// is not repeated here, since it is a stranger's text.
-    #[error("a scope is not in the catalogue")]
-    Unknown,
-    /// The kind can never hold this scope.
-    #[error("keys of kind {kind} cannot hold the scope {scope}")]
-    AboveCeiling {
-        /// The scope that was asked for.
-        scope: Scope,
-        /// The kind it was asked for.
-        kind: KeyKind,
-    },
-    /// The kind stands in the catalogue already.
-    #[error("the kind {kind} stands in the catalogue twice")]
-    DuplicateKind {
-        /// The kind.
-        kind: KeyKind,
-    },
-    /// A scope or a set of scopes is malformed.
-    #[error(transparent)]
-    Scope(#[from] ScopeError),
-}
+const NO_SCOPE: InvalidText = InvalidText::new(
+    "a scope: 1 to 128 printable ASCII characters without spaces, quotes and backslashes (RFC 6749 \
+     §3.3)",
+);
+const TOO_MANY: InvalidText = InvalidText::new("at most 64 different scopes");
 
 #[cfg(test)]
 mod tests {
@@ -411,11 +225,11 @@ mod tests {
             ("ä", 0),
             ("ｒead", 0),
         ] {
-            assert_eq!(Scope::new(bad), Err(ScopeError::Character { position }), "{bad:?}");
+            assert_eq!(Scope::new(bad), Err(NO_SCOPE.with_position(position)), "{bad:?}");
         }
-        assert_eq!(Scope::new(""), Err(ScopeError::Empty));
+        assert_eq!(Scope::new(""), Err(NO_SCOPE));
         assert!(Scope::new(&"x".repeat(Scope::MAX_LEN)).is_ok());
-        assert_eq!(Scope::new(&"x".repeat(Scope::MAX_LEN + 1)), Err(ScopeError::TooLong));
+        assert_eq!(Scope::new(&"x".repeat(Scope::MAX_LEN + 1)), Err(NO_SCOPE));
     }
 
     #[test]
@@ -436,27 +250,8 @@ mod tests {
             assert!(bad.parse::<ScopeSet>().is_err(), "{bad:?}");
         }
         let many: Vec<String> = (0..=ScopeSet::MAX).map(|n| format!("s{n}")).collect();
-        assert_eq!(many.join(" ").parse::<ScopeSet>(), Err(ScopeError::TooMany));
-        assert_eq!(vec!["a"; 1_000_000].join(" ").parse::<ScopeSet>(), Err(ScopeError::TooMany));
+        assert_eq!(many.join(" ").parse::<ScopeSet>(), Err(TOO_MANY));
+        assert_eq!(vec!["a"; 1_000_000].join(" ").parse::<ScopeSet>(), Err(TOO_MANY));
         assert!(many[1..].join(" ").parse::<ScopeSet>().is_ok());
-    }
-
-    #[test]
-    fn a_catalogue_refuses_what_contradicts_it() {
-        let (a, b) = (Scope::from_static("a"), Scope::from_static("b"));
-        let kind = KeyKind::new("k_").unwrap();
-        let catalog = ScopeCatalog::new([a.clone(), b.clone()]).unwrap();
-        assert!(catalog.clone().allow(kind, [b.clone()], [a.clone()]).is_err());
-        assert!(catalog.clone().allow(kind, [], [Scope::from_static("c")]).is_err());
-        let catalog = catalog.allow(kind, [], [a.clone()]).unwrap();
-        assert!(catalog.clone().allow(kind, [], []).is_err());
-        assert_eq!(catalog.grant(kind, Some(&["c"])), Err(CatalogError::Unknown));
-        assert!(matches!(
-            catalog.grant(kind, Some(&["b"])),
-            Err(CatalogError::AboveCeiling { .. })
-        ));
-        let stranger = KeyKind::new("x_").unwrap();
-        assert!(catalog.grant(stranger, Some(&["a"])).is_err());
-        assert!(catalog.grant(stranger, None).unwrap().is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! What the limiter answers.
+//! The decision of a limiter.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -10,40 +10,43 @@ use crate::{
     quota::{Precision, Quota, Quotas},
 };
 
-/// Whether a request may pass, and what to tell the caller about its limit.
+/// The maximum number of limits that one decision charges together.
+pub(super) const MAX_LIMITS: usize = 4;
+
+/// Whether a request may pass, and the state of its limit.
 ///
-/// All numbers are of one window, the one that binds: of those that refuse, the one that
+/// All numbers are those of one window, the binding one: of the windows that refuse, the one that
 /// admits last; if all admit, the one with the least remaining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a refused request is `Ok` with `allowed == false`"]
 #[non_exhaustive]
 pub struct Decision {
-    /// Whether the request was admitted, and counted.
+    /// Whether the request was admitted and counted.
     pub allowed: bool,
-    /// The limit of the window that binds, as for `X-RateLimit-Limit`.
+    /// The limit of the binding window, as for `X-RateLimit-Limit`.
     pub limit: u32,
-    /// How many more requests that window admits at this instant, after this one.
+    /// The number of requests that this window still admits at this instant, after this one.
     pub remaining: u32,
-    /// Exactly how long to wait, measured from the `now` of the call, until the request
-    /// would be admitted if nobody else were; `None` if it was allowed. One millisecond
-    /// earlier it is still refused. For a header see [`Decision::retry_after_secs`].
+    /// The exact wait, measured from the `now` of the call, after which the request would be
+    /// admitted if no other were; `None` if it was allowed. One millisecond earlier it is still
+    /// refused. For a header see [`Decision::retry_after_secs`].
     pub retry_after: Option<Duration>,
-    /// Refused: the instant at which the request would be admitted. Allowed: the instant at
-    /// which the oldest counted request leaves the window. For `X-RateLimit-Reset` use
+    /// Refused: the instant at which the request would be admitted. Allowed: the instant at which
+    /// the oldest counted request leaves the window. For `X-RateLimit-Reset` use
     /// [`Timestamp::as_unix_secs_ceil`].
     pub reset_at: Timestamp,
-    /// Which of the limits that were given binds: an index into the slice of
-    /// [`Limiter::check_all`](crate::limit::Limiter::check_all), and 0 where there is one limit.
+    /// The index of the binding limit in the slice of
+    /// [`Limiter::check_all`](crate::limit::Limiter::check_all); 0 if there is one limit.
     pub position: usize,
-    // The rest of the quota, in pieces: copying it as one goes by way of the stack, and
-    // costs a tenth of a decision.
+    // The rest of the quota, in pieces: copying it as one goes through the stack and costs a tenth
+    // of a decision.
     window_millis: u64,
     precision: Precision,
 }
 
 impl Decision {
-    /// An admission as a limiter elsewhere decided it, such as one that several hosts share:
-    /// under this quota so many remain, and the oldest counted request leaves at `reset_at`.
+    /// Builds the admission of a limiter elsewhere, such as one that several processes share: under
+    /// this quota `remaining` more may pass, and the oldest counted request leaves at `reset_at`.
     pub const fn admitted_elsewhere(quota: Quota, remaining: u32, reset_at: Timestamp) -> Self {
         Self {
             allowed: true,
@@ -57,8 +60,8 @@ impl Decision {
         }
     }
 
-    /// A refusal as a limiter elsewhere decided it at `now`: under this quota the request
-    /// would be admitted at `reset_at`, and so many that cost less remain.
+    /// Builds the refusal of a limiter elsewhere at `now`: under this quota the request would be
+    /// admitted at `reset_at`, and `remaining` requests of cost 1 would be admitted now.
     pub const fn refused_elsewhere(
         quota: Quota,
         remaining: u32,
@@ -72,29 +75,30 @@ impl Decision {
         }
     }
 
-    /// The decision of the limit at this position of those that were asked.
-    pub const fn at_position(self, position: usize) -> Self {
+    /// Sets [`Decision::position`], the index of the binding limit.
+    pub const fn with_position(self, position: usize) -> Self {
         Self { position, ..self }
     }
 
-    /// The same by another clock, on which the instant is this one.
-    pub(crate) const fn resetting_at(self, reset_at: Timestamp) -> Self {
+    /// Sets [`Decision::reset_at`], for a decision made by another clock. The wait of a refusal is a
+    /// duration and stays.
+    pub const fn with_reset_at(self, reset_at: Timestamp) -> Self {
         Self { reset_at, ..self }
     }
 
-    /// The quota of the window that binds.
+    /// Returns the quota of the binding window.
     pub const fn quota(&self) -> Quota {
         Quota::from_parts(self.limit, self.window_millis, self.precision)
     }
 
-    /// The window of that quota, read alone.
+    /// Returns the length of the binding window alone.
     #[inline]
     pub(crate) const fn window_millis(&self) -> u64 {
         self.window_millis
     }
 
-    /// A copy of an admission, taken piece by piece: a moment after it was written in pieces
-    /// that is faster than copying it as one, which has to wait until all are in the cache.
+    /// Copies an admission piece by piece. Directly after it was written in pieces, that is faster
+    /// than copying it as one, which has to wait until all pieces are in the cache.
     #[inline(always)]
     pub(crate) const fn copy_of_admission(&self) -> Self {
         Self {
@@ -109,7 +113,7 @@ impl Decision {
         }
     }
 
-    /// The value of a `Retry-After` header: whole seconds, rounded up, at least 1; `None` if
+    /// Returns the value of a `Retry-After` header: whole seconds, rounded up, at least 1; `None` if
     /// the request was allowed.
     pub fn retry_after_secs(&self) -> Option<u64> {
         let wait = self.retry_after?;
@@ -118,7 +122,7 @@ impl Decision {
     }
 }
 
-/// The answer of the window that binds, before it is told from where time is measured.
+/// The state of the binding window, before the wait is computed from `now`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding {
     pub(super) allowed: bool,
@@ -129,7 +133,7 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    /// What one window says.
+    /// Builds the binding of a single window.
     #[inline]
     pub(super) fn of(quota: &Quota, verdict: Verdict, cost: u32) -> Self {
         let taken = if verdict.allowed { verdict.live + cost } else { verdict.live };
@@ -142,16 +146,16 @@ impl Binding {
         }
     }
 
-    /// A refusal for want of a place to count in: for one longest window, after which places
-    /// have become free.
+    /// Builds a refusal because there is no place to count in: for one longest window, after which
+    /// places have become free.
     pub(super) fn without_place(quotas: &Quotas, now: u64) -> Self {
         let longest = quotas.as_slice().last().copied();
-        let quota = longest.unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let quota = longest.unwrap_or(Quota::per_second(1));
         let instant = now + quota.window_millis();
         Self { allowed: false, quota, remaining: 0, instant, position: 0 }
     }
 
-    /// Of two windows that must both admit, the one to report.
+    /// Returns the one to report of two windows that must both admit.
     pub(super) fn and(self, other: Self) -> Self {
         let other_binds = match (self.allowed, other.allowed) {
             (true, false) => true,
@@ -165,6 +169,7 @@ impl Binding {
         if other_binds { other } else { self }
     }
 
+    /// Builds the decision.
     pub(super) fn decide(self, now: u64) -> Decision {
         let Self { quota, instant, .. } = self;
         let live = quota.limit() - self.remaining;
@@ -178,7 +183,7 @@ impl Binding {
 }
 
 impl Decision {
-    /// Admitted, with so many that count now.
+    /// Builds an admission after which `live` requests count.
     #[inline(always)]
     pub(super) fn admitted(quota: &Quota, live: u32, instant: u64) -> Self {
         Self {
@@ -193,7 +198,7 @@ impl Decision {
         }
     }
 
-    /// Refused, with so many that count.
+    /// Builds a refusal while `live` requests count.
     #[inline(always)]
     pub(super) fn refused(quota: &Quota, live: u32, instant: u64, now: u64) -> Self {
         Self {
@@ -209,38 +214,28 @@ impl Decision {
     }
 }
 
-/// Why a cost can never be charged. Waiting does not help, so there is no retry time.
+/// A charge that can never be admitted. Waiting does not help, so there is no retry time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum CostError {
-    /// The cost is zero. To ask without being counted there is
-    /// [`Limiter::peek`](crate::limit::Limiter::peek).
-    #[error("a cost is at least 1")]
-    Zero,
+pub enum ChargeError {
+    /// The cost is zero. [`Limiter::peek`](crate::limit::Limiter::peek) decides without counting.
+    #[error("the cost is 0; it must be at least 1")]
+    ZeroCost,
     /// The cost is above the limit of a quota, so that it would never be admitted.
-    #[error("a cost of {cost} is above the limit of {quota}")]
+    #[error("the cost {cost} is above the limit of {quota}")]
     AboveLimit {
-        /// The cost that was asked for.
+        /// The cost of the request.
         cost: u32,
         /// The first quota that can never admit it.
         quota: Quota,
     },
-}
-
-/// Why several limits cannot be charged together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ChargeError {
-    /// The cost can never be charged.
-    #[error(transparent)]
-    Cost(#[from] CostError),
     /// No limit was given.
-    #[error("at least one limit is charged")]
+    #[error("no limit was given")]
     NoLimits,
     /// More than [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS) limits were given.
-    #[error("at most {} limits are charged together", crate::limit::Limiter::MAX_LIMITS)]
+    #[error("more than {MAX_LIMITS} limits were given")]
     TooManyLimits,
-    /// One key was given twice.
-    #[error("a key is charged once")]
+    /// A key was given twice.
+    #[error("a limit key was given twice")]
     SameKey,
 }

@@ -1,15 +1,16 @@
-//! Whose requests are counted together.
+//! The key of a limit, and the hash of a limiter.
 
 use std::{fmt, net::IpAddr};
 
 use sha2::{Digest, Sha256};
 
-/// What a limit hangs on: a key's id, an owner, or something of the host's own.
+/// The subject of a limit: a key's id, an owner, an address, or a name of the host. Requests with
+/// the same `LimitKey` are counted together.
 ///
-/// 24 bytes, `Copy`, and never allocated. The constructors cannot collide with one
-/// another: each value carries its kind, its namespace and its length. Up to 16 bytes
-/// are held verbatim; a longer name is held as the first 128 bits of its SHA-256, which
-/// costs a hash at each construction, so build it once and keep it.
+/// It has 24 bytes, is `Copy` and never allocates. The constructors cannot collide with one another,
+/// because each value contains its kind, its namespace and its length. A name of up to 16 bytes is
+/// stored verbatim. A longer one is stored as the first 128 bits of its SHA-256, which costs a hash
+/// at each construction, so build it once and keep it.
 ///
 /// ```
 /// use keyward::limit::LimitKey;
@@ -22,28 +23,28 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LimitKey {
     pub(super) body: [u64; 2],
-    /// KeyKind, length and namespace, in this order from the lowest byte.
+    /// Kind, length and namespace, in this order from the lowest byte.
     pub(super) head: u32,
 }
 
 impl LimitKey {
-    /// The limit of one key, by its random public id of 128 bits.
+    /// Builds the limit key of an API key, by its random public id of 128 bits.
     pub const fn key(id: [u8; 16]) -> Self {
         Self { head: Self::head(KEY, 16, 0), body: words(id) }
     }
 
-    /// The limit of an owner (a project, an organization), by its text id.
+    /// Builds the limit key of an owner (a project, an organization), by its text id.
     pub fn owner(id: &str) -> Self {
         Self::of_bytes(OWNER, 0, id.as_bytes())
     }
 
-    /// The limit of a client's address, as for
+    /// Builds the limit key of a client's address, as for
     /// [failed attempts](crate::gate::GateBuilder::limit_failed_attempts).
     ///
-    /// Of IPv6 the first 64 bits count: a subscriber has at least that network to itself
-    /// (RFC 6177 §2, RFC 7421), so one who was limited by whole addresses would never run out of
-    /// new ones. An IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2), as a socket
-    /// for both shows it, is the same as unmapped: else all of IPv4 would be one network.
+    /// Of an IPv6 address only the first 64 bits count. A subscriber has at least a network of that
+    /// size (RFC 6177 §2, RFC 7421), so with whole addresses it would never run out of new ones. An
+    /// IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2), as a dual-stack socket reports it, is the
+    /// same as unmapped; otherwise all of IPv4 would be one network.
     ///
     /// ```
     /// use keyward::limit::LimitKey;
@@ -66,16 +67,16 @@ impl LimitKey {
         Self { head: Self::head(ADDRESS, length, 0), body: words(body) }
     }
 
-    /// The limit of anything else, such as a route group.
+    /// Builds the limit key of anything else, such as a route group.
     ///
-    /// `namespace` is the host's own numbering of the sorts of things it limits: equal
-    /// bytes in two namespaces are two limits.
+    /// `namespace` is the host's own number for each kind of thing that it limits. Equal bytes in two
+    /// namespaces are two limits.
     pub fn named(namespace: u16, bytes: &[u8]) -> Self {
         Self::of_bytes(NAMED, namespace, bytes)
     }
 
-    /// The key as bytes for a limiter elsewhere: different keys have different bytes, and a
-    /// key has the same in every process and on every machine.
+    /// Returns the key as bytes, for a limiter elsewhere. Different keys have different bytes, and a
+    /// key has the same bytes in every process and on every machine.
     pub const fn to_bytes(&self) -> [u8; 20] {
         let [x, y] = self.body;
         let body = (x as u128 | (y as u128) << 64).to_le_bytes();
@@ -121,18 +122,18 @@ const fn words(bytes: [u8; 16]) -> [u64; 2] {
 
 /// The hashes of one limiter, keyed with its secret seed.
 ///
-/// Names may be chosen by whoever floods us, so they must not be able to choose keys
-/// that fall into one place. Two hashes share the work, by what can be seen of them:
+/// An attacker may choose names, and must not be able to choose keys that fall into one place. There
+/// are two hashes, because an attacker can observe different things of each:
 ///
-/// - [`KeyedHash::place`] finds the shard and the slot, at each call. Nothing of it shows
-///   in an answer, so what is needed is that keys chosen without the seed collide no more
-///   than random ones. A strongly universal hash *proves* that (Thorup, "High speed hashing
-///   for integers and strings", vector multiply-shift): for any two keys, all pairs of
-///   64-bit values are equally likely over the choice of the seed. It takes three
-///   multiplications where SipHash takes six dependent rounds: 6 ns in place of 20.
-/// - [`KeyedHash::share`] chooses overflow cells, whose sharing two callers *can*
-///   observe. This is SipHash-1-3, a pseudo-random function, so that observing it teaches
-///   nothing; and it is asked only when there is no place for a newcomer.
+/// - [`KeyedHash::place`] finds the shard and the slot at each call. Nothing of it shows in a
+///   decision. So it is enough that keys chosen without the seed collide no more than random ones. A
+///   strongly universal hash *proves* that (Thorup, "High speed hashing for integers and strings",
+///   vector multiply-shift): for any two keys, all pairs of 64-bit values are equally likely over
+///   the choice of the seed. It takes three multiplications and 6 ns, while the six dependent rounds
+///   of SipHash take 20 ns.
+/// - [`KeyedHash::share`] chooses overflow cells, and two callers *can* observe that they share one.
+///   It is SipHash-1-3, a pseudo-random function, so that the observation reveals nothing. It is
+///   computed only when there is no place for a newcomer.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedHash {
     /// Uniform: a factor for each word of a key, and a summand.
@@ -143,14 +144,14 @@ pub(super) struct KeyedHash {
 }
 
 impl fmt::Debug for KeyedHash {
-    /// Without the seed.
+    /// Formats the hash without its seed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedHash").finish_non_exhaustive()
     }
 }
 
 impl KeyedHash {
-    /// All keys come from SHA-256 of the seed and a number.
+    /// Derives all parameters from SHA-256 of the seed and a number.
     pub(super) fn new(seed: [u8; 16]) -> Self {
         let draw = |number: u8| {
             let digest = Sha256::new().chain_update(seed).chain_update([number]).finalize();
@@ -164,7 +165,7 @@ impl KeyedHash {
         }
     }
 
-    /// Where a key lies: its shard by the top bits, its slot and tag by [`KeyedHash::slot`].
+    /// Returns the place of a key: its top bits give the shard, [`KeyedHash::slot`] slot and tag.
     #[inline]
     pub(super) const fn place(&self, key: &LimitKey) -> u64 {
         let [x, y] = key.body;
@@ -174,18 +175,18 @@ impl KeyedHash {
         (first.wrapping_add(rest) >> 64) as u64
     }
 
-    /// The bits of a place by which it is found within its shard.
+    /// Returns the bits of a place that find it within its shard.
     ///
-    /// A bijection, which keeps what is proved of the place. It breaks up the arithmetic
-    /// progressions in which a linear hash leaves consecutive keys, as linear probing would
-    /// feel them, and is computed while the lock is taken.
+    /// It is a bijection, so that everything proved of the place still holds. It breaks up the
+    /// arithmetic progressions that a linear hash makes of consecutive keys, which would slow linear
+    /// probing, and is computed while the lock is taken.
     #[inline]
     pub(super) const fn slot(place: u64) -> u64 {
         let mixed = (place ^ place >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^ mixed >> 32
     }
 
-    /// Which overflow cells a key uses under the quota of that number.
+    /// Returns the hash that chooses a key's overflow cells under the quota of that number.
     pub(super) const fn share(&self, key: &LimitKey, number: u32) -> u64 {
         let [x, y] = key.body;
         let [k0, k1] = self.sip;
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_counted_by_what_a_client_cannot_change() {
+    fn addresses_are_counted_by_the_part_that_a_client_cannot_change() {
         let of = |text: &str| LimitKey::address(text.parse().unwrap());
         for (one, other, same) in [
             ("192.0.2.7", "192.0.2.7", true),
@@ -277,10 +278,10 @@ mod tests {
             ("192.0.2.7", "::ffff:192.0.2.7", true),
             ("192.0.2.7", "::ffff:c000:207", true),
             ("::ffff:192.0.2.7", "::ffff:192.0.2.8", false),
-            // What only looks like it is IPv6: the deprecated compatible form, and NAT64.
+            // These only look mapped: the deprecated compatible form, and NAT64.
             ("192.0.2.7", "::192.0.2.7", false),
             ("192.0.2.7", "64:ff9b::192.0.2.7", false),
-            // The last bit of the network counts, the first behind it does not.
+            // The last bit of the network counts, the first one behind it does not.
             ("2001:db8:1:2::", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
             ("2001:db8:1:2::", "2001:db8:1:2:8000::", true),
             ("2001:db8:1:2::", "2001:db8:1:3::", false),

@@ -1,34 +1,34 @@
-//! The limiter: keys, quotas, cost and `now` in, a decision out.
+//! The limiter: takes keys, quotas, a cost and `now`, and returns a decision.
 
-use std::{fmt, num::NonZeroU32};
+use std::fmt;
 
 use rand::{TryRng, rngs::SysRng};
-use thiserror::Error;
 
 use crate::{
     clock::timestamp::Timestamp,
+    error::{ConfigError, ConfigErrorKind},
     limit::{
-        book::{MAX_ENTRIES, Receipt},
-        decision::{Binding, ChargeError, CostError, Decision},
+        config::LimiterConfig,
+        decision::{Binding, ChargeError, Decision, MAX_LIMITS},
         key::LimitKey,
-        shards::{MAX_LOCKED, Shards},
+        table::{book::Receipt, shards::Shards},
     },
     quota::{Precision, Quotas},
 };
 
-/// An exact sliding-window limiter for many keys, to be shared between threads.
+/// An exact sliding-window limiter for many keys, shared between threads.
 ///
 /// It admits at most [`Quota::limit`](crate::quota::Quota::limit) requests of a key in *any*
-/// interval of one window, remembers a bounded number of keys in bounded memory, and
-/// takes time as an argument. [How the limiter decides](#how-the-limiter-decides) has the
-/// guarantee, its proof and the numbers.
+/// interval of one window. It remembers a bounded number of keys in bounded memory and takes time
+/// as an argument. [How the limiter decides](#how-the-limiter-decides) states the guarantee, its
+/// proof and its cost.
 ///
 /// ```
-/// use std::{num::NonZeroU32, time::Duration};
+/// use std::time::Duration;
 /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
 ///
 /// let limiter = Limiter::system()?;
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(2).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(2));
 /// let key = LimitKey::owner("acme");
 /// let now = Timestamp::from_unix_secs(1_000);
 ///
@@ -37,7 +37,7 @@ use crate::{
 ///
 /// let refused = limiter.check(key, &quotas, 1, now + Duration::from_millis(59_999))?;
 /// assert_eq!(refused.retry_after, Some(Duration::from_millis(1)));
-/// assert_eq!(refused.with_retry_after_secs(), Some(1));
+/// assert_eq!(refused.retry_after_secs(), Some(1));
 /// assert!(limiter.check(key, &quotas, 1, refused.reset_at)?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -48,83 +48,42 @@ pub struct Limiter {
     max_keys: usize,
 }
 
-/// How large a [`Limiter`] may become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimiterConfig {
-    max_keys: NonZeroU32,
-    shards: Option<NonZeroU32>,
-}
-
-impl LimiterConfig {
-    /// The cap on tracked keys unless one is set: 1,048,576.
-    pub const DEFAULT_MAX_KEYS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_048_575);
-    /// The most shards: 1,024.
-    pub const MAX_SHARDS: u32 = 1_024;
-
-    /// The most keys that are tracked at once. It is divided evenly among the shards, and
-    /// rounded up to a multiple of their number.
-    #[must_use]
-    pub const fn with_max_keys(self, max_keys: NonZeroU32) -> Self {
-        Self { max_keys, ..self }
-    }
-
-    /// How many shards there are, each with a lock of its own: rounded up to a power of two
-    /// of at most [`LimiterConfig::MAX_SHARDS`]. Without it there are 64, and fewer if each
-    /// would hold less than 256 keys.
-    #[must_use]
-    pub const fn with_shards(self, shards: NonZeroU32) -> Self {
-        Self { shards: Some(shards), ..self }
-    }
-
-    /// The number of shards as a power of two.
-    fn shard_bits(&self) -> u32 {
-        let max_keys = self.max_keys.get();
-        let wanted = match self.shards {
-            Some(shards) => shards.get().min(Self::MAX_SHARDS),
-            None => (max_keys / 256).clamp(1, 64),
-        };
-        // Enough that no shard has more keys than its index can tell apart.
-        wanted.max(max_keys.div_ceil(MAX_ENTRIES)).next_power_of_two().trailing_zeros()
-    }
-}
-
-impl Default for LimiterConfig {
-    fn default() -> Self {
-        Self { max_keys: Self::DEFAULT_MAX_KEYS, shards: None }
-    }
-}
-
 impl Limiter {
-    /// The most limits that one decision charges together: this key, its owner, a route
+    /// The maximum number of limits that one decision charges together: a key, its owner, a route
     /// group, and one more.
-    pub const MAX_LIMITS: usize = MAX_LOCKED;
+    pub const MAX_LIMITS: usize = MAX_LIMITS;
 
-    /// A limiter with the default cap, whose hash is keyed with the system's randomness.
+    /// Builds a limiter with the default configuration and a seed from the operating system.
     ///
     /// # Errors
     ///
-    /// If the system has no randomness to give.
-    pub fn system() -> Result<Self, SeedError> {
+    /// If the operating system's random generator fails.
+    pub fn system() -> Result<Self, ConfigError> {
         let mut seed = [0; 16];
-        SysRng.try_fill_bytes(&mut seed).map_err(|_| SeedError)?;
+        SysRng.try_fill_bytes(&mut seed).map_err(|_| {
+            ConfigError::fixed(
+                ConfigErrorKind::Limit,
+                "the system has no randomness for the seed; call Limiter::new with a secret seed",
+            )
+        })?;
         Ok(Self::new(LimiterConfig::default(), seed))
     }
 
-    /// A limiter whose hash is keyed with `seed`. The seed must be secret and random:
-    /// whoever knows it can choose keys that all fall into one place.
+    /// Builds a limiter that keys its hash with `seed`. The seed must be secret and random: an
+    /// attacker who knows it can choose keys that all fall into one place.
     pub fn new(config: LimiterConfig, seed: [u8; 16]) -> Self {
         let bits = config.shard_bits();
-        let per_shard = config.max_keys.get().div_ceil(1 << bits);
+        let per_shard = config.max_keys.div_ceil(1 << bits);
         let shards = Shards::new(bits, per_shard, seed);
         let max_keys = per_shard as usize * shards.count();
         Self { shards, max_keys }
     }
 
-    /// Decides whether a request of `cost` may pass, and counts it if so. A refused request
-    /// consumes nothing.
+    /// Decides whether a request of `cost` may pass, and counts it if so. A refused request consumes
+    /// nothing.
     ///
-    /// A `now` that is up to one window behind the key's latest counts as the latest; one
-    /// that is further behind is a clock that was set back, and is followed.
+    /// A `now` up to one window behind the key's latest counts as the latest. Further behind, the
+    /// clock was set back, and the limiter follows it.
     ///
     /// # Errors
     ///
@@ -136,13 +95,13 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let LimitKey { body: [x, y], head } = key.into();
         self.check_one(x, y, head, quotas, cost, now.as_unix_millis())
     }
 
-    /// Takes the key in registers: it is hashed at once, and would otherwise be written to
-    /// the stack only to be read back in other pieces.
+    /// Takes the key in registers. It is hashed at once, and would otherwise be written to the stack
+    /// only to be read back in other pieces.
     fn check_one(
         &self,
         x: u64,
@@ -151,7 +110,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = LimitKey { body: [x, y], head };
         let hash = self.shards.hash(&key);
         if let Some(quota) = quotas.only()
@@ -162,8 +121,8 @@ impl Limiter {
             && let Some(verdict) = book.check(hash, &key, quota, cost, now)
         {
             drop(book);
-            // Apart, so that each is written where it is returned; one for both would be put
-            // together on the stack first.
+            // Two constructors, so that each decision is written where it is returned. One for both
+            // would be assembled on the stack first.
             return if verdict.allowed {
                 Ok(Decision::admitted(quota, verdict.live + cost, verdict.instant))
             } else {
@@ -181,20 +140,20 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         payable(quotas, cost)?;
         let book = self.shards.lock(hash);
         let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
-    /// As [`Limiter::check`], for several limits together: the request is admitted, and
+    /// Decides like [`Limiter::check`] for several limits together: the request is admitted, and
     /// counted against all, only if each admits it.
     ///
     /// # Errors
     ///
-    /// If `limits` is empty, longer than [`Limiter::MAX_LIMITS`], or names a key twice; if
-    /// `cost` is zero or above the limit of a quota.
+    /// If `limits` is empty, longer than [`Limiter::MAX_LIMITS`], or names a key twice; if `cost` is
+    /// zero or above the limit of a quota.
     pub fn check_all(
         &self,
         limits: &[(LimitKey, &Quotas)],
@@ -204,7 +163,7 @@ impl Limiter {
         Ok(self.charge(limits, cost, now)?.0)
     }
 
-    /// As [`Limiter::check`], with a ticket by which an admission can be refunded.
+    /// Decides like [`Limiter::check`] and returns a ticket with which an admission can be refunded.
     ///
     /// # Errors
     ///
@@ -215,7 +174,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<(Decision, Option<Ticket>), CostError> {
+    ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         payable(quotas, cost)?;
         let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
         Ok(charged.unwrap_or_else(|| {
@@ -224,8 +183,8 @@ impl Limiter {
         }))
     }
 
-    /// As [`Limiter::check_all`], with a ticket by which an admission can be refunded from
-    /// all limits.
+    /// Decides like [`Limiter::check_all`] and returns a ticket with which an admission can be
+    /// refunded from all limits.
     ///
     /// # Errors
     ///
@@ -239,7 +198,7 @@ impl Limiter {
         self.charge(limits, cost, now)
     }
 
-    /// What [`Limiter::check`] would answer now, while nothing is counted or changed.
+    /// Returns the decision of [`Limiter::check`], and counts and changes nothing.
     ///
     /// # Errors
     ///
@@ -250,7 +209,7 @@ impl Limiter {
         quotas: &Quotas,
         cost: u32,
         now: Timestamp,
-    ) -> Result<Decision, CostError> {
+    ) -> Result<Decision, ChargeError> {
         let key = key.into();
         payable(quotas, cost)?;
         let now = now.as_unix_millis();
@@ -260,11 +219,12 @@ impl Limiter {
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
-    /// Takes an admission back: what it cost no longer counts. True if any of it did.
+    /// Takes an admission back, so that its cost no longer counts. Returns whether any of it still
+    /// counted.
     ///
-    /// It has no effect once the admission has left its windows, the key was reset or its
-    /// quotas took another shape, or the clock was set back by more than a window; and none
-    /// on a key that was not tracked, because there was no place, when it was admitted.
+    /// It has no effect after the admission has left its windows, the key was reset, its quotas took
+    /// another shape, or the clock was set back by more than a window. Nor has it any on a key that
+    /// was counted in overflow when it was admitted.
     pub fn refund(&self, ticket: Ticket) -> bool {
         let mut refunded = false;
         for part in ticket.parts.into_iter().flatten() {
@@ -280,31 +240,52 @@ impl Limiter {
         refunded
     }
 
-    /// Forgets what was counted for a key, so that it begins anew. False if the key was
-    /// not tracked; what was counted for it in overflow then remains, because others may be
-    /// counted there too.
+    /// Forgets everything counted for a key. Returns whether the key was tracked. Requests that were
+    /// counted in overflow remain, because other keys may be counted in the same cell.
     pub fn reset(&self, key: impl Into<LimitKey>) -> bool {
         let key = key.into();
         let hash = self.shards.hash(&key);
         self.shards.lock(hash).is_some_and(|mut book| book.reset(hash, &key))
     }
 
-    /// How many keys are tracked, idle ones included that were not yet dropped.
+    /// Returns the number of tracked keys, including idle ones that were not dropped yet.
     pub fn len(&self) -> usize {
         let mut keys = 0;
         self.shards.for_each(|book| keys += book.len());
         keys
     }
 
-    /// Whether no key is tracked.
+    /// Returns whether no key is tracked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The most keys that are tracked at once: the configured cap, rounded up to a multiple
-    /// of the number of shards.
+    /// Returns the maximum number of keys tracked at once: the configured cap, rounded up to a
+    /// multiple of the number of shards.
     pub fn max_keys(&self) -> usize {
         self.max_keys
+    }
+
+    /// Checks that waiting could admit a request of `cost` against these limits. This is the check
+    /// with which [`Limiter::check_all`] begins; a limiter elsewhere needs the same.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Limiter::check_all`].
+    pub fn check_chargeable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<(), ChargeError> {
+        if limits.is_empty() {
+            return Err(ChargeError::NoLimits);
+        }
+        if limits.len() > MAX_LIMITS {
+            return Err(ChargeError::TooManyLimits);
+        }
+        for (at, (key, quotas)) in limits.iter().enumerate() {
+            payable(quotas, cost)?;
+            if limits.iter().skip(at + 1).any(|(other, _)| other == key) {
+                return Err(ChargeError::SameKey);
+            }
+        }
+        Ok(())
     }
 
     fn charge(
@@ -313,12 +294,12 @@ impl Limiter {
         cost: u32,
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
-        chargeable(limits, cost)?;
+        Self::check_chargeable(limits, cost)?;
         self.charge_payable(limits, cost, now).ok_or(ChargeError::NoLimits)
     }
 
-    /// Asks all limits, and charges all or none, under the locks of all; `None` if there
-    /// are no limits to ask.
+    /// Decides by all limits, and charges all or none, under the locks of all. Returns `None` if
+    /// there are no limits.
     fn charge_payable(
         &self,
         limits: &[(LimitKey, &Quotas)],
@@ -326,7 +307,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Option<(Decision, Option<Ticket>)> {
         let now = now.as_unix_millis();
-        let mut hashes = [0; Self::MAX_LIMITS];
+        let mut hashes = [0; MAX_LIMITS];
         for (hash, (key, _)) in hashes.iter_mut().zip(limits) {
             *hash = self.shards.hash(key);
         }
@@ -343,7 +324,7 @@ impl Limiter {
             if !binding.allowed {
                 return Some((binding.decide(now), None));
             }
-            let mut ticket = Ticket { cost, parts: [const { None }; Self::MAX_LIMITS] };
+            let mut ticket = Ticket { cost, parts: [const { None }; MAX_LIMITS] };
             for (part, (hash, (key, quotas))) in ticket.parts.iter_mut().zip(hashed()) {
                 if let Some(book) = locked.book(hash) {
                     let receipt = book.record(hash, &key, quotas, cost, now);
@@ -356,7 +337,7 @@ impl Limiter {
 }
 
 impl fmt::Debug for Limiter {
-    /// Without the keys and the seed.
+    /// Formats the limiter without its keys and its seed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
             .field("max_keys", &self.max_keys)
@@ -365,12 +346,12 @@ impl fmt::Debug for Limiter {
     }
 }
 
-/// An admission, to be given back with [`Limiter::refund`]. Dropping it changes nothing.
+/// An admission that can be taken back with [`Limiter::refund`]. Dropping it changes nothing.
 #[derive(Debug)]
-#[must_use = "an admission is refunded only by its ticket"]
+#[must_use = "only its ticket refunds an admission"]
 pub struct Ticket {
     cost: u32,
-    parts: [Option<Part>; Limiter::MAX_LIMITS],
+    parts: [Option<Part>; MAX_LIMITS],
 }
 
 /// The part of an admission that was charged to one key.
@@ -381,33 +362,13 @@ struct Part {
     receipt: Receipt,
 }
 
-/// The system has no randomness to give for the seed of a [`Limiter`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-#[error("the system has no randomness to give")]
-pub struct SeedError;
-
-/// Whether waiting could ever admit `cost` against these limits.
-pub(super) fn chargeable(limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<(), ChargeError> {
-    if limits.len() > Limiter::MAX_LIMITS {
-        return Err(ChargeError::TooManyLimits);
-    }
-    for (at, (key, quotas)) in limits.iter().enumerate() {
-        payable(quotas, cost)?;
-        if limits.iter().skip(at + 1).any(|(other, _)| other == key) {
-            return Err(ChargeError::SameKey);
-        }
-    }
-    Ok(())
-}
-
-/// Whether waiting could ever admit `cost`.
-fn payable(quotas: &Quotas, cost: u32) -> Result<(), CostError> {
+/// Checks that waiting could admit `cost`.
+fn payable(quotas: &Quotas, cost: u32) -> Result<(), ChargeError> {
     if cost == 0 {
-        return Err(CostError::Zero);
+        return Err(ChargeError::ZeroCost);
     }
     match quotas.as_slice().iter().find(|quota| cost > quota.limit()) {
         None => Ok(()),
-        Some(&quota) => Err(CostError::AboveLimit { cost, quota }),
+        Some(&quota) => Err(ChargeError::AboveLimit { cost, quota }),
     }
 }

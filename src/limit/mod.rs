@@ -1,22 +1,16 @@
 //! The exact sliding-window limiter.
 
-pub(crate) mod book;
+pub(crate) mod config;
 pub(crate) mod decision;
 pub(crate) mod key;
 pub(crate) mod limiter;
-pub(crate) mod overflow;
-pub(crate) mod remote;
-pub(crate) mod shards;
-pub(crate) mod subject;
-pub(crate) mod tracked;
-pub(crate) mod window;
+mod subject;
+mod table;
+mod window;
 
 pub use self::{
-    decision::{ChargeError, CostError, Decision},
+    config::LimiterConfig,
+    decision::{ChargeError, Decision},
     key::LimitKey,
-    limiter::{Limiter, LimiterConfig, SeedError, Ticket},
-    remote::{
-        LeaseTerms, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt,
-        RemoteReplyError, RemoteScript,
-    },
+    limiter::{Limiter, Ticket},
 };

@@ -1,13 +1,13 @@
-//! Where keys and limits meet: limits hang on a key's id or its owner's.
+//! Limit keys of API keys and owners.
 //!
-//! The limiter knows nothing of keys and keys know nothing of the limiter; this joins them.
+//! The limiter knows nothing of keys, and keys know nothing of the limiter. This file joins them.
 
 use crate::{
     key::{id::KeyId, owner::OwnerId},
     limit::key::LimitKey,
 };
 
-/// The limit of one key. Rotating does not change the id, so it doubles nobody's quota.
+/// The limit of one API key. Rotation keeps the id, so it doubles no quota.
 impl From<KeyId> for LimitKey {
     fn from(id: KeyId) -> Self {
         Self::key(*id.as_bytes())

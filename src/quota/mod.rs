@@ -1,21 +1,37 @@
-//! Limits as data: so many requests in so much time.
+//! Limits as data: a number of requests in a length of time.
+
+pub(crate) mod quotas;
+mod text;
+
+pub use self::quotas::Quotas;
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
-use thiserror::Error;
+use crate::error::{ConfigError, ConfigErrorKind};
 
 /// At most `limit` requests in any half-open interval of one `window`.
 ///
-/// Zero is unrepresentable on both sides. The window is held in whole milliseconds.
+/// Both are at least 1, and the window is a whole number of milliseconds. The constructors for
+/// literals fail the build on zero; those that begin with `try_`, and [`Quota::new`], return an
+/// error instead. A quota can be read from text, and it prints as text that reads back the same.
 ///
 /// ```
-/// use std::{num::NonZeroU32, time::Duration};
+/// use std::time::Duration;
 /// use keyward::Quota;
 ///
-/// const PER_MINUTE: Quota = Quota::per_minute(NonZeroU32::new(100).unwrap());
+/// const PER_MINUTE: Quota = Quota::per_minute(100);
 /// assert_eq!(Quota::new(100, Duration::from_secs(60))?, PER_MINUTE);
-/// assert!(Quota::new(0, Duration::from_secs(60)).is_err());
-/// # Ok::<(), keyward::quota::QuotaError>(())
+/// assert_eq!("100/min".parse(), Ok(PER_MINUTE));
+/// assert_eq!(PER_MINUTE.to_string(), "100/min");
+/// assert!(Quota::try_per_minute(0).is_err());
+/// # Ok::<(), keyward::ConfigError>(())
+/// ```
+///
+/// A limit of zero in a `const` does not compile:
+///
+/// ```compile_fail
+/// const NEVER: keyward::Quota = keyward::Quota::per_minute(0);
+/// # let _ = NEVER;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -26,102 +42,182 @@ pub struct Quota {
     window_millis: u64,
 }
 
+/// How a limiter remembers the admissions under a [`Quota`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Every admission to the millisecond, at 4 bytes a request of the limit. The limiter admits
+    /// exactly what the quota allows.
+    Exact,
+    /// Counts in at most 258 segments of the window, 8 bytes each. A segment counts until its last
+    /// millisecond has left the window, so the limiter never admits more than the quota allows,
+    /// and it admits a request at most 1/256 of the window later than exact precision would.
+    Coarse,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
 impl Quota {
     /// The longest window: 366 days.
     pub const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
-    /// The longest window of which every admission is remembered to the millisecond: 24 days.
+    /// The longest window in which every admission can be remembered to the millisecond: 24 days.
     pub const MAX_EXACT_WINDOW: Duration = Duration::from_secs(24 * 86_400);
-    /// The largest limit that is remembered exactly unless [`Quota::exact`] asks for more.
+    /// The largest limit that is exact unless [`Quota::with_precision`] chooses otherwise.
     pub const DEFAULT_EXACT_LIMIT: u32 = 1_024;
-    /// The largest limit that can be remembered exactly.
+    /// The largest limit that can be exact.
     pub const MAX_EXACT_LIMIT: u32 = 65_535;
 
-    /// `limit` requests in any `window`.
+    /// Builds a quota of `limit` requests in any second.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero, which in a `const` fails the build. For a limit that is known
+    /// only at run time, call [`Quota::try_per_second`].
+    pub const fn per_second(limit: u32) -> Self {
+        Self::per(limit, SECOND)
+    }
+
+    /// Builds a quota of `limit` requests in any 60 seconds.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero, which in a `const` fails the build. For a limit that is known
+    /// only at run time, call [`Quota::try_per_minute`].
+    pub const fn per_minute(limit: u32) -> Self {
+        Self::per(limit, MINUTE)
+    }
+
+    /// Builds a quota of `limit` requests in any 60 minutes.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero, which in a `const` fails the build. For a limit that is known
+    /// only at run time, call [`Quota::try_per_hour`].
+    pub const fn per_hour(limit: u32) -> Self {
+        Self::per(limit, HOUR)
+    }
+
+    /// Builds a quota of `limit` requests in any 24 hours.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero, which in a `const` fails the build. For a limit that is known
+    /// only at run time, call [`Quota::try_per_day`].
+    pub const fn per_day(limit: u32) -> Self {
+        Self::per(limit, DAY)
+    }
+
+    /// Builds a quota of `limit` requests in any `window`.
+    ///
+    /// # Panics
+    ///
+    /// Panics on what [`Quota::new`] refuses, which in a `const` fails the build. For values that
+    /// are known only at run time, call [`Quota::new`].
+    pub const fn per(limit: u32, window: Duration) -> Self {
+        match Self::check(limit, window) {
+            Ok(quota) => quota,
+            Err(problem) => panic!("{}", problem),
+        }
+    }
+
+    /// Builds a quota of `limit` requests in any second.
     ///
     /// # Errors
     ///
-    /// If the limit is zero, or the window is no whole number of milliseconds, zero, or
-    /// longer than [`Quota::MAX_WINDOW`].
-    pub const fn new(limit: u32, window: Duration) -> Result<Self, QuotaError> {
-        let Some(limit) = NonZeroU32::new(limit) else {
-            return Err(QuotaError::ZeroLimit);
-        };
-        if window.is_zero() {
-            return Err(QuotaError::ZeroWindow);
-        }
-        if !window.subsec_nanos().is_multiple_of(1_000_000) {
-            return Err(QuotaError::FractionOfMillisecond);
-        }
-        if window.as_millis() > Self::MAX_WINDOW.as_millis() {
-            return Err(QuotaError::WindowTooLong);
-        }
-        Ok(Self::of(limit, window.as_millis() as u64))
+    /// Returns an error if `limit` is zero.
+    pub fn try_per_second(limit: u32) -> Result<Self, ConfigError> {
+        Self::new(limit, SECOND)
     }
 
-    /// `limit` requests in any second.
-    pub const fn per_second(limit: NonZeroU32) -> Self {
-        Self::of(limit, 1_000)
+    /// Builds a quota of `limit` requests in any 60 seconds.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `limit` is zero.
+    pub fn try_per_minute(limit: u32) -> Result<Self, ConfigError> {
+        Self::new(limit, MINUTE)
     }
 
-    /// `limit` requests in any 60 seconds.
-    pub const fn per_minute(limit: NonZeroU32) -> Self {
-        Self::of(limit, 60_000)
+    /// Builds a quota of `limit` requests in any 60 minutes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `limit` is zero.
+    pub fn try_per_hour(limit: u32) -> Result<Self, ConfigError> {
+        Self::new(limit, HOUR)
     }
 
-    /// `limit` requests in any 60 minutes.
-    pub const fn per_hour(limit: NonZeroU32) -> Self {
-        Self::of(limit, 3_600_000)
+    /// Builds a quota of `limit` requests in any 24 hours.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `limit` is zero.
+    pub fn try_per_day(limit: u32) -> Result<Self, ConfigError> {
+        Self::new(limit, DAY)
     }
 
-    /// `limit` requests in any 24 hours.
-    pub const fn per_day(limit: NonZeroU32) -> Self {
-        Self::of(limit, 86_400_000)
+    /// Builds a quota of `limit` requests in any `window`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the limit is zero, or if the window is zero, longer than
+    /// [`Quota::MAX_WINDOW`] or no whole number of milliseconds.
+    pub fn new(limit: u32, window: Duration) -> Result<Self, ConfigError> {
+        Self::check(limit, window).map_err(|text| ConfigError::fixed(ConfigErrorKind::Limit, text))
     }
 
-    /// How many requests the window holds.
+    /// Returns the number of requests that the window holds.
     pub const fn limit(&self) -> u32 {
         self.limit.get()
     }
 
-    /// The window's length.
+    /// Returns the length of the window.
     pub const fn window(&self) -> Duration {
         Duration::from_millis(self.window_millis)
     }
 
-    /// The window's length in milliseconds.
+    /// Returns the length of the window in milliseconds.
     pub const fn window_millis(&self) -> u64 {
         self.window_millis
     }
 
-    /// How a limiter remembers admissions under this quota. Unless chosen by
-    /// [`Quota::exact`] or [`Quota::coarse`] it is exact up to
-    /// [`Quota::DEFAULT_EXACT_LIMIT`] and [`Quota::MAX_EXACT_WINDOW`], coarse beyond.
+    /// Returns how a limiter remembers admissions under this quota.
+    ///
+    /// Unless [`Quota::with_precision`] chose one, it is exact up to
+    /// [`Quota::DEFAULT_EXACT_LIMIT`] and [`Quota::MAX_EXACT_WINDOW`], and coarse beyond.
     pub const fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The same quota, remembered to the millisecond at 4 bytes a request of the limit.
+    /// Sets how a limiter remembers admissions under this quota.
+    ///
+    /// # Panics
+    ///
+    /// Panics if exact precision cannot hold the quota, which in a `const` fails the build. For
+    /// values that are known only at run time, call [`Quota::try_with_precision`].
+    #[must_use]
+    pub const fn with_precision(self, precision: Precision) -> Self {
+        match self.check_precision(precision) {
+            Ok(quota) => quota,
+            Err(problem) => panic!("{}", problem),
+        }
+    }
+
+    /// Sets how a limiter remembers admissions under this quota.
     ///
     /// # Errors
     ///
-    /// If the limit is above [`Quota::MAX_EXACT_LIMIT`] or the window longer than
-    /// [`Quota::MAX_EXACT_WINDOW`].
-    pub const fn exact(self) -> Result<Self, QuotaError> {
-        if self.limit() > Self::MAX_EXACT_LIMIT
-            || self.window_millis > Self::MAX_EXACT_WINDOW.as_millis() as u64
-        {
-            return Err(QuotaError::TooLargeForExact);
-        }
-        Ok(Self { precision: Precision::Exact, ..self })
+    /// Returns an error for [`Precision::Exact`] if the limit is above
+    /// [`Quota::MAX_EXACT_LIMIT`] or the window longer than [`Quota::MAX_EXACT_WINDOW`].
+    pub fn try_with_precision(self, precision: Precision) -> Result<Self, ConfigError> {
+        self.check_precision(precision)
+            .map_err(|text| ConfigError::fixed(ConfigErrorKind::Limit, text))
     }
 
-    /// The same quota, remembered in at most 258 segments of the window, 8 bytes each.
-    #[must_use]
-    pub const fn coarse(self) -> Self {
-        Self { precision: Precision::Coarse, ..self }
-    }
-
-    /// From what its getters tell; a limit of zero becomes one.
+    /// Builds a quota from what its getters return. A limit of zero becomes 1.
     pub(crate) const fn from_parts(limit: u32, window_millis: u64, precision: Precision) -> Self {
         let limit = match NonZeroU32::new(limit) {
             Some(limit) => limit,
@@ -130,31 +226,47 @@ impl Quota {
         Self { limit, precision, window_millis }
     }
 
-    /// With the precision that its size asks for.
-    const fn of(limit: NonZeroU32, window_millis: u64) -> Self {
-        let exact = limit.get() <= Self::DEFAULT_EXACT_LIMIT
-            && window_millis <= Self::MAX_EXACT_WINDOW.as_millis() as u64;
-        let precision = if exact { Precision::Exact } else { Precision::Coarse };
-        Self { limit, precision, window_millis }
+    const fn check(limit: u32, window: Duration) -> Result<Self, &'static str> {
+        let Some(limit) = NonZeroU32::new(limit) else {
+            return Err("a limit of 0 refuses every request; give the Quota a limit of at least 1");
+        };
+        if window.is_zero() {
+            return Err("a window of 0 limits nothing; give Quota::new a window of at least 1 ms");
+        }
+        if !window.subsec_nanos().is_multiple_of(1_000_000) {
+            return Err("the window has a fraction of a millisecond; round it for Quota::new");
+        }
+        if window.as_millis() > Self::MAX_WINDOW.as_millis() {
+            return Err("the window is longer than 366 days; give Quota::new a shorter one");
+        }
+        let window_millis = window.as_millis() as u64;
+        let precision = Self::default_precision(limit.get(), window_millis);
+        Ok(Self { limit, precision, window_millis })
     }
-}
 
-/// How a limiter remembers the admissions under a [`Quota`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Precision {
-    /// Every admission to the millisecond: what the quota allows is admitted, no less.
-    Exact,
-    /// Counts per segment of the window, each counted until its last millisecond has
-    /// left: never more is admitted, and a request is admitted at most 1/256 of the
-    /// window later than by exact precision of the same admissions.
-    Coarse,
-}
+    const fn check_precision(self, precision: Precision) -> Result<Self, &'static str> {
+        if matches!(precision, Precision::Exact)
+            && (self.limit() > Self::MAX_EXACT_LIMIT
+                || self.window_millis > Self::MAX_EXACT_WINDOW.as_millis() as u64)
+        {
+            return Err(
+                "exact precision holds a limit of at most 65535 and a window of at most 24 days; \
+                 call Quota::with_precision with Precision::Coarse",
+            );
+        }
+        Ok(Self { precision, ..self })
+    }
 
-/// Such as `100 per 60s`.
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} per {:?}", self.limit, self.window())
+    const fn default_precision(limit: u32, window_millis: u64) -> Precision {
+        let exact = limit <= Self::DEFAULT_EXACT_LIMIT
+            && window_millis <= Self::MAX_EXACT_WINDOW.as_millis() as u64;
+        if exact { Precision::Exact } else { Precision::Coarse }
+    }
+
+    /// Returns the precision where it differs from the default for this size.
+    fn chosen_precision(&self) -> Option<Precision> {
+        let default = Self::default_precision(self.limit(), self.window_millis);
+        (self.precision != default).then_some(self.precision)
     }
 }
 
@@ -164,162 +276,36 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Why a [`Quota`] or [`Quotas`] was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum QuotaError {
-    /// The limit is zero, which would refuse everything.
-    #[error("a quota's limit is at least 1")]
-    ZeroLimit,
-    /// The window is zero, which would limit nothing.
-    #[error("a quota's window is at least 1 ms")]
-    ZeroWindow,
-    /// The window is not a whole number of milliseconds.
-    #[error("a quota's window is a whole number of milliseconds")]
-    FractionOfMillisecond,
-    /// The window is longer than [`Quota::MAX_WINDOW`].
-    #[error("a quota's window is at most 366 days")]
-    WindowTooLong,
-    /// Exact precision was asked for beyond [`Quota::MAX_EXACT_LIMIT`] or
-    /// [`Quota::MAX_EXACT_WINDOW`].
-    #[error("exact precision holds a limit of at most 65535 and a window of at most 24 days")]
-    TooLargeForExact,
-    /// No quota at all was given.
-    #[error("quotas hold at least one quota")]
-    Empty,
-    /// More than [`Quotas::MAX`] quotas were given.
-    #[error("quotas hold at most {} quotas", Quotas::MAX)]
-    TooMany,
-    /// Two quotas have the same window; one of them could never bind.
-    #[error("two quotas have the same window")]
-    SameWindow,
-}
-
-/// One to [`Quotas::MAX`] quotas that hold together, such as 100 a minute and
-/// 5,000 a day: a request passes if it passes all.
-///
-/// They are kept by ascending window.
-///
-/// ```
-/// use std::{num::NonZeroU32, time::Duration};
-/// use keyward::{Quota, Quotas};
-///
-/// let quotas = Quotas::new(&[
-///     Quota::new(5_000, Duration::from_secs(86_400))?,
-///     Quota::new(100, Duration::from_secs(60))?,
-/// ])?;
-/// assert_eq!(quotas.as_slice()[0].limit(), 100);
-/// # Ok::<(), keyward::quota::QuotaError>(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "Vec<Quota>", into = "Vec<Quota>"))]
-pub struct Quotas {
-    /// The first `len` are in use; the rest repeat the first, so that equality is by value.
-    quotas: [Quota; Quotas::MAX],
-    len: u8,
-}
-
-impl Quotas {
-    /// The most quotas that hold together.
-    pub const MAX: usize = 4;
-
-    /// The given quotas, sorted by window.
-    ///
-    /// # Errors
-    ///
-    /// If there are none or more than [`Quotas::MAX`], or two have the same window.
-    pub fn new(quotas: &[Quota]) -> Result<Self, QuotaError> {
-        let Some(first) = quotas.iter().min_by_key(|quota| quota.window_millis) else {
-            return Err(QuotaError::Empty);
-        };
-        let mut all = [*first; Self::MAX];
-        let Some(used) = all.get_mut(..quotas.len()) else {
-            return Err(QuotaError::TooMany);
-        };
-        used.copy_from_slice(quotas);
-        used.sort_unstable_by_key(|quota| quota.window_millis);
-        if used.windows(2).any(|pair| matches!(pair, [a, b] if a.window_millis == b.window_millis))
-        {
-            return Err(QuotaError::SameWindow);
-        }
-        Ok(Self { quotas: all, len: quotas.len() as u8 })
-    }
-
-    /// A single quota.
-    pub const fn single(quota: Quota) -> Self {
-        Self { quotas: [quota; Self::MAX], len: 1 }
-    }
-
-    /// The quota, if there is but one.
-    #[inline]
-    pub(crate) const fn only(&self) -> Option<&Quota> {
-        let [first, ..] = &self.quotas;
-        if self.len == 1 { Some(first) } else { None }
-    }
-
-    /// The quotas by ascending window; never empty.
-    pub fn as_slice(&self) -> &[Quota] {
-        self.quotas.get(..usize::from(self.len)).unwrap_or(&self.quotas)
-    }
-}
-
-impl From<Quota> for Quotas {
-    fn from(quota: Quota) -> Self {
-        Self::single(quota)
-    }
-}
-
-impl TryFrom<Vec<Quota>> for Quotas {
-    type Error = QuotaError;
-
-    fn try_from(quotas: Vec<Quota>) -> Result<Self, QuotaError> {
-        Self::new(&quotas)
-    }
-}
-
-impl From<Quotas> for Vec<Quota> {
-    fn from(quotas: Quotas) -> Self {
-        quotas.as_slice().to_vec()
-    }
-}
-
-impl fmt::Debug for Quotas {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Quotas").field(&self.as_slice()).finish()
-    }
-}
-
-/// A quota's form in serde: `{"limit":100,"window_ms":60000}`.
+/// The form of a quota in serde: `{"limit":100,"window_ms":60000}`.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuotaData {
     limit: u32,
     window_ms: u64,
-    /// Present where it is not the one that the size asks for.
+    /// Present where it differs from the default for this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    precision: Option<BookkeepingData>,
+    precision: Option<PrecisionData>,
 }
 
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum BookkeepingData {
+enum PrecisionData {
     Exact,
     Coarse,
 }
 
 #[cfg(feature = "serde")]
 impl TryFrom<QuotaData> for Quota {
-    type Error = QuotaError;
+    type Error = ConfigError;
 
-    fn try_from(data: QuotaData) -> Result<Self, QuotaError> {
+    fn try_from(data: QuotaData) -> Result<Self, ConfigError> {
         let quota = Self::new(data.limit, Duration::from_millis(data.window_ms))?;
         match data.precision {
             None => Ok(quota),
-            Some(BookkeepingData::Exact) => quota.exact(),
-            Some(BookkeepingData::Coarse) => Ok(quota.coarse()),
+            Some(PrecisionData::Exact) => quota.try_with_precision(Precision::Exact),
+            Some(PrecisionData::Coarse) => quota.try_with_precision(Precision::Coarse),
         }
     }
 }
@@ -327,10 +313,9 @@ impl TryFrom<QuotaData> for Quota {
 #[cfg(feature = "serde")]
 impl From<Quota> for QuotaData {
     fn from(quota: Quota) -> Self {
-        let by_size = Quota::of(quota.limit, quota.window_millis).precision;
-        let precision = (quota.precision != by_size).then_some(match quota.precision {
-            Precision::Exact => BookkeepingData::Exact,
-            Precision::Coarse => BookkeepingData::Coarse,
+        let precision = quota.chosen_precision().map(|precision| match precision {
+            Precision::Exact => PrecisionData::Exact,
+            Precision::Coarse => PrecisionData::Coarse,
         });
         Self { limit: quota.limit(), window_ms: quota.window_millis, precision }
     }
@@ -342,60 +327,81 @@ mod tests {
 
     #[test]
     fn bad_quotas_are_refused() {
-        let minute = Duration::from_secs(60);
-        for (limit, window, error) in [
-            (0, minute, QuotaError::ZeroLimit),
-            (1, Duration::ZERO, QuotaError::ZeroWindow),
-            (1, Duration::from_micros(1_500), QuotaError::FractionOfMillisecond),
-            (1, Duration::from_nanos(1), QuotaError::FractionOfMillisecond),
-            (1, Quota::MAX_WINDOW + Duration::from_millis(1), QuotaError::WindowTooLong),
-            (1, Duration::MAX, QuotaError::FractionOfMillisecond),
-            (1, Duration::from_secs(u64::MAX), QuotaError::WindowTooLong),
+        for (limit, window, problem) in [
+            (0, MINUTE, "a limit of 0"),
+            (1, Duration::ZERO, "a window of 0"),
+            (1, Duration::from_micros(1_500), "a fraction of a millisecond"),
+            (1, Duration::from_nanos(1), "a fraction of a millisecond"),
+            (1, Quota::MAX_WINDOW + Duration::from_millis(1), "longer than 366 days"),
+            (1, Duration::MAX, "a fraction of a millisecond"),
+            (1, Duration::from_secs(u64::MAX), "longer than 366 days"),
         ] {
-            assert_eq!(Quota::new(limit, window), Err(error), "{limit} per {window:?}");
+            let error = Quota::new(limit, window).unwrap_err();
+            assert_eq!(error.kind(), ConfigErrorKind::Limit);
+            assert!(error.to_string().contains(problem), "{limit} per {window:?}: {error}");
         }
         assert!(Quota::new(u32::MAX, Quota::MAX_WINDOW).is_ok());
         assert!(Quota::new(1, Duration::from_millis(1)).is_ok());
     }
 
     #[test]
-    fn bookkeeping_follows_size_unless_chosen() {
+    fn literals_agree_with_their_twins() {
+        for limit in [1, 100, u32::MAX] {
+            assert_eq!(Quota::try_per_second(limit), Ok(Quota::per_second(limit)));
+            assert_eq!(Quota::try_per_minute(limit), Ok(Quota::per_minute(limit)));
+            assert_eq!(Quota::try_per_hour(limit), Ok(Quota::per_hour(limit)));
+            assert_eq!(Quota::try_per_day(limit), Ok(Quota::per_day(limit)));
+            assert_eq!(Quota::per_day(limit).window(), Duration::from_secs(86_400));
+        }
+        for refused in [
+            Quota::try_per_second(0),
+            Quota::try_per_minute(0),
+            Quota::try_per_hour(0),
+            Quota::try_per_day(0),
+        ] {
+            assert!(refused.is_err());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a limit of 0 refuses every request")]
+    fn a_literal_of_zero_panics_at_run_time() {
+        let _quota = Quota::per_minute(std::hint::black_box(0));
+    }
+
+    #[test]
+    fn precision_follows_size_unless_chosen() {
         let day = Duration::from_secs(86_400);
-        let quota = |limit, window| Quota::new(limit, window).unwrap();
         for (limit, window, precision) in [
             (1_024, 24 * day, Precision::Exact),
             (1_025, day, Precision::Coarse),
             (1, 24 * day + Duration::from_millis(1), Precision::Coarse),
         ] {
-            assert_eq!(quota(limit, window).precision(), precision, "{limit} per {window:?}");
+            let quota = Quota::per(limit, window);
+            assert_eq!(quota.precision(), precision, "{limit} per {window:?}");
         }
-        assert_eq!(quota(1, day).coarse().precision(), Precision::Coarse);
-        assert_eq!(quota(65_535, day).exact().unwrap().precision(), Precision::Exact);
-        assert_eq!(quota(65_536, day).exact(), Err(QuotaError::TooLargeForExact));
-        assert_eq!(quota(1, 25 * day).exact(), Err(QuotaError::TooLargeForExact));
+        let chosen = |limit, window, precision| {
+            Quota::per(limit, window).try_with_precision(precision).map(|quota| quota.precision())
+        };
+        assert_eq!(chosen(1, day, Precision::Coarse), Ok(Precision::Coarse));
+        assert_eq!(chosen(65_535, day, Precision::Exact), Ok(Precision::Exact));
+        assert!(chosen(65_536, day, Precision::Exact).is_err());
+        assert!(chosen(1, 25 * day, Precision::Exact).is_err());
     }
 
     #[cfg(feature = "serde")]
     #[test]
-    fn a_chosen_bookkeeping_survives_serde() {
-        let plain = Quota::new(100, Duration::from_secs(60)).unwrap();
+    fn a_chosen_precision_survives_serde() {
+        let plain = Quota::per_minute(100);
         for (quota, text) in [
             (plain, r#"{"limit":100,"window_ms":60000}"#),
-            (plain.coarse(), r#"{"limit":100,"window_ms":60000,"precision":"coarse"}"#),
+            (
+                plain.with_precision(Precision::Coarse),
+                r#"{"limit":100,"window_ms":60000,"precision":"coarse"}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&quota).unwrap(), text);
             assert_eq!(serde_json::from_str::<Quota>(text).unwrap(), quota);
         }
-    }
-
-    #[test]
-    fn quotas_are_few_sorted_and_distinct() {
-        let quota = |millis| Quota::new(1, Duration::from_millis(millis)).unwrap();
-        assert_eq!(Quotas::new(&[]), Err(QuotaError::Empty));
-        assert_eq!(Quotas::new(&[quota(1); 5]), Err(QuotaError::TooMany));
-        assert_eq!(Quotas::new(&[quota(1), quota(2), quota(1)]), Err(QuotaError::SameWindow));
-        let sorted = Quotas::new(&[quota(3), quota(1), quota(2)]).unwrap();
-        assert_eq!(sorted.as_slice(), [quota(1), quota(2), quota(3)]);
-        assert_eq!(Quotas::new(&[quota(7)]).unwrap(), Quotas::single(quota(7)));
     }
 }

@@ -2,9 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use thiserror::Error;
-
 use crate::{
+    error::{ConfigError, ConfigErrorKind},
     key::scope::Scope,
     request::{json::JsonObject, public_reason::PublicReason},
 };
@@ -21,7 +20,7 @@ use crate::{
 ///
 /// let errors = ErrorBodies::nested()
 ///     .with_unauthenticated("Missing or invalid API key")
-///     .on(
+///     .with_text(
 ///         PublicReason::RateLimited,
 ///         ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
 ///             .with_retry_after("retry_after"),
@@ -152,7 +151,7 @@ impl ErrorBodies {
     }
 
     /// Whether every placeholder is known, and is filled for the reasons in whose text it is.
-    pub(crate) fn check(&self) -> Result<(), ErrorTextError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (reason, text) in &self.texts {
             text.check(*reason, &self.style)?;
         }
@@ -259,7 +258,7 @@ impl ErrorText {
         self
     }
 
-    fn check(&self, reason: PublicReason, style: &Style) -> Result<(), ErrorTextError> {
+    fn check(&self, reason: PublicReason, style: &Style) -> Result<(), ConfigError> {
         let mut names: Vec<&str> = match style {
             Style::Flat => vec!["error"],
             Style::Nested => vec!["code", "message"],
@@ -268,11 +267,15 @@ impl ErrorText {
         };
         for field in &self.fields {
             if names.contains(&field.name()) {
-                return Err(ErrorTextError::DuplicateField { reason });
+                return Err(refused(format!(
+                    "the text for {reason:?} has two fields {:?}; rename one in \
+                     ErrorText::with_field",
+                    field.name()
+                )));
             }
             names.push(field.name());
             if !field.is_filled_for(reason) {
-                return Err(ErrorTextError::Unfilled { reason });
+                return Err(unfilled(reason));
             }
         }
         for piece in pieces(&self.message) {
@@ -281,9 +284,14 @@ impl ErrorText {
                 Piece::RetryAfter if reason.has_retry_time() => {}
                 Piece::Scope if reason == PublicReason::MissingScope => {}
                 Piece::RetryAfter | Piece::Scope => {
-                    return Err(ErrorTextError::Unfilled { reason });
+                    return Err(unfilled(reason));
                 }
-                Piece::Unknown(_) => return Err(ErrorTextError::Placeholder { reason }),
+                Piece::Unknown(_) => {
+                    return Err(refused(format!(
+                        "the text for {reason:?} has braces around what is no placeholder; double \
+                         a brace that is meant as such in ErrorText::new"
+                    )));
+                }
             }
         }
         Ok(())
@@ -395,31 +403,15 @@ impl ErrorBody {
     }
 }
 
-/// Why a text was refused when a gate was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ErrorTextError {
-    /// Something stands in braces that is no placeholder, or a brace is alone.
-    #[error("the text for {reason:?} has braces around what is no placeholder")]
-    Placeholder {
-        /// The reason whose text it is.
-        reason: PublicReason,
-    },
-    /// A placeholder or a field has nothing to be filled with for this reason.
-    #[error(
-        "the text for {reason:?} asks for what this reason has not: a time to retry belongs to \
-         throttling, a scope to a missing one"
-    )]
-    Unfilled {
-        /// The reason whose text it is.
-        reason: PublicReason,
-    },
-    /// Two members of the body would have the same name.
-    #[error("the text for {reason:?} has a field whose name is taken")]
-    DuplicateField {
-        /// The reason whose text it is.
-        reason: PublicReason,
-    },
+fn unfilled(reason: PublicReason) -> ConfigError {
+    refused(format!(
+        "the text for {reason:?} uses a placeholder or field that this reason does not provide: \
+         retry times belong to throttling, scopes to MissingScope; mend ErrorBodies::with_text"
+    ))
+}
+
+fn refused(problem: String) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Text, problem)
 }
 
 /// A part of a message.

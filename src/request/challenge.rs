@@ -1,8 +1,9 @@
 //! What a 401 asks for.
 
-use thiserror::Error;
-
-use crate::key::scope::Scope;
+use crate::{
+    error::{ConfigError, ConfigErrorKind},
+    key::scope::Scope,
+};
 
 /// A `WWW-Authenticate` challenge (RFC 9110 §11.6.1, RFC 6750 §3).
 ///
@@ -10,7 +11,7 @@ use crate::key::scope::Scope;
 /// the scopes of a route that requires some.
 ///
 /// ```
-/// use keyward::{request::ChallengeError, Challenge, Scope};
+/// use keyward::{Challenge, ConfigError, Scope};
 ///
 /// let ingest = Challenge::api_key("lumiqtrace", "x-api-key")?;
 /// assert_eq!(ingest.render(&[], None), r#"ApiKey realm="lumiqtrace", header="x-api-key""#);
@@ -19,7 +20,7 @@ use crate::key::scope::Scope;
 /// let read = [Scope::from_static("read:lucent")];
 /// assert_eq!(data.render(&read, None), r#"Bearer scope="read:lucent""#);
 /// assert_eq!(data.render(&[], None), r#"Bearer realm="lucent""#);
-/// # Ok::<(), ChallengeError>(())
+/// # Ok::<(), ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -68,8 +69,8 @@ impl Challenge {
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Value`] for a realm that no header can hold.
-    pub fn bearer(realm: &str) -> Result<Self, ChallengeError> {
+    /// Returns an error for a realm that no header can hold.
+    pub fn bearer(realm: &str) -> Result<Self, ConfigError> {
         Self::new("Bearer", realm)
     }
 
@@ -78,20 +79,22 @@ impl Challenge {
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Value`] for a realm or a name that no header can hold.
-    pub fn api_key(realm: &str, header: &str) -> Result<Self, ChallengeError> {
-        Self::new("ApiKey", realm)?.param("header", header)
+    /// Returns an error for a realm or a name that no header can hold.
+    pub fn api_key(realm: &str, header: &str) -> Result<Self, ConfigError> {
+        Self::new("ApiKey", realm)?.with_param("header", header)
     }
 
     /// A challenge of another scheme.
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Scheme`] if the scheme is no token of RFC 9110 §5.6.2, and
-    /// [`ChallengeError::Value`] for a realm that no header can hold.
-    pub fn new(scheme: &str, realm: &str) -> Result<Self, ChallengeError> {
+    /// Returns an error if the scheme is no token of RFC 9110 §5.6.2, and
+    /// Returns an error for a realm that no header can hold.
+    pub fn new(scheme: &str, realm: &str) -> Result<Self, ConfigError> {
         if !is_token(scheme) {
-            return Err(ChallengeError::Scheme);
+            return Err(refused(
+                "the scheme of a challenge is a token of RFC 9110; mend it in Challenge::new",
+            ));
         }
         check_value(realm)?;
         Ok(Self {
@@ -107,16 +110,19 @@ impl Challenge {
     ///
     /// # Errors
     ///
-    /// [`ChallengeError::Parameter`] if the name is no token, or one that is written
+    /// Returns an error if the name is no token, or one that is written
     /// anyway: `realm`, `scope`, `error`, or one that was given before (names compare in any
-    /// case). [`ChallengeError::Value`] for a value that no header can hold.
-    pub fn param(mut self, name: &str, value: &str) -> Result<Self, ChallengeError> {
+    /// case). Returns an error for a value that no header can hold.
+    pub fn with_param(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
         let taken = ["realm", "scope", "error"]
             .into_iter()
             .chain(self.params.iter().map(|(name, _)| name.as_str()))
             .any(|other| other.eq_ignore_ascii_case(name));
         if taken || !is_token(name) {
-            return Err(ChallengeError::Parameter);
+            return Err(refused(
+                "the name of a parameter is a token of RFC 9110 that is not used yet, and not realm, \
+                 scope or error; mend it in Challenge::with_param",
+            ));
         }
         check_value(value)?;
         self.params.push((name.to_owned(), value.to_owned()));
@@ -172,19 +178,10 @@ impl Challenge {
     }
 }
 
-/// Why a [`Challenge`] was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ChallengeError {
-    /// The scheme is no token of RFC 9110 §5.6.2.
-    #[error("the scheme of a challenge is a token of RFC 9110")]
-    Scheme,
-    /// The name of a parameter is no token, or is taken.
-    #[error("the name of a challenge's parameter is a token of RFC 9110 that is not taken")]
-    Parameter,
-    /// A value holds something other than printable ASCII and spaces.
-    #[error("the values of a challenge are printable ASCII and spaces")]
-    Value,
+const BAD_VALUE: &str = "the realm and the values of a challenge are printable ASCII and spaces; mend those of Challenge";
+
+const fn refused(problem: &'static str) -> ConfigError {
+    ConfigError::fixed(ConfigErrorKind::Challenge, problem)
 }
 
 /// A challenge in the making.
@@ -241,10 +238,10 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 
-fn check_value(text: &str) -> Result<(), ChallengeError> {
+fn check_value(text: &str) -> Result<(), ConfigError> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         Ok(())
     } else {
-        Err(ChallengeError::Value)
+        Err(refused(BAD_VALUE))
     }
 }

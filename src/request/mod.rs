@@ -12,13 +12,13 @@ pub(crate) mod reason;
 pub(crate) mod source;
 
 pub use self::{
-    bodies::{ErrorBodies, ErrorBody, ErrorFacts, ErrorText, ErrorTextError},
-    challenge::{Challenge, ChallengeError, ChallengeErrorCode},
+    bodies::{ErrorBodies, ErrorBody, ErrorFacts, ErrorText},
+    challenge::{Challenge, ChallengeErrorCode},
     head::{PlainHead, RequestHead},
     header::ResponseHeader,
     public_reason::PublicReason,
     query::redact_query,
-    rate_headers::{PolicyNameError, RateHeaders},
+    rate_headers::RateHeaders,
     reason::{LimitedBy, RefusalReason},
-    source::{Credential, CredentialError, CredentialSource, CredentialSources, SourceError},
+    source::{Credential, CredentialError, CredentialSource, CredentialSources},
 };

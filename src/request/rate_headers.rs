@@ -1,9 +1,10 @@
 //! What an answer tells about the caller's limit.
 
-use thiserror::Error;
-
 use crate::{
-    clock::timestamp::Timestamp, limit::decision::Decision, request::header::ResponseHeader,
+    clock::timestamp::Timestamp,
+    error::{ConfigError, ConfigErrorKind},
+    limit::decision::Decision,
+    request::header::ResponseHeader,
 };
 
 /// Which headers tell a caller about its limit. All come from one [`Decision`], so they
@@ -13,11 +14,10 @@ use crate::{
 /// up, at least 1.
 ///
 /// ```
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, RateHeaders, Timestamp};
 ///
 /// let limiter = Limiter::system()?;
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let now = Timestamp::from_unix_millis(1_700_000_000_001);
 /// let decision = limiter.check(LimitKey::owner("acme"), &quotas, 1, now)?;
 ///
@@ -78,14 +78,14 @@ impl RateHeaders {
     ///
     /// [draft-ietf-httpapi-ratelimit-headers-09]:
     ///     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/09/
-    pub const fn with_draft_09(self, policy: &'static str) -> Result<Self, PolicyNameError> {
+    pub fn with_draft_09(self, policy: &'static str) -> Result<Self, ConfigError> {
         let mut bytes = policy.as_bytes();
         if bytes.is_empty() {
-            return Err(PolicyNameError);
+            return Err(BAD_POLICY);
         }
         while let [first, rest @ ..] = bytes {
             if !matches!(first, b' '..=b'~') {
-                return Err(PolicyNameError);
+                return Err(BAD_POLICY);
             }
             bytes = rest;
         }
@@ -192,10 +192,11 @@ impl Iterator for Lines {
     }
 }
 
-/// The name of a policy is empty or no text of RFC 9651 §3.3.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the name of a policy is printable ASCII and spaces, and not empty")]
-pub struct PolicyNameError;
+const BAD_POLICY: ConfigError = ConfigError::fixed(
+    ConfigErrorKind::Limit,
+    "the name of a policy is printable ASCII and spaces, and not empty; mend it in \
+     RateHeaders::with_draft_09",
+);
 
 /// The largest integer of RFC 9651 §3.3.1, which is some 30 million years of seconds.
 const MAX_SF_INTEGER: u64 = 999_999_999_999_999;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     key::{format::ParseError, kind::KeyKind},
-    limit::decision::{ChargeError, CostError},
+    limit::decision::ChargeError,
     request::{public_reason::PublicReason, source::CredentialError},
     verify::{VerifyError, access::Forbidden},
 };
@@ -63,6 +63,10 @@ pub enum RefusalReason {
     /// The route has limits, and there is nobody to ask for them.
     #[error("the route has limits and the gate no limiter")]
     NoLimiter,
+    /// Another gate checked the route. Pass it the result of its own
+    /// [`Gate::route`](crate::gate::Gate::route).
+    #[error("another gate checked the route; call Gate::route on the gate that decides")]
+    ForeignRoute,
     /// The host refused the request itself, in the gate's words.
     #[error("refused by the host: {0:?}")]
     Host(PublicReason),
@@ -126,12 +130,12 @@ impl RefusalReason {
             },
             Self::Throttled { .. } => PublicReason::RateLimited,
             Self::TooManyAttempts => PublicReason::TooManyAttempts,
-            Self::Charge(ChargeError::Cost(CostError::AboveLimit { .. })) => {
-                PublicReason::CostAboveLimit
-            }
-            Self::Charge(_) | Self::Store(_) | Self::Limiter(_) | Self::NoLimiter => {
-                PublicReason::Unavailable
-            }
+            Self::Charge(ChargeError::AboveLimit { .. }) => PublicReason::CostAboveLimit,
+            Self::Charge(_)
+            | Self::Store(_)
+            | Self::Limiter(_)
+            | Self::NoLimiter
+            | Self::ForeignRoute => PublicReason::Unavailable,
             Self::Host(reason) => *reason,
         }
     }

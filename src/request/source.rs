@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt};
 use thiserror::Error;
 
 use crate::{
+    error::{ConfigError, ConfigErrorKind},
     key::{
         format::{KeyFormats, first_outside},
         kind::KeyKind,
@@ -110,23 +111,37 @@ impl CredentialSource {
         }
     }
 
-    fn check(&self, formats: &KeyFormats, publishable: &[KeyKind]) -> Result<(), SourceError> {
+    fn check(&self, formats: &KeyFormats, publishable: &[KeyKind]) -> Result<(), ConfigError> {
         if let Some(unknown) =
             self.kinds.iter().flatten().find(|kind| formats.get(**kind).is_none())
         {
-            return Err(SourceError::UnknownKind { kind: *unknown });
+            return Err(refused(format!(
+                "a source takes keys of kind {unknown}, which the gate does not accept; add its \
+                 format to KeyFormats::new or drop it from CredentialSource::with_kinds"
+            )));
         }
         match &self.place {
-            Place::Header(name) if !is_token(name) => return Err(SourceError::HeaderName),
+            Place::Header(name) if !is_token(name) => {
+                return Err(refused(
+                    "the name of a header is a token of RFC 9110; mend it in CredentialSource::header",
+                ));
+            }
             Place::Header(_) | Place::Bearer => return Ok(()),
             Place::Query(name) if !is_plain_parameter(name) => {
-                return Err(SourceError::ParameterName);
+                return Err(refused(
+                    "the name of a query parameter has characters of [A-Za-z0-9._~-]; mend it in \
+                     CredentialSource::query",
+                ));
             }
             Place::Query(_) => {}
         }
         let mut taken = formats.iter().map(|format| format.kind()).filter(|kind| self.takes(*kind));
         match taken.find(|kind| !publishable.contains(kind)) {
-            Some(kind) => Err(SourceError::NotPublishable { kind }),
+            Some(kind) => Err(refused(format!(
+                "keys of kind {kind} are not publishable, so no query can contain one; call \
+                 CredentialSource::with_kinds with publishable kinds, or \
+                 GateBuilder::with_publishable"
+            ))),
             None => Ok(()),
         }
     }
@@ -227,14 +242,19 @@ impl CredentialSources {
         &self,
         formats: &KeyFormats,
         publishable: &[KeyKind],
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), ConfigError> {
         if self.sources.is_empty() {
-            return Err(SourceError::Empty);
+            return Err(refused(
+                "a gate reads no credentials; give CredentialSources at least one source",
+            ));
         }
         for (at, source) in self.sources.iter().enumerate() {
             source.check(formats, publishable)?;
             if self.sources.iter().take(at).any(|other| other.place.overlaps(&source.place)) {
-                return Err(SourceError::Duplicate);
+                return Err(refused(
+                    "two sources read the same place, such as the header Authorization and its \
+                     Bearer scheme; keep one of them in CredentialSources",
+                ));
             }
         }
         Ok(())
@@ -317,38 +337,8 @@ impl CredentialError {
     }
 }
 
-/// Why [`CredentialSources`] were refused when a gate was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// There is no place in which a key could stand.
-    #[error("a gate has at least one source of credentials")]
-    Empty,
-    /// A place is named twice, such as the header `Authorization` beside `Bearer` in it: what
-    /// one of them reads the other would take for something else.
-    #[error("a source of credentials is named twice")]
-    Duplicate,
-    /// The name of a header is no token of RFC 9110 §5.6.2.
-    #[error("the name of a header is a token of RFC 9110")]
-    HeaderName,
-    /// The name of a parameter is not made of `[A-Za-z0-9._~-]`.
-    #[error("the name of a parameter is made of [A-Za-z0-9._~-]")]
-    ParameterName,
-    /// A source takes a kind that the gate does not accept.
-    #[error("a source takes keys of kind {kind}, which the gate does not accept")]
-    UnknownKind {
-        /// The kind.
-        kind: KeyKind,
-    },
-    /// Keys of this kind could stand in a query, though they are not declared publishable.
-    #[error(
-        "keys of kind {kind} are not publishable, so no query can hold one: limit the source to \
-         kinds that are"
-    )]
-    NotPublishable {
-        /// The kind.
-        kind: KeyKind,
-    },
+fn refused(problem: impl Into<Cow<'static, str>>) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Source, problem)
 }
 
 /// The one value of several lines. The same value sent twice is one: there is nothing to

@@ -1,20 +1,20 @@
-//! What caches of a store are told of its changes.
+//! Change notifications for caches.
 
 use std::sync::Arc;
 
 use crate::key::{hash::KeyHash, id::KeyId, owner::OwnerId, record::KeyRecord};
 
-/// Is told what changed in a store, and answers no more with what it knew of it before.
+/// Receives change notifications from a store and stops serving data cached before them.
 ///
-/// A cache in front of a store implements it; a store that announces its changes, or whatever
-/// carries the announcements between processes, calls it. There is no I/O and no waiting here:
-/// whoever calls it from a callback, a listener's task or a `Drop` can do so.
+/// A cache in front of a store implements it. A store that announces its changes calls it, or a
+/// listener that carries announcements between processes. An implementation does no I/O and does
+/// not block, so it can be called from a callback, a task or a `Drop`.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use keyward::{key::KeyId, store::{Change, Invalidate}};
 ///
-/// /// Counts the changes, so that what was read before one is known to be old.
+/// /// Counts the changes, so that data read before one is known to be old.
 /// #[derive(Default)]
 /// struct Generation(AtomicU64);
 ///
@@ -29,54 +29,53 @@ use crate::key::{hash::KeyHash, id::KeyId, owner::OwnerId, record::KeyRecord};
 /// assert_eq!(generation.0.load(Ordering::SeqCst), 1);
 /// ```
 pub trait Invalidate: Send + Sync {
-    /// Forgets what this change may have made untrue.
+    /// Discards what this change may have made wrong.
     ///
-    /// It is called once the change can be seen in the store. When it has returned, no answer
-    /// that is asked for may rest on what was read before the call, be that a record, its
-    /// owner or the absence of one; what was being read during the call counts as read before.
-    /// Being told of a change that there was not, or being told twice, costs a query and does
-    /// no other harm, so whoever does not know the outcome of a change says that there was one.
+    /// It is called when the change is visible in the store. After it has returned, no lookup that
+    /// begins may be served from data read before the call: a record, its owner, or the absence of
+    /// a record. A read in progress during the call counts as before it.
+    ///
+    /// A notification without a change, or a second one for the same change, costs a query and
+    /// does no other harm. So a caller that does not know the outcome of a change reports it.
     fn invalidate(&self, change: &Change);
 }
 
 /// What changed in a store.
 ///
-/// A variant that is not known stands for a change that could concern anything, so it is to be
-/// taken as [`Change::Everything`].
+/// An unknown variant may concern anything. Treat it as [`Change::Everything`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// A key was added, changed or removed.
     Key {
-        /// Which one. It invalidates the record under whichever of its secrets it was found.
+        /// The key. Its record is invalidated under all of its secrets and under its id.
         id: KeyId,
-        /// The hashes by which the key is found now: of those, what was known before may be
-        /// that there is no such key. More of them do no harm. A change that gave the key no
-        /// new hash, such as revoking, may leave them out.
+        /// The hashes that find the key now. A cache may hold that no key has them. Additional
+        /// hashes do no harm. A change that adds no hash, such as a revocation, may omit them.
         hashes: Vec<KeyHash>,
     },
-    /// An owner was put: a tier or quotas, which concern all of its keys.
+    /// An owner was put. Its tier and quotas concern all of its keys.
     Owner {
-        /// Which one.
+        /// The owner.
         id: OwnerId,
     },
-    /// Anything may have changed: announcements may have been lost, or a change touched more
-    /// than can be told.
+    /// Anything may have changed: notifications may have been lost, or a change concerned too much
+    /// to list.
     Everything,
 }
 
 impl Change {
-    /// A change that gave the key no new hash: it was revoked, renamed, removed.
+    /// Reports a change that added no hash: the key was revoked, renamed or removed.
     pub const fn key(id: KeyId) -> Self {
         Self::Key { id, hashes: Vec::new() }
     }
 
-    /// Whatever made the key's record what it is now.
+    /// Reports any change that resulted in this record.
     pub fn record(record: &KeyRecord) -> Self {
         Self::Key { id: record.id(), hashes: record.hashes().copied().collect() }
     }
 
-    /// A change of an owner.
+    /// Reports a change of an owner.
     pub const fn owner(id: OwnerId) -> Self {
         Self::Owner { id }
     }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_shows_no_digest() {
+    fn a_change_shows_no_digest() {
         let hash = KeyHash::new(HashScheme::Sha256Token, [0xab; 32]);
         let change = Change::Key { id: KeyId::from_bytes([7; 16]), hashes: vec![hash] };
         let shown = format!("{change:?}");

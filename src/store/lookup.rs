@@ -1,4 +1,4 @@
-//! What a store is asked for.
+//! The hashes that a store looks up.
 
 use std::{fmt, slice};
 
@@ -9,8 +9,8 @@ use crate::key::{
 
 /// The hashes under which a presented key can be stored.
 ///
-/// Owned and `'static`: it crosses an `await` and a thread without the token. It holds
-/// one to four hashes, which a store looks up together: a record matches if any of its
+/// It is owned and `'static`, so it can cross an `await` and a thread without the token. It
+/// contains one to four hashes, which a store looks up together. A record matches if any of its
 /// secrets, current or retiring, has any of these hashes.
 #[derive(Clone)]
 pub struct Lookup {
@@ -23,22 +23,22 @@ impl Lookup {
         Self { kind, candidates }
     }
 
-    /// The kind of the presented key.
+    /// Returns the kind of the presented key.
     pub const fn kind(&self) -> KeyKind {
         self.kind
     }
 
-    /// The hashes to look for, the one under the current scheme first; never empty.
+    /// Returns the hashes, the one under the current scheme first. There is at least one.
     pub fn hashes(&self) -> impl ExactSizeIterator<Item = &KeyHash> + Clone {
         Hashes { current: Some(&self.candidates.current), older: self.candidates.older.iter() }
     }
 
-    /// The hashes under older schemes.
+    /// Returns the hashes under older schemes.
     pub(crate) fn older(&self) -> &[KeyHash] {
         &self.candidates.older
     }
 
-    /// The hash under the hasher's current scheme.
+    /// Returns the hash under the hasher's current scheme.
     pub(crate) fn current(&self) -> &KeyHash {
         &self.candidates.current
     }
@@ -53,7 +53,7 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// One hash, then the rest, with a length: `Chain` has none.
+/// One hash and then the rest, with a known length, which `Chain` does not have.
 #[derive(Clone)]
 struct Hashes<'l> {
     current: Option<&'l KeyHash>,

@@ -22,7 +22,7 @@ use crate::key::{
 /// let write = Access::scope(WRITE_ISSUES);
 /// let audit = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
 /// let ingest = Access::kinds([KeyKind::from_static("luc_pk_")]);
-/// let own_project = Access::any_key().owner(OwnerId::from_static("proj_abc123"));
+/// let own_project = Access::any_key().with_owner(OwnerId::from_static("proj_abc123"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -81,6 +81,11 @@ impl Access {
     /// The scopes that are required, for a challenge that names them (RFC 6750 §3).
     pub fn required_scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+
+    /// Returns the kinds of keys that are admitted; `None` if all are.
+    pub fn required_kinds(&self) -> Option<&[KeyKind]> {
+        self.kinds.as_deref()
     }
 
     /// Whether a key with these properties may pass.

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::{
     clock::timestamp::Timestamp,
     key::{
+        catalog::ScopeCatalog,
         hash::{Candidates, KeyHash, KeyHasher},
         id::KeyId,
         kind::KeyKind,
@@ -17,7 +18,7 @@ use crate::{
         owner::{Owner, OwnerId, Tier},
         presented::PresentedKey,
         record::{KeyRecord, KeyStatus},
-        scope::{ScopeCatalog, ScopeSet},
+        scope::ScopeSet,
         secret::StoredSecret,
     },
     quota::Quotas,
@@ -73,6 +74,16 @@ impl Verifier {
     pub fn with_catalog(mut self, catalog: ScopeCatalog) -> Self {
         self.catalog = Some(catalog);
         self
+    }
+
+    /// Returns the hasher.
+    pub(crate) const fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    /// Returns the catalogue that limits the scopes of keys, if there is one.
+    pub(crate) const fn catalog(&self) -> Option<&ScopeCatalog> {
+        self.catalog.as_ref()
     }
 
     /// Hashes a presented key, once for each accepted scheme.

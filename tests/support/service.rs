@@ -174,6 +174,8 @@ fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
+        // No package is named: features are then unified over the default members, as they were for
+        // the tests, and nothing is built a second time.
         .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()

@@ -1,4 +1,4 @@
-//! What has changed, and when: numbers alone, so that nothing need be found to be forgotten.
+//! When what changed, as numbers alone: a change is noted without finding what it invalidates.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -7,10 +7,10 @@ use std::{
 
 use keyward::store::Change;
 
-/// Counts changes, and remembers which was the last to concern each place.
+/// Counts changes, and remembers the last one for each place.
 ///
-/// Keys, owners and hashes share a fixed number of places, so memory is bounded whatever
-/// changes. Two that share a place cost each other a query and nothing else.
+/// Keys, owners and hashes share a fixed number of places, so memory is bounded whatever changes.
+/// Two that share a place cost each other one query and do no other harm.
 pub(crate) struct Changes {
     count: AtomicU64,
     everything: AtomicU64,
@@ -21,11 +21,11 @@ pub(crate) struct Changes {
 
 const PLACES: u16 = 4_096;
 
-/// After a change and before the next one.
+/// A moment between two changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
-/// Where the changes of a key, an owner or a hash are remembered.
+/// The place in which the changes of a key, an owner or a hash are remembered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place(u16);
 
@@ -39,7 +39,8 @@ impl Changes {
         }
     }
 
-    /// To be asked before a query is sent: what it reads is of this moment or later.
+    /// Returns the present moment. Called before a query is sent, because the query then reads
+    /// what was there at this moment or later.
     pub(crate) fn moment(&self) -> Moment {
         Moment(self.count.load(Ordering::Acquire))
     }
@@ -48,10 +49,12 @@ impl Changes {
         Place((self.hasher.hash_one(of) % u64::from(PLACES)) as u16)
     }
 
-    /// Everything read before this call is old from when it returns.
+    /// Notes a change. When this returns, everything that it concerns and that was read before the
+    /// call is old.
     ///
-    /// The count comes first. Who reads the new count before a query sees the change, which was
-    /// made before this call; who read the one before is told apart by the place.
+    /// The count is raised first. A reader that sees the new count before its query sees the
+    /// change, which was made before this call. A reader that sees the old count finds the new one
+    /// at the place.
     pub(crate) fn note(&self, change: &Change) {
         let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         let at = |place: Place| {
@@ -65,14 +68,14 @@ impl Changes {
                 hashes.iter().for_each(|hash| at(self.place(hash)));
             }
             Change::Owner { id } => at(self.place(id)),
-            // What is not known could concern anything.
+            // An unknown variant may concern anything.
             _ => {
                 self.everything.fetch_max(number, Ordering::SeqCst);
             }
         }
     }
 
-    /// Whether what was read at this moment, and concerns this place, has not changed since.
+    /// Returns whether no change has concerned this place since a moment.
     #[inline]
     pub(crate) fn untouched(&self, place: Place, since: Moment) -> bool {
         self.everything.load(Ordering::Acquire) <= since.0

@@ -1,13 +1,13 @@
-//! One query's error, told to all who waited for it.
+//! The error of one query, shared by all requests that waited for it.
 
 use std::{error::Error, sync::Arc};
 
 use thiserror::Error as ThisError;
 
-/// The error of the store behind the cache. It shows and continues that error.
+/// The error of the store behind the cache. Its text and its source are those of that error.
 ///
-/// Several requests can have waited for one query, so it is shared. It is never held: the next
-/// request asks the store again.
+/// Several requests can wait for one query, so the error is shared. It is never cached: the next
+/// request makes a query again.
 #[derive(Debug, ThisError)]
 #[error(transparent)]
 pub struct CachedError<E: Error + 'static>(Arc<E>);
@@ -17,7 +17,7 @@ impl<E: Error + 'static> CachedError<E> {
         Self(Arc::new(error))
     }
 
-    /// The store's own error.
+    /// Returns the store's own error.
     pub fn get(&self) -> &E {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Queries under way, so that those who ask the same wait for one.
+//! Queries in flight, shared by all requests that ask the same.
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,20 @@ use std::{
 };
 
 use futures_util::future::{FutureExt, Shared, WeakShared};
-use keyward::store::Lookup;
 use parking_lot::Mutex;
 
 use crate::{
     CachedError,
     held::{Answer, ReadAt},
-    room::word,
+    question::Question,
 };
 
-/// How a query ended.
+/// The end of a query.
 #[derive(Debug)]
 pub(crate) enum Landing<E: Error + 'static> {
     Answered(Answer),
     Failed(CachedError<E>),
-    /// The store panicked, for whoever asks next to find out by itself.
+    /// The store panicked. Each request then makes a query of its own.
     Panicked,
 }
 
@@ -38,8 +37,8 @@ impl<E: Error + 'static> Clone for Landing<E> {
     }
 }
 
-/// A query, moved on by all who wait for it: whoever of them gives up, the others' goes on, and
-/// it ends with the last.
+/// A query, polled by all requests that wait for it. If one of them is dropped, it continues for
+/// the others; with the last of them it is dropped.
 pub(crate) struct Flight<E: Error + 'static>(Pin<Box<dyn Future<Output = Landing<E>> + Send>>);
 
 impl<E: Error + 'static> Future for Flight<E> {
@@ -59,85 +58,76 @@ impl<E: Error + 'static> Flight<E> {
     }
 }
 
-/// The queries under way, as many as requests wait for at most.
+/// The queries in flight, at most as many as requests wait for.
 pub(crate) struct Flights<E: Error + 'static> {
-    under_way: Mutex<HashMap<u64, UnderWay<E>>>,
+    in_flight: Mutex<HashMap<u64, InFlight<E>>>,
     number: AtomicU64,
 }
 
-struct UnderWay<E: Error + 'static> {
+struct InFlight<E: Error + 'static> {
     number: u64,
-    lookup: Lookup,
+    question: Question,
     read: ReadAt,
-    /// Weak, so that a query that nobody waits for any more is dropped.
+    /// Weak, so that a query is dropped when no request waits for it.
     flight: WeakShared<Flight<E>>,
 }
 
 impl<E: Error + 'static> Flights<E> {
     pub(crate) fn new() -> Self {
-        Self { under_way: Mutex::default(), number: AtomicU64::new(0) }
+        Self { in_flight: Mutex::default(), number: AtomicU64::new(0) }
     }
 
-    /// The query under way for this lookup, if it began after every change that `asked` knows of
-    /// and less than `staleness` ago; else `None`.
+    /// Returns the query in flight for this question, if it began after every change noted at
+    /// `asked` and less than `staleness` ago.
     pub(crate) fn join(
         &self,
-        lookup: &Lookup,
+        question: &Question,
         asked: ReadAt,
         staleness: Duration,
     ) -> Option<Shared<Flight<E>>> {
-        let under_way = self.under_way.lock();
-        let flight = under_way.get(&place(lookup))?;
+        let in_flight = self.in_flight.lock();
+        let flight = in_flight.get(&question.place())?;
         let may_join = flight.read.moment >= asked.moment
             && flight.read.is_fresh(staleness, asked.now)
-            && same(&flight.lookup, lookup);
-        // Nothing that is upgraded is dropped here: a query's end takes the lock, too.
+            && flight.question.is_same(question);
+        // No upgraded query is dropped here: the end of a query takes the same lock.
         if may_join { flight.flight.upgrade() } else { None }
     }
 
-    /// Begins a query, which others can join. If two begin at once for one lookup, the later
-    /// one can be joined and both are answered.
+    /// Begins a query that other requests can join. If two begin concurrently for one question,
+    /// requests join the later one, and both complete.
     pub(crate) fn begin(
         &self,
-        lookup: &Lookup,
+        question: &Question,
         read: ReadAt,
         flight: impl FnOnce(Number) -> Flight<E>,
     ) -> Shared<Flight<E>> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let place = place(lookup);
+        let place = question.place();
         let shared = flight(Number { place, number }).shared();
         if let Some(weak) = shared.downgrade() {
-            let under_way = UnderWay { number, lookup: lookup.clone(), read, flight: weak };
-            self.under_way.lock().insert(place, under_way);
+            let in_flight = InFlight { number, question: question.clone(), read, flight: weak };
+            self.in_flight.lock().insert(place, in_flight);
         }
         shared
     }
 
-    /// Nobody can join this query any more.
+    /// Ends a query. No request can join it from then on.
     pub(crate) fn end(&self, flight: Number) {
-        let mut under_way = self.under_way.lock();
-        if under_way.get(&flight.place).is_some_and(|there| there.number == flight.number) {
-            under_way.remove(&flight.place);
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.get(&flight.place).is_some_and(|there| there.number == flight.number) {
+            in_flight.remove(&flight.place);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.under_way.lock().len()
+        self.in_flight.lock().len()
     }
 }
 
-/// Which query it is.
+/// The identity of a query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Number {
     place: u64,
     number: u64,
-}
-
-/// Two lookups in one place are told apart by [`same`]; the later one takes it.
-fn place(lookup: &Lookup) -> u64 {
-    lookup.hashes().fold(0, |place, hash| place.rotate_left(1) ^ word(hash))
-}
-
-fn same(one: &Lookup, other: &Lookup) -> bool {
-    one.kind() == other.kind() && one.hashes().eq(other.hashes())
 }

@@ -1,16 +1,19 @@
-//! What was read, and for how long it may be answered.
+//! What was read, and how long it may be served.
 
 use std::{sync::Arc, time::Duration};
 
 use keyward::{
     Timestamp,
     key::{KeyHash, KeyRecord},
-    store::{Lookup, StoredKey},
+    store::StoredKey,
 };
 
-use crate::changes::{Changes, Moment, Place};
+use crate::{
+    changes::{Changes, Moment, Place},
+    question::Question,
+};
 
-/// When something was read: from before the query was sent.
+/// When something was read: a moment and a time from before the query was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadAt {
     pub(crate) moment: Moment,
@@ -18,8 +21,8 @@ pub(crate) struct ReadAt {
 }
 
 impl ReadAt {
-    /// Whether what was read then is younger than `staleness`. A clock that was set back says
-    /// nothing about age, so then it is not.
+    /// Returns whether what was read then is younger than `staleness`. A clock that was set back
+    /// gives no age, so the result is `false` then.
     pub(crate) fn is_fresh(self, staleness: Duration, now: Timestamp) -> bool {
         self.now <= now && now < self.now.saturating_add(staleness)
     }
@@ -53,37 +56,34 @@ impl Known {
         &self.found
     }
 
-    /// Whether nothing that is known of has changed it since it was read.
+    /// Returns whether no noted change concerns it since it was read.
     #[inline]
     pub(crate) fn is_untouched(&self, changes: &Changes) -> bool {
         let since = self.read.moment;
         changes.untouched(self.key, since) && changes.untouched(self.owner, since)
     }
 
+    /// Returns whether it may be served.
     #[inline]
     pub(crate) fn serves(&self, changes: &Changes, now: Timestamp) -> bool {
         self.read.now <= now && now < self.until && self.is_untouched(changes)
     }
 
-    /// Whether the record has this secret. StoredKey by a hash that nobody can steer, this branches
-    /// on it as a table would; the proof is the verifier's.
-    #[inline]
-    pub(crate) fn has(&self, hash: &KeyHash) -> bool {
-        let same =
-            |held: &KeyHash| held.digest() == hash.digest() && held.scheme() == hash.scheme();
-        let record = self.found.record();
-        same(&record.current().hash)
-            || record.retiring().iter().any(|retiring| same(&retiring.secret.hash))
+    /// Returns whether it may be served and holds a later revision of the same record than
+    /// `record`. Of two concurrent queries the one that read earlier may end later.
+    pub(crate) fn is_newer(&self, record: &KeyRecord, changes: &Changes, now: Timestamp) -> bool {
+        let held = self.found.record();
+        held.id() == record.id() && held.revision() > record.revision() && self.serves(changes, now)
     }
 }
 
-/// The earliest instant after `now` from which the record is to be judged otherwise.
+/// The earliest instant after `now` at which the verdict on the record changes.
 fn next_deadline(record: &KeyRecord, now: Timestamp) -> Option<Timestamp> {
     let graces = record.retiring().iter().map(|retiring| retiring.valid_until);
     graces.chain(record.expires_at()).filter(|deadline| *deadline > now).min()
 }
 
-/// That no key has a hash.
+/// The absence of a key with some hash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Absent {
     read: ReadAt,
@@ -106,25 +106,22 @@ impl Absent {
     }
 }
 
-/// What a query has brought.
+/// The result of a query.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Known(Arc<Known>),
-    /// A record that has none of the hashes asked for: a store's mistake, or a secret rotated
-    /// out under its hands. The verifier refuses it, and nothing is kept of it.
+    /// A record that does not answer the question: a fault of the store, or a secret that was
+    /// rotated out during the query. The verifier refuses it, and it is not cached.
     Stray(StoredKey),
     Absent(ReadAt),
 }
 
 impl Answer {
-    pub(crate) fn is_untouched(&self, lookup: &Lookup, changes: &Changes) -> bool {
+    pub(crate) fn is_untouched(&self, question: &Question, changes: &Changes) -> bool {
         match self {
             Self::Known(known) => known.is_untouched(changes),
             Self::Stray(_) => true,
-            Self::Absent(read) => {
-                let untouched = |hash| changes.untouched(changes.place(hash), read.moment);
-                lookup.hashes().all(untouched)
-            }
+            Self::Absent(read) => question.is_untouched(changes, read.moment),
         }
     }
 

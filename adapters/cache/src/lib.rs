@@ -4,11 +4,16 @@
 
 mod changes;
 mod config;
+mod digest;
 mod error;
 mod flights;
 mod held;
-mod room;
+mod inner;
+mod question;
+mod records;
+mod secrets;
 mod store;
+mod unknown;
 
 pub use config::CacheConfig;
 pub use error::CachedError;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use keyward::{
     KeyHasher, KeyStore, Timestamp,
@@ -118,7 +118,7 @@ fn expiry_and_grace_are_judged_to_the_millisecond() {
 
 #[test]
 fn a_flood_of_random_keys_pushes_out_no_real_one() {
-    let small = NonZeroU32::new(64).unwrap();
+    let small = 64;
     let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small).with_max_unknown(small));
     let keys: Vec<_> = (0..50).map(|_| rig.key("owner").1).collect();
     for lookup in &keys {
@@ -141,7 +141,7 @@ fn a_flood_of_random_keys_pushes_out_no_real_one() {
 
 #[test]
 fn no_more_secrets_are_held_than_allowed() {
-    let small = NonZeroU32::new(64).unwrap();
+    let small = 64;
     let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small));
     for _ in 0..2_000 {
         let (_, lookup) = rig.key("owner");

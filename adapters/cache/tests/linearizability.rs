@@ -111,6 +111,11 @@ impl KeyStore for Registry {
         overtake().await;
         Ok(found)
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        overtake().await;
+        Ok(self.store.find_by_id_sync(id))
+    }
 }
 
 impl KeyRegistry for Registry {
@@ -130,11 +135,6 @@ impl KeyRegistry for Registry {
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
         Ok(self.store.purge_sync(ended_before, limit))
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
-        overtake().await;
-        Ok(self.store.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {

@@ -125,7 +125,7 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
             }
             Step::Stranger { cache } => (*cache, stranger.clone()),
             Step::Change { cache, key, how, announced } => {
-                let record = rig.store.store.get_sync(ids[*key]).unwrap().record().clone();
+                let record = rig.store.store.find_by_id_sync(ids[*key]).unwrap().record().clone();
                 let changed = changed(&record, *how, &mut rig, &mut secrets[*key], now);
                 let Some(changed) = changed else { continue };
                 let change = Change::record(&changed);

@@ -14,11 +14,10 @@ use std::{
     time::Duration,
 };
 
-use keyward::{
-    Quotas, Timestamp,
-    limit::{LimitKey, RemoteNames},
+use keyward::{Quotas, Timestamp, limit::LimitKey};
+use keyward_redis::{
+    BootClock, Fallback, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter, RemoteNames,
 };
-use keyward_redis::{BootClock, Fallback, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter};
 use redis::aio::MultiplexedConnection;
 use support::{
     Server, pause, servers,

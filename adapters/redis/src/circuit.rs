@@ -1,17 +1,17 @@
-//! When not to ask.
+//! The circuit breaker: decides when to leave the server alone.
 
 use std::time::Duration;
 
-use keyward::Timestamp;
+use keyward::clock::Timestamp;
 
-/// After so many failures in a row, the server is left alone for a while; then one request at a
-/// time tries it, until one succeeds. Pure.
+/// A circuit breaker, pure. After a number of failures in a row it opens and the server is left alone
+/// for a pause. Then one request in each pause tries the server, until one succeeds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circuit {
     failures_to_open: u32,
     pause: Duration,
     failures: u32,
-    /// Since when it is open, or was last tried.
+    /// The instant at which it opened or a request last tried.
     open_since: Option<Timestamp>,
 }
 
@@ -20,10 +20,11 @@ impl Circuit {
         Self { failures_to_open, pause, failures: 0, open_since: None }
     }
 
-    /// Whether to ask now. If it is open and the pause is over, this is the one that tries.
-    pub(crate) fn asks(&mut self, now: Timestamp) -> bool {
+    /// Returns whether to send a request now. If the circuit is open and the pause is over, this is the
+    /// request that tries.
+    pub(crate) fn allows(&mut self, now: Timestamp) -> bool {
         let Some(since) = self.open_since else { return true };
-        // A clock that was set back has not begun the pause yet.
+        // A clock that was set back to before the pause must not prolong it.
         let due = now < since || now.saturating_since(since) >= self.pause;
         if due {
             self.open_since = Some(now);
@@ -56,21 +57,21 @@ mod tests {
     #[test]
     fn it_opens_tries_once_and_closes() {
         let mut circuit = Circuit::new(2, PAUSE);
-        assert!(circuit.asks(at(0)));
+        assert!(circuit.allows(at(0)));
         circuit.failed(at(0));
-        assert!(circuit.asks(at(1)), "one failure is none");
+        assert!(circuit.allows(at(1)), "one failure does not open it");
         circuit.failed(at(1));
-        assert!(!circuit.asks(at(1)));
-        assert!(!circuit.asks(at(1_000)));
-        assert!(circuit.asks(at(1_001)));
-        assert!(!circuit.asks(at(1_001)), "one tries, the others do not");
+        assert!(!circuit.allows(at(1)));
+        assert!(!circuit.allows(at(1_000)));
+        assert!(circuit.allows(at(1_001)));
+        assert!(!circuit.allows(at(1_001)), "one tries, the others do not");
         circuit.failed(at(1_500));
-        assert!(!circuit.asks(at(2_499)));
-        assert!(circuit.asks(at(2_500)));
+        assert!(!circuit.allows(at(2_499)));
+        assert!(circuit.allows(at(2_500)));
         circuit.succeeded();
-        assert!(circuit.asks(at(2_500)));
+        assert!(circuit.allows(at(2_500)));
         circuit.failed(at(2_600));
-        assert!(circuit.asks(at(2_600)), "the count begins anew");
+        assert!(circuit.allows(at(2_600)), "the count restarts after a success");
     }
 
     #[test]
@@ -79,9 +80,9 @@ mod tests {
         circuit.failed(at(0));
         circuit.succeeded();
         circuit.failed(at(0));
-        assert!(circuit.asks(at(0)));
+        assert!(circuit.allows(at(0)));
         circuit.failed(at(0));
-        assert!(!circuit.asks(at(0)));
-        assert!(circuit.asks(Timestamp::from_unix_millis(5)));
+        assert!(!circuit.allows(at(0)));
+        assert!(circuit.allows(Timestamp::from_unix_millis(5)));
     }
 }

@@ -1,77 +1,73 @@
-//! What can go wrong, named without what was sent or where to.
+//! The errors. None contains the data that was sent or the address of the server.
 
-use keyward::limit::{ChargeError, CostError};
+use keyward::limit::ChargeError;
 use thiserror::Error;
 
-/// Why a limit was not decided by the server.
+/// A limit that the server did not decide.
 ///
-/// None of these holds a key, an address, a user or a password: what the server or the client
-/// wrote is reduced to its kind.
+/// No variant contains a key, an address, a user or a password: the message of the server or the
+/// client is reduced to its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// The request can never be charged; nothing was sent.
+    /// The request can never be charged. Nothing was sent.
     #[error(transparent)]
     Charge(#[from] ChargeError),
-    /// The server is gone, and the policy says to refuse, or has nothing left to admit.
+    /// The server is gone, and the fallback is to refuse or has nothing left to admit.
     #[error("the limit cannot be decided: {0}")]
     Gone(#[from] Gone),
     /// The keys of the limits lie in different slots of a cluster: put them
-    /// [together](keyward::limit::RemoteNames::with_tag).
-    #[error("the limits lie in different slots of the cluster")]
+    /// [together](crate::protocol::RemoteNames::with_tag).
+    #[error(
+        "the limits lie in different slots of the cluster; name them with RemoteNames::with_tag"
+    )]
     CrossSlot,
-    /// The user that the connection is of may not do what the limiter does.
-    #[error("the server does not permit it")]
+    /// The connection's user may not run the limiter's commands.
+    #[error("the server does not permit the limiter's commands to this user")]
     NotPermitted,
-    /// The server answered something else than the limiter's script does, or the key holds
-    /// something else than a limit.
-    #[error("the server's answer is not one of the limiter's script")]
+    /// The reply is not one of the limiter's script, or the key holds data that is not a limit.
+    #[error("the server's reply is not one of the limiter's script")]
     Reply,
-    /// It was counted, but fewer replicas than asked for have confirmed that they know.
-    #[error("{confirmed} of {wanted} replicas know of it")]
+    /// The request was counted, but too few replicas confirmed it.
+    #[error("only {confirmed} of {wanted} replicas confirmed the request")]
     NotReplicated {
-        /// How many have.
+        /// The number of replicas that confirmed it.
         confirmed: u32,
-        /// How many were asked for.
+        /// The number that [`RedisLimiter::with_confirmation`](crate::RedisLimiter::with_confirmation)
+        /// demands.
         wanted: u32,
     },
 }
 
-impl From<CostError> for RemoteError {
-    fn from(error: CostError) -> Self {
-        Self::Charge(error.into())
-    }
-}
-
-/// In which way the server is gone. Whether it has counted the request is not known.
+/// The way in which the server is gone. It may have counted the request or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Gone {
-    /// No answer in time.
-    #[error("the server has not answered in time")]
+    /// No reply in time.
+    #[error("the server did not reply in time")]
     Timeout,
-    /// It could not be reached, or the connection broke.
+    /// The server could not be reached, or the connection broke.
     #[error("the connection to the server is broken")]
     Connection,
-    /// It failed a moment ago, and was not asked again yet.
-    #[error("the server was not asked, since it has just failed")]
+    /// The server failed a moment ago and was not tried again yet.
+    #[error("the server was not tried because it has just failed")]
     CircuitOpen,
-    /// It has no memory left for the limit.
+    /// The server has no memory left for the limit.
     #[error("the server is out of memory")]
     OutOfMemory,
-    /// It is a replica, or has too few of them to write.
-    #[error("the server takes no writes")]
+    /// The server is a replica, or has too few replicas to write.
+    #[error("the server accepts no writes")]
     ReadOnly,
-    /// It is starting, busy with something else, or its cluster is not whole.
+    /// The server is starting or busy, or its cluster is incomplete.
     #[error("the server is not ready")]
     NotReady,
 }
 
-/// What became of sending a command.
+/// The failure of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Gone(Gone),
-    /// Asking again, or somebody else, does not help.
+    /// Neither a retry nor the fallback helps.
     Lasting(RemoteError),
 }
 
@@ -81,9 +77,18 @@ impl From<Gone> for Failure {
     }
 }
 
+impl From<Failure> for RemoteError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Gone(gone) => gone.into(),
+            Failure::Lasting(error) => error,
+        }
+    }
+}
+
 impl Failure {
-    /// The kind of what the client reports. Its text is dropped: it can hold addresses, user
-    /// names, and what was sent.
+    /// Returns the kind of the client's error. Its text is dropped, because it can contain addresses,
+    /// user names and the data that was sent.
     pub(crate) fn of(error: &redis::RedisError) -> Self {
         use redis::{ErrorKind, ServerErrorKind};
         let server = |code: &str| match code {
@@ -108,14 +113,15 @@ impl Failure {
         }
     }
 
-    /// Whether the server has never seen the script, and has done nothing.
+    /// Returns whether the server does not know the script and has done nothing.
     pub(crate) fn is_unknown_script(error: &redis::RedisError) -> bool {
         error.code() == Some("NOSCRIPT")
             || matches!(error.kind(), redis::ErrorKind::Server(redis::ServerErrorKind::NoScript))
     }
 }
 
-/// What a command within the script was refused for, where the server only says that it was.
+/// Returns whether a command within the script failed with `code`. The error's own code says only
+/// that the script failed.
 fn in_script(error: &redis::RedisError, code: &str) -> bool {
     error.detail().is_some_and(|detail| detail.contains(code))
 }

@@ -1,18 +1,18 @@
 //! keyward's exact rate limit, shared by several processes on Redis or Valkey.
 //!
-//! - [`RedisLimiter`] decides every request on the server, in one round trip: in any window at most
-//!   the limit, over all processes.
-//! - [`LeasedLimiter`] takes permits in advance and spends them without asking: still at most the
-//!   limit in any window.
-//! - [`Fallback`] says what happens when the server is gone. There is no default.
+//! - [`RedisLimiter`] decides every request on the server in one round trip. Over all processes, any
+//!   window admits at most the limit.
+//! - [`LeasedLimiter`] takes permits in advance and spends them without a round trip. Any window still
+//!   admits at most the limit.
+//! - [`Fallback`] decides while the server is gone. It has no default.
 //!
-//! How the server decides, what it guarantees, and the conditions of leases with their proof stand
-//! at [`keyward::limit::RemoteScript`], since the script and what is sent belong to the library itself.
+//! [`protocol::RemoteScript`] describes how the server decides, the guarantee, and the conditions of
+//! leases with their proof.
 //!
 //! # Behind a gate
 //!
-//! A gate without a limiter of its own leaves the charge to the host, and `keyward-tower` asks what
-//! it is given. The routes stay as they are:
+//! A gate without a limiter leaves the charge to the host, and `keyward-tower` passes it to a function
+//! of the host. The routes stay unchanged:
 //!
 //! ```ignore
 //! let keys = ApiKeys::new(gate, store, clock)
@@ -21,7 +21,7 @@
 //!
 //! # What it does not do
 //!
-//! It opens no connection, has no runtime, spawns nothing and logs nothing. The host supplies the
+//! It opens no connection, contains no runtime, spawns nothing and logs nothing. The host supplies the
 //! connection and the timer.
 
 #![forbid(unsafe_code)]
@@ -30,25 +30,27 @@
 
 mod circuit;
 mod error;
-mod lease;
+mod fallback;
+pub mod lease;
 mod limiter;
 mod link;
 mod node_clock;
-mod policy;
+pub mod protocol;
 mod report;
 
-pub use error::{Gone, RemoteError};
-pub use lease::{
-    Granted, LeaseConfig, LeaseHolding, LeaseStep, LeasedLimiter, NodeInstant, Unspent,
-};
-pub use limiter::RedisLimiter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub use node_clock::BootClock;
-pub use node_clock::NodeClock;
-pub use policy::{DecidedBy, Fallback, RemoteDecision};
-pub use report::{ServerReport, ServerWarning};
+pub use self::node_clock::BootClock;
+pub use self::{
+    error::{Gone, RemoteError},
+    fallback::{DecidedBy, Fallback, RemoteDecision},
+    lease::{LeaseConfig, LeasedLimiter},
+    limiter::RedisLimiter,
+    node_clock::NodeClock,
+    protocol::{RemoteNames, RemoteReceipt},
+    report::{ServerReport, ServerWarning},
+};
 
-/// The README's wirings, compiled.
+/// The README's examples, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,30 +1,31 @@
-//! The exact mode: every request is decided by the server.
+//! The exact mode: the server decides every request.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
-    Quotas, Timestamp,
+    clock::{Timer, Timestamp},
     gate::PendingCharge,
-    limit::{LimitKey, RemoteAnswer, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
+    limit::{Decision, LimitKey},
+    quota::Quotas,
 };
 use parking_lot::Mutex;
 use redis::aio::ConnectionLike;
 
 use crate::{
-    DecidedBy, Fallback, RemoteDecision, RemoteError, ServerReport,
     circuit::Circuit,
-    error::{Failure, Gone},
+    error::{Failure, Gone, RemoteError},
+    fallback::{DecidedBy, Fallback, RemoteDecision},
     link::{Link, Wait},
-    report,
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply},
+    report::{self, ServerReport},
 };
 
-/// The exact limiter over a server that several processes share.
+/// An exact limiter on a server that several processes share.
 ///
-/// It decides as [`keyward::Limiter`] does, by the server's clock, in one round trip: see
-/// [`RemoteScript`](keyward::limit::RemoteScript). Cloning it is cheap, and the clones share all.
+/// It decides as [`Limiter`](keyward::limit::Limiter) does, by the server's clock, in one round trip:
+/// see [`RemoteScript`](crate::protocol::RemoteScript). Clones are cheap and share all state.
 ///
 /// ```no_run
-/// use std::num::NonZeroU32;
 /// use keyward::{limit::LimitKey, Clock, Quota, Quotas, SystemClock};
 /// use keyward_redis::{RedisLimiter, Fallback};
 ///
@@ -36,39 +37,39 @@ use crate::{
 ///     eprintln!("{warning}");
 /// }
 ///
-/// let quotas = Quotas::from(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+/// let quotas = Quotas::from(Quota::per_minute(100));
 /// let now = SystemClock::new().now();
 /// let charged = limiter.check(LimitKey::owner("acme"), &quotas, 1, now).await?;
 /// assert!(charged.decision.allowed);
 /// # Ok(()) }
 /// ```
 ///
-/// A future that is dropped, and one that timed out, may have been counted: that errs on the
-/// side of refusing. Nothing is ever sent a second time, but by a cluster client's own retries,
-/// which may count a request twice.
+/// A request whose future was dropped or timed out may have been counted, which only refuses more.
+/// This crate never sends a request twice. A cluster client's own retries may, and count it twice.
 #[must_use]
 pub struct RedisLimiter<C> {
     link: Link<C>,
     shared: Arc<Shared>,
 }
 
+#[derive(Clone)]
 struct Shared {
     names: RemoteNames,
-    when_gone: Fallback,
-    circuit: Mutex<Circuit>,
-    closed_after_new_primary: bool,
+    fallback: Fallback,
+    circuit: Arc<Mutex<Circuit>>,
+    close_after_new_primary: bool,
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
-    /// A limiter over this connection: a `MultiplexedConnection`, a `ConnectionManager`, or a
+    /// Builds a limiter over this connection: a `MultiplexedConnection`, a `ConnectionManager`, or a
     /// `ClusterConnection`, which are cheap to clone.
     ///
-    /// `timer` makes the future to wait for, such as `tokio::time::sleep`: this crate has no
-    /// runtime. Unless told otherwise a request waits half a second, keys begin with `keyward`,
-    /// and after three failures in a row the server is left alone for a second at a time.
+    /// `timer` returns a future that completes after a duration, such as `tokio::time::sleep`, because
+    /// this crate contains no runtime. By default a request waits half a second, names begin with
+    /// `keyward`, and after three failures in a row the server is left alone for a second at a time.
     pub fn new<F>(
         connection: C,
-        when_gone: Fallback,
+        fallback: Fallback,
         timer: impl Fn(Duration) -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -76,54 +77,58 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     {
         let shared = Shared {
             names: RemoteNames::new("keyward"),
-            when_gone,
-            circuit: Mutex::new(Circuit::new(3, Duration::from_secs(1))),
-            closed_after_new_primary: false,
+            fallback,
+            circuit: circuit(3, Duration::from_secs(1)),
+            close_after_new_primary: false,
         };
-        Self { link: Link::new(connection, timer), shared: Arc::new(shared) }
+        Self { link: Link::new(connection, Timer::new(timer)), shared: Arc::new(shared) }
     }
 
-    /// How keys are named. All processes that share a limit must say the same.
-    pub fn with_names(self, names: RemoteNames) -> Self {
-        self.with(|shared| Shared { names, ..shared })
+    /// Sets the names of limits. They must be the same in all processes that share a limit.
+    pub fn with_names(mut self, names: RemoteNames) -> Self {
+        Arc::make_mut(&mut self.shared).names = names;
+        self
     }
 
-    /// How long a request waits for the server before the policy decides.
+    /// Sets the time that a request waits for the server before the fallback decides.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { link: Link { timeout, ..self.link }, ..self }
     }
 
-    /// After so many failures in a row, the server is asked by one request in each `pause`, and the
-    /// policy decides the others at once, until one succeeds. At least one failure.
-    pub fn with_circuit(self, failures: u32, pause: Duration) -> Self {
-        let circuit = Mutex::new(Circuit::new(failures.max(1), pause));
-        self.with(|shared| Shared { circuit, ..shared })
+    /// Sets the circuit breaker. After `failures` in a row, one request in each `pause` tries the
+    /// server and the fallback decides the others at once, until one succeeds. `failures` is at least
+    /// 1.
+    pub fn with_circuit(mut self, failures: u32, pause: Duration) -> Self {
+        Arc::make_mut(&mut self.shared).circuit = circuit(failures.max(1), pause);
+        self
     }
 
-    /// Admits only what so many replicas have confirmed, for which it waits at most so long beyond
-    /// the timeout: with all replicas that may be promoted, what was admitted survives a failover.
+    /// Admits a request only if this number of replicas confirms it, and waits at most `at_most`
+    /// beyond the timeout. If the number includes all replicas that may be promoted, admissions
+    /// survive a failover.
     ///
-    /// What was counted and not confirmed is refused with [`RemoteError::NotReplicated`]. The
-    /// connection answers nobody else while the server waits, so this wants several connections.
-    /// Not for a cluster, where `WAIT` is not sent to the node that counted.
+    /// A request that was counted and not confirmed is refused with [`RemoteError::NotReplicated`]. The
+    /// connection serves no other request while the server waits, so use several connections. Not for
+    /// a cluster, whose client does not send `WAIT` to the node that counted.
     pub fn with_confirmation(self, replicas: u32, at_most: Duration) -> Self {
         let wait = (replicas > 0).then_some(Wait { replicas, at_most });
         Self { link: Link { wait, ..self.link }, ..self }
     }
 
-    /// Refuses everything for a window and a quarter after a primary was first asked, promoted,
-    /// restarted or new: see [`RemoteCharge::closed_after_new_primary`]. Each limit is closed for
-    /// the longest of its windows. All processes that share a limit must say the same.
-    pub fn close_after_new_primary(self) -> Self {
-        self.with(|shared| Shared { closed_after_new_primary: true, ..shared })
+    /// Refuses everything for a window and a quarter after the first request to a primary that was
+    /// promoted, restarted or is new: see [`RemoteCharge::close_after_new_primary`]. Each limit is
+    /// closed for the longest of its windows. All processes that share a limit must set it.
+    pub fn close_after_new_primary(mut self) -> Self {
+        Arc::make_mut(&mut self.shared).close_after_new_primary = true;
+        self
     }
 
-    /// What about the server would weaken the limit, to be asked at start and logged: this crate
-    /// logs nothing.
+    /// Reports settings of the server that weaken the limit. Call it at start and log the warnings:
+    /// this crate logs nothing.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. Its circuit is not concerned.
+    /// If the server cannot be reached. The circuit breaker does not take part.
     pub async fn inspect(&self) -> Result<ServerReport, RemoteError> {
         let mut info = redis::cmd("INFO");
         info.arg("memory");
@@ -131,15 +136,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         report::read(&reply).ok_or(RemoteError::Reply)
     }
 
-    /// Decides whether a request of `cost` may pass, and counts it if so, as
-    /// [`keyward::Limiter::check`].
+    /// Decides whether a request of `cost` may pass, and counts it if so, like
+    /// [`Limiter::check`](keyward::limit::Limiter::check).
     ///
-    /// `now` is this process's clock, by which the instants of the decision are told: for these, for
-    /// the circuit, and for the policy if the server is gone. It decides nothing else.
+    /// `now` is this process's clock. It is used for the instants of the decision, for the circuit
+    /// breaker, and for the fallback if the server is gone. The server decides by its own clock.
     ///
     /// # Errors
     ///
-    /// If it can never be charged, or was not decided.
+    /// If the request can never be charged, or was not decided.
     pub async fn check(
         &self,
         key: impl Into<LimitKey>,
@@ -150,8 +155,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         self.check_all(&[(key.into(), quotas)], cost, now).await
     }
 
-    /// As [`RedisLimiter::check`], for several limits: all or none. On a cluster their names must
-    /// lie [together](RemoteNames::with_tag).
+    /// Decides like [`RedisLimiter::check`] for several limits: all or none. On a cluster their names
+    /// must lie [together](RemoteNames::with_tag).
     ///
     /// # Errors
     ///
@@ -165,8 +170,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         Ok(self.admit_all(limits, cost, now).await?.0)
     }
 
-    /// As [`RedisLimiter::check_all`], with a receipt by which an admission of the server's can be
-    /// given back.
+    /// Decides like [`RedisLimiter::check_all`] and returns a receipt with which an admission of the
+    /// server can be given back.
     ///
     /// # Errors
     ///
@@ -190,11 +195,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         }
     }
 
-    /// What [`RedisLimiter::check`] would answer, while nothing is counted.
+    /// Returns the decision of [`RedisLimiter::check`] and counts nothing.
     ///
     /// # Errors
     ///
-    /// As for [`RedisLimiter::check`]; if the server is gone, whatever the policy is.
+    /// As for [`RedisLimiter::check`]. If the server is gone it is an error under every fallback.
     pub async fn peek(
         &self,
         key: impl Into<LimitKey>,
@@ -208,25 +213,25 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         Ok(RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server })
     }
 
-    /// Gives an admission back. True if any of it still counted.
+    /// Gives an admission back. Returns whether any of it still counted.
     ///
-    /// It is sent once, and is lost if in doubt. The connection must not send again on its own, or
-    /// another's admission may be taken back: of a cluster client, switch the retries off.
+    /// It is sent once, and lost if in doubt. The connection must not send again on its own, or another
+    /// request's admission may be taken back: switch the retries of a cluster client off.
     ///
     /// # Errors
     ///
-    /// If the server did not answer. Whether it was given back is not known then.
+    /// If the server did not reply. The admission may have been given back or not.
     pub async fn refund(&self, receipt: RemoteReceipt) -> Result<bool, RemoteError> {
         let reply = self.link.clone().ask(&receipt.refund()).await?;
         Ok(reply == [1])
     }
 
-    /// Forgets what was counted for a key. False if nothing was. Leases of it that are out are
+    /// Forgets everything counted for a key. Returns whether anything was. Leased permits of it are
     /// still spent.
     ///
     /// # Errors
     ///
-    /// If the server did not answer.
+    /// If the server did not reply.
     pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
         let mut delete = redis::cmd("DEL");
         delete.arg(self.shared.names.of(&key.into()));
@@ -234,13 +239,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         redis::from_redis_value(reply).map_err(|_| RemoteError::Reply)
     }
 
-    /// Decides the limits of a request at a gate: what `ApiKeys::charge_with` of `keyward-tower`
-    /// asks for.
+    /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
     pub fn decide(
         &self,
         pending: &PendingCharge,
         now: Timestamp,
-    ) -> impl Future<Output = Result<keyward::limit::Decision, RemoteError>> + Send + use<C> {
+    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());
@@ -256,30 +260,31 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         cost: u32,
     ) -> Result<RemoteCharge, RemoteError> {
         let charge = RemoteCharge::new(&self.shared.names, limits, cost)?;
-        Ok(if self.shared.closed_after_new_primary {
-            charge.closed_after_new_primary(&self.shared.names)
+        Ok(if self.shared.close_after_new_primary {
+            charge.close_after_new_primary(&self.shared.names)
         } else {
             charge
         })
     }
 
-    /// Asks for a lease. What the server is gone for is for [`RedisLimiter::without_server`].
+    /// Asks for a lease. [`RedisLimiter::without_server`] handles the failure.
     pub(crate) async fn lease(
         &self,
         charge: &RemoteCharge,
-        terms: &keyward::limit::LeaseTerms,
+        terms: &LeaseTerms,
         now: Timestamp,
-    ) -> Result<RemoteAnswer, Failure> {
+    ) -> Result<RemoteReply, Failure> {
         let reply = self.ask(&charge.lease(terms), now).await?;
         charge.read(&reply).map_err(|_| Failure::Lasting(RemoteError::Reply))
     }
 
-    /// Gives back permits, once.
+    /// Sends a command that gives permits back, once.
     pub(crate) async fn give_back(&self, command: &RemoteCommand) -> Result<bool, RemoteError> {
         let reply = self.link.clone().ask(command).await?;
         Ok(reply == [1])
     }
 
+    /// Decides by the fallback if the server is gone.
     pub(crate) fn without_server(
         &self,
         failure: Failure,
@@ -291,49 +296,28 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
             Failure::Lasting(error) => Err(error),
             Failure::Gone(gone) => {
                 let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, **quotas)).collect();
-                self.shared.when_gone.decide(gone, &limits, cost, now)
+                self.shared.fallback.decide(gone, &limits, cost, now)
             }
         }
     }
 
     async fn ask(&self, command: &RemoteCommand, now: Timestamp) -> Result<Vec<u8>, Failure> {
-        if !self.shared.circuit.lock().asks(now) {
+        if !self.shared.circuit.lock().allows(now) {
             return Err(Gone::CircuitOpen.into());
         }
         let reply = self.link.clone().ask_replicated(command).await;
         let mut circuit = self.shared.circuit.lock();
         match reply {
             Err(Failure::Gone(_)) => circuit.failed(now),
-            // Whatever it says, it answers.
+            // Any reply, even an error, shows that the server is there.
             Ok(_) | Err(Failure::Lasting(_)) => circuit.succeeded(),
         }
         reply
     }
-
-    fn with(self, change: impl FnOnce(Shared) -> Shared) -> Self {
-        let shared = Arc::try_unwrap(self.shared).unwrap_or_else(|shared| shared.duplicate());
-        Self { shared: Arc::new(change(shared)), ..self }
-    }
 }
 
-impl From<Failure> for RemoteError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Gone(gone) => gone.into(),
-            Failure::Lasting(error) => error,
-        }
-    }
-}
-
-impl Shared {
-    fn duplicate(&self) -> Self {
-        Self {
-            names: self.names.clone(),
-            when_gone: self.when_gone.clone(),
-            circuit: Mutex::new(*self.circuit.lock()),
-            closed_after_new_primary: self.closed_after_new_primary,
-        }
-    }
+fn circuit(failures: u32, pause: Duration) -> Arc<Mutex<Circuit>> {
+    Arc::new(Mutex::new(Circuit::new(failures, pause)))
 }
 
 impl<C: Clone> Clone for RedisLimiter<C> {
@@ -347,8 +331,8 @@ impl<C> fmt::Debug for RedisLimiter<C> {
         f.debug_struct("RedisLimiter")
             .field("link", &self.link)
             .field("names", &self.shared.names)
-            .field("when_gone", &self.shared.when_gone)
-            .field("closed_after_new_primary", &self.shared.closed_after_new_primary)
+            .field("fallback", &self.shared.fallback)
+            .field("close_after_new_primary", &self.shared.close_after_new_primary)
             .finish_non_exhaustive()
     }
 }

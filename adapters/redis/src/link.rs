@@ -1,20 +1,16 @@
-//! Sending a command, and waiting no longer than allowed.
+//! The connection: sends a command and waits for the reply with a timeout.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future::Future, time::Duration};
 
-use keyward::limit::RemoteCommand;
+use keyward::clock::Timer;
 use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 
-use crate::error::{Failure, Gone, RemoteError};
+use crate::{
+    error::{Failure, Gone, RemoteError},
+    protocol::RemoteCommand,
+};
 
-/// A connection of the host's with a timer of the host's.
+/// A connection and a timer of the host.
 #[derive(Clone)]
 pub(crate) struct Link<C> {
     pub(crate) connection: C,
@@ -23,54 +19,42 @@ pub(crate) struct Link<C> {
     pub(crate) wait: Option<Wait>,
 }
 
-/// For how many replicas to wait, and how long.
+/// The number of replicas to wait for, and the time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     pub(crate) replicas: u32,
     pub(crate) at_most: Duration,
 }
 
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-#[derive(Clone)]
-pub(crate) struct Timer(Arc<dyn Fn(Duration) -> Sleep + Send + Sync>);
-
 impl<C: ConnectionLike + Clone + Send> Link<C> {
-    pub(crate) fn new<F>(
-        connection: C,
-        timer: impl Fn(Duration) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let timer = Timer(Arc::new(move |after| Box::pin(timer(after))));
+    pub(crate) fn new(connection: C, timer: Timer) -> Self {
         Self { connection, timer, timeout: Duration::from_millis(500), wait: None }
     }
 
-    /// Sends it and waits for the reply; the script's text follows if the server does not know it.
+    /// Sends a command and waits for the reply. Sends the script's text if the server does not know it.
     pub(crate) async fn ask(mut self, command: &RemoteCommand) -> Result<Vec<u8>, Failure> {
         let (timer, timeout) = (self.timer.clone(), self.timeout);
-        timer.race(timeout, async move { self.ask_twice(command, None).await }).await
+        within(&timer, timeout, async move { self.ask_twice(command, None).await }).await
     }
 
-    /// As [`Link::ask`], and waits until replicas have confirmed what was counted.
+    /// Sends like [`Link::ask`], and waits until replicas have confirmed the request.
     pub(crate) async fn ask_replicated(
         mut self,
         command: &RemoteCommand,
     ) -> Result<Vec<u8>, Failure> {
         let (timer, wait) = (self.timer.clone(), self.wait);
         let timeout = self.timeout + wait.map_or(Duration::ZERO, |wait| wait.at_most);
-        timer.race(timeout, async move { self.ask_twice(command, wait).await }).await
+        within(&timer, timeout, async move { self.ask_twice(command, wait).await }).await
     }
 
-    /// Sends a command that is none of the script.
+    /// Sends a command other than the script.
     pub(crate) async fn plain(mut self, command: Cmd) -> Result<Value, Failure> {
         let (timer, timeout) = (self.timer.clone(), self.timeout);
         let sent = async move {
             let reply = self.connection.req_packed_command(&command).await;
             reply.and_then(Value::extract_error).map_err(|error| Failure::of(&error))
         };
-        timer.race(timeout, sent).await
+        within(&timer, timeout, sent).await
     }
 
     async fn ask_twice(
@@ -81,7 +65,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         // A server that does not know the script has done nothing, so this charges nothing twice.
         let reply = match self.send(by_sum(command), wait).await {
             Err(error) if Failure::is_unknown_script(&error) => {
-                self.send(with_text(command), wait).await
+                self.send(by_text(command), wait).await
             }
             reply => reply,
         };
@@ -90,7 +74,7 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
             return Err(Failure::Lasting(RemoteError::Reply));
         };
         match wait {
-            // What was refused, or could not be granted, need not be known elsewhere.
+            // Only an admission needs to be replicated.
             Some(Wait { replicas, .. }) if reply.first() == Some(&1) && confirmed < replicas => {
                 let (wanted, confirmed) = (replicas, confirmed);
                 Err(Failure::Lasting(RemoteError::NotReplicated { confirmed, wanted }))
@@ -99,8 +83,8 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         }
     }
 
-    /// The reply, and how many replicas have confirmed. Both commands go in one packet: had the
-    /// connection been replaced between them, `WAIT` would have nothing to wait for.
+    /// Returns the reply and the number of replicas that confirmed. Both commands go in one packet: if
+    /// the connection were replaced between them, `WAIT` would have nothing to wait for.
     async fn send(
         &mut self,
         command: Cmd,
@@ -112,10 +96,10 @@ impl<C: ConnectionLike + Clone + Send> Link<C> {
         };
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(command);
-        // For zero milliseconds it would wait for ever.
+        // `WAIT` with zero milliseconds waits for ever.
         let millis = wait.at_most.as_millis().max(1) as u64;
         pipeline.cmd("WAIT").arg(wait.replicas).arg(millis);
-        // Each reply is looked at by itself: the error of a pipeline hides what the server said.
+        // Each reply is read by itself: the error of a pipeline hides the server's message.
         let mut replies = self.connection.req_packed_commands(&pipeline, 0, 2).await?.into_iter();
         let (first, confirmed) = (replies.next(), replies.next());
         let reply = first.unwrap_or(Value::Nil).extract_error()?;
@@ -132,37 +116,25 @@ fn by_sum(command: &RemoteCommand) -> Cmd {
     sent
 }
 
-fn with_text(command: &RemoteCommand) -> Cmd {
+fn by_text(command: &RemoteCommand) -> Cmd {
     let mut sent = Cmd::new();
-    for part in command.with_text() {
+    for part in command.parts_with_text() {
         sent.arg(part);
     }
     sent
 }
 
-impl Timer {
-    /// What `future` comes to, unless the timer is done first. A timer is only asked for once the
-    /// future has to be waited for.
-    async fn race<T>(
-        &self,
-        after: Duration,
-        future: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let mut future = pin!(future);
-        let mut sleep = None;
-        poll_fn(|context| {
-            if let Poll::Ready(done) = future.as_mut().poll(context) {
-                return Poll::Ready(done);
-            }
-            let sleep = sleep.get_or_insert_with(|| (self.0)(after));
-            sleep.as_mut().poll(context).map(|()| Err(Gone::Timeout.into()))
-        })
-        .await
-    }
+/// Awaits `future`, or fails if the timer completes first.
+async fn within<T>(
+    timer: &Timer,
+    after: Duration,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timer.race(after, future).await.unwrap_or(Err(Failure::Gone(Gone::Timeout)))
 }
 
 impl<C> fmt::Debug for Link<C> {
-    /// Without the connection, whose own form may hold what it was opened with.
+    /// Formats the link without the connection, whose own form may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("timeout", &self.timeout)

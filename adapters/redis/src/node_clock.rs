@@ -1,21 +1,20 @@
-//! The clock by which leases are spent.
+//! The clock of a process, which limits the time of its leases.
 
 use std::time::Duration;
 
-/// A clock of this machine that only ever goes forward, from an origin of its own.
+/// A clock of this machine that never goes back and has an origin of its own.
 ///
-/// Leases ask of it that **it counts the time for which the machine is suspended**, and runs at
-/// most the stated rate slower than the server's. `std::time::Instant` does not, on Linux.
+/// Leases require that **it counts the time for which the machine is suspended** and is at most the
+/// stated rate slower than the server's clock. On Linux `std::time::Instant` does not count that time.
 pub trait NodeClock: Send + Sync {
-    /// The time since its origin.
+    /// Returns the time since the clock's origin.
     fn now(&self) -> Duration;
 }
 
 /// Linux's `CLOCK_BOOTTIME`, which counts suspended time.
 ///
-/// The time for which a hypervisor stops a virtual machine is counted only if the hypervisor says
-/// so to the guest when it goes on. Where machines are paused or moved and that is not so, leases
-/// must not be used.
+/// The time for which a hypervisor stops a virtual machine is counted only if the hypervisor reports
+/// it to the guest afterwards. Do not use leases where machines are paused or moved without that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;

@@ -1,33 +1,34 @@
-//! What about a server would weaken the limit.
+//! Settings of a server that weaken the limit.
 
 use std::fmt;
 
 use redis::Value;
 
-/// What was found out about a server, or about each node of a cluster.
+/// The findings about a server, or about each node of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerReport {
     warnings: Vec<ServerWarning>,
 }
 
 impl ServerReport {
-    /// What to tell whoever runs it; empty if all is well.
+    /// Returns the warnings to log; empty if there is nothing to change.
     pub fn warnings(&self) -> &[ServerWarning] {
         &self.warnings
     }
 }
 
-/// Something about a server that weakens the limit.
+/// A setting of a server that weakens the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerWarning {
-    /// When its memory is full it drops keys, and a key that was dropped begins anew: up to
-    /// another limit is admitted within a window. `noeviction` makes it refuse to count instead.
+    /// The server drops keys when its memory is full. A dropped limit starts from zero, so up to
+    /// another limit is admitted within a window. With `noeviction` the server refuses to count
+    /// instead.
     MayEvict {
-        /// Its `maxmemory-policy`.
+        /// The server's `maxmemory-policy`.
         policy: String,
     },
-    /// It does not tell its `maxmemory-policy`.
+    /// The server does not report its `maxmemory-policy`.
     PolicyUnknown,
 }
 
@@ -38,12 +39,12 @@ impl fmt::Display for ServerWarning {
                 f,
                 "maxmemory-policy is {policy}: limits may be forgotten when memory is full; set noeviction"
             ),
-            Self::PolicyUnknown => f.write_str("the server does not tell its maxmemory-policy"),
+            Self::PolicyUnknown => f.write_str("the server does not report its maxmemory-policy"),
         }
     }
 }
 
-/// Reads `INFO memory`, of one server or, by address, of each node.
+/// Reads the reply to `INFO memory`, of one server or, by address, of each node.
 pub(crate) fn read(reply: &Value) -> Option<ServerReport> {
     let mut warnings = Vec::new();
     match reply {

@@ -2,7 +2,7 @@
 //!
 //! Everything is drawn from a seed: delays, lost, repeated and overtaking replies, requests that a
 //! client sends twice, clocks that drift as far as stated, a server clock that is set back, crashes,
-//! pauses, returns. 200,000 spent permits by default; `KEYWARD_LEASE_SPENDS` asks for more:
+//! pauses, returns. 60,000 spent permits by default, in CI 200,000; `KEYWARD_LEASE_SPENDS` asks for more:
 //! `KEYWARD_LEASE_SPENDS=10000000 cargo test --release -p keyward-redis --test lease_simulator`.
 
 mod support;
@@ -13,11 +13,12 @@ use std::{
     time::Duration,
 };
 
-use keyward::{
-    Quotas,
-    limit::{LimitKey, RemoteCharge, RemoteCommand, RemoteNames},
+use keyward::{Quotas, limit::LimitKey};
+use keyward_redis::{
+    LeaseConfig,
+    lease::{Granted, LeaseHolding, LeaseStep},
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt},
 };
-use keyward_redis::{Granted, LeaseConfig, LeaseHolding, LeaseStep};
 use support::{
     Server,
     model::{Model, Take},
@@ -25,7 +26,7 @@ use support::{
     traffic::{Random, quota_of},
 };
 
-const SPENDS: u64 = 200_000;
+const SPENDS: u64 = 60_000;
 /// How many permits are spent in one run: a new seed, and with it new limits, nodes and network.
 const PER_RUN: u64 = 20_000;
 
@@ -57,9 +58,10 @@ fn broken_rules_are_seen() {
         Bug::SpendsWhatItReturns,
         Bug::ServerStepsForward,
     ] {
-        let over = (0..60).map(|seed| simulate(seed, bug).over).sum::<u64>();
-        println!("{bug:?}: {over} too many");
-        assert!(over > 0, "{bug:?} admits nobody too much");
+        // The same seed on every machine.
+        let found = (0..60).map(|seed| (seed, simulate(seed, bug).over)).find(|it| it.1 > 0);
+        let (seed, over) = found.unwrap_or_else(|| panic!("{bug:?} admits nobody too much"));
+        println!("{bug:?}: {over} too many with seed {seed}");
     }
 }
 
@@ -83,7 +85,7 @@ fn the_model_is_the_script() {
             // Set back by less than a window in all.
             let at = now - random.below(2) * random.below(span / 2);
             let mut run = |command: RemoteCommand| -> Vec<u8> {
-                let mut parts = command.with_text();
+                let mut parts = command.parts_with_text();
                 parts[1] = script_with_given_clock().into_bytes();
                 let mut sent = redis::Cmd::new();
                 for part in parts {
@@ -94,7 +96,7 @@ fn the_model_is_the_script() {
             };
             if random.below(6) == 0 && !receipts.is_empty() {
                 let which = random.below(receipts.len() as u64) as usize;
-                let (receipt, stamp, units): (keyward::limit::RemoteReceipt, u64, u32) =
+                let (receipt, stamp, units): (RemoteReceipt, u64, u32) =
                     receipts.swap_remove(which);
                 let some = 1 + random.below(u64::from(units)) as u32;
                 let given = run(receipt.refund_some(some));
@@ -109,7 +111,7 @@ fn the_model_is_the_script() {
             };
             let charge =
                 RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], take.need).unwrap();
-            let terms = keyward::limit::LeaseTerms {
+            let terms = LeaseTerms {
                 length: Duration::from_millis(take.lease),
                 most: take.want,
                 divisor: take.divisor,

@@ -4,7 +4,6 @@
 mod support;
 
 use std::{
-    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -14,11 +13,11 @@ use std::{
 
 use keyward::{
     Limiter, Quotas, Timestamp,
-    limit::{ChargeError, CostError, LimitKey, RemoteNames},
+    limit::{ChargeError, LimitKey},
 };
 use keyward_redis::{
     BootClock, DecidedBy, Fallback, Gone, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter,
-    RemoteDecision, RemoteError, ServerWarning,
+    RemoteDecision, RemoteError, RemoteNames, ServerWarning,
 };
 use redis::aio::{
     ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
@@ -163,7 +162,7 @@ async fn peek_refund_reset_and_costs() {
     assert!(!limiter.reset(key()).await.unwrap());
     assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
     let above = limiter.check(key(), &quotas, 11, now()).await.unwrap_err();
-    assert!(matches!(above, RemoteError::Charge(ChargeError::Cost(CostError::AboveLimit { .. }))));
+    assert!(matches!(above, RemoteError::Charge(ChargeError::AboveLimit { .. })));
     // Several limits, all or nothing, and the one that binds.
     let (small, large) = (minute(1), minute(5));
     let both = [(LimitKey::owner("a"), &large), (LimitKey::owner("b"), &small)];
@@ -257,7 +256,7 @@ async fn a_hung_server_is_waited_for_no_longer_than_told() {
     };
     let strict = RedisLimiter::new(manager(&server).await, Fallback::Refuse, timer);
     let strict = strict.with_timeout(timeout).with_circuit(100, Duration::ZERO);
-    let nodes = NonZeroU32::new(4).unwrap();
+    let nodes = 4;
     let share = Fallback::local_share(nodes, Limiter::new(Default::default(), [1; 16]));
     let sharing = RedisLimiter::new(manager(&server).await, share, sleep).with_timeout(timeout);
     let open = RedisLimiter::new(manager(&server).await, Fallback::AllowUnlimited, sleep);

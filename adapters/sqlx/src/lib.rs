@@ -1,9 +1,10 @@
-//! Keys of [`keyward`] in a database: [`SqliteStore`] and [`PostgresStore`], over
+//! Stores of [`keyward`] in a database: `SqliteStore` (feature `sqlite`) and
+//! `PostgresStore` (feature `postgres`), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host made, with its own
-//! tables beside the host's: all names begin with `keyward_`, and which of the crate's migrations
-//! have run stands in `keyward_migrations`, so a host's own `_sqlx_migrations` is untouched.
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its own tables, which can be
+//! in the same database as the host's. All names begin with `keyward_`. The crate records its
+//! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -42,30 +43,29 @@
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until` |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //!
-//! Instants are Unix milliseconds. Ids are the text of [`KeyId`](keyward::key::KeyId), 32 lower-case
-//! hexadecimal characters, so that what stands in a log or a URL can be put in a query. Hashes
-//! are the text of [`KeyHash`](keyward::key::KeyHash), `sha256:` and 64 hexadecimal characters for
-//! example: it names its scheme, there is one text a hash, and a person can compare it. Bytes
-//! would take half the room of the index. Quotas are `limit/milliseconds/exact` or `…/coarse`,
-//! with commas between several; they are read with their row and never searched by.
+//! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
+//! characters, so that an id from a log or a URL can be used in a query. A hash is the text of
+//! [`KeyHash`](keyward::key::KeyHash), for example `sha256:` and 64 hexadecimal characters. The text names the scheme, is
+//! unique for a hash, and can be compared by eye. Bytes would halve the size of the index. Quotas
+//! are `limit/milliseconds/exact` or `…/coarse`, separated by commas. They are read together with
+//! their row and never searched for.
 //!
-//! A lookup is one query by the unique index of the hashes, for all candidates at once, and
-//! returns the key, all its secrets and its owner as of the same instant.
+//! A lookup is one query by the unique index of the hashes, for all candidates at once. It returns
+//! the key, all of its secrets and its owner as of the same instant.
 //!
-//! What does not make a record is never passed over: it is
-//! [`SqlStoreError::Corrupt`], which names the key and the column.
+//! A row that does not make a record is an error, [`SqlStoreError::Corrupt`], which names the key
+//! and the column. It is never skipped.
 //!
 //! # Caches
 //!
-//! On PostgreSQL each change is announced by `NOTIFY` on the channel `keyward`, in the transaction
-//! that makes it, and `ChangeListener` (feature `postgres`) tells a cache in front of the store.
-//! SQLite announces nothing: of what other processes do a cache learns when its entries run out.
+//! PostgreSQL announces each change by `NOTIFY` on the channel `keyward`, in the transaction that
+//! makes it, and `ChangeListener` (feature `postgres`) notifies a cache in front of the store.
+//! SQLite announces nothing: a cache sees changes by other processes when its entries expire.
 //!
 //! # Features
 //!
-//! `sqlite` and `postgres`; neither is on by default, for each brings a driver that whoever uses
-//! the other would build for nothing. The runtime and TLS are chosen by sqlx's own features, such
-//! as `sqlx/runtime-tokio`.
+//! `sqlite` and `postgres`. Neither is on by default, because each adds a driver that users of the
+//! other do not need. Features of sqlx, such as `sqlx/runtime-tokio`, choose the runtime and TLS.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -73,17 +73,25 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod columns;
-mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod outcome;
+mod dialect;
+mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod quota_text;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod registry;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod usage_rows;
+mod statements;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod tables;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod usage;
 
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
 #[cfg(feature = "postgres")]
@@ -92,3 +100,8 @@ pub use postgres::{ChangeListener, ListenerReport, PostgresStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
+
+/// The examples of the README, compiled.
+#[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,10 +1,10 @@
-//! Quotas as a column's text: `100/60000/exact,5000/86400000/coarse`.
+//! Quotas as the text of a column: `100/60000/exact,5000/86400000/coarse`.
 
 use std::{fmt::Write as _, time::Duration};
 
 use keyward::{Quota, Quotas, quota::Precision};
 
-/// The text of quotas; `None` for a sort of precision that is not known here.
+/// Writes quotas as text. Returns `None` for a precision that this version does not know.
 pub(crate) fn write(quotas: &Quotas) -> Option<String> {
     let mut text = String::new();
     for quota in quotas.as_slice() {
@@ -19,7 +19,7 @@ pub(crate) fn write(quotas: &Quotas) -> Option<String> {
     Some(text)
 }
 
-/// The quotas with this text, if it is the one that [`write`] writes.
+/// Reads quotas from text, if it is the text that [`write`] writes.
 pub(crate) fn read(text: &str) -> Option<Quotas> {
     let quotas: Vec<Quota> =
         text.split(',').take(Quotas::MAX + 1).map(read_one).collect::<Option<_>>()?;
@@ -33,8 +33,8 @@ fn read_one(text: &str) -> Option<Quota> {
     let window = Duration::from_millis(parts.next()?.parse().ok()?);
     let quota = Quota::new(limit, window).ok()?;
     match parts.next()? {
-        "exact" => quota.exact().ok(),
-        "coarse" => Some(quota.coarse()),
+        "exact" => quota.try_with_precision(Precision::Exact).ok(),
+        "coarse" => Some(quota.with_precision(Precision::Coarse)),
         _ => None,
     }
 }

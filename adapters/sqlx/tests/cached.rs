@@ -90,7 +90,11 @@ impl Drop for Process {
 const LISTENER: &str = "keyward-listener";
 
 async fn cached<C: Clock>(database: &PgConnectOptions, clock: C) -> CachedStore<PostgresStore, C> {
-    CachedStore::with_config(connect(database).await, clock, CacheConfig::new().with_staleness(BOUND))
+    CachedStore::with_config(
+        connect(database).await,
+        clock,
+        CacheConfig::new().with_staleness(BOUND),
+    )
 }
 
 const BOUND: Duration = Duration::from_secs(5);

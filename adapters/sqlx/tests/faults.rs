@@ -114,7 +114,7 @@ async fn check(
     acknowledged: &[Acknowledged],
 ) {
     let context = || format!("{id}: {acknowledged:?}");
-    let found = store.get(id).await.unwrap();
+    let found = store.find_by_id(id).await.unwrap();
     let found = found.unwrap_or_else(|| panic!("an acknowledged key is lost: {}", context()));
     let record = found.record();
     // A change that was not acknowledged may have been made: one by each side.

@@ -23,7 +23,7 @@ mod traffic;
 
 use std::{env, sync::Arc, time::Duration};
 
-use history::{History, STALENESS, Shown, Time, Told};
+use history::{Cache, History, STALENESS, Shown, Time, Told};
 use keyward::{
     KeyStore,
     store::{Change, Invalidate, KeyRegistry},
@@ -60,7 +60,7 @@ impl Database for PostgresStore {
 async fn deaf<S, K>(seed: u64, stores: &[S; 2], make: impl Fn(S, Arc<Time>) -> K) -> History
 where
     S: Database,
-    K: KeyRegistry + 'static,
+    K: Cache + 'static,
 {
     let clock = Time::running();
     let caches = stores.clone().map(|store| Arc::new(make(store, Arc::clone(&clock))));
@@ -75,7 +75,7 @@ async fn hearing<K>(
     make: impl Fn(PostgresStore, Arc<Time>) -> K,
 ) -> History
 where
-    K: KeyRegistry + Invalidate + 'static,
+    K: Cache + Invalidate + 'static,
 {
     let clock = Time::running();
     let caches = stores.clone().map(|store| Arc::new(make(store, Arc::clone(&clock))));

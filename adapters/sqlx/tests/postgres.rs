@@ -360,7 +360,7 @@ fn a_dropped_write_leaves_no_transaction_behind() {
                         break;
                     }
                     // So that the server's answer is there when it is polled again.
-                    others.get(KeyId::from_bytes([0; 16])).await.unwrap();
+                    others.find_by_id(KeyId::from_bytes([0; 16])).await.unwrap();
                 }
             }
             let tier = Tier::new(&format!("tier{polls}")).unwrap();

@@ -11,14 +11,14 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Either the inner service's body, untouched, or that of a refusal.
+    /// Either the body of the inner service, unchanged, or that of a refusal.
     ///
-    /// A type of our own rather than a bound such as `From<Bytes>` on the inner body, because
-    /// not all bodies that must work have a common constructor: axum's has `From<Bytes>`,
-    /// tonic's has not, and a boxed one has none at all. Data and error stay those of the inner
-    /// body, so hyper, axum's `route_layer` and tonic's `Server::layer` take this wherever they
-    /// would take that. It has a [`Default`], an empty refusal, which tower-http's CORS and
-    /// timeout layers ask of the bodies that pass through them.
+    /// It is a type of its own and no bound such as `From<Bytes>` on the inner body, because the
+    /// bodies have no common constructor: axum's has `From<Bytes>`, tonic's has not, and a boxed
+    /// one has none at all. Data and error are those of the inner body, so hyper, axum's
+    /// `route_layer` and tonic's `Server::layer` accept it wherever they accept that. Its
+    /// [`Default`] is an empty refusal, which tower-http's CORS and timeout layers require of
+    /// the bodies that pass through them.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -34,13 +34,13 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    /// The body of a request that was served.
+    /// Creates the body of a served request.
     pub(crate) const fn served(body: B) -> Self {
         Self { inner: Inner::Served { body } }
     }
 
-    /// The body of a refusal; without bytes it is at its end from the start, so that HTTP/2
-    /// sends it in the frame of the headers.
+    /// Creates the body of a refusal. Without bytes it is at its end from the start, so that
+    /// HTTP/2 sends it in the frame of the headers.
     pub(crate) fn refused(bytes: Bytes) -> Self {
         Self { inner: Inner::Refused { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }
     }

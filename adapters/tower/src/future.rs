@@ -1,4 +1,4 @@
-//! A request under way: decided, served, and perhaps asked about once more.
+//! The future of a request: decide, serve, and perhaps recheck.
 
 use std::{
     fmt,
@@ -10,30 +10,32 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL, request::Parts};
 use keyward::{
-    KeyStore, Outcome, Route,
-    gate::{Admission, PendingRecheck, Refusal},
+    KeyStore, Outcome,
+    gate::{Admission, CheckedRoute, PendingRecheck, Refusal},
     store::StoreFuture,
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    ForeignCredential, ResponseBody,
-    answer::{Responses, insert_headers, tell_limit},
+    body::ResponseBody,
+    caller::Caller,
     decide::{Deciding, recheck},
+    foreign::ForeignCredential,
     head::{mark_sensitive, redact_query},
-    keys::Shared,
+    response::{Protocol, insert_headers, report_limit},
+    shared::Shared,
     trace,
 };
 
 pin_project! {
     /// The future of [`ApiKeyService`](crate::ApiKeyService).
     ///
-    /// It can be sent wherever the inner service, its future and the request's body can.
+    /// It is `Send` if the inner service, its future and the body of the request are.
     pub struct ResponseFuture<S, F, B, R, K> {
         shared: Arc<Shared<K>>,
-        route: Route,
-        manner: Manner,
+        route: CheckedRoute,
+        style: Style,
         #[pin]
         state: State<S, F, B, R>,
     }
@@ -57,51 +59,51 @@ pin_project! {
             response: Option<Response<R>>,
             admission: Admission,
         },
-        Answered {
+        Done {
             response: Option<Response<ResponseBody<R>>>,
         },
     }
 }
 
-/// How this request is answered.
+/// The style of the response.
 #[derive(Debug)]
-pub(crate) struct Manner {
-    pub(crate) answers: Responses,
-    /// What the answer says to caches, unless the inner service does.
+pub(crate) struct Style {
+    pub(crate) protocol: Protocol,
+    /// The `Cache-Control` of the response, unless the inner service sets one.
     pub(crate) cache_control: Option<HeaderValue>,
-    /// Whether another layer stands around this one and has to be told of the limit.
+    /// Whether an outer layer of this crate needs the limit of this one.
     pub(crate) inside: bool,
 }
 
-/// What is kept of an admission while the request is served.
+/// The part of an admission that is kept while the request is served.
 struct Admitted {
     admission: Admission,
     recheck: Option<PendingRecheck>,
 }
 
 impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
-    /// A request that is to be decided before the service is called.
+    /// Creates the future of a request that is decided before the service is called.
     pub(crate) const fn deciding(
         shared: Arc<Shared<K>>,
-        route: Route,
-        manner: Manner,
+        route: CheckedRoute,
+        style: Style,
         deciding: Deciding,
         service: S,
         request: (Parts, B),
     ) -> Self {
         let state = State::Deciding { deciding, service, request: Some(request) };
-        Self { shared, route, manner, state }
+        Self { shared, route, style, state }
     }
 
-    /// A request that is answered already.
-    pub(crate) const fn answered(
+    /// Creates the future of a request whose response is ready.
+    pub(crate) const fn done(
         shared: Arc<Shared<K>>,
-        route: Route,
-        manner: Manner,
+        route: CheckedRoute,
+        style: Style,
         response: Response<ResponseBody<R>>,
     ) -> Self {
-        let state = State::Answered { response: Some(response) };
-        Self { shared, route, manner, state }
+        let state = State::Done { response: Some(response) };
+        Self { shared, route, style, state }
     }
 }
 
@@ -119,13 +121,13 @@ where
                 StateProjection::Deciding { deciding, service, request } => {
                     let outcome = ready!(Pin::new(deciding).poll(context));
                     trace::decided(&outcome);
-                    // Without a request this was asked again after its end.
+                    // Without a request this was polled after its end.
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
                     let admitted = match outcome {
                         Outcome::Refused(refusal) => {
-                            let answer = this.manner.answers.refusal(&refusal);
-                            let response = Some(answer.map(ResponseBody::refused));
-                            this.state.set(State::Answered { response });
+                            let refused = this.style.protocol.refusal(&refusal);
+                            let response = Some(refused.map(ResponseBody::refused));
+                            this.state.set(State::Done { response });
                             continue;
                         }
                         Outcome::ForeignCredential => {
@@ -133,7 +135,7 @@ where
                                 gate: this.shared.gate.clone(),
                                 route: this.route.clone(),
                                 clock: Arc::clone(&this.shared.clock),
-                                answers: this.manner.answers,
+                                protocol: this.style.protocol,
                             });
                             None
                         }
@@ -147,15 +149,13 @@ where
                 }
                 StateProjection::Serving { serving, admitted } => {
                     let mut response = ready!(serving.poll(context))?;
-                    if let Some(value) = this.manner.cache_control.take() {
-                        tell_caches(response.headers_mut(), value);
+                    if let Some(value) = this.style.cache_control.take() {
+                        set_cache_control(response.headers_mut(), value);
                     }
                     match admitted.take() {
-                        None => {
-                            State::Answered { response: Some(response.map(ResponseBody::served)) }
-                        }
-                        Some(Admitted { admission, recheck: None }) => State::Answered {
-                            response: Some(with_headers(response, &admission, this.manner.inside)),
+                        None => State::Done { response: Some(response.map(ResponseBody::served)) },
+                        Some(Admitted { admission, recheck: None }) => State::Done {
+                            response: Some(with_headers(response, &admission, this.style.inside)),
                         },
                         Some(Admitted { admission, recheck: Some(pending) }) => State::Rechecking {
                             rechecking: recheck(this.shared, pending),
@@ -165,20 +165,20 @@ where
                     }
                 }
                 StateProjection::Rechecking { rechecking, response, admission } => {
-                    let stands = ready!(Pin::new(rechecking).poll(context));
-                    let response = match (stands, response.take()) {
+                    let rechecked = ready!(Pin::new(rechecking).poll(context));
+                    let response = match (rechecked, response.take()) {
                         (Ok(()), response) => response
-                            .map(|response| with_headers(response, admission, this.manner.inside)),
+                            .map(|response| with_headers(response, admission, this.style.inside)),
                         (Err(refusal), _) => {
                             trace::refused(&refusal);
-                            let mut answer = this.manner.answers.refusal(&refusal);
-                            insert_headers(answer.headers_mut(), admission.headers());
-                            Some(answer.map(ResponseBody::refused))
+                            let mut refused = this.style.protocol.refusal(&refusal);
+                            insert_headers(refused.headers_mut(), admission.headers());
+                            Some(refused.map(ResponseBody::refused))
                         }
                     };
-                    State::Answered { response }
+                    State::Done { response }
                 }
-                StateProjection::Answered { response } => {
+                StateProjection::Done { response } => {
                     return response
                         .take()
                         .map_or(Poll::Pending, |response| Poll::Ready(Ok(response)));
@@ -190,10 +190,15 @@ where
 }
 
 impl Admitted {
-    /// Tells the inner service who sent the request, and keeps what the answer needs.
-    fn new<K>(shared: &Shared<K>, route: &Route, admission: Admission, parts: &mut Parts) -> Self {
+    /// Puts the caller into the request, and keeps the part that the response needs.
+    fn new<K>(
+        shared: &Shared<K>,
+        route: &CheckedRoute,
+        admission: Admission,
+        parts: &mut Parts,
+    ) -> Self {
         let recheck = shared.recheck.then(|| shared.gate.recheck(admission.caller(), route));
-        parts.extensions.insert(admission.caller().clone());
+        parts.extensions.insert(Caller(admission.caller().clone()));
         if let Some(decision) = admission.decision() {
             parts.extensions.insert(*decision);
         }
@@ -210,18 +215,18 @@ impl<S, F, B, R, K> fmt::Debug for ResponseFuture<S, F, B, R, K> {
     }
 }
 
-/// The inner service's answer, with what the gate says of the caller's limit.
+/// Returns the response of the inner service with the rate-limit headers of the gate.
 fn with_headers<R>(
     mut response: Response<R>,
     admission: &Admission,
     inside: bool,
 ) -> Response<ResponseBody<R>> {
-    tell_limit(&mut response, admission, inside);
+    report_limit(&mut response, admission, inside);
     response.map(ResponseBody::served)
 }
 
-/// What the inner service says to caches itself stands.
-fn tell_caches(headers: &mut HeaderMap, value: HeaderValue) {
+/// Sets `Cache-Control` unless the inner service has set it.
+fn set_cache_control(headers: &mut HeaderMap, value: HeaderValue) {
     if !headers.contains_key(CACHE_CONTROL) {
         let _full = headers.try_insert(CACHE_CONTROL, value);
     }

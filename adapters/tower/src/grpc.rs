@@ -1,4 +1,4 @@
-//! Refusals as gRPC clients understand them: a trailers-only response.
+//! Refusals for gRPC clients: trailers-only responses.
 
 use std::fmt::Write;
 
@@ -9,19 +9,19 @@ use http::{
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Whether the head is that of a gRPC request, by its content type.
+/// Returns whether the head is that of a gRPC request, by its content type.
 ///
 /// Any other is refused in HTTP even where gRPC is served: a client that does not know gRPC
-/// would take the status 200 for a success (gRPC over HTTP/2, "Content-Type").
+/// would mistake the status 200 for success (gRPC over HTTP/2, "Content-Type").
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };
     let Some((start, rest)) = value.as_bytes().split_at_checked(GRPC.len()) else { return false };
     start.eq_ignore_ascii_case(GRPC.as_bytes()) && matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// Makes the headers of a refusal those of a trailers-only response: HTTP's own status is 200,
-/// the body is empty, and `grpc-status` and `grpc-message` tell what happened (gRPC over
-/// HTTP/2, "Responses").
+/// Turns the headers of a refusal into those of a trailers-only response: the HTTP status is 200,
+/// the body is empty, and `grpc-status` and `grpc-message` state the reason (gRPC over HTTP/2,
+/// "Responses").
 ///
 /// The other headers, such as those of the rate limit, become metadata of the status.
 pub(crate) fn trailers_only(headers: &mut HeaderMap, status: StatusCode, message: &str) {
@@ -33,7 +33,7 @@ pub(crate) fn trailers_only(headers: &mut HeaderMap, status: StatusCode, message
     }
 }
 
-/// The code of a status that a gate answers with.
+/// Returns the gRPC code of an HTTP status of a gate.
 const fn code(status: StatusCode) -> &'static str {
     const INVALID_ARGUMENT: &str = "3";
     const PERMISSION_DENIED: &str = "7";
@@ -52,8 +52,8 @@ const fn code(status: StatusCode) -> &'static str {
     }
 }
 
-/// Everything but printable ASCII, and the percent sign, as `%` and two hexadecimal digits
-/// of each byte (gRPC over HTTP/2, "Percent-Encoded").
+/// Encodes everything but printable ASCII, and the percent sign, as `%` and two hexadecimal
+/// digits of each byte (gRPC over HTTP/2, "Percent-Encoded").
 fn percent_encoded(message: &str) -> String {
     let mut encoded = String::with_capacity(message.len());
     for byte in message.bytes() {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_told_by_the_content_type() {
+    fn grpc_is_recognized_by_the_content_type() {
         for (value, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuer
 use keyward::{Gate, limit::LimitKey, request::RequestHead};
 
 /// The head of an `http` request as keyward reads it, for a host that reads credentials itself:
-/// those that a gate [passed on](crate::ForeignCredential::credential), or on routes without a layer.
+/// [foreign ones](crate::ForeignCredential::credential), or those of routes without a layer.
 ///
 /// ```
 /// use http::Request;
@@ -55,7 +55,7 @@ impl fmt::Debug for HttpHead<'_> {
     }
 }
 
-/// What the gate reads of a request, and on whom it counts failures.
+/// The head that the gate reads, with the address on which it counts failures.
 pub(crate) struct Head<'p> {
     pub(crate) head: HttpHead<'p>,
     pub(crate) address: Option<LimitKey>,
@@ -75,7 +75,7 @@ impl RequestHead for Head<'_> {
     }
 }
 
-/// On whom failed attempts are counted: the host's word.
+/// The host's function that returns the address on which failed attempts are counted.
 #[derive(Clone)]
 #[expect(clippy::type_complexity, reason = "this is where the type gets a name")]
 pub(crate) struct ClientAddress(Arc<dyn Fn(&Parts) -> Option<LimitKey> + Send + Sync>);
@@ -92,8 +92,8 @@ impl ClientAddress {
     }
 }
 
-/// Marks the values of these headers as sensitive: then `Debug` shows nothing of them, and
-/// HTTP/2 keeps them out of its tables when they are sent further.
+/// Marks the values of these headers as sensitive, so that `Debug` omits them and HTTP/2 keeps
+/// them out of its tables when they are forwarded.
 pub(crate) fn mark_sensitive(parts: &mut Parts, names: &[HeaderName]) {
     for (name, value) in &mut parts.headers {
         if names.contains(name) {
@@ -102,22 +102,32 @@ pub(crate) fn mark_sensitive(parts: &mut Parts, names: &[HeaderName]) {
     }
 }
 
-/// Replaces the keys in the query, wherever the target is kept.
+/// Replaces the keys in the query, in every copy of the target.
 pub(crate) fn redact_query(parts: &mut Parts, gate: &Gate) {
     if let Some(redacted) = redacted(&parts.uri, gate) {
         parts.uri = redacted;
     }
     #[cfg(feature = "axum")]
-    crate::extract::redact_original_uri(&mut parts.extensions, gate);
+    redact_original_uri(&mut parts.extensions, gate);
 }
 
-/// The same target without keys; `None` if there are none in it.
-pub(crate) fn redacted(uri: &Uri, gate: &Gate) -> Option<Uri> {
+/// Returns the same target without keys; `None` if it contains none.
+fn redacted(uri: &Uri, gate: &Gate) -> Option<Uri> {
     let Cow::Owned(text) = gate.redact(uri.path_and_query()?.as_str()) else { return None };
-    // What replaces a key is plain text, so this is a target again. If ever it were none, then
-    // rather no query than one with a key.
+    // The replacement is plain text, so this is a valid target. If it were not, no query is
+    // better than one with a key.
     let target = PathAndQuery::try_from(text).or_else(|_| PathAndQuery::try_from(uri.path()));
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(target.unwrap_or(PathAndQuery::from_static("/")));
     Some(Uri::from_parts(parts).unwrap_or_default())
+}
+
+/// Removes the keys from the copy of the target that axum keeps beside the request.
+#[cfg(feature = "axum")]
+fn redact_original_uri(extensions: &mut http::Extensions, gate: &Gate) {
+    if let Some(::axum::extract::OriginalUri(uri)) = extensions.get_mut()
+        && let Some(redacted) = redacted(uri, gate)
+    {
+        *uri = redacted;
+    }
 }

@@ -1,25 +1,24 @@
-//! What the layers of a service share.
+//! The settings that the layers of a service share.
 
 use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
+use http::{HeaderValue, request::Parts};
 use keyward::{
-    Clock, Gate, KeyStore, Route, Timestamp,
-    gate::PendingCharge,
+    Clock, ConfigError, Gate, KeyStore, Route, Timestamp,
+    clock::Timer,
+    gate::{CheckedRoute, PendingCharge},
     limit::{Decision, LimitKey},
 };
 
 use crate::{
-    ApiKeyLayer, LayerError, Preflights,
-    deadline::Deadline,
-    head::{ClientAddress, Head},
-    remote::RemoteLimiter,
-    route::Routing,
-    trace,
+    head::ClientAddress, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
+    route::Routing, shared::Shared,
 };
 
-/// How a service checks API keys: a gate, a store, a clock, and what is particular to HTTP
-/// servers. Built once; a route gets its layer from [`ApiKeys::require`].
+/// The API keys of a service: a gate, a store, a clock, and the settings of an HTTP server.
+///
+/// [`ApiKeys::bearer`] is the short form with defaults. [`ApiKeys::new`] takes a [`Gate`] of the
+/// host's own. Either is built once, and each route gets its layer from [`ApiKeys::require`].
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -44,79 +43,46 @@ use crate::{
 /// # let _ = layer; Ok(()) }
 /// ```
 ///
-/// What is not a [`KeyStore`] in itself is one behind an `Arc`, so the same store can serve
-/// several gates and an issuer.
+/// An `Arc` of a store is a store too, so several gates and an issuer can share one.
 #[must_use]
 pub struct ApiKeys<K> {
     shared: Arc<Shared<K>>,
 }
 
-/// What every request needs. Behind one `Arc`, so that a layer clones it cheaply.
-pub(crate) struct Shared<K> {
-    pub(crate) gate: Gate,
-    pub(crate) store: Arc<K>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// The headers in which keys can stand, whose values are kept out of logs.
-    pub(crate) sensitive: Vec<HeaderName>,
-    pub(crate) deadline: Option<Deadline>,
-    pub(crate) limiter: Option<RemoteLimiter>,
-    pub(crate) address: Option<ClientAddress>,
-    pub(crate) preflights: Preflights,
-    pub(crate) foreign_is_checked: bool,
-    pub(crate) cache_control: Option<HeaderValue>,
-    pub(crate) recheck: bool,
-    pub(crate) redact_query: bool,
-    pub(crate) grpc: bool,
-}
-
 impl<K> ApiKeys<K> {
-    /// Keys that this gate describes and this store holds, judged by this clock.
+    /// Combines a gate, a store and a clock: the second rung, above [`ApiKeys::bearer`].
     pub fn new(gate: Gate, store: K, clock: impl Clock + 'static) -> Self {
-        let sources = gate.sources().header_names();
-        // A name that is not one for `http` is in no request.
-        let named = sources.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
-        // A key is easily put in the wrong place, and this is the likeliest.
-        let sensitive = named.filter(|name| name != AUTHORIZATION).chain([AUTHORIZATION]).collect();
-        let shared = Shared {
-            gate,
-            store: Arc::new(store),
-            clock: Arc::new(clock),
-            sensitive,
-            deadline: None,
-            limiter: None,
-            address: None,
-            preflights: Preflights::default(),
-            foreign_is_checked: false,
-            cache_control: Some(HeaderValue::from_static("private")),
-            recheck: false,
-            redact_query: true,
-            grpc: false,
-        };
+        Self::of(Shared::new(gate, store, Arc::new(clock)))
+    }
+
+    pub(crate) fn of(shared: Shared<K>) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Responses 503 if the store, or the host's own limiter, has not answered after so long.
+    /// Refuses a request with 503 if the store, or the host's own limiter, takes longer than
+    /// `after`.
     ///
-    /// `timer` makes the future to wait for, such as `tokio::time::sleep`: this crate has no
-    /// runtime. It is only called once there is something to wait for. Without a deadline a
-    /// request waits as long as the store does.
+    /// `sleep` is the sleep function of the host's runtime, such as `tokio::time::sleep`,
+    /// because this crate contains no runtime. It is called only when there is something to
+    /// wait for. Without a deadline a request waits as long as the store does.
     pub fn with_deadline<F>(
         self,
         after: Duration,
-        timer: impl Fn(Duration) -> F + Send + Sync + 'static,
+        sleep: impl Fn(Duration) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let deadline = Some(Deadline::new(after, timer));
+        let deadline = Some((after, Timer::new(sleep)));
         self.with(|shared| Shared { deadline, ..shared })
     }
 
-    /// Charges limits elsewhere, such as in a database that several hosts share: `decide` takes
-    /// from the [`PendingCharge`] what to ask, and its future comes back with the [`Decision`].
+    /// Charges limits elsewhere, for example in a database that several hosts share. `decide`
+    /// reads from the [`PendingCharge`] what to charge, and its future returns the
+    /// [`Decision`].
     ///
-    /// It stands in the place of the gate's limiter, so the gate must have none
-    /// ([`LayerError::TwoLimiters`]); routes and their limits stay as they are.
+    /// It replaces the limiter of the gate, so the gate must have none. Routes and their limits
+    /// stay as they are.
     ///
     /// ```
     /// # use keyward::{gate::PendingCharge, limit::Decision, Clock};
@@ -133,8 +99,8 @@ impl<K> ApiKeys<K> {
     /// # }
     /// ```
     ///
-    /// An error, and a future that is not done at the [deadline](ApiKeys::with_deadline), is
-    /// answered with 503.
+    /// An error, and a future that misses the [deadline](ApiKeys::with_deadline), lead to a
+    /// response with 503.
     pub fn charge_with<F, E>(
         self,
         decide: impl Fn(&PendingCharge, Timestamp) -> F + Send + Sync + 'static,
@@ -147,12 +113,13 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { limiter, ..shared })
     }
 
-    /// On whom failed attempts are counted, for a gate that
-    /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts): the peer's address, say, that the
-    /// server put in the request's extensions. Such a gate has no layer without this
-    /// ([`LayerError::NoClientAddress`]); the attempts of a request for which it names none are
-    /// not counted, of which the feature `tracing` warns. axum knows the peer only if it serves
-    /// `router.into_make_service_with_connect_info::<SocketAddr>()`.
+    /// Sets the address on which failed attempts are counted, for a gate that
+    /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts): for example the peer
+    /// address that the server put into the extensions of the request.
+    ///
+    /// Such a gate has no layer without this. Attempts of a request for which `address` returns
+    /// `None` are not counted, and the feature `tracing` warns about each. axum knows the peer
+    /// only if it serves `router.into_make_service_with_connect_info::<SocketAddr>()`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -168,12 +135,12 @@ impl<K> ApiKeys<K> {
     /// # }
     /// ```
     ///
-    /// An address out of a header such as `X-Forwarded-For` is whatever the client wrote,
-    /// unless a proxy of the host's own has set it.
+    /// A header such as `X-Forwarded-For` contains whatever the client wrote, unless a proxy of
+    /// the host's own has set it.
     ///
-    /// An attempt whose future is dropped while its key is looked up counts as failed: a client
-    /// that closes its connection early does not guess for free. One that the store failed to
-    /// answer, or not before the [deadline](ApiKeys::with_deadline), does not.
+    /// A request that is dropped while its key is looked up counts as a failed attempt, so a
+    /// client that closes its connection early does not guess for free. A request whose store
+    /// failed or missed the [deadline](ApiKeys::with_deadline) does not count.
     pub fn with_client_address(
         self,
         address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
@@ -182,116 +149,131 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { address, ..shared })
     }
 
-    /// What happens to CORS preflights. Unless told, they need a key like everything else.
+    /// Sets the treatment of CORS preflights. By default they need a key like every request.
     pub fn with_preflights(self, preflights: Preflights) -> Self {
         self.with(|shared| Shared { preflights, ..shared })
     }
 
-    /// Asks the store once more when the inner service has answered, and answers 401 in its
-    /// place if the key was revoked meanwhile.
+    /// Asks the store once more after the inner service has responded, and responds with 401
+    /// instead if the key was revoked meanwhile.
     ///
-    /// What the inner service has done is done; and a body that is still being streamed goes
-    /// on, since what is asked about is the moment at which the head of the answer was ready.
+    /// The work of the inner service is not undone. A body that is still streamed continues,
+    /// because the second look is taken when the head of the response is ready.
     pub fn recheck(self) -> Self {
         self.with(|shared| Shared { recheck: true, ..shared })
     }
 
     /// Leaves keys in the query of an admitted request.
     ///
-    /// Without this they are replaced, as [`Gate::redact`] does, before the request goes on,
-    /// since URLs end up in logs. A credential that is passed on to the host's own check is
-    /// left in any case. Where another layer inside of this one reads the same key out of the
-    /// query, this one has to keep it, and the innermost takes it out.
+    /// By default they are replaced, as [`Gate::redact`] does, before the request goes on,
+    /// because URLs are logged. A foreign credential is never replaced. If an inner layer reads
+    /// the same key from the query, the outer layers must keep it, and the innermost replaces
+    /// it.
     pub fn keep_query(self) -> Self {
         self.with(|shared| Shared { redact_query: false, ..shared })
     }
 
-    /// Says that the inner service refuses what it cannot check, where the gate
-    /// [leaves unknown credentials](keyward::gate::GateBuilder::allow_foreign) to the host:
-    /// **they reach it unchecked**, marked as [`ForeignCredential`](crate::ForeignCredential).
+    /// Declares that the inner service checks foreign credentials itself, where the gate
+    /// [leaves them](keyward::gate::GateBuilder::allow_foreign) to the host. **They reach it
+    /// unchecked**, marked as [`ForeignCredential`](crate::ForeignCredential).
     ///
-    /// Without this such a gate has no layer ([`LayerError::UncheckedForeign`]), since a handler
-    /// that takes no `Caller` would serve anybody.
+    /// Such a gate has no layer without this, because a handler that takes no `Caller` would
+    /// serve anybody.
     pub fn handle_foreign(self) -> Self {
-        self.with(|shared| Shared { foreign_is_checked: true, ..shared })
+        self.with(|shared| Shared { handles_foreign: true, ..shared })
     }
 
-    /// What is told to caches where a key does not stand in `Authorization`: `Cache-Control:
-    /// private` unless another value is given, or `None`.
+    /// Sets the `Cache-Control` of responses whose key is not in `Authorization`. The default
+    /// is `private`, and `None` sets no header.
     ///
-    /// A shared cache keeps answers to requests with `Authorization` to itself (RFC 9111 §3.5),
-    /// and knows of no other header, nor of keys in a query: it could hand one caller's answer
-    /// to the next. So answers to `GET` and `HEAD` without `Authorization` that passed through the
-    /// layer say so, if the inner service says nothing of caches itself. Refusals have statuses
-    /// that no cache keeps unasked.
+    /// A shared cache does not reuse responses to requests with `Authorization` (RFC 9111
+    /// §3.5), but it ignores every other header and keys in a query, and could hand one
+    /// caller's response to the next. So responses to `GET` and `HEAD` without `Authorization`
+    /// carry this header, unless the inner service sets its own. Refusals have statuses that no
+    /// cache stores by default.
     ///
-    /// `Vary` is left alone: with `private` only the caller's own cache keeps an answer. Where
-    /// one browser holds several keys, the value `no-store` keeps them apart, or a `Vary` of
-    /// the service's own that names the header.
+    /// `Vary` is not changed, because with `private` only the caller's own cache keeps a
+    /// response. Where one browser holds several keys, the value `no-store` separates them, and
+    /// so does a `Vary` of the service's own that names the header.
     pub fn with_cache_control(self, value: impl Into<Option<HeaderValue>>) -> Self {
         let cache_control = value.into();
         self.with(|shared| Shared { cache_control, ..shared })
     }
 
-    /// Responses refused gRPC requests as gRPC clients understand it: a trailers-only response
+    /// Refuses gRPC requests in the form that gRPC clients understand: a trailers-only response
     /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
     /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
-    /// its headers are metadata.
+    /// its headers become metadata.
     ///
-    /// What has no content type of gRPC is still answered in HTTP.
+    /// A request without the content type of gRPC is still refused in HTTP.
     pub fn serve_grpc(self) -> Self {
         self.with(|shared| Shared { grpc: true, ..shared })
     }
 
-    /// The gate.
+    /// Returns the gate.
     pub fn gate(&self) -> &Gate {
         &self.shared.gate
     }
 
-    fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<K> {
+        &self.shared.store
+    }
+
+    pub(crate) fn shared(&self) -> &Shared<K> {
+        &self.shared
+    }
+
+    pub(crate) fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
         let shared = Arc::try_unwrap(self.shared).unwrap_or_else(|shared| shared.duplicate());
         Self { shared: Arc::new(change(shared)) }
     }
 }
 
 impl<K: KeyStore + 'static> ApiKeys<K> {
-    /// The layer of a route that requires this: an [`Access`](keyward::Access), or a [`Route`]
-    /// with limits.
+    /// Returns the layer of a route: an [`Access`](keyward::Access), or a [`Route`] with limits.
     ///
     /// axum's `route_layer` wraps only the methods that were added before it: in
-    /// `get(a).route_layer(keys.require(x)?).post(b)` the `POST` is **open**. One route for each
-    /// requirement, as the README shows, leaves nothing out and wraps nothing twice.
+    /// `get(a).route_layer(keys.require(x)?).post(b)` the `POST` is **open**. Give each
+    /// requirement a route of its own, or protect the whole router with `ApiKeys::guard`
+    /// (feature `axum`), which denies what no rule names.
     ///
-    /// The inner service is made ready before the request is decided, so a limit on concurrency
+    /// The inner service is made ready before the request is decided. So a limit on concurrency
     /// belongs outside this layer; inside, requests that will be refused hold its permits too.
     ///
     /// # Errors
     ///
-    /// [`LayerError`], if what the gate does, what the route demands and what was said here do
-    /// not fit together.
-    pub fn require(&self, route: impl Into<Route>) -> Result<ApiKeyLayer<K>, LayerError> {
-        let route = route.into();
-        self.shared.check()?;
-        if route.is_limited() && !self.shared.charges() {
-            return Err(LayerError::NoLimiter);
-        }
+    /// [`ConfigError`], if the gate, the route and the settings of this layer do not fit: the
+    /// layer would silently do less than they require.
+    pub fn require(&self, route: impl Into<Route>) -> Result<ApiKeyLayer<K>, ConfigError> {
+        let route = self.route(route)?;
         Ok(ApiKeyLayer::new(Arc::clone(&self.shared), Routing::fixed(route)))
     }
 
-    /// A layer around several routes, of which `route` says what each request must meet: by
-    /// the method of a gRPC request, or by an owner that is named in the path.
+    /// Checks a route for [`ApiKeys::require_by`]: by [`Gate::route`], and that somebody charges
+    /// its limits.
     ///
-    /// It is asked before anybody is authenticated, and must answer for every request: what it
-    /// does not know it should hold to the strictest. A [`Route`] is cheap to clone.
+    /// # Errors
+    ///
+    /// As [`ApiKeys::require`].
+    pub fn route(&self, route: impl Into<Route>) -> Result<CheckedRoute, ConfigError> {
+        self.shared.route(route.into())
+    }
+
+    /// Returns a layer around several routes. `route` returns the route of each request, for
+    /// example by the method of a gRPC request, or by an owner in the path.
+    ///
+    /// It runs before the request is authenticated and must return a route for every request.
+    /// Unknown requests should get the strictest route. A [`CheckedRoute`] is cheap to clone.
     ///
     /// ```
-    /// # use keyward::{Access, KeyStore, Route, Scope};
+    /// # use keyward::{Access, ConfigError, KeyStore, Scope};
     /// # use keyward_tower::{ApiKeyLayer, ApiKeys};
     /// # const READ: Scope = Scope::from_static("read");
     /// # const WRITE: Scope = Scope::from_static("write");
-    /// # fn wiring<K: KeyStore + 'static>(keys: ApiKeys<K>)
-    /// #     -> Result<ApiKeyLayer<K>, keyward_tower::LayerError> {
-    /// let (reading, writing) = (Route::new(Access::scope(READ)), Route::new(Access::scope(WRITE)));
+    /// # fn wiring<K: KeyStore + 'static>(keys: ApiKeys<K>) -> Result<ApiKeyLayer<K>, ConfigError> {
+    /// let reading = keys.route(Access::scope(READ))?;
+    /// let writing = keys.route(Access::scope(WRITE))?;
     /// keys.require_by(move |parts| match parts.uri.path() {
     ///     "/issues.Issues/List" => reading.clone(),
     ///     _ => writing.clone(),
@@ -299,68 +281,17 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     /// # }
     /// ```
     ///
+    /// A route that another gate checked is refused with 503.
+    ///
     /// # Errors
     ///
-    /// [`LayerError`], as [`ApiKeys::require`]. Only that there is somebody to charge a route's
-    /// limits is not known yet: without, a request to it is answered with 503.
+    /// [`ConfigError`], if the gate and the settings of this layer do not fit.
     pub fn require_by(
         &self,
-        route: impl Fn(&Parts) -> Route + Send + Sync + 'static,
-    ) -> Result<ApiKeyLayer<K>, LayerError> {
+        route: impl Fn(&Parts) -> CheckedRoute + Send + Sync + 'static,
+    ) -> Result<ApiKeyLayer<K>, ConfigError> {
         self.shared.check()?;
         Ok(ApiKeyLayer::new(Arc::clone(&self.shared), Routing::by(route)))
-    }
-}
-
-impl<K> Shared<K> {
-    /// The head as the gate reads it.
-    pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
-        let address = self.address.as_ref().and_then(|address| address.of(parts));
-        if self.address.is_some() && address.is_none() {
-            trace::no_address();
-        }
-        Head { head: parts.into(), address }
-    }
-
-    /// What the answer is to say to caches, if the inner service says nothing.
-    pub(crate) fn cache_control(&self, parts: &Parts) -> Option<HeaderValue> {
-        let is_kept = matches!(parts.method, Method::GET | Method::HEAD);
-        let is_guarded = parts.headers.contains_key(AUTHORIZATION);
-        if is_kept && !is_guarded { self.cache_control.clone() } else { None }
-    }
-
-    /// Whether somebody charges the limits of routes.
-    fn charges(&self) -> bool {
-        self.limiter.is_some() || self.gate.has_limiter()
-    }
-
-    /// Whether all that the gate asks of its host is there.
-    fn check(&self) -> Result<(), LayerError> {
-        if self.limiter.is_some() && self.gate.has_limiter() {
-            return Err(LayerError::TwoLimiters);
-        }
-        if self.gate.limits_failed_attempts() && self.address.is_none() {
-            return Err(LayerError::NoClientAddress);
-        }
-        if self.gate.allows_foreign() && !self.foreign_is_checked {
-            return Err(LayerError::UncheckedForeign);
-        }
-        Ok(())
-    }
-
-    fn duplicate(&self) -> Self {
-        Self {
-            gate: self.gate.clone(),
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-            sensitive: self.sensitive.clone(),
-            deadline: self.deadline.clone(),
-            limiter: self.limiter.clone(),
-            address: self.address.clone(),
-            preflights: self.preflights.clone(),
-            cache_control: self.cache_control.clone(),
-            ..*self
-        }
     }
 }
 
@@ -373,17 +304,5 @@ impl<K> Clone for ApiKeys<K> {
 impl<K> fmt::Debug for ApiKeys<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-impl<K> fmt::Debug for Shared<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKeys")
-            .field("gate", &self.gate)
-            .field("deadline", &self.deadline)
-            .field("preflights", &self.preflights)
-            .field("recheck", &self.recheck)
-            .field("grpc", &self.grpc)
-            .finish_non_exhaustive()
     }
 }

@@ -5,16 +5,16 @@ use std::{fmt, sync::Arc};
 use keyward::KeyStore;
 use tower_layer::Layer;
 
-use crate::{ApiKeyService, keys::Shared, route::Routing};
+use crate::{route::Routing, service::ApiKeyService, shared::Shared};
 
-/// Lets requests through that carry a key which meets what a route requires, and answers all
-/// others itself. Made by [`ApiKeys::require`](crate::ApiKeys::require).
+/// The layer of a route: passes requests whose key meets the requirements of the route, and
+/// refuses all others. [`ApiKeys::require`](crate::ApiKeys::require) returns it.
 ///
-/// An admitted request goes on with its [`Caller`](keyward::verify::KeyCaller) in its extensions, with
-/// the [`Decision`](keyward::limit::Decision) of the limiter if the route has limits, and with the
-/// headers that can hold keys marked as sensitive; its answer gets the headers of the rate
-/// limit. A refusal has the [`RefusalReason`](keyward::request::RefusalReason) in its extensions, for a
-/// log outside of this layer, and never reaches the inner service.
+/// An admitted request goes on with its [`Caller`](crate::Caller) in its extensions, with the
+/// [`Decision`](keyward::limit::Decision) of the limiter if the route has limits, and with the
+/// headers that can hold keys marked as sensitive. Its response gets the rate-limit headers. A
+/// refusal has the [`RefusalReason`](keyward::request::RefusalReason) in its extensions, for a log
+/// outside of this layer, and never reaches the inner service.
 pub struct ApiKeyLayer<K> {
     shared: Arc<Shared<K>>,
     routing: Routing,

@@ -1,13 +1,38 @@
 //! API keys and exact rate limits as a [`tower`](https://docs.rs/tower) layer: for hyper, axum,
-//! tonic, and whatever else serves `http` requests.
+//! tonic, and every other server of `http` requests.
 //!
-//! [`keyward`] decides and knows no HTTP type; this crate carries requests to its
-//! [`Gate`](keyward::Gate) and answers back. A service describes its keys, its limits and its
-//! answers in the gate, puts it with a store and a clock into [`ApiKeys`], and each route gets
-//! its layer from [`ApiKeys::require`].
+//! [`keyward`] decides and contains no HTTP type. This crate carries requests to its
+//! [`Gate`](keyward::Gate) and responses back. Each route gets its layer from
+//! [`ApiKeys::require`].
+//!
+//! # The first rung
+//!
+//! [`ApiKeys::bearer`] has a [default](ApiKeysBuilder) for everything.
 //!
 //! ```
-//! use std::{num::NonZeroU32, sync::Arc, time::Duration};
+//! use axum::{Router, routing::get};
+//! use keyward::{Access, MemoryStore, Quota};
+//! use keyward_tower::{ApiKeys, Caller};
+//!
+//! async fn data(caller: Caller) -> String {
+//!     format!("those of {}", caller.owner_id())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(Quota::per_minute(100)).build()?;
+//! let issued = keys.issue("acme", "laptop").await?; // shown once: issued.key.expose()
+//! let app: Router =
+//!     Router::new().route("/v1/data", get(data).route_layer(keys.require(Access::any_key())?));
+//! # let _ = (app, issued); Ok(()) }
+//! ```
+//!
+//! # The second rung
+//!
+//! [`ApiKeys::new`] takes a gate of the host's own. Everything else is the same.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
 //! use axum::{Router, routing::get};
 //! use keyward::{
 //!     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, Limiter,
@@ -32,49 +57,54 @@
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
 //!     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 //!
-//! let hundred = Quota::per_minute(NonZeroU32::new(100).unwrap());
+//! let hundred = Quota::per_minute(100);
 //! let route = Route::new(Access::any_key()).limit_key(hundred);
 //! let router: Router =
 //!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));
 //! # let _ = router; Ok(()) }
 //! ```
 //!
+//! # A whole router
+//!
+//! With the feature `axum`, `ApiKeys::guard` protects a whole router by rules and denies what no
+//! rule names, so a forgotten route or method is closed and not open.
+//!
 //! # What a layer does
 //!
-//! - A request whose key meets what the route requires goes on, with its
-//!   [`keyward::verify::KeyCaller`] in its extensions and the limiter's [`keyward::limit::Decision`] beside it.
-//!   Its answer gets the headers of the rate limit, whatever it is.
-//! - Any other is answered as the gate words it, and never reaches the inner service. There is
-//!   no error of this layer's: the inner service's passes through untouched.
-//! - What cannot be decided is 503: a store that fails, or has not answered at the
-//!   [deadline](ApiKeys::with_deadline). A store that panics takes the request with it; nothing
-//!   passes.
+//! - A request whose key meets the requirements of the route goes on, with its [`Caller`] in its
+//!   extensions and the [`Decision`](keyward::limit::Decision) of the limiter beside it. Its
+//!   response gets the rate-limit headers, whatever its status.
+//! - Any other request is refused in the style of the gate, and never reaches the inner service.
+//!   The layer has no error of its own; that of the inner service passes through unchanged.
+//! - A request that cannot be decided is refused with 503: the store fails, or misses the
+//!   [deadline](ApiKeys::with_deadline). A panic of the store unwinds through the request, and
+//!   nothing passes.
 //! - Before a request goes on, the headers that can hold keys are marked as sensitive, and keys
 //!   in its query are [replaced](ApiKeys::keep_query).
-//! - Where a key does not stand in `Authorization`, its answer is
+//! - A response to a key outside of `Authorization` is
 //!   [kept out of shared caches](ApiKeys::with_cache_control).
-//! - With [`ApiKeys::recheck`], a key that is revoked while its request is served is answered
-//!   with 401.
+//! - With [`ApiKeys::recheck`], a key that is revoked while its request is served leads to 401.
 //! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status.
-//! - With a gate that passes unknown credentials on, they reach the inner service marked as
-//!   [`ForeignCredential`], for the host's own check.
-//! - What would silently not be done is refused when the layer is made, with a [`LayerError`].
+//! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
+//!   as [`ForeignCredential`], for the host's own check.
+//! - A setting without effect is a [`ConfigError`](keyward::ConfigError) of
+//!   [`ApiKeys::require`].
 //!
 //! # Among other layers
 //!
-//! Outermost first. Whatever is to be on refusals too has to stand outside, and what logs has to
-//! stand inside of what hides.
+//! Outermost first. A layer that changes refusals too must be outside, and a layer that logs must
+//! be inside of one that hides.
 //!
 //! 1. `SetSensitiveRequestHeadersLayer` of tower-http with the headers that hold keys, since
 //!    the next ones see the request before this crate's layer does.
 //! 2. A `map_request` that removes `x-request-id`, unless a client may choose it: tower-http's
-//!    `SetRequestIdLayer` keeps what it finds.
+//!    `SetRequestIdLayer` keeps an existing one.
 //! 3. `SetRequestIdLayer`.
-//! 4. `TraceLayer`. Its default span holds the whole target: where keys can stand in a query,
-//!    make the span from [`Gate::redact`](keyward::Gate::redact).
+//! 4. `TraceLayer`. Its default span contains the whole target. If a query can contain keys,
+//!    create the span from [`Gate::redact`](keyward::Gate::redact).
 //! 5. `PropagateRequestIdLayer`.
-//! 6. [`TruePreflightsLayer`] with a `CorsLayer` in it. Bare, that answers every `OPTIONS`,
-//!    preflight or not, before a key is asked for.
+//! 6. [`TruePreflightsLayer`] with a `CorsLayer` in it. A bare `CorsLayer` responds to every
+//!    `OPTIONS`, preflight or not, before a key is read.
 //! 7. The layer of [`ApiKeys::require`], on each route.
 //!
 //! ```
@@ -96,7 +126,7 @@
 //!     M: MakeRequestId + Clone + Send + Sync + 'static,
 //! {
 //!     // Browsers send a bearer key only if it is named: `Any` does not cover `Authorization`.
-//!     // What a script is to read of an answer has to be named too.
+//!     // The response headers that a script may read must be named too.
 //!     let cors = CorsLayer::new()
 //!         .allow_origin(Any)
 //!         .allow_headers([AUTHORIZATION])
@@ -119,64 +149,79 @@
 //! }
 //! ```
 //!
-//! Of two layers of this crate around one another each asks for what it requires, and the answer
-//! tells of one limit: that which refused, else that with less left, else that whose reset is
-//! later, as if one limiter had decided on both. A header that the handler itself wrote is
-//! replaced. If both read a key from the same query, the outer one has to
-//! [keep it](ApiKeys::keep_query).
+//! Of two nested layers of this crate each enforces its own route, and the response reports one
+//! limit: the one that refused, else the one with less left, else the one with the later reset, as
+//! if one limiter had decided on both. A header that the handler itself set is replaced. If both
+//! read a key from the same query, the outer one must [keep it](ApiKeys::keep_query).
 //!
 //! # Features
 //!
-//! None is on by default. `axum` adds the extractors `Caller` and `Option<Caller>`, and takes
-//! keys out of axum's `OriginalUri` too. `tracing` adds an event for each outcome: `admitted` at
-//! the level DEBUG, `refused` at INFO, `cannot decide` at ERROR, with the key's id and the
-//! precise reason, and nothing of what was sent.
+//! None is on by default. `axum` adds the extractors `Caller` and `Option<Caller>` and
+//! `ApiKeys::guard`, and removes keys from axum's `OriginalUri` too. `tracing` adds an event for
+//! each outcome: `admitted` at the level DEBUG, `refused` at INFO, `cannot decide` at ERROR, with
+//! the id of the key and the precise reason, and nothing that the client sent.
 //!
 //! # What it does not do
 //!
-//! It has no runtime, reads no clock of its own and spawns nothing: the clock is an argument,
-//! and so is the timer. It does not read bodies.
+//! It contains no runtime and spawns nothing: the timer is an argument. The clock is that of
+//! [`ApiKeys::new`]; on the first rung [`SystemClock`](keyward::SystemClock) is the default. It
+//! does not read bodies.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod answer;
 mod body;
-mod deadline;
+mod builder;
+mod caller;
 mod decide;
 #[cfg(feature = "axum")]
 mod extract;
+mod foreign;
 mod future;
 mod grpc;
+#[cfg(feature = "axum")]
+mod guard;
 mod head;
+mod issue;
 mod keys;
 mod layer;
-mod layer_error;
-mod passed_on;
 mod preflight;
+mod random;
 mod remote;
+mod response;
 mod route;
+#[cfg(feature = "axum")]
+mod rules;
 mod service;
+mod shared;
 mod trace;
 mod true_preflights;
 
-pub use answer::http_response;
-pub use body::ResponseBody;
+pub use self::{
+    body::ResponseBody,
+    builder::ApiKeysBuilder,
+    caller::Caller,
+    foreign::ForeignCredential,
+    future::ResponseFuture,
+    head::HttpHead,
+    issue::IssueError,
+    keys::ApiKeys,
+    layer::ApiKeyLayer,
+    preflight::{Preflights, is_preflight},
+    response::http_response,
+    service::ApiKeyService,
+    true_preflights::{RestoreMethod, TruePreflights, TruePreflightsLayer},
+};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use extract::{Caller, CallerRejection};
-pub use future::ResponseFuture;
-pub use head::HttpHead;
-pub use keys::ApiKeys;
-pub use layer::ApiKeyLayer;
-pub use layer_error::LayerError;
-pub use passed_on::ForeignCredential;
-pub use preflight::{Preflights, is_preflight};
-pub use service::ApiKeyService;
-pub use true_preflights::{RestoreMethod, TruePreflights, TruePreflightsLayer};
+pub use self::{
+    extract::CallerRejection,
+    guard::{Guarded, GuardedFuture},
+    rules::Rules,
+};
 
-/// The README's wirings, compiled.
+/// Compiles the README.
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,36 +1,35 @@
-//! Which requests are CORS preflights, and what happens to them.
+//! CORS preflights, and their treatment.
 
 use http::{
     HeaderMap, Method, Request,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 
-/// What a layer does with CORS preflights.
+/// The treatment of CORS preflights by a layer.
 ///
-/// A browser sends them without credentials, so a service that scripts of other origins may
-/// call has to let them through. Only a true preflight is meant, see [`is_preflight`]: any
-/// other `OPTIONS` needs a key like every other request.
+/// A browser sends them without credentials, so a service that serves scripts of other origins
+/// must let them through. Only true preflights are meant, see [`is_preflight`]. Any other
+/// `OPTIONS` needs a key like every request.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Preflights {
-    /// They need a key, as everything does. Right where a CORS layer stands outside of this
-    /// one and has answered them already, see
-    /// [`TruePreflightsLayer`](crate::TruePreflightsLayer), and where no script of another
-    /// origin is to call.
+    /// They need a key, like every request. Use this where an outer CORS layer responds to them,
+    /// see [`TruePreflightsLayer`](crate::TruePreflightsLayer), and where the service serves no
+    /// scripts of other origins.
     #[default]
     Authenticate,
     /// They go on to the inner service without a key and without a caller, with
-    /// [`ForeignCredential`](crate::ForeignCredential) in their extensions. Anyone can send one: the inner
-    /// service must do nothing on `OPTIONS` but answer.
+    /// [`ForeignCredential`](crate::ForeignCredential) in their extensions. Anyone can send one,
+    /// so the inner service must do nothing on `OPTIONS` but respond.
     PassOn,
-    /// They are answered with 204 and these headers, and never reach the inner service.
+    /// The layer responds with 204 and these headers, and they never reach the inner service.
     ///
-    /// The layer must see them: axum's `route_layer` runs for the methods of a route alone, so
-    /// there the route also needs a fallback or `options` handler, with `layer` around it.
+    /// The layer must see them. axum's `route_layer` runs only for the methods of a route, so
+    /// there the route also needs a fallback or `options` handler inside `layer`.
     Answer(HeaderMap),
 }
 
-/// Whether this is a CORS preflight: `OPTIONS` with `Origin` and
+/// Returns whether this is a CORS preflight: `OPTIONS` with `Origin` and
 /// `Access-Control-Request-Method` (Fetch standard, "CORS-preflight request").
 pub fn is_preflight<B>(request: &Request<B>) -> bool {
     is_preflight_head(request.method(), request.headers())

@@ -1,17 +1,20 @@
-//! A limiter that is elsewhere.
+//! A limiter of the host's own.
 
 use std::{error::Error, future::Future, sync::Arc};
 
 use keyward::{
     Timestamp,
-    gate::PendingCharge,
+    gate::{Charger, PendingCharge},
     limit::Decision,
     store::{StoreError, StoreFuture},
 };
 
-/// Asks the host's own limiter.
+type Charging = StoreFuture<'static, Result<Decision, StoreError>>;
+
+/// The host's function that charges limits, with its future boxed.
 #[derive(Clone)]
-pub(crate) struct RemoteLimiter(Arc<dyn Ask>);
+#[expect(clippy::type_complexity, reason = "this is where the type gets a name")]
+pub(crate) struct RemoteLimiter(Arc<dyn Fn(&PendingCharge, Timestamp) -> Charging + Send + Sync>);
 
 impl RemoteLimiter {
     pub(crate) fn new<F, E>(
@@ -22,40 +25,20 @@ impl RemoteLimiter {
         E: Error + Send + Sync + 'static,
     {
         Self(Arc::new(move |charge: &PendingCharge, now| {
-            let answer = decide(charge, now);
-            StoreFuture::new(async { answer.await.map_err(StoreError::new) })
+            let decided = decide(charge, now);
+            StoreFuture::new(async { decided.await.map_err(StoreError::new) })
         }))
     }
-
-    pub(crate) fn ask(
-        &self,
-        charge: &PendingCharge,
-        now: Timestamp,
-    ) -> StoreFuture<'static, Result<Decision, StoreError>> {
-        self.0.ask(charge, now)
-    }
 }
 
-/// A function of the host's whose future is boxed.
-trait Ask: Send + Sync {
-    fn ask(
-        &self,
-        charge: &PendingCharge,
-        now: Timestamp,
-    ) -> StoreFuture<'static, Result<Decision, StoreError>>;
-}
+impl Charger for RemoteLimiter {
+    type Error = StoreError;
 
-impl<A> Ask for A
-where
-    A: Fn(&PendingCharge, Timestamp) -> StoreFuture<'static, Result<Decision, StoreError>>
-        + Send
-        + Sync,
-{
-    fn ask(
+    fn charge(
         &self,
         charge: &PendingCharge,
         now: Timestamp,
-    ) -> StoreFuture<'static, Result<Decision, StoreError>> {
-        self(charge, now)
+    ) -> impl Future<Output = Result<Decision, StoreError>> {
+        (self.0)(charge, now)
     }
 }

@@ -1,30 +1,30 @@
-//! Which route a request is on.
+//! The route of a request.
 
 use std::{fmt, sync::Arc};
 
 use http::request::Parts;
-use keyward::Route;
+use keyward::gate::CheckedRoute;
 
-/// What says which route a request is on.
+/// How a layer finds the route of a request.
 #[derive(Clone)]
 pub(crate) struct Routing(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    Fixed(Route),
-    By(Arc<dyn Fn(&Parts) -> Route + Send + Sync>),
+    Fixed(CheckedRoute),
+    By(Arc<dyn Fn(&Parts) -> CheckedRoute + Send + Sync>),
 }
 
 impl Routing {
-    pub(crate) const fn fixed(route: Route) -> Self {
+    pub(crate) const fn fixed(route: CheckedRoute) -> Self {
         Self(Inner::Fixed(route))
     }
 
-    pub(crate) fn by(route: impl Fn(&Parts) -> Route + Send + Sync + 'static) -> Self {
+    pub(crate) fn by(route: impl Fn(&Parts) -> CheckedRoute + Send + Sync + 'static) -> Self {
         Self(Inner::By(Arc::new(route)))
     }
 
-    pub(crate) fn route(&self, parts: &Parts) -> Route {
+    pub(crate) fn route(&self, parts: &Parts) -> CheckedRoute {
         match &self.0 {
             Inner::Fixed(route) => route.clone(),
             Inner::By(route) => route(parts),

@@ -1,4 +1,4 @@
-//! The service of a layer: from a request to a decision under way.
+//! The service of a layer: from a request to the future of its decision.
 
 use std::{
     mem,
@@ -7,18 +7,25 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode, request::Parts};
-use keyward::{KeyStore, Outcome, limit::Decision, verify::KeyCaller};
+use keyward::{KeyStore, Outcome, limit::Decision};
 use tower_service::Service;
 
 use crate::{
-    ForeignCredential, Preflights, ResponseBody, ResponseFuture, answer::Responses,
-    decide::Deciding, future::Manner, keys::Shared, preflight::is_preflight_head, route::Routing,
+    body::ResponseBody,
+    caller::Caller,
+    decide::Deciding,
+    foreign::ForeignCredential,
+    future::{ResponseFuture, Style},
+    preflight::{Preflights, is_preflight_head},
+    response::Protocol,
+    route::Routing,
+    shared::Shared,
 };
 
 /// The service of [`ApiKeyLayer`](crate::ApiKeyLayer).
 ///
-/// Its error is that of the inner service, untouched, for a refusal is a response. It is ready
-/// when the inner service is.
+/// Its error is that of the inner service, because a refusal is a response. It is ready when the
+/// inner service is.
 #[derive(Debug)]
 pub struct ApiKeyService<S, K> {
     inner: S,
@@ -46,22 +53,21 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was asked whether it is ready is the one to call: a clone of it
-        // need not be ready.
+        // The service that was polled ready is the one to call: a clone need not be ready.
         let clone = self.inner.clone();
         let service = mem::replace(&mut self.inner, clone);
         let shared = Arc::clone(&self.shared);
         let (mut parts, body) = request.into_parts();
-        let inside = forget_others(&mut parts);
+        let inside = clear_outer(&mut parts);
         let route = self.routing.route(&parts);
-        let answers = Responses::to(&parts.headers, shared.grpc);
+        let protocol = Protocol::of(&parts.headers, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
             Some(Preflights::Answer(headers)) => {
                 let mut response = Response::new(ResponseBody::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 *response.headers_mut() = headers.clone();
-                let manner = Manner { answers, cache_control: None, inside };
-                return ResponseFuture::answered(shared, route, manner, response);
+                let style = Style { protocol, cache_control: None, inside };
+                return ResponseFuture::done(shared, route, style, response);
             }
             Some(Preflights::PassOn) => Deciding::done(Outcome::ForeignCredential),
             Some(Preflights::Authenticate) | None => {
@@ -69,8 +75,8 @@ where
                 Deciding::new(&shared, step)
             }
         };
-        let manner = Manner { answers, cache_control: shared.cache_control(&parts), inside };
-        ResponseFuture::deciding(shared, route, manner, deciding, service, (parts, body))
+        let style = Style { protocol, cache_control: shared.cache_control(&parts), inside };
+        ResponseFuture::deciding(shared, route, style, deciding, service, (parts, body))
     }
 }
 
@@ -84,17 +90,17 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
     }
 }
 
-/// Inside of a layer its own word counts alone: what a layer outside of it found out is gone,
-/// also if this one passes the request on. Says whether there is such a layer.
-fn forget_others(parts: &mut Parts) -> bool {
+/// Removes what an outer layer has put into the request, so that only this layer counts, even if
+/// it passes the request on without a caller. Returns whether there is such a layer.
+fn clear_outer(parts: &mut Parts) -> bool {
     let extensions = &mut parts.extensions;
     extensions.remove::<Decision>();
-    let (caller, passed_on) =
-        (extensions.remove::<KeyCaller>(), extensions.remove::<ForeignCredential>());
-    caller.is_some() || passed_on.is_some()
+    let (caller, foreign) =
+        (extensions.remove::<Caller>(), extensions.remove::<ForeignCredential>());
+    caller.is_some() || foreign.is_some()
 }
 
-/// What to do with a preflight, if this is one.
+/// Returns the treatment of this request if it is a preflight.
 fn preflight<'p>(preflights: &'p Preflights, parts: &Parts) -> Option<&'p Preflights> {
     Some(preflights).filter(|_| is_preflight_head(&parts.method, &parts.headers))
 }

@@ -1,8 +1,8 @@
-//! Events for `tracing`, with ids and reasons, and nothing of what was sent.
+//! Events for `tracing`, with ids and reasons, and nothing that the client sent.
 
 use keyward::{Outcome, gate::Refusal};
 
-/// Tells how a request came out.
+/// Logs the outcome of a request.
 #[cfg(feature = "tracing")]
 pub(crate) fn decided(outcome: &Outcome) {
     match outcome {
@@ -15,7 +15,7 @@ pub(crate) fn decided(outcome: &Outcome) {
     }
 }
 
-/// Tells of a refusal: loudly if it is the service that is at fault.
+/// Logs a refusal, as an error if the service is at fault.
 #[cfg(feature = "tracing")]
 pub(crate) fn refused(refusal: &Refusal) {
     let (status, reason) = (refusal.status(), refusal.reason());
@@ -27,13 +27,13 @@ pub(crate) fn refused(refusal: &Refusal) {
     }
 }
 
-/// Warns that an attempt cannot be counted, for its client has no address.
+/// Warns that an attempt cannot be counted because its client has no address.
 #[cfg(feature = "tracing")]
 pub(crate) fn no_address() {
     tracing::warn!("no client address: a failed attempt is not counted");
 }
 
-/// Tells of a mistake in how the service is put together.
+/// Logs a mistake in the wiring of the service.
 #[cfg(all(feature = "tracing", feature = "axum"))]
 pub(crate) fn misconfigured(error: &dyn std::error::Error) {
     tracing::error!(%error, "cannot decide");

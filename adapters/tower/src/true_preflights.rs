@@ -1,4 +1,4 @@
-//! A CORS layer that takes every `OPTIONS` for a preflight, held to the true ones.
+//! Restricts a CORS layer to true preflights.
 
 use std::task::{Context, Poll};
 
@@ -6,14 +6,14 @@ use http::{Method, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::is_preflight;
+use crate::preflight::is_preflight;
 
-/// Wraps a CORS layer so that it answers true preflights alone.
+/// Wraps a CORS layer so that it responds to true preflights only.
 ///
-/// tower-http's `CorsLayer` answers every `OPTIONS` itself. Outside of a layer that
-/// authenticates, where it has to stand for its headers to be on refusals too, that would
-/// exempt them all. Wrapped in this it answers [preflights](crate::is_preflight), and any
-/// other `OPTIONS` goes on to be authenticated and gets the headers of an actual request.
+/// tower-http's `CorsLayer` responds to every `OPTIONS` itself. It must be outside of a layer
+/// that authenticates, so that refusals carry its headers too, and there it would exempt every
+/// `OPTIONS`. Wrapped in this layer it responds to [preflights](crate::is_preflight). Any other
+/// `OPTIONS` is authenticated, and its response gets the headers of an actual request.
 ///
 /// ```
 /// use http::header::AUTHORIZATION;
@@ -27,8 +27,8 @@ use crate::is_preflight;
 /// # let _stack = ServiceBuilder::new().layer(layer).layer(layer_fn(|service: ()| service));
 /// ```
 ///
-/// The wrapped layer sees the other ones under the method `ACTUAL-OPTIONS`, since the method
-/// is what it decides by; whatever stands inside of it sees `OPTIONS` again.
+/// The wrapped layer sees other `OPTIONS` requests under the method `ACTUAL-OPTIONS`, because it
+/// decides by the method. Inner services see `OPTIONS` again.
 #[derive(Clone, Copy, Debug)]
 pub struct TruePreflightsLayer<L>(L);
 
@@ -47,7 +47,7 @@ impl<S, L: Layer<RestoreMethod<S>>> Layer<S> for TruePreflightsLayer<L> {
     }
 }
 
-/// The service of [`TruePreflightsLayer`], outside of the CORS service.
+/// The service of [`TruePreflightsLayer`] outside of the CORS service.
 #[derive(Clone, Copy, Debug)]
 pub struct TruePreflights<S>(S);
 
@@ -69,7 +69,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for TruePreflights<S> {
     }
 }
 
-/// The service of [`TruePreflightsLayer`] inside of the CORS service.
+/// The service of [`TruePreflightsLayer`] inside the CORS service.
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreMethod<S>(S);
 
@@ -90,12 +90,12 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for RestoreMethod<S> {
     }
 }
 
-/// Marks a request whose method is not its own. No client can set an extension.
+/// Marks a request whose method is disguised. No client can set an extension.
 #[derive(Clone, Copy, Debug)]
 struct Disguised;
 
-/// A method that no CORS rule can mean. It is a valid token, so the other branch, as harmless
-/// to a CORS layer, is never taken.
+/// Returns a method that no CORS rule names. It is a valid token, so the other method, which is
+/// as harmless to a CORS layer, is never used.
 fn disguise() -> Method {
     Method::from_bytes(b"ACTUAL-OPTIONS").unwrap_or(Method::HEAD)
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -173,7 +173,7 @@ async fn charged_sessions(
         Some(jwt) if jwt.token().starts_with(b"jwt.of.") => jwt.token().to_owned(),
         _ => return passed.refuse(PublicReason::InvalidKey).map(Body::from),
     };
-    let quota = Quota::per_minute(NonZeroU32::new(2).unwrap()).into();
+    let quota = Quota::per_minute(2).into();
     let decision = limiter.check(LimitKey::named(1, &user), &quota, 1, NOON).unwrap();
     if !decision.allowed {
         return passed.refuse_charged(PublicReason::RateLimited, decision).map(Body::from);

@@ -5,7 +5,6 @@ mod support;
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
-    num::NonZeroU32,
     pin::pin,
     sync::{
         Arc,
@@ -20,6 +19,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use keyward::{
     Access, KeyStore, Quota,
+    key::KeyId,
     limit::LimitKey,
     request::RefusalReason,
     store::{Lookup, StoredKey},
@@ -61,7 +61,7 @@ fn at_the_deadline_it_is_503_and_not_before() {
     let Some(RefusalReason::Store(error)) = answer.extensions().get() else {
         panic!("another reason")
     };
-    assert_eq!(error.to_string(), "no answer before the deadline");
+    assert_eq!(error.to_string(), "no response before the deadline");
 }
 
 /// Responses when it is told to.
@@ -74,6 +74,11 @@ impl KeyStore for Late {
     async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
         self.1.notified().await;
         Ok(self.0.store.find_sync(lookup))
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        self.1.notified().await;
+        Ok(self.0.store.find_by_id_sync(id))
     }
 }
 
@@ -123,7 +128,7 @@ async fn it_works_on_timers_of_tokio() {
 
 #[test]
 fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
-    let minute = Quota::per_minute(NonZeroU32::new(2).unwrap());
+    let minute = Quota::per_minute(2);
     let world = World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute));
     let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
     let require = |broken| {

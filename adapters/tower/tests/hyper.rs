@@ -9,7 +9,6 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use keyward::verify::KeyCaller;
 use support::*;
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
@@ -35,7 +34,7 @@ where
 }
 
 async fn whoami(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let caller = request.extensions().get::<KeyCaller>().unwrap();
+    let caller = request.extensions().get::<keyward_tower::Caller>().unwrap();
     Ok(Response::new(Full::from(caller.owner_id().to_string())))
 }
 

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use keyward::{
     KeyStore,
     audit::{Audit, AuditAction},
+    key::KeyId,
     request::RefusalReason,
     store::{Lookup, StoredKey},
     verify::VerifyError,
@@ -148,6 +149,10 @@ impl KeyStore for OnceThen {
         let Self(world, calls, broken) = self;
         calls.count();
         if calls.get() == 1 { Ok(world.store.find_sync(lookup)) } else { broken.find(lookup).await }
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Down> {
+        self.2.find_by_id(id).await
     }
 }
 

@@ -22,9 +22,8 @@ use keyward::{
     Access, KeyStore, Quota, Route,
     limit::{Decision, LimitKey},
     request::{PublicReason, RefusalReason},
-    verify::KeyCaller,
 };
-use keyward_tower::{ApiKeyLayer, ForeignCredential, Preflights, ResponseBody};
+use keyward_tower::{ApiKeyLayer, Caller, ForeignCredential, Preflights, ResponseBody};
 use support::*;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -33,7 +32,7 @@ type Answer = Response<ResponseBody<Full<Bytes>>>;
 /// Says whom it serves, and what it knows of the limit.
 fn whoami(request: &Request<()>) -> Response<Full<Bytes>> {
     let extensions = request.extensions();
-    let text = match (extensions.get::<KeyCaller>(), extensions.get::<ForeignCredential>()) {
+    let text = match (extensions.get::<Caller>(), extensions.get::<ForeignCredential>()) {
         (Some(caller), None) => caller.owner_id().to_string(),
         (None, Some(_)) => "passed on".to_owned(),
         (None, None) => "nobody".to_owned(),
@@ -297,9 +296,10 @@ fn it_stacks_under_a_service_builder() {
 #[test]
 fn a_route_can_be_chosen_by_the_request() {
     let world = World::new();
-    let (read, write) = (reading(100), limited(Access::scope(WRITE), 100));
-    let layer = world
-        .keys()
+    let keys = world.keys();
+    let read = keys.route(reading(100)).unwrap();
+    let write = keys.route(limited(Access::scope(WRITE), 100)).unwrap();
+    let layer = keys
         .require_by(move |parts| match parts.uri.path() {
             "/list" => read.clone(),
             _ => write.clone(),
@@ -395,6 +395,13 @@ fn a_key_that_expires_while_the_store_is_asked_is_refused() {
             self.0.clock.advance(Duration::from_secs(10));
             Ok(self.0.store.find_sync(lookup))
         }
+
+        async fn find_by_id(
+            &self,
+            id: keyward::key::KeyId,
+        ) -> Result<Option<keyward::store::StoredKey>, Infallible> {
+            Ok(self.0.store.find_by_id_sync(id))
+        }
     }
 
     for (lifetime, status) in [(10_000, 401), (10_001, 200)] {
@@ -414,7 +421,7 @@ fn limits_can_be_charged_elsewhere() {
 
     // Nobody is there to charge, which is only seen now where the route depends on the request.
     let by_request = {
-        let route = route.clone();
+        let route = world.gate.route(route.clone()).unwrap();
         world.keys().require_by(move |_| route.clone()).unwrap()
     };
     let (answer, calls) = send(&by_request, bearing(&key));
@@ -454,7 +461,7 @@ fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
     struct Peer(u8);
 
     let world = World::with_gate(|gate| {
-        let quota = Quota::per_minute(std::num::NonZeroU32::new(2).unwrap());
+        let quota = Quota::per_minute(2);
         gate.with_limiter(limiter()).limit_failed_attempts(limiter(), quota)
     });
     let (good, bad) = (world.key(), World::new().key());

@@ -89,8 +89,9 @@ fn spans_and_events_inside_of_the_layer_hold_no_key() {
                     .on_failure(DefaultOnFailure::new())
             };
             for keys in [world.keys(), world.keys().recheck()] {
+                let route = world.gate.route(limited(Access::any_key(), 2)).unwrap();
                 for layer in [
-                    keys.require_by(|_| limited(Access::any_key(), 2)).unwrap(),
+                    keys.require_by(move |_| route.clone()).unwrap(),
                     keys.require(Access::scope(READ)).unwrap(),
                 ] {
                     for key in [&public, &secret] {

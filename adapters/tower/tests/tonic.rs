@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body::Body;
 use http_body_util::Full;
-use keyward::{Access, ErrorBodies, KeyStore, request::PublicReason, verify::KeyCaller};
+use keyward::{Access, ErrorBodies, KeyStore, request::PublicReason};
 use keyward_tower::ApiKeyLayer;
 use support::*;
 use text_rpc::{TextService, call};
@@ -23,7 +23,7 @@ use tonic::{
 use tower::{Service, ServiceExt};
 
 async fn whoami(request: Request<String>) -> Result<Response<String>, Status> {
-    let caller = request.extensions().get::<KeyCaller>();
+    let caller = request.extensions().get::<keyward_tower::Caller>();
     let owner = caller.map_or("nobody", |caller| caller.owner_id().as_str());
     Ok(Response::new(format!("{} to {owner}", request.get_ref())))
 }
@@ -54,10 +54,10 @@ async fn every_refusal_is_a_status() {
     let (reader, writer, revoked, stranger) =
         (world.key(), world.writing_key(), world.key(), World::new().key());
     world.revoke(&revoked);
-    let (reading, writing) = (reading(3), limited(Access::scope(WRITE), 100));
-    let layer = world
-        .keys()
-        .serve_grpc()
+    let keys = world.keys().serve_grpc();
+    let reading = keys.route(reading(3)).unwrap();
+    let writing = keys.route(limited(Access::scope(WRITE), 100)).unwrap();
+    let layer = keys
         .require_by(move |parts| match parts.uri.path() {
             "/test.Text/Call" => reading.clone(),
             _ => writing.clone(),

@@ -1,16 +1,23 @@
-//! What does not fit together has no layer.
+//! Wirings that do not fit together.
 
 mod support;
 
-use std::{future::ready, num::NonZeroU32, sync::Arc};
+use std::{convert::Infallible, future::ready, sync::Arc};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
 use keyward::{
-    Access, MemoryStore, Quota,
+    Access, ConfigError, MemoryStore, Quota, Scope,
+    error::ConfigErrorKind,
     gate::GateBuilder,
+    key::KeyKind,
     limit::{Decision, LimitKey},
+    request::RefusalReason,
 };
-use keyward_tower::{ApiKeys, LayerError};
+use keyward_tower::{ApiKeyLayer, ApiKeys};
 use support::*;
+use tower::{Layer, ServiceExt, service_fn};
 
 type Keys = ApiKeys<Arc<MemoryStore>>;
 
@@ -23,7 +30,7 @@ fn limiting(gate: GateBuilder) -> GateBuilder {
 }
 
 fn counting(gate: GateBuilder) -> GateBuilder {
-    gate.limit_failed_attempts(limiter(), Quota::per_minute(NonZeroU32::MIN))
+    gate.limit_failed_attempts(limiter(), Quota::per_minute(1))
 }
 
 fn passing(gate: GateBuilder) -> GateBuilder {
@@ -43,31 +50,100 @@ fn addressed(keys: Keys) -> Keys {
 }
 
 #[test]
-fn what_would_silently_not_be_done_has_no_layer() {
+fn a_setting_without_effect_is_refused() {
     type Gate = fn(GateBuilder) -> GateBuilder;
     type Wiring = fn(Keys) -> Keys;
 
-    let cases: [(Gate, Wiring, Option<LayerError>, Option<LayerError>); 9] = [
-        // The gate, the wiring; what becomes of a route without limits, and of one with some.
-        (plain, as_it_is, None, Some(LayerError::NoLimiter)),
+    const NO_LIMITER: Option<&str> = Some(
+        "the route has limits but the gate has no limiter; call GateBuilder::with_limiter or \
+         ApiKeys::charge_with",
+    );
+    const TWO_LIMITERS: Option<&str> = Some(
+        "the gate has a limiter, so ApiKeys::charge_with would never be called; remove one of \
+         GateBuilder::with_limiter and ApiKeys::charge_with",
+    );
+    const NO_ADDRESS: Option<&str> = Some(
+        "the gate limits failed attempts but no client has an address; call \
+         ApiKeys::with_client_address",
+    );
+    const UNCHECKED: Option<&str> = Some(
+        "the gate leaves foreign credentials to the host but nothing checks them; check \
+         ForeignCredential in the inner service and call ApiKeys::handle_foreign",
+    );
+    let cases: [(Gate, Wiring, Option<&str>, Option<&str>); 9] = [
+        // The gate, the wiring; the error of a route without limits, and of one with limits.
+        (plain, as_it_is, None, NO_LIMITER),
         (limiting, as_it_is, None, None),
         (plain, elsewhere, None, None),
-        (limiting, elsewhere, Some(LayerError::TwoLimiters), Some(LayerError::TwoLimiters)),
-        (counting, as_it_is, Some(LayerError::NoClientAddress), Some(LayerError::NoClientAddress)),
-        (counting, addressed, None, Some(LayerError::NoLimiter)),
-        (plain, addressed, None, Some(LayerError::NoLimiter)),
-        (passing, as_it_is, Some(LayerError::UncheckedForeign), {
-            Some(LayerError::UncheckedForeign)
-        }),
-        (passing, ApiKeys::handle_foreign, None, Some(LayerError::NoLimiter)),
+        (limiting, elsewhere, TWO_LIMITERS, TWO_LIMITERS),
+        (counting, as_it_is, NO_ADDRESS, NO_ADDRESS),
+        (counting, addressed, None, NO_LIMITER),
+        (plain, addressed, None, NO_LIMITER),
+        (passing, as_it_is, UNCHECKED, UNCHECKED),
+        (passing, ApiKeys::handle_foreign, None, NO_LIMITER),
     ];
     for (at, (gate, wiring, unlimited, limited)) in cases.into_iter().enumerate() {
         let world = World::with_gate(gate);
-        let keys = ApiKeys::new(world.gate.clone(), world.store, world.clock);
+        let keys = ApiKeys::new(world.gate.clone(), world.store.clone(), world.clock.clone());
         let keys = wiring(keys);
-        assert_eq!(keys.require(Access::any_key()).err(), unlimited, "{at}");
-        assert_eq!(keys.require(reading(1)).err(), limited, "{at}");
-        // Which route it will be is only known with the request.
-        assert_eq!(keys.require_by(|_| reading(1)).err(), unlimited, "{at}");
+        let text = |error: ConfigError| {
+            assert_eq!(error.kind(), ConfigErrorKind::Layer, "{at}");
+            error.to_string()
+        };
+        assert_eq!(keys.require(Access::any_key()).err().map(text).as_deref(), unlimited, "{at}");
+        assert_eq!(keys.require(reading(1)).err().map(text).as_deref(), limited, "{at}");
+        // The route is known only with the request.
+        let route = world.gate.route(reading(1)).unwrap();
+        let layer = keys.require_by(move |_| route.clone());
+        assert_eq!(layer.err().map(text).as_deref(), unlimited, "{at}");
     }
+}
+
+#[test]
+fn a_route_that_nobody_charges_is_refused_with_503() {
+    let world = World::with_gate(plain);
+    let keys = world.keys();
+    let route = world.gate.route(reading(1)).unwrap();
+    let layer = keys.require_by(move |_| route.clone()).unwrap();
+    let (status, reason) = send(&layer, &world.key());
+    assert_eq!(status, 503);
+    assert!(matches!(reason, Some(RefusalReason::NoLimiter)));
+}
+
+#[test]
+fn a_route_of_another_gate_is_refused_with_503() {
+    let (world, other) = (World::new(), World::new());
+    let key = world.key();
+    let foreign = other.gate.route(Access::any_key()).unwrap();
+    let layer = world.keys().require_by(move |_| foreign.clone()).unwrap();
+    let (status, reason) = send(&layer, &key);
+    assert_eq!(status, 503);
+    assert!(matches!(reason, Some(RefusalReason::ForeignRoute)));
+    // A clone of the gate is the same gate.
+    let own = world.gate.clone().route(Access::any_key()).unwrap();
+    let layer = world.keys().require_by(move |_| own.clone()).unwrap();
+    assert_eq!(send(&layer, &key).0, 200);
+}
+
+#[test]
+fn unknown_scopes_and_kinds_have_no_layer() {
+    let keys = World::new().keys();
+    for access in [
+        Access::scope(Scope::from_static("raed:data")),
+        Access::kinds([KeyKind::from_static("luki_")]),
+    ] {
+        let error = keys.require(access.clone()).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Route, "{access:?}");
+    }
+}
+
+/// The status and the reason of a request through this layer.
+fn send(layer: &ApiKeyLayer<Arc<MemoryStore>>, key: &Key) -> (u16, Option<RefusalReason>) {
+    let service = layer.layer(service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let line = format!("Bearer {}", key.token);
+    let request = Request::builder().header("authorization", line).body(()).unwrap();
+    let response = pollster::block_on(service.oneshot(request)).unwrap();
+    (response.status().as_u16(), response.extensions().get().cloned())
 }

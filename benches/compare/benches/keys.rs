@@ -1,20 +1,18 @@
-//! Verifying a stored key, beside a bare SHA-256 and the crates that verify too, in one run.
+//! Measures the verification of a stored key, a bare SHA-256, and other crates in one run.
 //!
-//! `cargo bench -p keyward-compare --bench keys` prints a Markdown table. Machines are noisy,
-//! so all contenders take turns of two thousand requests, hundreds of times over, and the
-//! medians of their batches are compared; a number from another run proves nothing.
+//! `cargo bench -p keyward-compare --bench keys` prints a Markdown table. Machines are noisy, so the
+//! contenders take turns of two thousand requests, hundreds of times, and the medians of their
+//! batches are compared. A number from another run proves nothing.
 //!
-//! Each peer does what its documentation shows for a request: parse the token, find the
-//! record in memory, check the secret.
+//! Each peer follows its documentation: parse the token, find the record in memory, check the secret.
 //!
-//! - `prefixed-api-key` 0.3 has no store: a `HashMap` from its public short token to the hash
-//!   stands in for one, without a lock. It knows no state, owner, scope or rotation.
-//! - `authrs` 0.1 keeps its keys itself behind `&mut self`, so a service would put a lock
-//!   around it, which is not measured here. It checks state and expiry, reads the clock and
-//!   counts usage.
+//! - `prefixed-api-key` 0.3 has no store, so it gets a `HashMap` from its public short token to the
+//!   hash, without a lock. It has no state, owner, scope or rotation.
+//! - `authrs` 0.1 stores its keys behind `&mut self`, so a service would need a lock around it, which
+//!   is not measured here. It checks state and expiry, reads the clock and counts usage.
 //!
-//! As a host has just read the token of a request when it asks, the tokens of a batch are
-//! copied to a small buffer before the clock starts.
+//! A host has just read the token of a request, so the tokens of a batch are copied to a small buffer
+//! before the clock starts.
 
 use std::{
     collections::HashMap,
@@ -31,10 +29,10 @@ use keyward::{
 use prefixed_api_key::{PrefixedApiKey, PrefixedApiKeyController};
 use sha2::{Digest, Sha256};
 
-/// Requests between two looks at the clock.
+/// Requests between two readings of the clock.
 const BATCH: usize = 64;
-/// Batches of one contender that count before it is the next one's turn. As many go before them,
-/// so that each finds its own memory in the caches as it would in a service of its own.
+/// Measured batches of one contender in a turn. As many unmeasured ones precede them, so that each
+/// contender finds its own memory in the caches, as in a service of its own.
 const BATCHES: usize = 32;
 const TURNS: usize = 200;
 const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
@@ -54,7 +52,7 @@ fn main() {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for _ in 0..TURNS {
         for contender in &mut contenders {
-            // The first half finds the caches full of the others' memory, and is not counted.
+            // The first half finds the caches full of other contenders' memory and is not measured.
             for batch in 0..2 * BATCHES {
                 let taken = contender.take_batch(&mut random);
                 if batch >= BATCHES {
@@ -75,10 +73,10 @@ fn main() {
 
 struct Contender {
     name: String,
-    /// What is presented, drawn uniformly for each request.
+    /// The presented tokens, drawn uniformly for each request.
     tokens: Vec<String>,
     request: Box<dyn FnMut(&str)>,
-    /// Seconds a request, one entry a batch.
+    /// Seconds for one request, one entry for each batch.
     batches: Vec<f64>,
 }
 
@@ -100,7 +98,7 @@ impl Contender {
         let access = Access::any_key();
         let tokens = (0..keys)
             .map(|n| {
-                // Ten keys an owner, as a project has.
+                // Ten keys for each owner, as in a project.
                 let owner = format!("proj_{}", n / 10).parse().unwrap();
                 let key = FORMAT.mint(&mut SysRng).unwrap();
                 let draft = KeyDraft::new(owner, "ingest".parse().unwrap());
@@ -164,7 +162,7 @@ impl Contender {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-    /// Seconds a request, over one batch.
+    /// Returns the seconds for one request, averaged over one batch.
     fn take_batch(&mut self, random: &mut u64) -> f64 {
         let drawn: Vec<&String> = (0..BATCH)
             .map(|_| {
@@ -178,7 +176,7 @@ impl Contender {
         let copies: String = if self.tokens.len() > 1 {
             drawn.iter().map(|token| token.as_str()).collect()
         } else {
-            // One token for all: it is as near as a copy would be.
+            // One token for all requests is as near as a copy would be.
             String::new()
         };
         let mut start = 0;

@@ -1,5 +1,5 @@
-//! The limiters under criterion: `cargo bench -p keyward-compare --bench limiter`.
-//! `limiter_report` has the same contenders interleaved, and the ratios.
+//! Measures the limiters with criterion: `cargo bench -p keyward-compare --bench limiter`.
+//! `limiter_report` interleaves the same contenders and prints the ratios.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use keyward_compare::limiters::{Contender, Governor, Keyward, RateNet, Spread, Traffic, order};

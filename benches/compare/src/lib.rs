@@ -1,3 +1,3 @@
-//! Benchmarks beside peers; see `benches/`.
+//! Benchmarks of keyward and its peers; see `benches/`.
 
 pub mod limiters;

@@ -1,4 +1,4 @@
-//! The limiters under comparison, each behind the same small interface.
+//! The compared limiters behind one small interface.
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
@@ -8,7 +8,7 @@ use keyward::{
     limit::{LimitKey, LimiterConfig},
 };
 
-/// Whether the traffic stays within the limits or far beyond them.
+/// Traffic within the limits or far beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
     /// All requests are admitted.
@@ -17,47 +17,47 @@ pub enum Traffic {
     Refused,
 }
 
-/// A limiter that knows its keys by number.
+/// A limiter whose keys are numbers.
 pub trait Contender: Sync {
-    /// Decides on one request of `key`, the `step`-th in this run. The whole answer is made,
-    /// and thrown away but for this.
+    /// Decides on one request of `key`, the `step`-th in this run. The whole decision is computed, and
+    /// only whether it was admitted is returned.
     fn check(&self, key: u32, step: u64) -> bool;
 }
 
-/// The 16 bytes by which all contenders know a key: scattered as random ids are, and made
-/// by one multiplication, because making them is measured too.
+/// Returns the 16 bytes of a key for all contenders. They are scattered like random ids and take one
+/// multiplication, because computing them is measured too.
 pub fn id_of(key: u32) -> u128 {
     let mixed = (u64::from(key) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     u128::from(mixed) << 64 | u128::from(mixed.rotate_left(32))
 }
 
-/// Ours.
+/// keyward's limiter.
 pub struct Keyward {
     limiter: Limiter,
     quotas: Quotas,
     clock: Option<SystemClock>,
-    /// Time as passed in: so many milliseconds pass while each key is asked once.
+    /// The milliseconds that pass, in the time passed in, while each key sends one request.
     millis_per_turn: u64,
     /// The number of keys as a power of two, so that no division is measured.
     key_bits: u32,
 }
 
 impl Keyward {
-    /// A limiter that has room for `keys` keys of 100 requests a minute. Time is passed in;
-    /// `clock` says whether the system's is read besides.
+    /// Builds a limiter with room for `keys` keys of 100 requests a minute. Time is passed in; with
+    /// `clock` the system's clock is read in addition.
     pub fn new(keys: u32, traffic: Traffic, clock: bool) -> Self {
-        let max_keys = NonZeroU32::new(keys * 2).unwrap();
+        let max_keys = keys * 2;
         let limiter = Limiter::new(LimiterConfig::default().with_max_keys(max_keys), [9; 16]);
         let millis_per_turn = match (traffic, keys) {
             (Traffic::Refused, _) => 0,
-            // At the limit: a request leaves the window for each that is admitted.
+            // At the limit: one request leaves the window for each that is admitted.
             (Traffic::Allowed, ..=1_024) => 601,
-            // Two requests a minute of each key.
+            // Each key sends two requests a minute.
             (Traffic::Allowed, _) => 30_000,
         };
         Self {
             limiter,
-            quotas: Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap())),
+            quotas: Quotas::single(Quota::per_minute(100)),
             clock: clock.then(SystemClock::new),
             millis_per_turn,
             key_bits: keys.ilog2(),
@@ -74,7 +74,7 @@ impl Contender for Keyward {
         let passed = (step * self.millis_per_turn) >> self.key_bits;
         let now = Timestamp::from_unix_millis(1_767_323_045_678 + passed);
         let key = LimitKey::key(id_of(key).to_ne_bytes());
-        // By reference, here and below: the answer is made in full, and not copied besides.
+        // By reference, here and below: the decision is computed in full and not copied.
         let decision = self.limiter.check(key, &self.quotas, 1, now);
         black_box(&decision).is_ok_and(|decision| decision.allowed)
     }
@@ -105,7 +105,7 @@ impl Contender for Governor {
 pub struct RateNet(rate_net::RateLimiter);
 
 impl RateNet {
-    /// The exact log of 100 requests in about the time in which `keys` keys make as many.
+    /// Builds the exact log of 100 requests in about the time in which `keys` keys send as many.
     pub fn log(keys: u32, traffic: Traffic) -> Self {
         let period = match traffic {
             Traffic::Allowed => Duration::from_micros(9) * keys,
@@ -135,18 +135,18 @@ impl Contender for RateNet {
     }
 }
 
-/// How traffic spreads over the keys.
+/// The distribution of traffic over the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// Each in turn, in a scattered order: every key at a regular rate.
+    /// Each key in turn, in a scattered order: every key has a regular rate.
     InTurn,
-    /// Any at any time: the gaps of one key vary as those of independent callers do.
+    /// Uniformly random keys: the gaps of one key vary as for independent callers.
     Uniform,
-    /// The k-th most frequent 1/k as often as the most frequent.
+    /// The k-th most frequent key sends 1/k of the requests of the most frequent one.
     Zipf,
 }
 
-/// The order in which keys are asked for, always the same. `keys` is a power of two.
+/// Returns the order of keys, which is the same in every run. `keys` is a power of two.
 pub fn order(keys: u32, spread: Spread, len: usize) -> Vec<u32> {
     let mut random = XorShift(0x1234_5678_9abc_def1);
     if spread == Spread::InTurn {

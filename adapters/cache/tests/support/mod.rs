@@ -128,6 +128,16 @@ impl KeyStore for Gated {
         ended.1 = true;
         self.check().map(|()| found)
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
+        self.finds.fetch_add(1, Ordering::SeqCst);
+        let mut ended = CountDropped(&self.dropped, false);
+        self.pass(Point::BeforeRead).await;
+        let found = self.store.find_by_id_sync(id);
+        self.pass(Point::AfterRead).await;
+        ended.1 = true;
+        self.check().map(|()| found)
+    }
 }
 
 impl KeyRegistry for Gated {
@@ -150,10 +160,6 @@ impl KeyRegistry for Gated {
         let purged = self.store.purge_sync(ended_before, limit);
         self.pass(Point::AfterWrite).await;
         self.check().map(|()| purged)
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, Gone> {
-        Ok(self.store.get_sync(id))
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Gone> {

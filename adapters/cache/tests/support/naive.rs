@@ -125,6 +125,10 @@ impl<S: KeyStore, C: Clock> KeyStore for Naive<S, C> {
         }
         Ok(found)
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, S::Error> {
+        self.store.find_by_id(id).await
+    }
 }
 
 impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
@@ -138,10 +142,6 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, S::Error> {
         self.write(Change::Everything, self.store.purge(ended_before, limit)).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, S::Error> {
-        self.store.get(id).await
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, S::Error> {

@@ -1,129 +1,69 @@
-//! What one process holds of one set of limits, and what it does with a request. Pure: the
-//! process's clock is an argument, and nothing is sent from here.
+//! The permits of one process for one set of limits, and its decisions. Pure: the process's clock is
+//! an argument, and nothing is sent from here.
 
 use std::time::Duration;
 
-use keyward::{
-    Quotas,
-    limit::{Decision, LeaseTerms, RemoteReceipt},
+use keyward::{limit::Decision, quota::Quotas};
+
+use crate::{
+    lease::config::LeaseConfig,
+    protocol::{LeaseTerms, RemoteReceipt},
 };
 
-/// How permits are leased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct LeaseConfig {
-    length: Duration,
-    most: u32,
-    divisor: u32,
-    drift_ppm: u32,
-}
-
-impl LeaseConfig {
-    /// Leases of this length: so much later than in the exact mode does capacity come back. Each
-    /// limit's leases are no longer than a quarter of its shortest window.
-    ///
-    /// Unless told otherwise at most 1,024 permits are granted at once and at most a quarter of
-    /// what remains, and clocks run apart by at most 1,000 millionths.
-    pub const fn new(length: Duration) -> Self {
-        Self { length, most: 1_024, divisor: 4, drift_ppm: 1_000 }
-    }
-
-    /// The most permits that are granted at once.
-    pub const fn with_most(self, most: u32) -> Self {
-        Self { most, ..self }
-    }
-
-    /// No more than this part of what remains is granted at once. As many as there are processes,
-    /// so that one of them leaves something for the others.
-    pub const fn with_divisor(self, divisor: u32) -> Self {
-        Self { divisor, ..self }
-    }
-
-    /// By how many millionths this machine's clock may run slower than the server's. A lease is
-    /// spent for so much less time. At most half.
-    pub const fn with_drift_ppm(self, drift_ppm: u32) -> Self {
-        let drift_ppm = if drift_ppm > 500_000 { 500_000 } else { drift_ppm };
-        Self { drift_ppm, ..self }
-    }
-
-    /// The terms for a limit with these quotas.
-    fn terms(&self, quotas: &[Quotas], want: u32) -> LeaseTerms {
-        let windows = quotas.iter().flat_map(Quotas::as_slice).map(|quota| quota.window_millis());
-        let shortest = windows.min().unwrap_or(0);
-        // In whole milliseconds, as the script counts, and never longer than it stamps.
-        let longest = LeaseTerms::MAX_LENGTH.as_millis().min(u128::from(shortest / 4));
-        let length = self.length.as_millis().min(longest) as u64;
-        let most = if length == 0 { 1 } else { want.min(self.most) };
-        LeaseTerms { length: Duration::from_millis(length), most, divisor: self.divisor.max(1) }
-    }
-
-    /// What of a span by the server's clock has certainly passed when so much has by ours.
-    fn shortened(&self, span: Duration) -> Duration {
-        let nanos = span.as_nanos() * u128::from(1_000_000 - self.drift_ppm) / 1_000_000;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    fn lengthened(&self, span: Duration) -> Duration {
-        let parts = u128::from(1_000_000 - self.drift_ppm);
-        let nanos = (span.as_nanos() * 1_000_000).div_ceil(parts);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-}
-
-/// An instant of this process's clock, since an origin of its own.
+/// An instant of this process's clock, counted from an origin of its own.
 pub type NodeInstant = Duration;
 
-/// What to do with a request.
+/// The next step for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum LeaseStep {
-    /// Decided here: a permit was spent, or a refusal still stands.
+    /// The request is decided: a permit was spent, or a refusal still stands.
     Decided(Decision),
-    /// Ask the server upon these terms, and hand the answer to [`LeaseHolding::answered`] with this
-    /// number. The clock must be read **before** the request is sent.
+    /// Ask the server for a lease on these terms, and pass the reply to [`LeaseHolding::answered`] with
+    /// this number. The clock must be read **before** the request is sent.
     Ask {
-        /// What to ask for.
+        /// The terms to ask for.
         terms: LeaseTerms,
-        /// Which question it is.
+        /// The number of the question.
         number: u64,
     },
-    /// Ask the server for this request alone, since a lease is being asked for already. Nothing
-    /// comes back here.
+    /// Ask the server for this request alone, because a question for a lease is already under way. The
+    /// reply is not passed to the holding.
     AskExactly,
 }
 
-/// What the server has granted, as [`LeaseHolding::answered`] takes it.
+/// The reply of the server to a question for a lease.
 #[derive(Debug)]
 pub struct Granted {
     /// The decision on the request.
     pub decision: Decision,
-    /// How many units were counted, the request's among them.
+    /// The number of units counted, including those of the request.
     pub units: u32,
-    /// The length that was asked for.
+    /// The requested length of the lease.
     pub length: Duration,
-    /// By what to give them back.
+    /// The receipt with which to give them back.
     pub receipt: Option<RemoteReceipt>,
 }
 
-/// Permits that were forfeited, to be given back.
+/// Forfeited permits, to be given back.
 #[derive(Debug)]
-#[must_use = "they come back to the limit only when their windows have passed"]
+#[must_use = "permits that are not given back return only after their windows"]
 pub struct Unspent {
-    /// By what.
+    /// The receipt of their grant.
     pub receipt: RemoteReceipt,
-    /// How many.
+    /// The number of permits.
     pub units: u32,
 }
 
-/// What one process holds of one set of limits.
+/// The permits that one process holds of one set of limits.
 #[derive(Debug, Default)]
 pub struct LeaseHolding {
     grants: Vec<Grant>,
     refusal: Option<Refusal>,
-    /// The question that is under way, when it was sent, and for how much.
+    /// The question under way: its number, the instant before it was sent, and its cost.
     asking: Option<(u64, NodeInstant, u32)>,
     next_number: u64,
-    /// How many permits to ask for beyond what is needed.
+    /// The number of permits to ask for.
     want: u32,
 }
 
@@ -131,11 +71,11 @@ pub struct LeaseHolding {
 struct Grant {
     left: u32,
     units: u32,
-    /// Spent only before this instant.
+    /// Permits are spent only before this instant.
     ends: NodeInstant,
     decision: Decision,
-    /// Under which they were granted. A request under others is not decided by them: the server
-    /// would count it against its own.
+    /// The quotas under which they were granted. They do not decide a request under other quotas,
+    /// which the server would count against those.
     quotas: Vec<Quotas>,
     receipt: Option<RemoteReceipt>,
 }
@@ -143,23 +83,23 @@ struct Grant {
 #[derive(Debug)]
 struct Refusal {
     cost: u32,
-    /// Until this instant it certainly stands.
+    /// It certainly stands until this instant.
     stands: NodeInstant,
-    /// At this instant it is certainly over.
+    /// It is certainly over at this instant.
     over: NodeInstant,
     decision: Decision,
     quotas: Vec<Quotas>,
 }
 
-/// After so long without an answer another request asks for a lease.
+/// After this time without a reply another request asks for a lease.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
-/// For so long, or the length of a lease, a refusal is remembered at most. It is remembered no
-/// longer than it stands by itself.
+/// A refusal is remembered for at most this time or the length of a lease, and never longer than it
+/// stands.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
 impl LeaseHolding {
-    /// Decides a request of `cost`, or says what to ask.
+    /// Decides a request of `cost`, or returns the question for the server.
     pub fn decide(
         &mut self,
         config: &LeaseConfig,
@@ -189,9 +129,9 @@ impl LeaseHolding {
         LeaseStep::Ask { terms, number }
     }
 
-    /// Takes the server's answer to a question of [`LeaseHolding::decide`], from which the request
-    /// itself, of `cost`, has been spent. An answer to another question than the one under way, or
-    /// one that comes twice, changes nothing: its permits are never spent.
+    /// Takes the server's reply to a question of [`LeaseHolding::decide`]. The cost of the request
+    /// itself is already spent from it. A reply to another question than the one under way, or a
+    /// second reply, changes nothing: its permits are never spent.
     pub fn answered(
         &mut self,
         config: &LeaseConfig,
@@ -209,7 +149,7 @@ impl LeaseHolding {
             self.want = 1;
             self.refusal = Some(Refusal {
                 cost,
-                // Capacity can also come back because others give it back, or a key is reset.
+                // Capacity can also come back because another process gives it back or a key is reset.
                 stands: sent + config.shortened(wait).min(config.length.max(REMEMBERED)),
                 over: now + config.lengthened(wait),
                 decision,
@@ -220,10 +160,10 @@ impl LeaseHolding {
         self.refusal = None;
         let left = units.saturating_sub(cost);
         if units < config.terms(quotas, self.want.max(cost)).most {
-            // Near the limit one asks for no more than one was given.
+            // Near the limit the next question asks for no more than this grant.
             self.want = units;
         }
-        // Counted from the moment before it was sent, so from before the server stamped it.
+        // Counted from before the question was sent, and so from before the server stamped it.
         let ends = sent + config.shortened(length);
         if left > 0 && now < ends {
             let quotas = quotas.to_vec();
@@ -233,16 +173,16 @@ impl LeaseHolding {
         }
     }
 
-    /// Notes that the question has no answer. If one still comes, its permits are never spent; and
-    /// what the server may have granted is missing until its windows have passed, so the next
-    /// question is for one permit, and more only as answers come.
+    /// Records that a question has no reply. If a reply still arrives, its permits are never spent. The
+    /// permits that the server may have granted are missing until their windows have passed. So the
+    /// next question is for one permit, and later ones grow as replies arrive.
     pub fn lost(&mut self, number: u64) {
         if self.asking.take_if(|(asked, ..)| *asked == number).is_some() {
             self.want = 1;
         }
     }
 
-    /// Forfeits all that is unspent; to be given back at most once each, or not at all.
+    /// Forfeits all unspent permits and returns them. Each is to be given back at most once.
     pub fn forfeit(&mut self) -> Vec<Unspent> {
         let grants = std::mem::take(&mut self.grants);
         let unspent = grants.into_iter().filter(|grant| grant.left > 0);
@@ -254,18 +194,18 @@ impl LeaseHolding {
             .collect()
     }
 
-    /// Forgets permits, a refusal, and the question under way, whose answer will change nothing.
+    /// Forgets permits, a refusal, and the question under way, whose reply will change nothing.
     pub fn forget(&mut self) {
         (self.grants, self.refusal, self.asking) = (Vec::new(), None, None);
     }
 
-    /// Whether nothing would be lost by forgetting it.
+    /// Returns whether the holding can be forgotten without loss.
     pub fn is_idle(&mut self, now: NodeInstant) -> bool {
         self.expire(now);
         self.grants.is_empty() && self.refusal.is_none() && self.asking.is_none()
     }
 
-    /// Spends permits that were granted under these quotas, all before the ends of their leases.
+    /// Spends permits that were granted under these quotas. All leases are still running.
     fn spend(&mut self, quotas: &[Quotas], cost: u32) -> Option<Decision> {
         let fits = |grant: &Grant| grant.quotas == quotas;
         let fitting = self.grants.iter().filter(|grant| fits(grant));
@@ -281,7 +221,7 @@ impl LeaseHolding {
         let newest = self.grants.iter().rfind(|grant| fits(grant))?;
         let left = held.saturating_sub(u64::from(cost));
         let mut decision = newest.decision;
-        // What the server had left when it granted, and what is left of what it granted.
+        // The remaining permits of the server when it granted, and the rest of the grant.
         let remaining = (u64::from(decision.remaining) + left).min(decision.limit.into());
         decision.remaining = u32::try_from(remaining).unwrap_or(decision.limit);
         if left == 0 {
@@ -292,7 +232,7 @@ impl LeaseHolding {
     }
 
     fn expire(&mut self, now: NodeInstant) {
-        // What was used of a lease in its time is what the next one is asked for.
+        // The next question asks for as many permits as were used of this lease.
         let mut used = None;
         self.grants.retain(|grant| {
             let stays = now < grant.ends;
@@ -310,7 +250,7 @@ impl LeaseHolding {
 
 #[cfg(test)]
 mod tests {
-    use keyward::{Quota, Timestamp};
+    use keyward::{clock::Timestamp, quota::Quota};
 
     use super::*;
 
@@ -351,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn no_lease_is_longer_than_what_the_server_stamps() {
+    fn no_lease_is_longer_than_the_server_stamps() {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let config = LeaseConfig::new(days(1));
         for (window, expected) in

@@ -1,18 +1,18 @@
-//! What one process holds of all limits.
+//! The holdings of one process for all limits, behind locks.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
 };
 
-use keyward::{Quotas, limit::LimitKey};
+use keyward::{limit::LimitKey, quota::Quotas};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::holding::{LeaseHolding, NodeInstant, Unspent};
+use crate::lease::holding::{LeaseHolding, NodeInstant, Unspent};
 
 const SHARDS: usize = 64;
 
-/// Holdings by the limits that are charged together, behind locks.
+/// The holdings, by the limits that are charged together.
 pub(crate) struct Holdings {
     shards: Vec<Mutex<HashMap<Box<[LimitKey]>, LeaseHolding>>>,
     state: RandomState,
@@ -25,19 +25,14 @@ impl Holdings {
         Self { shards, state: RandomState::new(), most_in_shard: most.div_ceil(SHARDS).max(1) }
     }
 
-    /// Does something with the holding of these limits; `None` if there is no place for one.
+    /// Calls `act` with the holding of these limits. Returns `None` if there is no place for one.
     pub(crate) fn with<T>(
         &self,
         limits: &[(LimitKey, &Quotas)],
         now: NodeInstant,
         act: impl FnOnce(&mut LeaseHolding) -> T,
     ) -> Option<T> {
-        // At most four keys, so they are copied to the stack and looked up there.
-        let mut keys = [const { None }; keyward::Limiter::MAX_LIMITS];
-        for (to, (key, _)) in keys.iter_mut().zip(limits) {
-            *to = Some(*key);
-        }
-        let keys: Vec<LimitKey> = keys.into_iter().flatten().collect();
+        let keys: Vec<LimitKey> = limits.iter().map(|(key, _)| *key).collect();
         let mut shard = self.shard(&keys)?;
         if let Some(holding) = shard.get_mut(&keys[..]) {
             return Some(act(holding));
@@ -54,7 +49,7 @@ impl Holdings {
         Some(done)
     }
 
-    /// Forfeits everything.
+    /// Forfeits all unspent permits and returns them.
     pub(crate) fn forfeit(&self) -> Vec<Unspent> {
         self.shards
             .iter()
@@ -66,8 +61,8 @@ impl Holdings {
             .collect()
     }
 
-    /// Forgets all that concerns this limit: permits, refusals, and questions under way, whose
-    /// answers then change nothing.
+    /// Forgets the permits, refusals and questions under way of every holding with this limit. Replies
+    /// to those questions then change nothing.
     pub(crate) fn forget(&self, key: &LimitKey) {
         for shard in &self.shards {
             for (_, holding) in shard.lock().iter_mut().filter(|(keys, _)| keys.contains(key)) {

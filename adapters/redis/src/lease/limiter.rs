@@ -1,30 +1,37 @@
-//! The leased mode: most requests are decided here.
+//! The leased mode over the exact limiter.
 
 use std::{fmt, future::Future, sync::Arc};
 
 use keyward::{
-    Quotas, Timestamp,
+    clock::Timestamp,
     gate::PendingCharge,
-    limit::{Decision, LimitKey},
+    limit::{Decision, LimitKey, Limiter},
+    quota::Quotas,
 };
 use redis::aio::ConnectionLike;
 
-use super::{
-    holding::{Granted, LeaseConfig, LeaseStep},
-    holdings::Holdings,
+use crate::{
+    error::RemoteError,
+    fallback::{DecidedBy, RemoteDecision},
+    lease::{
+        config::LeaseConfig,
+        holding::{Granted, LeaseStep},
+        holdings::Holdings,
+    },
+    limiter::RedisLimiter,
+    node_clock::NodeClock,
 };
-use crate::{DecidedBy, NodeClock, RedisLimiter, RemoteDecision, RemoteError};
 
-/// A limiter that takes permits from the server in advance, and spends them without asking.
+/// A limiter that takes permits from the server in advance and spends them without a round trip.
 ///
-/// In any window at most the limit is admitted, over any number of processes: see "Leases" at
-/// [`RemoteScript`](keyward::limit::RemoteScript) for the proof and its conditions. The price is that
-/// capacity comes back up to the length of a lease later than in the exact mode, and that what
-/// one process holds another cannot have until then. Both modes may be used on one limit.
+/// Over any number of processes, any window admits at most the limit: see "Leases" at
+/// [`RemoteScript`](crate::protocol::RemoteScript) for the proof and its conditions. The price is that
+/// capacity comes back up to the length of a lease later than in the exact mode, and that permits held
+/// by one process are not available to another until then. Both modes may be used on one limit.
 ///
-/// What is left and when it changes is told as of the last answer of the server.
+/// The remaining number and the reset time of a decision are those of the last reply of the server.
 ///
-/// Cloning it is cheap, and the clones share all.
+/// Clones are cheap and share all state.
 #[must_use]
 pub struct LeasedLimiter<C> {
     exact: RedisLimiter<C>,
@@ -38,41 +45,30 @@ struct Shared {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
-    /// Leases over what this limiter asks. The server's being gone is answered by its policy, once
+    /// Builds a leased limiter over this exact one, whose fallback decides when the server is gone and
     /// no permits are left.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn new(exact: RedisLimiter<C>, config: LeaseConfig) -> Self {
-        Self::with_clock(exact, config, crate::BootClock)
+        Self::with_clock(exact, config, crate::node_clock::BootClock)
     }
 
-    /// The same with a clock of the host's, which must count the time for which the machine is
-    /// suspended.
+    /// Builds a leased limiter with a clock of the host, which must count the time for which the
+    /// machine is suspended.
     pub fn with_clock(
         exact: RedisLimiter<C>,
         config: LeaseConfig,
         clock: impl NodeClock + 'static,
     ) -> Self {
-        Self::holding_at_most(exact, config, clock, 65_536)
-    }
-
-    /// The same, that holds permits of at most so many limits at once; those beyond are decided
-    /// exactly.
-    pub fn holding_at_most(
-        exact: RedisLimiter<C>,
-        config: LeaseConfig,
-        clock: impl NodeClock + 'static,
-        limits: usize,
-    ) -> Self {
-        let (clock, holdings) = (Box::new(clock), Holdings::new(limits));
+        let (clock, holdings) = (Box::new(clock), Holdings::new(config.max_limits));
         Self { exact, shared: Arc::new(Shared { config, clock, holdings }) }
     }
 
-    /// The exact limiter beneath, for what is to be decided exactly.
+    /// Returns the exact limiter, for requests that are to be decided exactly.
     pub const fn exact(&self) -> &RedisLimiter<C> {
         &self.exact
     }
 
-    /// As [`RedisLimiter::check`].
+    /// Decides like [`RedisLimiter::check`].
     ///
     /// # Errors
     ///
@@ -87,7 +83,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         self.check_all(&[(key.into(), quotas)], cost, now).await
     }
 
-    /// As [`RedisLimiter::check_all`]. Permits are held of the limits as they are given together.
+    /// Decides like [`RedisLimiter::check_all`]. Permits are held for each group of limits that is
+    /// given together.
     ///
     /// # Errors
     ///
@@ -108,7 +105,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
             return self.exact.check_all(limits, cost, now).await;
         };
         let Shared { config, clock, holdings } = &*self.shared;
-        // If this future is dropped, the next one that asks need not wait for its answer.
+        // If this future is dropped, the next request need not wait for its reply.
         let mut asking = Asking { limits, shared: &self.shared, number: Some(number) };
         let charge = self.exact.charge(limits, cost)?;
         match self.exact.lease(&charge, &terms, now).await {
@@ -134,11 +131,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         }
     }
 
-    /// Gives back what is unspent, as at the end of a process, and tells how many units. They are
-    /// forfeited first, each is sent once, and what is in doubt is lost.
+    /// Gives all unspent permits back, as at the end of a process, and returns their number. They are
+    /// forfeited first and sent once each. Permits in doubt are lost.
     ///
-    /// Condition: the connection never sends again on its own. Of a cluster client, switch the
-    /// retries off, or do not call this.
+    /// Condition: the connection never sends again on its own. Switch the retries of a cluster client
+    /// off, or do not call this.
     pub async fn give_back(&self) -> u64 {
         let mut units = 0;
         for unspent in self.shared.holdings.forfeit() {
@@ -146,7 +143,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
             let command = unspent.receipt.refund_some(unspent.units);
             match self.exact.give_back(&command).await {
                 Ok(true) => units += given,
-                // One wait is enough: what is left is lost, as if this had not been called.
+                // One timeout is enough. The rest is lost, as if this had not been called.
                 Err(RemoteError::Gone(_)) => break,
                 _ => {}
             }
@@ -154,24 +151,23 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         units
     }
 
-    /// Forgets what was counted for a key, as [`RedisLimiter::reset`], and forfeits what this process
-    /// holds of it, alone or together with other limits. What other processes hold is still spent,
-    /// for up to the length of a lease.
+    /// Forgets everything counted for a key like [`RedisLimiter::reset`], and forfeits the permits that
+    /// this process holds of it, alone or together with other limits. Other processes still spend their
+    /// permits, for up to the length of a lease.
     ///
     /// # Errors
     ///
-    /// If the server did not answer. What was held is forfeited even so.
+    /// If the server did not reply. The permits are forfeited even then.
     pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
         let key = key.into();
         self.shared.holdings.forget(&key);
         let forgotten = self.exact.reset(key).await;
-        // Again, for what was granted meanwhile may have been counted before the server forgot.
+        // Again, because a grant that arrived meanwhile may have been counted before the reset.
         self.shared.holdings.forget(&key);
         forgotten
     }
 
-    /// Decides the limits of a request at a gate: what `ApiKeys::charge_with` of `keyward-tower`
-    /// asks for.
+    /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
     pub fn decide(
         &self,
         pending: &PendingCharge,
@@ -186,22 +182,18 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         }
     }
 
-    /// What to do, decided under the lock of the holding.
+    /// Returns the next step, under the lock of the holding.
     fn step(&self, limits: &[(LimitKey, &Quotas)], cost: u32) -> Result<LeaseStep, RemoteError> {
         let Shared { config, clock, holdings } = &*self.shared;
-        keyward::limit::RemoteCharge::payable(limits, cost)?;
-        let mut quotas = [None; keyward::Limiter::MAX_LIMITS];
-        for (to, (_, quota)) in quotas.iter_mut().zip(limits) {
-            *to = Some(**quota);
-        }
-        let quotas: Vec<Quotas> = quotas.into_iter().flatten().collect();
+        Limiter::check_chargeable(limits, cost)?;
+        let quotas: Vec<Quotas> = limits.iter().map(|(_, quotas)| **quotas).collect();
         let now = clock.now();
         let step = holdings.with(limits, now, |holding| holding.decide(config, &quotas, cost, now));
         Ok(step.unwrap_or(LeaseStep::AskExactly))
     }
 }
 
-/// A question that is under way.
+/// A question under way. Dropping it records that it has no reply.
 struct Asking<'a> {
     limits: &'a [(LimitKey, &'a Quotas)],
     shared: &'a Shared,

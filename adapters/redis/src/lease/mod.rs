@@ -1,8 +1,15 @@
-//! Local decisions out of permits that the server has granted.
+//! The leased mode: a process spends permits that the server granted in advance.
+//!
+//! [`LeasedLimiter`] is the whole. [`LeaseHolding`] is its pure core, for a host with another client:
+//! it takes the process's clock as an argument and sends nothing.
 
+mod config;
 mod holding;
 mod holdings;
 mod limiter;
 
-pub use holding::{Granted, LeaseConfig, LeaseHolding, LeaseStep, NodeInstant, Unspent};
-pub use limiter::LeasedLimiter;
+pub use self::{
+    config::LeaseConfig,
+    holding::{Granted, LeaseHolding, LeaseStep, NodeInstant, Unspent},
+    limiter::LeasedLimiter,
+};

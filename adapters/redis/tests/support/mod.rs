@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::limit::RemoteScript;
+use keyward_redis::protocol::RemoteScript;
 
 /// Whether there are servers to test with. If not it says so, and fails where
 /// `KEYWARD_REQUIRE_REDIS=1`, as in `.ci/run`.

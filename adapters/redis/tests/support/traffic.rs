@@ -5,6 +5,7 @@ use std::time::Duration;
 use keyward::{
     Quota, Quotas, Timestamp,
     limit::{Decision, LimitKey},
+    quota::Precision,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -199,10 +200,14 @@ fn variants(limit: u32, window: u64) -> Vec<Quotas> {
         several(&[one, three]),
         several(&[quota_of(limit + 1, window), two]),
         several(&[one, two, three]),
-        Quotas::single(one.coarse()),
-        Quotas::single(quota_of(limit + 3, window).coarse()),
-        several(&[one, quota_of(2 * limit, 300 * window).coarse()]),
-        several(&[one.coarse(), two.coarse(), three]),
+        Quotas::single(one.with_precision(Precision::Coarse)),
+        Quotas::single(quota_of(limit + 3, window).with_precision(Precision::Coarse)),
+        several(&[one, quota_of(2 * limit, 300 * window).with_precision(Precision::Coarse)]),
+        several(&[
+            one.with_precision(Precision::Coarse),
+            two.with_precision(Precision::Coarse),
+            three,
+        ]),
     ]
 }
 

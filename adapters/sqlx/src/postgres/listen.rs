@@ -1,4 +1,4 @@
-//! Hearing of changes that others make.
+//! Listening for changes by other processes.
 
 use std::{
     convert::Infallible, fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration,
@@ -15,18 +15,17 @@ use sqlx::{
 
 use crate::SqlStoreError;
 
-/// Hears of each change of a [`PostgresStore`](crate::PostgresStore)'s tables, whoever makes it,
-/// and tells a cache.
+/// Listens for changes of the tables of a [`PostgresStore`](crate::PostgresStore) and notifies a
+/// cache.
 ///
-/// The database announces a change by `NOTIFY` in the transaction that makes it: triggers do it,
-/// so a revocation by hand is announced too. What is heard has been committed. Between a commit
-/// and the cache's forgetting lies the time that one message takes.
+/// Triggers announce each change by `NOTIFY` in the transaction that makes it, so a revocation by
+/// hand is announced too. A notification is received only after the commit. The delay between the
+/// commit and the invalidation is that of one message.
 ///
-/// Messages are lost while there is no connection, so everything is forgotten when it is lost,
-/// and again when there is a new one. A connection that is dead without this side having been
-/// told is noticed after twice [`ChangeListener::LONGEST_SILENCE`]. Until then, and as long as
-/// the database cannot be reached, how long a cache serves what is not so any more is bounded by
-/// how long its entries live, and by that alone.
+/// Messages are lost while there is no connection. So the listener invalidates everything when the
+/// connection is lost, and again when there is a new one. It notices a connection that died
+/// silently after twice [`ChangeListener::LONGEST_SILENCE`]. Until then, and while the database
+/// cannot be reached, only the lifetime of a cache's entries bounds how long it serves stale ones.
 ///
 /// ```no_run
 /// # use std::convert::Infallible;
@@ -45,47 +44,49 @@ pub struct ChangeListener {
     report: Arc<dyn Fn(ListenerReport) + Send + Sync>,
 }
 
-/// How a [`ChangeListener`] fares, for a log line and a health check.
+/// The state of a [`ChangeListener`], for a log line and a health check.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenerReport {
-    /// It hears of changes from now on.
+    /// It receives changes from now on.
     Listening,
     /// The connection was lost. Until the next [`ListenerReport::Listening`] only the staleness
     /// bound of a cache holds.
     Lost {
-        /// What was wrong with it; `None` if it was closed, or said nothing for too long.
+        /// The error; `None` if the connection was closed or was silent for too long.
         cause: Option<SqlStoreError>,
     },
-    /// It could not connect, and tries again after a pause.
+    /// It could not connect and tries again after a pause.
     Failed {
-        /// What the attempt met; `None` if there was no answer in time.
+        /// The error; `None` if there was no reply in time.
         cause: Option<SqlStoreError>,
-        /// Which attempt in a row failed, from 1 on.
+        /// The number of consecutive failed attempts, from 1.
         attempt: u64,
     },
 }
 
 impl ChangeListener {
-    /// How long it waits at first before it connects again; each time twice as long, up to
+    /// The first pause before it connects again. Each further pause is twice as long, up to
     /// [`ChangeListener::LONGEST_PAUSE`].
     pub const FIRST_PAUSE: Duration = Duration::from_millis(50);
-    /// How long it waits at most before it connects again.
+    /// The longest pause before it connects again.
     pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-    /// How long it hears nothing before it asks whether the connection still lives, and how long
-    /// it waits for the answer, or for a connection.
+    /// The time without a message after which it checks the connection, and the time that it waits
+    /// for the reply or for a connection.
     pub const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-    /// A listener that will connect so, to the store's database. Nothing is connected yet.
+    /// Creates a listener that connects to the store's database with these options. It does not
+    /// connect yet.
     ///
-    /// It has a connection of its own, so that an exhausted pool delays no news.
+    /// It has a connection of its own, so that an exhausted pool does not delay notifications.
     pub fn new(options: PgConnectOptions) -> Self {
         Self { options, report: Arc::new(|_| ()) }
     }
 
-    /// Tells how it fares, from within [`ChangeListener::run`], after the cache was told what there
-    /// was to tell: this crate logs nothing itself. What is told holds no password. It must return
-    /// soon, for nothing is heard meanwhile.
+    /// Sets a function that receives each change of state, because this crate logs nothing itself.
+    ///
+    /// [`ChangeListener::run`] calls it after it has notified the cache. A report contains no
+    /// password. The function must return soon, because no messages are received meanwhile.
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
@@ -104,17 +105,17 @@ impl ChangeListener {
         Self { report: Arc::new(report), ..self }
     }
 
-    /// Listens until it is dropped, connecting again whenever the connection is lost.
+    /// Listens until the future is dropped, and connects again whenever the connection is lost.
     ///
-    /// `pause` waits for so long on the host's runtime, `tokio::time::sleep` for example.
-    pub async fn run<P, F>(&self, told: impl Invalidate, pause: P) -> Infallible
+    /// `pause` waits for a duration on the host's runtime, for example `tokio::time::sleep`.
+    pub async fn run<P, F>(&self, cache: impl Invalidate, pause: P) -> Infallible
     where
         P: Fn(Duration) -> F,
         F: Future<Output = ()>,
     {
         let (mut wait, mut attempt) = (Self::FIRST_PAUSE, 0);
         loop {
-            // Also a server that takes the connection and then says nothing is given up.
+            // The limit also ends an attempt at a server that accepts and then stays silent.
             let connected = within(self.connect(), pause(2 * Self::LONGEST_SILENCE)).await;
             let mut failed = |cause| {
                 attempt += 1;
@@ -123,12 +124,12 @@ impl ChangeListener {
             let report = match connected {
                 Some(Ok(mut listener)) => {
                     (wait, attempt) = (Self::FIRST_PAUSE, 0);
-                    // What was committed from here on is heard, and what was read before is told to
-                    // be forgotten: in this order nothing falls between the two.
-                    told.invalidate(&Change::Everything);
+                    // Every commit from here on is received, and then what was read before is
+                    // invalidated. In this order no change falls between the two.
+                    cache.invalidate(&Change::Everything);
                     (self.report)(ListenerReport::Listening);
-                    let cause = listen(&mut listener, &told, &pause).await;
-                    told.invalidate(&Change::Everything);
+                    let cause = listen(&mut listener, &cache, &pause).await;
+                    cache.invalidate(&Change::Everything);
                     ListenerReport::Lost { cause }
                 }
                 Some(Err(error)) => failed(Some(error.into())),
@@ -141,8 +142,8 @@ impl ChangeListener {
     }
 
     async fn connect(&self) -> Result<PgListener, sqlx::Error> {
-        // A pool of its own each time: a connection that is dead without knowing it would keep
-        // the only place of the one before.
+        // A new pool each time: a connection that died silently would keep the only slot of the
+        // previous one.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Self::LONGEST_SILENCE)
@@ -156,18 +157,17 @@ impl ChangeListener {
     }
 }
 
-/// Without the options: they hold the password.
+/// Omits the options, because they contain the password.
 impl fmt::Debug for ChangeListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeListener").finish_non_exhaustive()
     }
 }
 
-/// Passes on what is heard, until the connection is lost: nothing then says what was missed.
-/// Returns why, if it is known.
+/// Passes notifications on until the connection is lost. Returns the error, if there is one.
 async fn listen<P, F>(
     listener: &mut PgListener,
-    told: &impl Invalidate,
+    cache: &impl Invalidate,
     pause: &P,
 ) -> Option<SqlStoreError>
 where
@@ -177,7 +177,7 @@ where
     let silence = ChangeListener::LONGEST_SILENCE;
     loop {
         match within(listener.try_recv(), pause(silence)).await {
-            Some(Ok(Some(heard))) => told.invalidate(&read(heard.payload())),
+            Some(Ok(Some(message))) => cache.invalidate(&read(message.payload())),
             Some(Ok(None)) => return None,
             Some(Err(error)) => return Some(error.into()),
             None => match within(listener.execute("SELECT 1"), pause(silence)).await {
@@ -189,7 +189,7 @@ where
     }
 }
 
-/// What `work` comes to, unless `limit` is over first.
+/// Awaits `work`; returns `None` if `limit` completes first.
 async fn within<T>(work: impl Future<Output = T>, limit: impl Future<Output = ()>) -> Option<T> {
     let (mut work, mut limit) = (pin!(work), pin!(limit));
     poll_fn(|context| match work.as_mut().poll(context) {
@@ -199,7 +199,7 @@ async fn within<T>(work: impl Future<Output = T>, limit: impl Future<Output = ()
     .await
 }
 
-/// What an announcement says. One that is not understood may mean anything.
+/// Reads an announcement. One that is not understood may concern anything.
 fn read(announcement: &str) -> Change {
     let key = || {
         let (id, hash) = match announcement.strip_prefix("key ")?.split_once(' ') {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_understood_may_mean_anything() {
+    fn an_announcement_that_is_not_understood_may_concern_anything() {
         let (id, hash) = ("0b".repeat(16), format!("sha256:{}", "ab".repeat(32)));
         let key = |hashes| Change::Key { id: KeyId::from_bytes([0x0b; 16]), hashes };
         assert_eq!(read(&format!("key {id}")), key(vec![]));

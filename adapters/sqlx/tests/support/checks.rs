@@ -51,7 +51,7 @@ pub(crate) async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
             }
         }
         assert_eq!((winners.len(), losers.len()), (1, stores.len() - 1), "round {round}");
-        let found = stores[0].get(first.id()).await.unwrap().unwrap();
+        let found = stores[0].find_by_id(first.id()).await.unwrap().unwrap();
         assert_eq!((found.record().revision(), found.record().retiring().len()), (2, 1));
         for key in [&winners[0], &first_key] {
             assert_eq!(stores[1].find(&lookup(key)).await.unwrap().as_ref(), Some(&found));
@@ -200,7 +200,7 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
         let sql = format!("UPDATE {table} SET {column} = {value}");
         assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql:.80}");
         let named = format!("{table}.{column}");
-        let mut errors = vec![store.get(record.id()).await.unwrap_err()];
+        let mut errors = vec![store.find_by_id(record.id()).await.unwrap_err()];
         errors.push(store.list_all(PageRequest::first(9)).await.unwrap_err());
         if column == "hash" {
             // It leads nowhere any more.
@@ -231,7 +231,7 @@ pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
     let (record, key) = issue("owner", NOW);
     store.insert(record.clone()).await.unwrap();
     store.tamper("DELETE FROM keyward_secrets").await.unwrap();
-    let error = store.get(record.id()).await.unwrap_err();
+    let error = store.find_by_id(record.id()).await.unwrap_err();
     assert!(
         matches!(error, SqlStoreError::Corrupt { key: Some(id), .. } if id == record.id()),
         "{error:?}"
@@ -309,7 +309,7 @@ pub(crate) async fn migrating_is_safe(stores: Vec<impl SqlStore>) {
     let (record, _) = issue("owner", NOW);
     stores[0].insert(record.clone()).await.unwrap();
     stores[0].migrate().await.unwrap();
-    assert!(stores[0].get(record.id()).await.unwrap().is_some(), "migrating has lost a key");
+    assert!(stores[0].find_by_id(record.id()).await.unwrap().is_some(), "migrating has lost a key");
     let newer = "INSERT INTO keyward_migrations (version) VALUES (1000)";
     stores[0].tamper(newer).await.unwrap();
     let error = stores[0].migrate().await.unwrap_err();

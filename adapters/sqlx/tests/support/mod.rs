@@ -12,8 +12,8 @@ use std::{
 };
 
 use keyward::{
-    Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, KeyStore, Outcome,
-    Route, SysRng, Timestamp,
+    Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, KeyStore,
+    ManualClock, Outcome, SysRng, Timestamp,
     key::{Grace, KeyFormats, KeyId, KeyRecord, PlaintextKey, StoredSecret},
     request::PlainHead,
     store::Lookup,
@@ -108,7 +108,8 @@ pub(crate) async fn gate_status(store: &impl KeyStore, key: &PlaintextKey) -> u1
         .build()
         .unwrap();
     let head = PlainHead::new().with_header("authorization", format!("Bearer {}", key.expose()));
-    match gate.check(&head, &Route::new(Access::any_key()), store, NOW).await {
+    let route = gate.route(Access::any_key()).unwrap();
+    match gate.check(&head, &route, store, &ManualClock::new(NOW)).await {
         Outcome::Refused(refusal) => refusal.status(),
         _ => 200,
     }

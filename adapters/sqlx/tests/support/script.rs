@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     Database, hear,
-    history::{History, RESOLUTION, Recorder, STALENESS, Time, Told},
+    history::{Cache, History, RESOLUTION, Recorder, STALENESS, Time, Told},
     support::{NOW, issue, lookup, rotate, secret},
     until,
 };
@@ -37,7 +37,14 @@ enum Point {
 
 /// Where the next call that comes to a point stops.
 #[derive(Default)]
-struct Stops(Mutex<Vec<(Point, oneshot::Sender<()>, oneshot::Receiver<()>)>>);
+struct Stops(Mutex<Vec<Planted>>);
+
+/// A stop, for whoever comes to it.
+struct Planted {
+    point: Point,
+    reach: oneshot::Sender<()>,
+    gone_on: oneshot::Receiver<()>,
+}
 
 /// A stop, for whoever planted it.
 struct Stop {
@@ -48,13 +55,13 @@ struct Stop {
 impl Stops {
     fn at(&self, point: Point) -> Stop {
         let ((reach, reached), (go_on, gone_on)) = (oneshot::channel(), oneshot::channel());
-        self.0.lock().push((point, reach, gone_on));
+        self.0.lock().push(Planted { point, reach, gone_on });
         Stop { reached, go_on }
     }
 
     async fn pass(&self, point: Point) {
-        let stop = self.0.lock().extract_if(.., |it| it.0 == point).next();
-        let Some((_, reach, gone_on)) = stop else { return };
+        let stop = self.0.lock().extract_if(.., |it| it.point == point).next();
+        let Some(Planted { reach, gone_on, .. }) = stop else { return };
         reach.send(()).unwrap();
         gone_on.await.unwrap();
     }
@@ -85,6 +92,10 @@ impl<S: Database> KeyStore for Staged<S> {
         self.stops.pass(Point::AfterRead).await;
         found
     }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
+        self.store.find_by_id(id).await
+    }
 }
 
 impl<S: Database> KeyRegistry for Staged<S> {
@@ -113,10 +124,6 @@ impl<S: Database> KeyRegistry for Staged<S> {
 
     async fn purge(&self, before: Timestamp, limit: u16) -> Result<Vec<KeyId>, SqlStoreError> {
         self.store.purge(before, limit).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
-        self.store.get(id).await
     }
 
     async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, SqlStoreError> {
@@ -221,7 +228,7 @@ pub(crate) async fn play<S, K>(
 ) -> History
 where
     S: Database,
-    K: KeyRegistry + Invalidate + 'static,
+    K: Cache + Invalidate + 'static,
 {
     let clock = Time::driven();
     let stops: [Arc<Stops>; 2] = Default::default();
@@ -241,7 +248,7 @@ where
     history
 }
 
-impl<K: KeyRegistry + 'static> Script<K> {
+impl<K: Cache + 'static> Script<K> {
     async fn play(&self, schedule: Schedule, announced: impl AsyncFn(KeyId, u64)) {
         let (record, key) = issue("owner", NOW);
         let (id, first) = (record.id(), lookup(&key));
@@ -341,7 +348,7 @@ impl<K: KeyRegistry + 'static> Script<K> {
     }
 }
 
-async fn verify<K: KeyRegistry>(recorder: &Recorder<K>, cache: usize, id: KeyId, lookup: &Lookup) {
+async fn verify<K: Cache>(recorder: &Recorder<K>, cache: usize, id: KeyId, lookup: &Lookup) {
     let call = recorder.verify(cache, id, lookup).await;
     recorder.history.lock().verified.push(call);
 }

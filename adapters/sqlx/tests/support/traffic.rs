@@ -11,13 +11,13 @@ use std::{
 use keyward::{
     Clock as _,
     key::{Grace, KeyId, KeyRecord, KeyState},
-    store::{KeyRegistry, Lookup},
+    store::Lookup,
 };
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    history::{History, Recorder, Shown, Time},
+    history::{Cache, History, Recorder, Shown, Time},
     support::{issue, lookup, secret},
 };
 
@@ -55,7 +55,7 @@ pub(crate) async fn record<K>(
     caches: [Arc<K>; 2],
 ) -> History
 where
-    K: KeyRegistry + 'static,
+    K: Cache + 'static,
 {
     let stage = Arc::new(Stage {
         recorder: Recorder::new(clock, caches),
@@ -86,7 +86,7 @@ where
     std::mem::take(&mut *stage.recorder.history.lock())
 }
 
-impl<K: KeyRegistry> Stage<K> {
+impl<K: Cache> Stage<K> {
     /// What there is so far.
     fn shown(&self) -> Shown {
         let history = self.recorder.history.lock();

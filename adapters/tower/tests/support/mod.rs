@@ -7,7 +7,6 @@ use std::{
     error::Error,
     fmt,
     future::pending,
-    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -147,7 +146,7 @@ pub(crate) fn reading(per_minute: u32) -> Route {
 }
 
 pub(crate) fn limited(access: Access, per_minute: u32) -> Route {
-    Route::new(access).limit_key(Quota::per_minute(NonZeroU32::new(per_minute).unwrap()))
+    Route::new(access).limit_key(Quota::per_minute(per_minute))
 }
 
 /// A store that does something else than to find.
@@ -183,6 +182,14 @@ impl KeyStore for Broken {
                 Self::Hangs => pending().await,
                 Self::Panics | Self::PanicsAtOnce => panic!("panics while it is waited for"),
             }
+        }
+    }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Down> {
+        match self {
+            Self::Fails => Err(Down),
+            Self::Hangs => pending().await,
+            Self::Panics | Self::PanicsAtOnce => panic!("panics while it is waited for"),
         }
     }
 }

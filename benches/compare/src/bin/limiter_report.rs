@@ -1,11 +1,10 @@
-//! Measures the limiters side by side, prints a table in Markdown, and draws
-//! `docs/limiter.svg`: `cargo run --release -p keyward-compare --bin limiter_report`.
-//! An argument keeps only the rows whose name contains it, and draws nothing.
+//! Measures the limiters in one run, prints a table in Markdown, and draws `docs/limiter.svg`:
+//! `cargo run --release -p keyward-compare --bin limiter_report`. With an argument, only the rows
+//! whose name contains it are measured, and nothing is drawn.
 //!
-//! Each contender runs in short batches that alternate with the others', so that whatever
-//! else the machine does falls on all; before each that counts it runs one that does not, to have
-//! its own state in the caches again. A figure is the median of the batches, and all is measured
-//! twice.
+//! The contenders alternate in short batches, so that other work of the machine affects all of them.
+//! Before each measured batch a contender runs an unmeasured one, to have its own state in the caches
+//! again. A figure is the median of the batches, and everything is measured twice.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{
@@ -130,13 +129,13 @@ const ROWS: [Row; 14] = [
     },
 ];
 
-/// Decisions a batch. Short, so that most batches are not interrupted on a busy machine; of
-/// two threads longer, so that they do run at once.
+/// Decisions in a batch. A batch is short, so that most are not interrupted on a busy machine. Those of
+/// two threads are longer, so that the threads do run at once.
 const fn batch(threads: usize) -> u64 {
     if threads == 1 { 1 << 12 } else { 1 << 16 }
 }
 
-/// Nanoseconds a decision of each contender, twice.
+/// The nanoseconds for one decision of each contender, measured twice.
 fn measure(row: &Row) -> [[f64; 4]; 2] {
     let order = order(row.keys, row.spread, 1 << 20);
     let ours = Keyward::new(row.keys, row.traffic, row.clock);
@@ -145,7 +144,7 @@ fn measure(row: &Row) -> [[f64; 4]; 2] {
     let bucket = RateNet::token_bucket(row.traffic);
     let all: [&dyn Run; 4] = [&ours, &governor, &log, &bucket];
     let mut from = 0;
-    // Until each key was seen about four times.
+    // Until each key has sent about four requests.
     for _ in 0..(4 * u64::from(row.keys) / batch(1)).max(64) {
         for contender in all {
             contender.run(&order, 1, from);
@@ -157,8 +156,8 @@ fn measure(row: &Row) -> [[f64; 4]; 2] {
         let mut times = [const { Vec::new() }; 4];
         for _ in 0..batches {
             for (contender, times) in all.iter().zip(&mut times) {
-                // The first of two batches finds the caches full of the others' state, as in no
-                // service, and is not counted.
+                // The first of two batches finds the caches full of other contenders' state, which
+                // happens in no service, and is not measured.
                 contender.run(&order, row.threads, from);
                 times.push(contender.run(&order, row.threads, from + steps));
             }
@@ -172,7 +171,7 @@ fn measure(row: &Row) -> [[f64; 4]; 2] {
 }
 
 trait Run {
-    /// How long one thread's batch takes; of several at once, divided by their number.
+    /// Measures the batch of one thread; of several at once, divided by their number.
     fn run(&self, order: &[u32], threads: usize, from: u64) -> Duration;
 }
 
@@ -209,15 +208,13 @@ impl<C: Contender> Run for C {
     }
 }
 
-/// The table of what does not vary from run to run.
+/// Prints the table of the figures that do not vary from run to run.
 fn bytes_and_bounds() {
     let [ours_6, ours_100] = [6, 100].map(|stamps| {
         bytes_a_key(|keys| {
-            let config = LimiterConfig::default()
-                .with_max_keys(NonZeroU32::new(keys).unwrap())
-                .with_shards(NonZeroU32::MIN);
+            let config = LimiterConfig::default().with_max_keys(keys).with_shards(1);
             let limiter = Limiter::new(config, [9; 16]);
-            let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+            let quotas = Quotas::single(Quota::per_minute(100));
             for key in 0..keys {
                 let key = LimitKey::key(id_of(key).to_ne_bytes());
                 for _ in 0..stamps {
@@ -259,7 +256,7 @@ fn bytes_and_bounds() {
     );
 }
 
-/// What `fill` leaves allocated for 65,536 keys, a key.
+/// Returns the bytes that `fill` leaves allocated for each of 65,536 keys.
 fn bytes_a_key<L>(fill: impl FnOnce(u32) -> L) -> f64 {
     const KEYS: u32 = 1 << 16;
     let before = HELD.load(Ordering::Relaxed);
@@ -271,7 +268,7 @@ fn bytes_a_key<L>(fill: impl FnOnce(u32) -> L) -> f64 {
 
 fn ours_most() -> usize {
     let limiter = Limiter::new(LimiterConfig::default(), [9; 16]);
-    let quotas = Quotas::single(Quota::per_minute(NonZeroU32::new(100).unwrap()));
+    let quotas = Quotas::single(Quota::per_minute(100));
     most_in_any_window(|now| {
         let now = Timestamp::from_unix_millis((1 << 40) + now);
         limiter.check(LimitKey::owner("one"), &quotas, 1, now).is_ok_and(|answer| answer.allowed)
@@ -290,7 +287,7 @@ fn governor_most() -> usize {
     })
 }
 
-/// Asks as often as is admitted, at each millisecond of five minutes.
+/// Sends requests until one is refused, at each millisecond of five minutes.
 fn most_in_any_window(mut check: impl FnMut(u64) -> bool) -> usize {
     let mut admitted = VecDeque::new();
     let mut most = 0;
@@ -306,7 +303,7 @@ fn most_in_any_window(mut check: impl FnMut(u64) -> bool) -> usize {
     most
 }
 
-/// Bars of each row, ours in colour.
+/// Draws the bars of each row, keyward's in colour.
 fn draw(rows: &[(&str, [f64; 4])]) -> Result<(), Box<dyn std::error::Error>> {
     const NAMES: [&str; 4] = ["keyward", "governor", "rate-net log", "rate-net token bucket"];
     const COLORS: [RGBColor; 4] = [
@@ -332,7 +329,7 @@ fn draw(rows: &[(&str, [f64; 4])]) -> Result<(), Box<dyn std::error::Error>> {
         root.draw(&Text::new(*name, (10, top + 16), text(14)))?;
         for (at, (figure, color)) in figures.iter().zip(COLORS).enumerate() {
             let top = top + at as i32 * 12;
-            // A bar that would leave the picture is cut; its number is beside it.
+            // A bar that would leave the picture is cut. Its number is beside it.
             let length = (figure.min(520.0)) as i32;
             root.draw(&Rectangle::new([(220, top), (220 + length, top + 10)], color.filled()))?;
             root.draw(&Text::new(format!("{figure:.0}"), (226 + length, top), text(11)))?;
@@ -342,7 +339,7 @@ fn draw(rows: &[(&str, [f64; 4])]) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The system's allocator, counting what is held.
+/// The system's allocator, which counts the bytes in use.
 struct Counting;
 
 static HELD: AtomicIsize = AtomicIsize::new(0);
@@ -350,17 +347,17 @@ static HELD: AtomicIsize = AtomicIsize::new(0);
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-// SAFETY: every call is handed on unchanged to the system's allocator.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller's guarantees are those that the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller's guarantees are those that the system's allocator requires.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -1,11 +1,11 @@
-//! What it takes to fetch one cache line from a set of lines of each size, in random order: the
-//! floor under whatever finds one record among many.
+//! Measures the load of one cache line from sets of several sizes, in random order: the lower bound for
+//! finding one record among many.
 //! `cargo run --release -p keyward-compare --bin memory_latency`.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{hint::black_box, time::Instant};
 
-/// Lines fetched between two looks at the clock, and how often that is repeated.
+/// Lines loaded between two readings of the clock, and the number of repetitions.
 const FETCHES: usize = 5_000;
 const ROUNDS: usize = 200;
 
@@ -30,12 +30,12 @@ fn main() {
     }
 }
 
-/// A cache line that says which one is next.
+/// A cache line that contains the index of the next one.
 #[derive(Clone, Default)]
 #[repr(align(64))]
 struct Line([usize; 8]);
 
-/// One round trip through all lines in a scattered order, which no prefetcher foresees.
+/// Builds one cycle through all lines in a scattered order that no prefetcher predicts.
 fn chain(count: usize) -> Vec<Line> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut random = 88_172_645_463_325_252_u64;

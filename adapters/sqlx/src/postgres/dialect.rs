@@ -1,0 +1,59 @@
+//! PostgreSQL as a database that keeps keys.
+
+use keyward::{KeyHasher, key::KeyRecord};
+use sqlx::{PgConnection, PgPool, Postgres};
+
+use crate::{
+    columns::SecretColumns,
+    dialect::{Dialect, run_statements},
+    postgres::{statements, transaction::PgTransaction},
+    statements::Statements,
+};
+
+impl Dialect for Postgres {
+    const STATEMENTS: Statements = Statements::STANDARD;
+
+    type Transaction = PgTransaction;
+
+    async fn begin(pool: &PgPool) -> Result<PgTransaction, sqlx::Error> {
+        PgTransaction::begin(pool).await
+    }
+
+    fn find_statement(hashes: usize) -> (&'static str, usize) {
+        // A lookup has one to four hashes, so the number is always in range.
+        let hashes = hashes.clamp(1, KeyHasher::MAX_SCHEMES);
+        (statements::FIND[hashes - 1], hashes)
+    }
+
+    /// Inserts all secrets with one statement, which saves round trips.
+    async fn insert_secrets(
+        connection: &mut PgConnection,
+        record: &KeyRecord,
+    ) -> Result<bool, sqlx::Error> {
+        let secrets = SecretColumns::of(record);
+        let wanted = secrets.len() as u64;
+        let (mut hashes, mut places, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut hints, mut creations, mut deadlines) = (Vec::new(), Vec::new(), Vec::new());
+        for secret in secrets {
+            hashes.push(secret.hash);
+            places.push(secret.place);
+            kinds.push(secret.kind);
+            hints.push(secret.hint);
+            creations.push(secret.created_at);
+            deadlines.push(secret.valid_until);
+        }
+        let inserted = sqlx::query(statements::INSERT_SECRETS)
+            .bind(record.id().to_string())
+            .bind(hashes)
+            .bind(places)
+            .bind(kinds)
+            .bind(hints)
+            .bind(creations)
+            .bind(deadlines)
+            .execute(connection)
+            .await?;
+        Ok(inserted.rows_affected() == wanted)
+    }
+
+    run_statements!(Postgres);
+}

@@ -1,0 +1,79 @@
+//! The store traits over the tables of a database.
+
+/// Implements [`KeyStore`](keyward::KeyStore) and [`KeyRegistry`](keyward::store::KeyRegistry) for
+/// a store with a `pool` and a method `purge_ended`.
+macro_rules! registry {
+    ($store:ty) => {
+        impl keyward::KeyStore for $store {
+            type Error = $crate::SqlStoreError;
+
+            async fn find(
+                &self,
+                lookup: &keyward::store::Lookup,
+            ) -> Result<Option<keyward::store::StoredKey>, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).find(lookup).await
+            }
+
+            async fn find_by_id(
+                &self,
+                id: keyward::key::KeyId,
+            ) -> Result<Option<keyward::store::StoredKey>, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).find_by_id(id).await
+            }
+        }
+
+        impl keyward::store::KeyRegistry for $store {
+            async fn insert(
+                &self,
+                record: keyward::key::KeyRecord,
+            ) -> Result<(), keyward::store::InsertError<$crate::SqlStoreError>> {
+                $crate::tables::Tables(&self.pool).insert(&record).await
+            }
+
+            async fn replace(
+                &self,
+                record: keyward::key::KeyRecord,
+            ) -> Result<(), keyward::store::ReplaceError<$crate::SqlStoreError>> {
+                $crate::tables::Tables(&self.pool).replace(&record).await
+            }
+
+            async fn purge(
+                &self,
+                ended_before: keyward::Timestamp,
+                limit: u16,
+            ) -> Result<Vec<keyward::key::KeyId>, $crate::SqlStoreError> {
+                self.purge_ended(ended_before, limit).await
+            }
+
+            async fn list(
+                &self,
+                owner: &keyward::key::OwnerId,
+                page: keyward::store::PageRequest,
+            ) -> Result<keyward::store::Listing, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).list(owner, page).await
+            }
+
+            async fn list_all(
+                &self,
+                page: keyward::store::PageRequest,
+            ) -> Result<keyward::store::Listing, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).list_all(page).await
+            }
+
+            async fn owner(
+                &self,
+                id: &keyward::key::OwnerId,
+            ) -> Result<Option<std::sync::Arc<keyward::key::Owner>>, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).owner(id).await
+            }
+
+            async fn put_owner(
+                &self,
+                owner: keyward::key::Owner,
+            ) -> Result<(), $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).put_owner(&owner).await
+            }
+        }
+    };
+}
+pub(crate) use registry;

@@ -1,0 +1,262 @@
+//! Reading records from rows. Each column is read by its name.
+
+use std::{str::FromStr, sync::Arc};
+
+use keyward::{
+    Quotas, Timestamp,
+    key::{
+        KeyHash, KeyId, KeyKind, KeyRecord, KeyRecordParts, KeyState, Owner, OwnerId,
+        RetiringSecret, ScopeSet, StoredSecret,
+    },
+    store::StoredKey,
+    usage::Usage,
+};
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use crate::{
+    SqlStoreError,
+    columns::{ACTIVE, REVOKED, SUSPENDED, instant},
+    quota_text,
+};
+
+/// A row of any database from which integers and text can be read.
+pub(crate) trait ReadRow: Row {
+    /// Returns the integer in a column, if it is not null.
+    fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error>;
+    /// Returns the text in a column, if it is not null.
+    fn text(&self, column: &str) -> Result<Option<&str>, sqlx::Error>;
+}
+
+impl<R: Row> ReadRow for R
+where
+    for<'n> &'n str: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> &'r str: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn text(&self, column: &str) -> Result<Option<&str>, sqlx::Error> {
+        self.try_get(column)
+    }
+}
+
+/// A column: its name in the rows of a query, and its name in errors.
+#[derive(Clone, Copy)]
+struct Column {
+    alias: &'static str,
+    name: &'static str,
+}
+
+macro_rules! key {
+    ($name:literal) => {
+        Column { alias: $name, name: concat!("keyward_keys.", $name) }
+    };
+}
+macro_rules! owner {
+    ($name:literal) => {
+        Column { alias: concat!("owner_", $name), name: concat!("keyward_owners.", $name) }
+    };
+}
+macro_rules! secret {
+    ($name:literal) => {
+        Column { alias: concat!("secret_", $name), name: concat!("keyward_secrets.", $name) }
+    };
+}
+macro_rules! usage {
+    ($name:literal) => {
+        Column { alias: $name, name: concat!("keyward_usage.", $name) }
+    };
+}
+
+/// Reads the one key of the rows of a lookup, in any order.
+pub(crate) fn gather_one(rows: &[impl ReadRow]) -> Result<Option<StoredKey>, SqlStoreError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let id = read_id(first)?;
+    for row in rows {
+        if read_id(row)? != id {
+            return Err(SqlStoreError::TwoKeys);
+        }
+    }
+    found(id, rows, &mut None).map(Some)
+}
+
+/// Reads the keys of joined rows. The rows of one key follow one another.
+pub(crate) fn gather(rows: &[impl ReadRow]) -> Result<Vec<StoredKey>, SqlStoreError> {
+    let (mut keys, mut last_owner, mut rest) = (Vec::new(), None, rows);
+    while let Some(first) = rest.first() {
+        let id = read_id(first)?;
+        let mut of_this_key = 0;
+        for row in rest {
+            if read_id(row)? != id {
+                break;
+            }
+            of_this_key += 1;
+        }
+        let (these, others) = rest.split_at_checked(of_this_key).unwrap_or((rest, &[]));
+        keys.push(found(id, these, &mut last_owner)?);
+        rest = others;
+    }
+    Ok(keys)
+}
+
+/// Reads the id of a row.
+pub(crate) fn read_id(row: &impl ReadRow) -> Result<KeyId, SqlStoreError> {
+    let corrupt = |column| SqlStoreError::Corrupt { key: None, column };
+    Fields { row, corrupt: &corrupt }.parsed(key!("id"))
+}
+
+/// Reads the owner of a row of tier and quotas.
+pub(crate) fn read_owner(id: &OwnerId, row: &impl ReadRow) -> Result<Owner, SqlStoreError> {
+    let corrupt = |column| SqlStoreError::CorruptOwner { owner: id.clone(), column };
+    Fields { row, corrupt: &corrupt }.owner(id.clone())
+}
+
+/// Reads the usage of a row of id, requests and last use.
+pub(crate) fn read_usage(row: &impl ReadRow) -> Result<(KeyId, Usage), SqlStoreError> {
+    let id = read_id(row)?;
+    let corrupt = |column| SqlStoreError::Corrupt { key: Some(id), column };
+    let fields = Fields { row, corrupt: &corrupt };
+    let requests = usage!("requests");
+    let count = fields.integer(requests)?.and_then(|requests| requests.try_into().ok());
+    let count = count.ok_or_else(|| corrupt(requests.name))?;
+    Ok((id, Usage::new(count, fields.instant(usage!("last_used_at"))?)))
+}
+
+/// Reads the key with these rows, one for each of its secrets. Consecutive keys of one owner share
+/// it.
+fn found<R: ReadRow>(
+    id: KeyId,
+    rows: &[R],
+    last_owner: &mut Option<Arc<Owner>>,
+) -> Result<StoredKey, SqlStoreError> {
+    let corrupt = |column| SqlStoreError::Corrupt { key: Some(id), column };
+    let fields = |row| Fields { row, corrupt: &corrupt };
+    let mut secrets = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = fields(row);
+        let place = row.needed(row.integer(secret!("place"))?, secret!("place"))?;
+        secrets.push((place, row.instant(secret!("valid_until"))?, row.secret()?));
+    }
+    secrets.sort_by_key(|(place, ..)| *place);
+    // A lookup of two candidates that are secrets of one key finds all its secrets twice.
+    secrets.dedup();
+    let mut secrets = secrets.into_iter();
+    let (Some((0, None, current)), Some(first)) = (secrets.next(), rows.first()) else {
+        return Err(corrupt(secret!("place").name));
+    };
+    let row = fields(first);
+    let mut parts = row.parts(id, current)?;
+    for (_, valid_until, secret) in secrets {
+        let valid_until = valid_until.ok_or_else(|| corrupt(secret!("valid_until").name))?;
+        parts.retiring.push(RetiringSecret::new(secret, valid_until));
+    }
+    let owner = row.owner(parts.owner.clone())?;
+    let owner = match last_owner.take() {
+        Some(last) if *last == owner => last,
+        _ => Arc::new(owner),
+    };
+    *last_owner = Some(Arc::clone(&owner));
+    // The columns contradict each other, so it is not known which one is wrong.
+    let record = parts.build().map_err(|_| corrupt(secret!("*").name))?;
+    StoredKey::join(record, owner).map_err(|_| corrupt(key!("owner").name))
+}
+
+/// The fields of a row. A column that does not make a value is an error of the row and not of the
+/// connection; `corrupt` makes that error.
+struct Fields<'r, R, C> {
+    row: &'r R,
+    corrupt: &'r C,
+}
+
+impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
+    fn parts(&self, id: KeyId, current: StoredSecret) -> Result<KeyRecordParts, SqlStoreError> {
+        let (owner, name) = (self.parsed(key!("owner"))?, self.parsed(key!("name"))?);
+        let mut parts = KeyRecordParts::new(id, owner, name, current);
+        parts.scopes = self.parsed::<ScopeSet>(key!("scopes"))?;
+        parts.quotas = self.quotas(key!("quotas"))?;
+        parts.created_at = self.needed_instant(key!("created_at"))?;
+        parts.expires_at = self.instant(key!("expires_at"))?;
+        parts.state = self.state()?;
+        parts.revision = self.revision()?;
+        Ok(parts)
+    }
+
+    fn state(&self) -> Result<KeyState, SqlStoreError> {
+        let since = self.instant(key!("state_since"))?;
+        match (self.needed(self.text(key!("state"))?, key!("state"))?, since) {
+            (ACTIVE, None) => Ok(KeyState::Active),
+            (SUSPENDED, Some(since)) => Ok(KeyState::Suspended { since }),
+            (REVOKED, Some(since)) => Ok(KeyState::Revoked { since }),
+            (ACTIVE | SUSPENDED | REVOKED, _) => Err(self.corrupt(key!("state_since"))),
+            _ => Err(self.corrupt(key!("state"))),
+        }
+    }
+
+    fn revision(&self) -> Result<u64, SqlStoreError> {
+        let column = key!("revision");
+        let revision = self.needed(self.integer(column)?, column)?;
+        u64::try_from(revision)
+            .ok()
+            .filter(|revision| (1..=KeyRecord::MAX_REVISION).contains(revision))
+            .ok_or_else(|| self.corrupt(column))
+    }
+
+    fn owner(&self, id: OwnerId) -> Result<Owner, SqlStoreError> {
+        let mut owner = Owner::new(id);
+        if let Some(tier) = self.text(owner!("tier"))? {
+            owner = owner.with_tier(tier.parse().map_err(|_| self.corrupt(owner!("tier")))?);
+        }
+        owner.quotas = self.quotas(owner!("quotas"))?;
+        Ok(owner)
+    }
+
+    fn secret(&self) -> Result<StoredSecret, SqlStoreError> {
+        let hash = self.parsed::<KeyHash>(secret!("hash"))?;
+        let kind = self.needed(self.text(secret!("kind"))?, secret!("kind"))?;
+        let kind = KeyKind::new(kind).map_err(|_| self.corrupt(secret!("kind")))?;
+        let secret = StoredSecret::new(hash, kind, self.needed_instant(secret!("created_at"))?);
+        match self.text(secret!("hint"))? {
+            Some(hint) => {
+                Ok(secret.with_hint(hint.parse().map_err(|_| self.corrupt(secret!("hint")))?))
+            }
+            None => Ok(secret),
+        }
+    }
+
+    fn quotas(&self, column: Column) -> Result<Option<Quotas>, SqlStoreError> {
+        let text = self.text(column)?;
+        text.map(|text| quota_text::read(text).ok_or_else(|| self.corrupt(column))).transpose()
+    }
+
+    fn needed_instant(&self, column: Column) -> Result<Timestamp, SqlStoreError> {
+        self.needed(self.instant(column)?, column)
+    }
+
+    fn instant(&self, column: Column) -> Result<Option<Timestamp>, SqlStoreError> {
+        let millis = self.integer(column)?;
+        millis.map(|millis| instant(millis).ok_or_else(|| self.corrupt(column))).transpose()
+    }
+
+    fn parsed<T: FromStr>(&self, column: Column) -> Result<T, SqlStoreError> {
+        let text = self.needed(self.text(column)?, column)?;
+        text.parse().map_err(|_| self.corrupt(column))
+    }
+
+    fn needed<T>(&self, value: Option<T>, column: Column) -> Result<T, SqlStoreError> {
+        value.ok_or_else(|| self.corrupt(column))
+    }
+
+    fn text(&self, column: Column) -> Result<Option<&'r str>, SqlStoreError> {
+        self.row.text(column.alias).map_err(|_| self.corrupt(column))
+    }
+
+    fn integer(&self, column: Column) -> Result<Option<i64>, SqlStoreError> {
+        self.row.integer(column.alias).map_err(|_| self.corrupt(column))
+    }
+
+    fn corrupt(&self, column: Column) -> SqlStoreError {
+        (self.corrupt)(column.name)
+    }
+}

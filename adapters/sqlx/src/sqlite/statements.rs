@@ -1,0 +1,37 @@
+//! The statements that only SQLite needs.
+
+use crate::columns::find_statement;
+
+/// Finds the key of up to four hashes. A parameter without a hash is null, which equals nothing.
+pub(super) const FIND: &str = find_statement!("$1, $2, $3, $4");
+
+/// Inserts a secret, if no key has its hash.
+pub(super) const INSERT_SECRET: &str =
+    "INSERT INTO keyward_secrets (key_id, hash, place, kind, hint, created_at, valid_until)
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash) DO NOTHING";
+
+/// Adds usage. The parameter is a JSON array of rows, so that one value holds a batch of any size.
+pub(super) const SAVE_USAGE: &str = "INSERT INTO keyward_usage (key_id, requests, last_used_at)
+     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)
+     WHERE EXISTS (SELECT 1 FROM keyward_keys k WHERE k.id = value ->> 0)
+     ON CONFLICT (key_id) DO UPDATE SET
+       requests = CASE WHEN requests > 9223372036854775807 - excluded.requests
+         THEN 9223372036854775807 ELSE requests + excluded.requests END,
+       last_used_at = coalesce(max(last_used_at, excluded.last_used_at),
+         last_used_at, excluded.last_used_at)";
+
+/// Returns the usage of the keys whose ids are in a JSON array.
+pub(super) const USAGE: &str = "SELECT key_id AS id, requests, last_used_at FROM keyward_usage
+     WHERE key_id IN (SELECT value FROM json_each($1))";
+
+/// Returns the keys that ended before an instant, at most a number of them.
+pub(super) const ENDED: &str =
+    "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2";
+
+/// Delete the keys whose ids are in a JSON array, with what refers to them. A connection may have
+/// switched cascading off.
+pub(super) const DELETE_KEYS: [&str; 3] = [
+    "DELETE FROM keyward_secrets WHERE key_id IN (SELECT value FROM json_each($1))",
+    "DELETE FROM keyward_usage WHERE key_id IN (SELECT value FROM json_each($1))",
+    "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
+];

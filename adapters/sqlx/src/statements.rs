@@ -1,0 +1,88 @@
+//! The statements that all databases need.
+
+use crate::columns::{joined_columns, key_fields, key_values};
+
+/// One list of statements for a database. Parameters are `$1`, `$2` and so on, which SQLite
+/// understands too.
+pub(crate) struct Statements {
+    /// Finds a key. Parameter: the id.
+    pub(crate) find_by_id: &'static str,
+    /// Lists the keys of an owner. Parameters: the owner, the instant and id of the cursor, the
+    /// largest number of keys.
+    pub(crate) list: &'static str,
+    /// Lists all keys. Parameters: those of `list` without the owner.
+    pub(crate) list_all: &'static str,
+    /// Inserts a key, if there is none with its id. Parameters: [`KeyColumns`].
+    ///
+    /// [`KeyColumns`]: crate::columns::KeyColumns
+    pub(crate) insert_key: &'static str,
+    /// Updates the key whose revision is one lower. Parameters: those of `insert_key`.
+    pub(crate) update_key: &'static str,
+    /// Returns a row if there is a key. Parameter: the id.
+    pub(crate) has_key: &'static str,
+    /// Deletes the secrets of a key. Parameter: the id.
+    pub(crate) delete_secrets: &'static str,
+    /// Finds an owner. Parameter: the id.
+    pub(crate) owner: &'static str,
+    /// Inserts or updates an owner. Parameters: the id, the tier, the quotas.
+    pub(crate) put_owner: &'static str,
+    /// Returns the newest version of the tables, 0 if there are none. No parameters.
+    pub(crate) version: &'static str,
+    /// Notes that the tables are of a version. Parameter: the version.
+    pub(crate) note_version: &'static str,
+}
+
+impl Statements {
+    /// The list for databases that have `ON CONFLICT`.
+    pub(crate) const STANDARD: Self = Self {
+        find_by_id: concat!(
+            "SELECT ",
+            joined_columns!(),
+            " FROM keyward_keys k
+              LEFT JOIN keyward_secrets s ON s.key_id = k.id
+              LEFT JOIN keyward_owners o ON o.id = k.owner
+              WHERE k.id = $1"
+        ),
+        list: concat!(
+            "SELECT ",
+            joined_columns!(),
+            " FROM (SELECT * FROM keyward_keys
+                    WHERE owner = $1 AND (created_at, id) > ($2, $3)
+                    ORDER BY created_at, id LIMIT $4) k
+              LEFT JOIN keyward_secrets s ON s.key_id = k.id
+              LEFT JOIN keyward_owners o ON o.id = k.owner
+              ORDER BY k.created_at, k.id"
+        ),
+        list_all: concat!(
+            "SELECT ",
+            joined_columns!(),
+            " FROM (SELECT * FROM keyward_keys WHERE (created_at, id) > ($1, $2)
+                    ORDER BY created_at, id LIMIT $3) k
+              LEFT JOIN keyward_secrets s ON s.key_id = k.id
+              LEFT JOIN keyward_owners o ON o.id = k.owner
+              ORDER BY k.created_at, k.id"
+        ),
+        insert_key: concat!(
+            "INSERT INTO keyward_keys (id, revision, ",
+            key_fields!(),
+            ") VALUES ($1, $2, ",
+            key_values!(),
+            ") ON CONFLICT (id) DO NOTHING"
+        ),
+        update_key: concat!(
+            "UPDATE keyward_keys SET revision = $2, (",
+            key_fields!(),
+            ") = (",
+            key_values!(),
+            ") WHERE id = $1 AND revision = $2 - 1"
+        ),
+        has_key: "SELECT 1 FROM keyward_keys WHERE id = $1",
+        delete_secrets: "DELETE FROM keyward_secrets WHERE key_id = $1",
+        owner: "SELECT tier AS owner_tier, quotas AS owner_quotas FROM keyward_owners
+                WHERE id = $1",
+        put_owner: "INSERT INTO keyward_owners (id, tier, quotas) VALUES ($1, $2, $3)
+                    ON CONFLICT (id) DO UPDATE SET tier = excluded.tier, quotas = excluded.quotas",
+        version: "SELECT coalesce(max(version), 0) AS version FROM keyward_migrations",
+        note_version: "INSERT INTO keyward_migrations (version) VALUES ($1)",
+    };
+}

@@ -1,0 +1,162 @@
+//! What the stores of all databases do in the same way.
+
+use std::{iter, sync::Arc};
+
+use keyward::{
+    key::{KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+};
+use sqlx::Pool;
+
+use crate::{
+    MigrateError, SqlStoreError,
+    columns::{KeyColumns, bind_cursor, bind_owner},
+    dialect::{Dialect, Statement, Transaction},
+    rows::{ReadRow as _, gather, gather_one, read_owner},
+};
+
+/// The tables of a database, through a pool.
+pub(crate) struct Tables<'p, D: Dialect>(pub(crate) &'p Pool<D>);
+
+impl<D: Dialect> Tables<'_, D> {
+    pub(crate) async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, SqlStoreError> {
+        let hashes = lookup.hashes();
+        let (sql, parameters) = D::find_statement(hashes.len());
+        let hashes = hashes.map(|hash| Some(hash.to_string())).chain(iter::repeat(None));
+        gather_one(&self.fetch(hashes.take(parameters).fold(sqlx::query(sql), D::text)).await?)
+    }
+
+    pub(crate) async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
+        let query = by_id(D::STATEMENTS.find_by_id, id);
+        gather_one(&self.fetch(query).await?)
+    }
+
+    pub(crate) async fn list(
+        &self,
+        owner: &OwnerId,
+        page: PageRequest,
+    ) -> Result<Listing, SqlStoreError> {
+        let query = sqlx::query(D::STATEMENTS.list);
+        self.page(D::text(query, Some(owner.as_str().to_owned())), page).await
+    }
+
+    pub(crate) async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
+        self.page(sqlx::query(D::STATEMENTS.list_all), page).await
+    }
+
+    async fn page(
+        &self,
+        query: Statement<'_, D>,
+        page: PageRequest,
+    ) -> Result<Listing, SqlStoreError> {
+        let size = i64::try_from(page.size()).unwrap_or(i64::from(PageRequest::MAX_SIZE));
+        let query = D::integer(bind_cursor(page.cursor(), query), Some(size + 1));
+        Ok(Listing::from_one_more(gather(&self.fetch(query).await?)?, page))
+    }
+
+    pub(crate) async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, SqlStoreError> {
+        let query = D::text(sqlx::query(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
+        let rows = self.fetch(query).await?;
+        rows.first().map(|row| read_owner(id, row).map(Arc::new)).transpose()
+    }
+
+    pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
+        let statement = bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner))?;
+        let mut connection = self.0.acquire().await?;
+        D::execute(&mut connection, statement).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert(
+        &self,
+        record: &KeyRecord,
+    ) -> Result<(), InsertError<SqlStoreError>> {
+        let inserted = self.try_insert(record).await;
+        inserted.unwrap_or_else(|error| Err(InsertError::Store(error)))
+    }
+
+    async fn try_insert(
+        &self,
+        record: &KeyRecord,
+    ) -> Result<Result<(), InsertError<SqlStoreError>>, SqlStoreError> {
+        let insert = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.insert_key));
+        let mut transaction = D::begin(self.0).await?;
+        if D::execute(transaction.connection(), insert).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(Err(InsertError::DuplicateId));
+        }
+        if !D::insert_secrets(transaction.connection(), record).await? {
+            transaction.rollback().await?;
+            return Ok(Err(InsertError::DuplicateSecret));
+        }
+        transaction.commit().await?;
+        Ok(Ok(()))
+    }
+
+    pub(crate) async fn replace(
+        &self,
+        record: &KeyRecord,
+    ) -> Result<(), ReplaceError<SqlStoreError>> {
+        let replaced = self.try_replace(record).await;
+        replaced.unwrap_or_else(|error| Err(ReplaceError::Store(error)))
+    }
+
+    async fn try_replace(
+        &self,
+        record: &KeyRecord,
+    ) -> Result<Result<(), ReplaceError<SqlStoreError>>, SqlStoreError> {
+        let update = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.update_key));
+        let mut transaction = D::begin(self.0).await?;
+        if D::execute(transaction.connection(), update).await? == 0 {
+            let there = by_id(D::STATEMENTS.has_key, record.id());
+            let there = D::fetch(transaction.connection(), there).await?;
+            transaction.rollback().await?;
+            let conflict = !there.is_empty();
+            return Ok(Err(if conflict { ReplaceError::Conflict } else { ReplaceError::NotFound }));
+        }
+        let delete = by_id(D::STATEMENTS.delete_secrets, record.id());
+        D::execute(transaction.connection(), delete).await?;
+        if !D::insert_secrets(transaction.connection(), record).await? {
+            transaction.rollback().await?;
+            return Ok(Err(ReplaceError::DuplicateSecret));
+        }
+        transaction.commit().await?;
+        Ok(Ok(()))
+    }
+
+    async fn fetch(&self, query: Statement<'_, D>) -> Result<Vec<D::Row>, SqlStoreError> {
+        let mut connection = self.0.acquire().await?;
+        Ok(D::fetch(&mut connection, query).await?)
+    }
+}
+
+/// Binds an id to a statement.
+fn by_id<D: Dialect>(sql: &'static str, id: KeyId) -> Statement<'static, D> {
+    D::text(sqlx::query(sql), Some(id.to_string()))
+}
+
+/// Runs the migrations that are missing, each of which brings the tables from the version before
+/// it to its own, counted from 1. The transaction excludes other migrations, and has made the
+/// table of migrations.
+pub(crate) async fn migrate<D: Dialect>(
+    mut transaction: D::Transaction,
+    migrations: &'static [&'static str],
+) -> Result<(), MigrateError> {
+    let newest = D::fetch(transaction.connection(), sqlx::query(D::STATEMENTS.version)).await?;
+    let found = match newest.first() {
+        Some(row) => row.integer("version")?.unwrap_or(0),
+        None => 0,
+    };
+    let known = migrations.len() as i64;
+    if found > known {
+        transaction.rollback().await?;
+        return Err(MigrateError::Newer { found, known });
+    }
+    for (version, sql) in (1..).zip(migrations).filter(|(version, _)| *version > found) {
+        D::execute_all(transaction.connection(), sql).await?;
+        let applied = D::integer(sqlx::query(D::STATEMENTS.note_version), Some(version));
+        D::execute(transaction.connection(), applied).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! The caller of an admitted request.
+
+use std::ops::Deref;
+
+use keyward::verify::KeyCaller;
+
+/// The caller of an admitted request: a key that is verified, charged and authorized.
+///
+/// A layer of this crate puts it, and no other type, into the extensions of the request. It
+/// dereferences to [`KeyCaller`]. With the feature `axum` it is an extractor, and so is
+/// `Option<Caller>`.
+///
+/// ```
+/// use http::{Request, Response, StatusCode};
+/// use keyward_tower::Caller;
+///
+/// async fn whoami<B>(request: Request<B>) -> Response<String> {
+///     match request.extensions().get::<Caller>() {
+///         Some(caller) => Response::new(caller.owner_id().to_string()),
+///         None => Response::new("this route has no layer".to_owned()),
+///     }
+/// }
+/// ```
+///
+/// `Option<Caller>` is `None` where a request goes on
+/// [without a caller](crate::ForeignCredential). Then nothing is proved, and the handler must
+/// check the credential itself.
+#[derive(Clone, Debug)]
+pub struct Caller(pub KeyCaller);
+
+impl Deref for Caller {
+    type Target = KeyCaller;
+
+    fn deref(&self) -> &KeyCaller {
+        &self.0
+    }
+}

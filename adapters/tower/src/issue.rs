@@ -1,0 +1,82 @@
+//! Issuing keys from the store of the layers.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use keyward::{
+    Issuer, KeyDraft,
+    error::InvalidText,
+    issue::{Issued, IssuerError},
+    key::KeyFormat,
+    store::KeyRegistry,
+};
+
+use crate::keys::ApiKeys;
+
+impl<K: KeyRegistry> ApiKeys<K> {
+    /// Mints a key for an owner and stores its hash. The plaintext is in
+    /// [`Issued::key`] and nowhere else, so show it once.
+    ///
+    /// The key has the first format of the gate that is not legacy, and the default scopes of
+    /// its kind. Everything else about keys is done with the [issuer](ApiKeys::issuer).
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::Text`] if `owner` or `name` is invalid, else the error of the issuer.
+    pub async fn issue(&self, owner: &str, name: &str) -> Result<Issued, IssueError<K::Error>> {
+        let owner = owner.parse()?;
+        let draft = KeyDraft::new(owner, name.parse()?);
+        let shared = self.shared();
+        let mut formats = shared.gate.formats().iter();
+        let format = formats.find(|format| format.successor().is_none());
+        let kind = format.map(KeyFormat::kind).ok_or(IssuerError::UnknownKind)?;
+        let (mut random, now) = (shared.random.clone(), shared.clock.now());
+        Ok(self.issuer().issue(kind, draft, &mut random, now).await?)
+    }
+
+    /// Returns an issuer over the store: it rotates, revokes, suspends and lists keys.
+    ///
+    /// It has the formats, the hasher, the scopes and the audit of the gate.
+    pub fn issuer(&self) -> Issuer<Arc<K>> {
+        self.gate().issuer(Arc::clone(self.store()))
+    }
+}
+
+/// The error of [`ApiKeys::issue`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IssueError<E> {
+    /// The owner or the name is invalid.
+    Text(InvalidText),
+    /// The issuer failed.
+    Issuer(IssuerError<E>),
+}
+
+impl<E> From<InvalidText> for IssueError<E> {
+    fn from(error: InvalidText) -> Self {
+        Self::Text(error)
+    }
+}
+
+impl<E> From<IssuerError<E>> for IssueError<E> {
+    fn from(error: IssuerError<E>) -> Self {
+        Self::Issuer(error)
+    }
+}
+
+impl<E: Error> fmt::Display for IssueError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(error) => error.fmt(f),
+            Self::Issuer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for IssueError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Text(error) => error.source(),
+            Self::Issuer(error) => error.source(),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The state that all layers of one service share.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
+use keyward::{
+    Clock, ConfigError, Gate, KeyStore, Route,
+    clock::Timer,
+    error::ConfigErrorKind,
+    gate::{CheckedRoute, Driver, RouteQuotas},
+};
+
+use crate::{
+    head::{ClientAddress, Head},
+    preflight::Preflights,
+    random::Random,
+    remote::RemoteLimiter,
+    trace,
+};
+
+/// The state that every request needs. Behind one `Arc`, so a layer clones it cheaply.
+pub(crate) struct Shared<K> {
+    pub(crate) gate: Gate,
+    pub(crate) store: Arc<K>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    /// The headers that can hold keys, whose values are kept out of logs.
+    pub(crate) sensitive: Vec<HeaderName>,
+    pub(crate) deadline: Option<(Duration, Timer)>,
+    pub(crate) limiter: Option<RemoteLimiter>,
+    /// The limit of each key on routes that have no key limit of their own.
+    pub(crate) default_limit: Option<RouteQuotas>,
+    pub(crate) address: Option<ClientAddress>,
+    pub(crate) preflights: Preflights,
+    pub(crate) handles_foreign: bool,
+    pub(crate) cache_control: Option<HeaderValue>,
+    pub(crate) recheck: bool,
+    pub(crate) redact_query: bool,
+    pub(crate) grpc: bool,
+}
+
+impl<K> Shared<K> {
+    pub(crate) fn new(gate: Gate, store: K, clock: Arc<dyn Clock>) -> Self {
+        let sources = gate.sources().header_names();
+        // A name that is invalid for `http` is in no request.
+        let named = sources.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        // The likeliest wrong place for a key.
+        let sensitive = named.filter(|name| name != AUTHORIZATION).chain([AUTHORIZATION]).collect();
+        Self {
+            gate,
+            store: Arc::new(store),
+            clock,
+            random: Random::system(),
+            sensitive,
+            deadline: None,
+            limiter: None,
+            default_limit: None,
+            address: None,
+            preflights: Preflights::default(),
+            handles_foreign: false,
+            cache_control: Some(HeaderValue::from_static("private")),
+            recheck: false,
+            redact_query: true,
+            grpc: false,
+        }
+    }
+
+    /// Returns the head as the gate reads it.
+    pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
+        let address = self.address.as_ref().and_then(|address| address.of(parts));
+        if self.address.is_some() && address.is_none() {
+            trace::no_address();
+        }
+        Head { head: parts.into(), address }
+    }
+
+    /// Returns the `Cache-Control` of the response, if the inner service sets none.
+    pub(crate) fn cache_control(&self, parts: &Parts) -> Option<HeaderValue> {
+        let is_cacheable = matches!(parts.method, Method::GET | Method::HEAD);
+        let is_guarded = parts.headers.contains_key(AUTHORIZATION);
+        if is_cacheable && !is_guarded { self.cache_control.clone() } else { None }
+    }
+
+    /// Checks a route, and that this layer does all that the route and the gate need.
+    pub(crate) fn route(&self, route: Route) -> Result<CheckedRoute, ConfigError> {
+        self.check()?;
+        let route = match &self.default_limit {
+            Some(quotas) if !route.limits_keys() => route.limit_key(quotas.clone()),
+            _ => route,
+        };
+        if route.is_limited() && self.limiter.is_none() && !self.gate.has_limiter() {
+            return Err(refused(
+                "the route has limits but the gate has no limiter; call GateBuilder::with_limiter \
+                 or ApiKeys::charge_with",
+            ));
+        }
+        self.gate.route(route)
+    }
+
+    /// Checks that this layer does all that the gate needs.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.limiter.is_some() && self.gate.has_limiter() {
+            return Err(refused(
+                "the gate has a limiter, so ApiKeys::charge_with would never be called; remove one \
+                 of GateBuilder::with_limiter and ApiKeys::charge_with",
+            ));
+        }
+        if self.gate.limits_failed_attempts() && self.address.is_none() {
+            return Err(refused(
+                "the gate limits failed attempts but no client has an address; call \
+                 ApiKeys::with_client_address",
+            ));
+        }
+        if self.gate.allows_foreign() && !self.handles_foreign {
+            return Err(refused(
+                "the gate leaves foreign credentials to the host but nothing checks them; check \
+                 ForeignCredential in the inner service and call ApiKeys::handle_foreign",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            gate: self.gate.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            random: self.random.clone(),
+            sensitive: self.sensitive.clone(),
+            deadline: self.deadline.clone(),
+            limiter: self.limiter.clone(),
+            default_limit: self.default_limit.clone(),
+            address: self.address.clone(),
+            preflights: self.preflights.clone(),
+            cache_control: self.cache_control.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K: KeyStore> Shared<K> {
+    /// Returns the driver of the steps of the gate.
+    pub(crate) fn driver(&self) -> Driver<'_, K, RemoteLimiter> {
+        let driver = Driver::new(&*self.store, &*self.clock);
+        let driver = match &self.deadline {
+            Some((after, timer)) => driver.with_deadline(*after, timer),
+            None => driver,
+        };
+        driver.with_charger(self.limiter.as_ref())
+    }
+}
+
+fn refused(message: &'static str) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Layer, message)
+}
+
+impl<K> fmt::Debug for Shared<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeys")
+            .field("gate", &self.gate)
+            .field("deadline", &self.deadline.as_ref().map(|(after, _)| after))
+            .field("preflights", &self.preflights)
+            .field("recheck", &self.recheck)
+            .field("grpc", &self.grpc)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,375 @@
+//! A guarded router denies what no rule names, however the router was put together.
+
+mod support;
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, Path, Request},
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::Response,
+    routing::{get, post},
+};
+use http_body_util::BodyExt;
+use keyward::{Access, ConfigError, error::ConfigErrorKind};
+use keyward_tower::{Caller, Guarded, Rules};
+use support::*;
+use tokio::net::TcpListener;
+use tower::{Service, ServiceExt};
+
+/// By name, since an outer router adds its own.
+type Params = HashMap<String, String>;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// A router of every sort, each of whose handlers returns its name.
+fn router() -> Router {
+    let nested = Router::new()
+        .route("/", get(async || "nested root"))
+        .route("/users/{id}", get(async |Path(of): Path<Params>| format!("user {}", of["id"])))
+        .route("/secret", get(async || "nested secret"));
+    let service = Router::new()
+        .route("/", get(async || "service root"))
+        .route("/a", get(async || "service a"))
+        .fallback(async || "service fallback");
+    let merged = Router::new()
+        .route("/merged", get(async || "merged"))
+        .route("/merged/secret", get(async || "merged secret"));
+    Router::new()
+        .route("/items", get(async || "list").delete(async || "delete"))
+        // The trap: a method behind the layer of another.
+        .route("/items/{id}", get(async || "item").post(async || "post item"))
+        .route("/files/{*path}", get(async |Path(of): Path<Params>| format!("file {}", of["path"])))
+        .route("/secret", get(async || "secret").post(async || "secret"))
+        .nest("/nest", nested)
+        .nest_service("/service", service)
+        .nest_service("/closed", Router::new().fallback(async || "closed service"))
+        .merge(merged)
+        .fallback(async || "fallback")
+}
+
+fn rules() -> Rules {
+    Rules::new()
+        .get("/items", Access::scope(READ))
+        .get("/items/{id}", Access::scope(READ))
+        .get("/files/{*path}", Access::scope(READ))
+        .get("/nest/users/{id}", Access::scope(READ))
+        .get("/merged", Access::scope(READ))
+        .nested("/service", Access::scope(READ))
+}
+
+fn guarded(world: &World, rules: Rules) -> Guarded {
+    world.keys().guard(rules, router()).unwrap()
+}
+
+fn request(method: &str, target: &str, key: Option<&Key>) -> Request {
+    let request = Request::builder().method(method).uri(target);
+    let request = match key {
+        Some(key) => request.header("authorization", format!("Bearer {}", key.token)),
+        None => request,
+    };
+    request.body(Body::empty()).unwrap()
+}
+
+async fn send<S>(service: &S, request: Request) -> Response
+where
+    S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone,
+{
+    service.clone().oneshot(request).await.unwrap()
+}
+
+async fn whole(response: Response) -> (StatusCode, HeaderMap, Bytes) {
+    let (parts, body) = response.into_parts();
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
+}
+
+/// What a request with a key gets.
+async fn served<S>(service: &S, method: &str, target: &str, key: &Key) -> (u16, String)
+where
+    S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone,
+{
+    let (status, _, body) = whole(send(service, request(method, target, Some(key))).await).await;
+    (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_rule_names_is_served_to_its_keys() {
+    let world = World::new();
+    let service = guarded(&world, rules());
+    let reader = world.key();
+    for (target, text) in [
+        ("/items", "list"),
+        ("/items/7", "item"),
+        ("/files/a/b", "file a/b"),
+        ("/nest/users/7", "user 7"),
+        ("/merged", "merged"),
+        ("/service", "service root"),
+        ("/service/", "service root"),
+        ("/service/a", "service a"),
+        ("/service/b", "service fallback"),
+    ] {
+        assert_eq!(served(&service, "GET", target, &reader).await, (200, text.to_owned()));
+        // GET covers HEAD.
+        assert_eq!(served(&service, "HEAD", target, &reader).await, (200, String::new()));
+        for method in ["GET", "HEAD"] {
+            assert_eq!(send(&service, request(method, target, None)).await.status(), 401);
+            // A public key holds no scope.
+            let public = world.public_key();
+            let response = send(&service, request(method, target, Some(&public))).await;
+            assert_eq!(response.status(), 403, "{method} {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_rule_names_is_denied() {
+    let world = World::new();
+    let service = guarded(&world, rules());
+    let key = world.writing_key();
+    for (methods, target) in [
+        (&["DELETE", "POST", "OPTIONS"][..], "/items"),
+        (&["POST"], "/items/7"),
+        (&["POST"], "/nest/users/7"),
+        (&METHODS, "/secret"),
+        (&METHODS, "/nest"),
+        (&METHODS, "/nest/"),
+        (&METHODS, "/nest/secret"),
+        (&METHODS, "/merged/secret"),
+        (&METHODS, "/closed"),
+        (&METHODS, "/closed/x"),
+        (&METHODS, "/nowhere"),
+        (&METHODS, "/"),
+        (&METHODS, "//items"),
+        (&METHODS, "/items/"),
+        (&METHODS, "/service2/a"),
+        (&METHODS, "/nest/service/a"),
+        (&METHODS, "/%69tems"),
+    ] {
+        for method in methods {
+            let with_key = served(&service, method, target, &key).await;
+            assert_eq!(with_key, (404, String::new()), "{method} {target}");
+            let without = send(&service, request(method, target, None)).await;
+            assert_eq!(without.status(), 401, "{method} {target}");
+        }
+    }
+}
+
+/// A client without a key sees the same whether a path, or a method of it, exists or not: not
+/// even axum's `Allow` header differs.
+#[tokio::test]
+async fn without_a_key_nothing_exists() {
+    let world = World::with_gate(|gate| {
+        // A challenge that does not name the scope of the route.
+        let realm = keyward::Challenge::bearer("test").unwrap();
+        gate.with_limiter(limiter()).with_challenge(realm)
+    });
+    let keys = world.keys();
+    let open = Rules::new().any("/items", Access::any_key()).get("/items/{id}", Access::any_key());
+    let service = keys.guard(open, router()).unwrap();
+    let stranger = World::new().key();
+    for key in [None, Some(&stranger)] {
+        for method in METHODS {
+            let nowhere = whole(send(&service, request(method, "/nowhere", key)).await).await;
+            assert_eq!(nowhere.0, 401);
+            for target in ["/items", "/items/7", "/secret", "/nest/secret", "/service/a"] {
+                let found = whole(send(&service, request(method, target, key)).await).await;
+                assert_eq!(found, nowhere, "{method} {target}");
+            }
+        }
+    }
+    // With a key, and where a rule names all methods, a 405 is axum's own.
+    let response = send(&service, request("PUT", "/items", Some(&world.key()))).await;
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.headers()["allow"], "GET,HEAD,DELETE");
+    // A denied method does not reveal the others either.
+    let response = send(&service, request("PUT", "/items/7", Some(&world.key()))).await;
+    assert_eq!((response.status().as_u16(), response.headers().get("allow")), (404, None));
+    let response = send(&service, request("PUT", "/secret", Some(&world.key()))).await;
+    assert_eq!((response.status().as_u16(), response.headers().get("allow")), (404, None));
+}
+
+#[tokio::test]
+async fn a_rule_for_a_method_goes_before_one_for_all() {
+    let world = World::new();
+    let rules = Rules::new()
+        .delete("/items", Access::scope(WRITE))
+        .any("/items", Access::scope(READ))
+        .method(Method::HEAD, "/items/{id}", Access::scope(WRITE))
+        .get("/items/{id}", Access::scope(READ))
+        .post("/items/{id}", Access::scope(WRITE));
+    let service = guarded(&world, rules);
+    let (reader, writer) = (world.key(), world.writing_key());
+    for (method, target, read, write) in [
+        ("GET", "/items", 200, 200),
+        ("DELETE", "/items", 403, 200),
+        ("PUT", "/items", 405, 405),
+        ("GET", "/items/7", 200, 200),
+        ("HEAD", "/items/7", 403, 200),
+        ("POST", "/items/7", 403, 200),
+        ("PUT", "/items/7", 404, 404),
+    ] {
+        assert_eq!(served(&service, method, target, &reader).await.0, read, "{method} {target}");
+        assert_eq!(served(&service, method, target, &writer).await.0, write, "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn the_fallback_is_reached_by_its_rule_alone() {
+    let world = World::new();
+    let key = world.key();
+    let service = guarded(&world, rules().fallback(Access::scope(READ)));
+    assert_eq!(served(&service, "GET", "/nowhere", &key).await, (200, "fallback".to_owned()));
+    assert_eq!(served(&service, "POST", "/", &key).await, (200, "fallback".to_owned()));
+    assert_eq!(send(&service, request("GET", "/nowhere", None)).await.status(), 401);
+    // A route that exists is no fallback, and neither is the fallback of a nested service
+    // whose prefix has a rule.
+    assert_eq!(served(&service, "GET", "/secret", &key).await.0, 404);
+    assert_eq!(served(&service, "GET", "/service/b", &key).await.1, "service fallback");
+}
+
+#[tokio::test]
+async fn it_can_be_nested_and_keeps_its_own_paths() {
+    let world = World::new();
+    let key = world.key();
+    let inner = || guarded(&world, rules());
+    let health = || Router::new().route("/health", get(async || "ok"));
+    // A route of the outer router with the path of an inner rule opens nothing inside.
+    let outer = [
+        ("", health().fallback_service(inner())),
+        ("/api", health().nest_service("/api", inner())),
+        ("/api/v1", health().nest("/api", Router::new().nest_service("/v1", inner()))),
+        ("/a/b", health().nest_service("/a", Router::new().nest_service("/b", inner()))),
+        ("/t/acme", health().nest_service("/t/{tenant}", inner())),
+    ];
+    for (prefix, outer) in outer {
+        let at = |target: &str| format!("{prefix}{target}");
+        let service = outer.into_service();
+        assert_eq!(served(&service, "GET", "/health", &key).await, (200, "ok".to_owned()));
+        for (target, expected) in [
+            ("/items", (200, "list")),
+            ("/items/7", (200, "item")),
+            ("/files/a/b", (200, "file a/b")),
+            ("/nest/users/7", (200, "user 7")),
+            ("/service/a", (200, "service a")),
+            ("/service/b", (200, "service fallback")),
+            ("/secret", (404, "")),
+            ("/nest/secret", (404, "")),
+            ("/nowhere", (404, "")),
+        ] {
+            let target = at(target);
+            let (status, text) = served(&service, "GET", &target, &key).await;
+            assert_eq!((status, text.as_str()), expected, "{target}");
+            let response = send(&service, request("GET", &target, None)).await;
+            assert_eq!(response.status(), 401, "{target}");
+        }
+    }
+}
+
+/// An outer router that matched the path of an inner rule opens nothing inside.
+#[tokio::test]
+async fn a_path_that_an_outer_router_matched_is_no_rule() {
+    let world = World::new();
+    let key = world.key();
+    let inner = Router::new().route("/other", get(async || "other")).fallback(async || "open?");
+    let rules = Rules::new().get("/items", Access::scope(READ));
+    let inner = world.keys().guard(rules, inner).unwrap();
+    let outer = Router::new().route_service("/items", inner).into_service();
+    assert_eq!(served(&outer, "GET", "/items", &key).await, (404, String::new()));
+    assert_eq!(send(&outer, request("GET", "/items", None)).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_foreign_credential_opens_no_unnamed_route() {
+    let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
+    let service = guarded(&world, rules());
+    let jwt = |target: &str| {
+        let request = Request::builder().uri(target).header("authorization", "Bearer a.b.c");
+        request.body(Body::empty()).unwrap()
+    };
+    // A rule names it, so the host's own check is asked.
+    assert_eq!(send(&service, jwt("/items")).await.status(), 200);
+    for target in ["/secret", "/nowhere"] {
+        let response = send(&service, jwt(target)).await;
+        assert_eq!(response.status(), 401, "{target}");
+        assert!(response.headers().contains_key("www-authenticate"));
+    }
+}
+
+#[tokio::test]
+async fn it_is_served_by_itself_with_the_address_of_the_peer() {
+    async fn peer(caller: Caller, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
+        format!("{} at {}", caller.owner_id(), peer.ip())
+    }
+
+    let world = World::new();
+    let key = world.key();
+    let guarded = || {
+        let router = Router::new().route("/peer", get(peer)).route("/open", get(async || "open"));
+        world.keys().guard(Rules::new().get("/peer", Access::any_key()), router).unwrap()
+    };
+    let line = format!("Bearer {}", key.token);
+    let headers = [("authorization", line.as_str())];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = guarded().into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let reply = client::send(address, "GET", "/peer", &headers).await;
+    assert_eq!((reply.status, reply.text()), (200, "acme at 127.0.0.1".to_owned()));
+    assert_eq!(client::send(address, "GET", "/open", &headers).await.status, 404);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = guarded().into_make_service();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    assert_eq!(client::send(address, "GET", "/peer", &[]).await.status, 401);
+    assert_eq!(client::send(address, "GET", "/open", &headers).await.status, 404);
+}
+
+#[tokio::test]
+async fn denied_requests_with_a_key_are_charged_by_the_default_limit() {
+    let keys = keyward_tower::ApiKeys::bearer("acme_", keyward::MemoryStore::new())
+        .limit(keyward::Quota::per_minute(2))
+        .with_clock(keyward::ManualClock::new(NOON))
+        .build()
+        .unwrap();
+    let issued = keys.issue("acme", "laptop").await.unwrap();
+    let key = Key { id: issued.record.id(), token: issued.key.expose().to_owned() };
+    let router = Router::new().route("/items", post(async |uri: Uri| uri.to_string()));
+    let service = keys.guard(Rules::new(), router).unwrap();
+    let statuses = [404, 404, 429];
+    for status in statuses {
+        assert_eq!(served(&service, "GET", "/nowhere", &key).await.0, status);
+    }
+}
+
+#[test]
+fn contradictory_rules_are_refused() {
+    let keys = World::new().keys();
+    let any = Access::any_key;
+    let text = |rules: Rules| {
+        let error: ConfigError = keys.guard(rules, Router::new()).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Layer);
+        error.to_string()
+    };
+    for (rules, message) in [
+        (Rules::new().get("/a", any()).get("/a", any()), "two rules for GET /a; remove one"),
+        (
+            Rules::new().any("/a", any()).any("/a", any()),
+            "two rules for all methods of /a; remove one",
+        ),
+        (
+            Rules::new().nested("/a", any()).nested("/a/", any()),
+            "two rules for everything below /a; remove one",
+        ),
+        (Rules::new().fallback(any()).fallback(any()), "two rules for the fallback; remove one"),
+        (Rules::new().get("a", any()), r#"the path "a" of a rule does not begin with /"#),
+    ] {
+        assert_eq!(text(rules), message);
+    }
+    let unknown = Access::scope(keyward::Scope::from_static("raed"));
+    let error = keys.guard(Rules::new().get("/a", unknown), Router::new()).unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Route);
+    assert!(keys.guard(Rules::new().get("/a", any()).post("/a", any()), Router::new()).is_ok());
+}

@@ -1,0 +1,182 @@
+//! A key store of your own, with three tables as a database would have them.
+//!
+//! `cargo run --example custom_store` issues, finds and revokes a key.
+//! `cargo test --example custom_store` runs the conformance suite over the store.
+//!
+//! Each method of the store is one transaction here, because it holds the lock. In a database, put
+//! each method into one transaction.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use keyward::{
+    Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, SysRng, SystemClock, Timestamp,
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId, RecordError},
+    store::{
+        Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
+    },
+};
+
+const KEYS: KeyFormat = KeyFormat::hex("acme_");
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let clock = SystemClock::new();
+    let issuer = Issuer::new(TableStore::default(), KEYS, KeyHasher::sha256());
+
+    let draft = KeyDraft::new("customer-7".parse()?, "laptop".parse()?);
+    let issued = issuer.issue(KEYS.kind(), draft, &mut SysRng, clock.now()).await?;
+    println!("issued   {} with the id {}", issued.key.expose(), issued.record.id());
+
+    let presented = issuer.formats().parse(issued.key.expose())?;
+    let verifier = issuer.verifier();
+    let lookup = verifier.lookup(&presented);
+    let found = issuer.registry().find(&lookup).await?;
+    let verified = verifier.verify(&lookup, found, clock.now())?;
+    println!("verified for {}", verified.owner_id());
+
+    issuer.revoke(issued.record.id(), clock.now()).await?;
+    let found = issuer.registry().find(&lookup).await?;
+    let refused = verifier.verify(&lookup, found, clock.now()).map(|_| ());
+    println!("revoked: {refused:?}");
+    Ok(())
+}
+
+/// The tables. `secrets` is the index that a request uses.
+#[derive(Default)]
+struct Tables {
+    keys: HashMap<KeyId, KeyRecord>,
+    secrets: HashMap<KeyHash, KeyId>,
+    owners: HashMap<OwnerId, Arc<Owner>>,
+}
+
+/// The store.
+#[derive(Default)]
+struct TableStore(Mutex<Tables>);
+
+impl TableStore {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// A record with its current owner. An owner that was never put has no tier and no quotas.
+    fn joined(&self, record: &KeyRecord) -> Result<StoredKey, RecordError> {
+        let owner = self.owners.get(record.owner()).cloned();
+        let owner = owner.unwrap_or_else(|| Arc::new(Owner::new(record.owner().clone())));
+        StoredKey::join(record.clone(), owner)
+    }
+
+    fn by_id(&self, id: KeyId) -> Result<Option<StoredKey>, RecordError> {
+        self.keys.get(&id).map(|record| self.joined(record)).transpose()
+    }
+
+    /// Whether another key has one of the hashes: the unique index of the secrets.
+    fn has_secret_of_another(&self, record: &KeyRecord) -> bool {
+        let mut holders = record.hashes().filter_map(|hash| self.secrets.get(hash));
+        holders.any(|holder| *holder != record.id())
+    }
+
+    fn put(&mut self, record: KeyRecord) {
+        let id = record.id();
+        self.secrets.retain(|_, holder| *holder != id);
+        self.secrets.extend(record.hashes().map(|hash| (*hash, id)));
+        self.keys.insert(id, record);
+    }
+
+    fn page(
+        &self,
+        page: PageRequest,
+        is_listed: impl Fn(&KeyRecord) -> bool,
+    ) -> Result<Listing, RecordError> {
+        let after = |record: &KeyRecord| page.cursor().is_none_or(|seen| Cursor::of(record) > seen);
+        let mut records: Vec<_> =
+            self.keys.values().filter(|record| is_listed(record) && after(record)).collect();
+        records.sort_by_key(|record| Cursor::of(record));
+        // One more than the page holds shows that there is a next page.
+        let joined = records.into_iter().take(page.size() + 1).map(|record| self.joined(record));
+        Ok(Listing::from_one_more(joined.collect::<Result<_, _>>()?, page))
+    }
+}
+
+impl KeyStore for TableStore {
+    type Error = RecordError;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, RecordError> {
+        let tables = self.tables();
+        let id = lookup.hashes().find_map(|hash| tables.secrets.get(hash));
+        id.map_or(Ok(None), |id| tables.by_id(*id))
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, RecordError> {
+        self.tables().by_id(id)
+    }
+}
+
+impl KeyRegistry for TableStore {
+    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<RecordError>> {
+        let mut tables = self.tables();
+        if tables.keys.contains_key(&record.id()) {
+            return Err(InsertError::DuplicateId);
+        }
+        if tables.has_secret_of_another(&record) {
+            return Err(InsertError::DuplicateSecret);
+        }
+        tables.put(record);
+        Ok(())
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<RecordError>> {
+        let mut tables = self.tables();
+        let stored = tables.keys.get(&record.id()).ok_or(ReplaceError::NotFound)?;
+        // The compare-and-swap. Without it, a rotation could undo a revocation.
+        if stored.revision().checked_add(1) != Some(record.revision()) {
+            return Err(ReplaceError::Conflict);
+        }
+        if tables.has_secret_of_another(&record) {
+            return Err(ReplaceError::DuplicateSecret);
+        }
+        tables.put(record);
+        Ok(())
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, RecordError> {
+        let mut tables = self.tables();
+        let has_ended = |record: &&KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
+        let ended = tables.keys.values().filter(has_ended).map(KeyRecord::id);
+        let ended: Vec<_> = ended.take(limit.into()).collect();
+        tables.keys.retain(|id, _| !ended.contains(id));
+        tables.secrets.retain(|_, holder| !ended.contains(holder));
+        Ok(ended)
+    }
+
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, RecordError> {
+        self.tables().page(page, |record| record.owner() == owner)
+    }
+
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, RecordError> {
+        self.tables().page(page, |_| true)
+    }
+
+    async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, RecordError> {
+        Ok(self.tables().owners.get(id).cloned())
+    }
+
+    async fn put_owner(&self, owner: Owner) -> Result<(), RecordError> {
+        self.tables().owners.insert(owner.id.clone(), Arc::new(owner));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TableStore;
+
+    // A `#[test]` for each promise of the store traits.
+    keyward::conformance_tests!(keyward::testing::Inline, TableStore::default());
+}

@@ -1,0 +1,239 @@
+//! Changing and listing keys that exist.
+
+use std::time::Duration;
+
+use crate::{
+    audit::{AuditAction, AuditEvent},
+    clock::timestamp::Timestamp,
+    issue::{error::IssuerError, issuer::Issuer, within::Within},
+    key::{
+        id::KeyId,
+        name::KeyName,
+        owner::OwnerId,
+        record::{KeyRecord, KeyState},
+        scope::ScopeSet,
+    },
+    quota::Quotas,
+    store::{
+        KeyRegistry,
+        error::ReplaceError,
+        listing::{Listing, PageRequest},
+        stored_key::StoredKey,
+    },
+    verify::Verified,
+};
+
+/// How often a revocation is tried again after another change won.
+const REVOKE_ATTEMPTS: usize = 64;
+
+impl<R: KeyRegistry> Issuer<R> {
+    /// Revokes a key permanently, with all of its secrets, even if other changes are made
+    /// concurrently. Revoking a revoked key does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Store`], and [`IssuerError::Conflict`] only
+    /// if dozens of other changes won in a row.
+    pub async fn revoke(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        for _ in 0..REVOKE_ATTEMPTS {
+            let found = self.get(id).await?;
+            if let KeyState::Revoked { .. } = found.record().state() {
+                return Ok(found.record().clone());
+            }
+            match self.change(&found, KeyRecord::revoke, AuditAction::Revoked, now).await {
+                Err(IssuerError::Conflict) => {}
+                result => return result,
+            }
+        }
+        Err(IssuerError::Conflict)
+    }
+
+    /// Suspends a key: it is refused until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`], [`IssuerError::Conflict`],
+    /// [`IssuerError::Store`].
+    pub async fn suspend(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.change(&found, KeyRecord::suspend, AuditAction::Suspended, now).await
+    }
+
+    /// Resumes a suspended key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn resume(
+        &self,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.change(&found, KeyRecord::resume, AuditAction::Resumed, now).await
+    }
+
+    /// Changes the expiry of a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn expire_at(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::ExpiryChanged { expires_at: Some(at) };
+        self.change(&found, |record, now| record.expire_at(at, now), action, now).await
+    }
+
+    /// Changes the name of a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn rename(
+        &self,
+        id: KeyId,
+        name: KeyName,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::Renamed;
+        self.change(&found, |record, now| record.rename(name, now), action, now).await
+    }
+
+    /// Replaces the scopes of a key, from the next decision on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`], and [`IssuerError::Grant`] for scopes that the key's kind
+    /// cannot have.
+    pub async fn set_scopes(
+        &self,
+        id: KeyId,
+        scopes: ScopeSet,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        self.rules.catalog.check(found.record().kind(), &scopes)?;
+        let action = AuditAction::ScopesChanged { scopes: scopes.clone() };
+        self.change(&found, |record, now| record.set_scopes(scopes, now), action, now).await
+    }
+
+    /// Sets the quotas of a key. With `None` it has none of its own, and those of its owner
+    /// apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::suspend`].
+    pub async fn set_quotas(
+        &self,
+        id: KeyId,
+        quotas: Option<Quotas>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::QuotasChanged { quotas };
+        self.change(&found, |record, now| record.set_quotas(quotas, now), action, now).await
+    }
+
+    /// Removes at most `limit` keys that have been revoked or expired for longer than `kept_for`,
+    /// and returns their ids. Fewer than `limit` ids mean that no such key remains. Choose
+    /// `kept_for` as long as audits need the records.
+    ///
+    /// Keys that are in use or suspended stay. A secret of a purged key is refused as an unknown
+    /// one. Ids are random, so an issued id does not recur; an imported one can, see
+    /// [`Issuer::import`].
+    ///
+    /// `now` determines what has expired, and a purge cannot be undone. So do not purge by a clock
+    /// that may be ahead of the one by which requests are decided.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to an owner, because a purge
+    /// removes keys of all owners; [`IssuerError::Store`].
+    pub async fn purge(
+        &self,
+        kept_for: Duration,
+        limit: u16,
+        now: Timestamp,
+    ) -> Result<Vec<KeyId>, IssuerError<R::Error>> {
+        let Within::All = self.within else { return Err(IssuerError::ForeignOwner) };
+        let ended_before = now.saturating_sub(kept_for);
+        let purged = self.registry.purge(ended_before, limit).await.map_err(IssuerError::Store)?;
+        for id in &purged {
+            self.audit.report(|| AuditEvent {
+                key: Some(*id),
+                ..AuditEvent::new(now, AuditAction::Purged)
+            });
+        }
+        Ok(purged)
+    }
+
+    /// Saves the effect of [`Verified::rehash`], if there is one, and returns whether the record
+    /// was changed. It is no error if another change came first, because the next request with the
+    /// key yields the same effect.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::Store`], [`IssuerError::DuplicateSecret`], and
+    /// [`IssuerError::NotFound`] if this issuer is confined to another owner.
+    pub async fn rehash(
+        &self,
+        verified: &Verified,
+        now: Timestamp,
+    ) -> Result<bool, IssuerError<R::Error>> {
+        let Some(rehash) = verified.rehash() else { return Ok(false) };
+        self.check_owner(verified.record())?;
+        let record = verified.record().rehash(&rehash.old, rehash.new)?;
+        match self.registry.replace(record.clone()).await {
+            Ok(()) => {
+                self.report(&record, AuditAction::Rehashed, now);
+                Ok(true)
+            }
+            Err(ReplaceError::Conflict | ReplaceError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the key with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], also for a key of another owner than the one to which this issuer
+    /// is confined; [`IssuerError::Store`].
+    pub async fn get(&self, id: KeyId) -> Result<StoredKey, IssuerError<R::Error>> {
+        let found = self.registry.find_by_id(id).await.map_err(IssuerError::Store)?;
+        let found = found.ok_or(IssuerError::NotFound)?;
+        self.check_owner(found.record())?;
+        Ok(found)
+    }
+
+    /// Returns a page of the keys of one owner, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner;
+    /// [`IssuerError::Store`].
+    pub async fn list(
+        &self,
+        owner: &OwnerId,
+        page: PageRequest,
+    ) -> Result<Listing, IssuerError<R::Error>> {
+        if !self.within.admits(owner) {
+            return Err(IssuerError::ForeignOwner);
+        }
+        self.registry.list(owner, page).await.map_err(IssuerError::Store)
+    }
+}

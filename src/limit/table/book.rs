@@ -1,0 +1,356 @@
+//! The keys of one shard: when an entry is forgotten, and where a newcomer is counted while every
+//! place is taken. It knows no lock.
+//!
+//! Entries lie densely in a vector, and the index in `index` finds them. When an entry is
+//! forgotten, the last one moves into its place and the gap in the index closes. So churn leaves no
+//! tombstones and never makes the table grow. A general hash map would double at its cap, which is
+//! why this is none.
+
+use std::sync::Arc;
+
+use crate::{
+    limit::{
+        decision::{Binding, MAX_LIMITS},
+        key::{KeyedHash, LimitKey},
+        table::{
+            overflow::Overflow,
+            tracked::{Stamps, Tracked},
+        },
+        window::Verdict,
+    },
+    quota::{Quota, Quotas},
+};
+
+/// The most keys of one shard: an index slot has 24 bits for the entry.
+pub(in crate::limit) const MAX_ENTRIES: u32 = (1 << 24) - 2;
+
+/// The tracked keys of one shard, and the overflow cells of the others.
+///
+/// `repr(C)` keeps the order of declaration, so that a decision touches the cache line of the lock
+/// only.
+#[derive(Debug)]
+#[repr(C)]
+pub(in crate::limit) struct Book {
+    /// `tag << 24 | entry + 1`, or zero if empty. The length is a power of two.
+    pub(super) index: Box<[u32]>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) hash: Arc<KeyedHash>,
+    pub(super) max_entries: u32,
+    /// The entry that the sweep of idle keys visits next.
+    hand: usize,
+    /// The latest two different instants at which newcomers arrived: see [`Book::sweep`].
+    arrivals: [u64; 2],
+    /// The latest era: each new one is one more.
+    era: u32,
+    overflow: Overflow,
+}
+
+/// A key and its windows: one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Entry {
+    /// The parts of a [`LimitKey`], separate so that `era` fills the line.
+    body: [u64; 2],
+    head: u32,
+    /// Changes when stamps handed out before lose their meaning, so that an old ticket cannot take
+    /// back the charge of another request.
+    era: u32,
+    tracked: Tracked,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+impl Entry {
+    pub(super) const fn key(&self) -> LimitKey {
+        LimitKey { body: self.body, head: self.head }
+    }
+}
+
+/// The place and time at which an admission was counted.
+#[derive(Debug)]
+pub(in crate::limit) struct Receipt {
+    era: u32,
+    stamps: Stamps,
+}
+
+impl Book {
+    pub(super) fn new(max_entries: u32, hash: Arc<KeyedHash>) -> Self {
+        let max_entries = max_entries.clamp(1, MAX_ENTRIES);
+        Self {
+            index: Box::default(),
+            entries: Vec::new(),
+            hash,
+            max_entries,
+            hand: 0,
+            arrivals: [0; 2],
+            era: 0,
+            overflow: Overflow::new(max_entries),
+        }
+    }
+
+    pub(in crate::limit) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Decides, and charges if allowed: the short path of a tracked key with one exact window.
+    /// Returns `None` and changes nothing where [`Book::check_slowly`] is needed.
+    #[inline]
+    pub(in crate::limit) fn check(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quota: &Quota,
+        cost: u32,
+        now: u64,
+    ) -> Option<Verdict> {
+        let at = self.find(hash, key)?;
+        match &mut self.entries.get_mut(at)?.tracked {
+            Tracked::One(window) => window.check(quota, cost, now),
+            Tracked::Many(_) => None,
+        }
+    }
+
+    /// Decides, and charges if allowed: [`Book::judge`] and [`Book::record`] in one.
+    #[cold]
+    pub(in crate::limit) fn check_slowly(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        let binding = self.judge(hash, key, quotas, cost, now);
+        if binding.allowed {
+            self.record(hash, key, quotas, cost, now);
+        }
+        binding
+    }
+
+    /// Decides by the key's windows, which follow the clock. Charges nothing.
+    pub(in crate::limit) fn judge(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        if let Some(at) = self.find(hash, key)
+            && let Some(entry) = self.entries.get_mut(at)
+        {
+            let reshaped = entry.tracked.fit(quotas);
+            if entry.tracked.settle(quotas, now) || reshaped {
+                entry.era = next_era(&mut self.era);
+            }
+            return entry.tracked.judge(quotas, cost, now);
+        }
+        self.sweep(now);
+        let binding = self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now);
+        if binding.allowed && !self.has_place_for(quotas) {
+            return Binding::without_place(quotas, now);
+        }
+        binding
+    }
+
+    /// Returns the decision of [`Book::judge`] and changes nothing.
+    pub(in crate::limit) fn peek(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Binding {
+        match self.find(hash, key).and_then(|at| self.entries.get(at)) {
+            Some(entry) => entry.tracked.judge(quotas, cost, now),
+            None => self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now),
+        }
+    }
+
+    /// Charges a request that [`Book::judge`] allowed at the same `now` under the same lock. Returns
+    /// `None` if it was counted in overflow, where a charge cannot be taken back.
+    pub(in crate::limit) fn record(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Option<Receipt> {
+        let at = match self.find(hash, key) {
+            Some(at) => Some(at),
+            None => self.insert(hash, key, quotas, now),
+        };
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            self.overflow.record(&self.hash, key, quotas, cost, now);
+            return None;
+        };
+        let stamps = entry.tracked.record(quotas, cost, now);
+        Some(Receipt { era: entry.era, stamps })
+    }
+
+    /// Takes a charge back in each window where it still counts. Returns whether any did.
+    pub(in crate::limit) fn refund(
+        &mut self,
+        hash: u64,
+        key: &LimitKey,
+        receipt: &Receipt,
+        cost: u32,
+    ) -> bool {
+        self.find(hash, key)
+            .and_then(|at| self.entries.get_mut(at))
+            .filter(|entry| entry.era == receipt.era)
+            .is_some_and(|entry| entry.tracked.refund(&receipt.stamps, cost))
+    }
+
+    /// Forgets a key. Returns whether it was tracked.
+    pub(in crate::limit) fn reset(&mut self, hash: u64, key: &LimitKey) -> bool {
+        let found = self.find(hash, key);
+        if let Some(at) = found {
+            self.remove(at);
+        }
+        found.is_some()
+    }
+
+    /// Drops idle entries among the next few. Entries in the future of the clock follow it.
+    ///
+    /// One bad `now` must not forget the limits of others, so two different instants must agree: an
+    /// entry is idle if both find it idle, and in the future if both are behind it.
+    fn sweep(&mut self, now: u64) {
+        let [previous, latest] = self.arrivals;
+        if now != latest {
+            self.arrivals = [latest, now];
+        }
+        let other = if now == latest { previous } else { latest };
+        let (earlier, later) = (now.min(other), now.max(other));
+        for _ in 0..if self.is_full() { SWEEP_WHEN_FULL } else { SWEEP } {
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let Some(entry) = self.entries.get_mut(self.hand) else { return };
+            if entry.tracked.idle(earlier) {
+                self.remove(self.hand);
+                continue;
+            }
+            if entry.tracked.follow(later) {
+                entry.era = next_era(&mut self.era);
+            }
+            self.hand += 1;
+        }
+    }
+
+    /// Builds the first windows of a key that is not tracked, with the admissions that it may have
+    /// in overflow.
+    fn windows_of_newcomer(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Tracked {
+        self.overflow.windows(&self.hash, key, quotas, now)
+    }
+
+    /// Returns whether a newcomer could be counted, in an entry of its own or in overflow.
+    fn has_place_for(&mut self, quotas: &Quotas) -> bool {
+        // Room for every key of one decision, as each is judged before any is recorded.
+        let room = self.entries.len() + MAX_LIMITS <= self.max_entries as usize;
+        if room || self.overflow.has_set_for(quotas) {
+            return true;
+        }
+        let [previous, latest] = self.arrivals;
+        self.overflow.drop_idle_sets(previous.min(latest));
+        self.overflow.has_set_for(quotas)
+    }
+
+    /// Inserts an entry for a newcomer, which inherits its admissions in overflow. Returns `None` if
+    /// all places are taken by keys that are not idle.
+    fn insert(&mut self, hash: u64, key: &LimitKey, quotas: &Quotas, now: u64) -> Option<usize> {
+        if self.is_full() {
+            return None;
+        }
+        let tracked = self.windows_of_newcomer(key, quotas, now);
+        self.make_room();
+        let at = self.entries.len();
+        let era = next_era(&mut self.era);
+        self.entries.push(Entry { body: key.body, head: key.head, era, tracked });
+        self.link(hash, at);
+        Some(at)
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.max_entries as usize
+    }
+}
+
+/// The number of entries that an insertion visits in search of idle ones: more than one, so that
+/// the sweep outruns the insertions.
+const SWEEP: usize = 2;
+const SWEEP_WHEN_FULL: usize = 4;
+
+/// Begins a new era.
+fn next_era(era: &mut u32) -> u32 {
+    *era = era.wrapping_add(1);
+    *era
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_767_323_045_678;
+
+    fn quotas() -> Quotas {
+        Quotas::single(Quota::per_second(3))
+    }
+
+    proptest! {
+        /// Under any churn the index finds exactly the keys that were entered and not removed.
+        #[test]
+        fn the_index_agrees_with_a_map(steps in prop::collection::vec((0..60_u8, any::<bool>()), 1..400)) {
+            let hash = Arc::new(KeyedHash::new([1; 16]));
+            let mut book = Book::new(40, Arc::clone(&hash));
+            let mut model = HashMap::new();
+            for (number, enter) in steps {
+                let key = LimitKey::key([number; 16]);
+                let place = hash.place(&key);
+                if !enter {
+                    prop_assert_eq!(book.reset(place, &key), model.remove(&number).is_some());
+                } else if book.find(place, &key).is_none() && model.len() < 40 {
+                    let receipt = book.record(place, &key, &quotas(), 1, NOW);
+                    model.insert(number, receipt.unwrap().era);
+                }
+                prop_assert_eq!(book.len(), model.len());
+                for number in 0..60 {
+                    let key = LimitKey::key([number; 16]);
+                    let found = book.find(hash.place(&key), &key);
+                    let era = found.and_then(|at| book.entries.get(at)).map(|entry| entry.era);
+                    prop_assert_eq!(era, model.get(&number).copied());
+                }
+            }
+        }
+    }
+
+    /// One bad `now` neither forgets anybody nor leaves anybody in the future for ever.
+    #[test]
+    fn one_bad_now_does_not_poison_the_sweep() {
+        let hash = Arc::new(KeyedHash::new([1; 16]));
+        let mut book = Book::new(4, Arc::clone(&hash));
+        let mut check = |number: u8, now: u64| {
+            let key = LimitKey::key([number; 16]);
+            book.check_slowly(hash.place(&key), &key, &quotas(), 3, now).allowed
+        };
+        let year = 365 * 86_400_000;
+        assert!(check(1, NOW));
+        // A newcomer a year ahead, then one in the present: the first key is still limited.
+        assert!(check(2, NOW + year));
+        assert!(check(3, NOW + 1));
+        assert!(!check(1, NOW + 999), "forgotten");
+        assert!(check(1, NOW + 1_000));
+        // The key that was left a year ahead is swept like any other: its place is free.
+        for step in 0..20_u64 {
+            check(4 + step as u8, NOW + 10_000 * (step + 1));
+        }
+        let key = LimitKey::key([2; 16]);
+        assert_eq!(book.find(hash.place(&key), &key), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The keys of the checks.
+
+use std::time::Duration;
+
+use rand::{SeedableRng, TryRng, rngs::StdRng};
+
+use crate::{
+    clock::timestamp::Timestamp,
+    key::{
+        format::{KeyFormat, KeyFormats},
+        grace::Grace,
+        hash::KeyHasher,
+        id::KeyId,
+        plaintext::PlaintextKey,
+        record::{KeyDraft, KeyRecord},
+        scope::ScopeSet,
+        secret::StoredSecret,
+    },
+    quota::{Quota, Quotas},
+    store::lookup::Lookup,
+    verify::Verifier,
+};
+
+/// Mints keys and issues records, the same on every run.
+pub(super) struct World {
+    rng: StdRng,
+    pub(super) hasher: KeyHasher,
+    pub(super) now: Timestamp,
+}
+
+const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+
+impl World {
+    pub(super) fn new(seed: u8) -> Self {
+        Self {
+            rng: StdRng::from_seed([seed; 32]),
+            hasher: KeyHasher::sha256(),
+            now: Timestamp::from_unix_millis(1_700_000_000_123),
+        }
+    }
+
+    pub(super) fn old_hasher() -> KeyHasher {
+        KeyHasher::hmac_sha256(1, &[1; 32]).unwrap()
+    }
+
+    pub(super) fn new_hasher() -> KeyHasher {
+        KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap()
+    }
+
+    pub(super) fn secret(&mut self) -> (StoredSecret, PlaintextKey) {
+        let key = FORMAT.mint(&mut self.rng).unwrap();
+        (StoredSecret::of(&key, &self.hasher, self.now), key)
+    }
+
+    pub(super) fn issue(&mut self, owner: &str) -> (KeyRecord, PlaintextKey) {
+        let (secret, key) = self.secret();
+        let mut id = [0; 16];
+        let Ok(()) = self.rng.try_fill_bytes(&mut id);
+        let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap())
+            .with_scopes(ScopeSet::empty());
+        (KeyRecord::issue(KeyId::from_bytes(id), draft, secret, self.now).unwrap(), key)
+    }
+
+    pub(super) fn rotate(&mut self, record: &KeyRecord) -> (KeyRecord, PlaintextKey) {
+        let (secret, key) = self.secret();
+        (record.rotate(secret, Grace::DAY, self.now).unwrap(), key)
+    }
+
+    pub(super) fn lookup(&self, key: &PlaintextKey) -> Lookup {
+        let formats = KeyFormats::from(FORMAT);
+        Verifier::new(self.hasher.clone()).lookup(&formats.parse(key.expose()).unwrap())
+    }
+}
+
+pub(super) fn quotas() -> Quotas {
+    let quota = |limit, secs| Quota::new(limit, Duration::from_secs(secs)).unwrap();
+    Quotas::new(&[quota(100, 60), quota(5_000, 86_400), quota(u32::MAX, 366 * 86_400)]).unwrap()
+}

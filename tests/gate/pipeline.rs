@@ -1,0 +1,1817 @@
+//! The whole pipeline in the dialects of the three reference services: order, answers to the
+//! byte, failures that never let anybody through, revocation in flight, and the audit.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use keyward::{
+    Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    KeyStore, Limiter, ManualClock, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope,
+    Timestamp,
+    audit::{Audit, AuditAction, AuditEvent},
+    clock::Timer,
+    error::{ConfigError, ConfigErrorKind},
+    gate::{
+        Admission, CheckedRoute, Driver, GateBuilder, PendingCharge, PendingLookup, PendingRecheck,
+        Refusal, RouteQuotas, Step,
+    },
+    issue::Issued,
+    key::{
+        Grace, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, Owner, OwnerId, ScopeCatalog,
+        ScopeSet, StoredSecret, Tier,
+    },
+    limit::{Decision, LimitKey, LimiterConfig},
+    request::{
+        CredentialSources, ErrorBody, ErrorText, LimitedBy, PlainHead, PublicReason, RefusalReason,
+    },
+    store::{Lookup, StoredKey},
+    verify::{Forbidden, MatchedSecret, Verifier, VerifyError},
+};
+use pollster::block_on;
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng};
+
+const LQT: KeyFormat = KeyFormat::hex("lqt_");
+const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");
+const API: KeyFormat = KeyFormat::hex("luc_api_");
+const MCP: KeyFormat = KeyFormat::hex("luc_mcp_").with_successor(API.kind());
+const LUCI: KeyFormat = KeyFormat::hex("luci_");
+
+const READ: Scope = Scope::from_static("read:lucent");
+const WRITE: Scope = Scope::from_static("write:issues");
+const HIGHER: Tier = Tier::from_static("higher");
+const ENTERPRISE: Tier = Tier::from_static("enterprise");
+
+const T0: Timestamp = Timestamp::from_unix_millis(1_700_000_000_250);
+
+fn at(secs: u64) -> Timestamp {
+    T0 + Duration::from_secs(secs)
+}
+
+fn per_minute(limit: u32) -> Quota {
+    Quota::per_minute(limit)
+}
+
+// ---------------------------------------------------------------------------------------
+// A service: its keys, its limiter, its log, and a gate in each of the three dialects.
+
+struct Service {
+    issuer: Issuer<MemoryStore>,
+    limiter: Arc<Limiter>,
+    audit: Audit,
+    log: Arc<Mutex<Vec<AuditEvent>>>,
+    rng: Mutex<StdRng>,
+}
+
+impl Service {
+    fn new() -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let audit = Audit::new({
+            let log = Arc::clone(&log);
+            move |event| log.lock().unwrap().push(event.clone())
+        });
+        let formats = KeyFormats::new([LQT, PUBLIC, API, MCP, LUCI]).unwrap();
+        let catalog = ScopeCatalog::new([READ, WRITE]).unwrap();
+        let catalog = catalog.allow(API.kind(), [READ], [READ, WRITE]).unwrap();
+        let catalog = catalog.allow(MCP.kind(), [READ], [READ]).unwrap();
+        let hasher = KeyHasher::sha256().accept(HashScheme::Sha256Token).unwrap();
+        let issuer = Issuer::with_catalog(MemoryStore::new(), formats, hasher, catalog);
+        Self {
+            issuer: issuer.with_audit(audit.clone()),
+            limiter: Arc::new(Limiter::new(LimiterConfig::default(), [3; 16])),
+            audit,
+            log,
+            rng: Mutex::new(StdRng::seed_from_u64(1)),
+        }
+    }
+
+    fn store(&self) -> &MemoryStore {
+        self.issuer.registry()
+    }
+
+    fn issue(&self, format: KeyFormat, draft: KeyDraft) -> Issued {
+        let mut rng = self.rng.lock().unwrap();
+        block_on(self.issuer.issue(format.kind(), draft, &mut *rng, T0)).unwrap()
+    }
+
+    fn key(&self, format: KeyFormat) -> Issued {
+        self.issue(format, draft("org_a"))
+    }
+
+    fn rotate(&self, id: KeyId, now: Timestamp) -> Issued {
+        let mut rng = self.rng.lock().unwrap();
+        block_on(self.issuer.rotate(id, Grace::DAY, &mut *rng, now)).unwrap()
+    }
+
+    fn revoke(&self, id: KeyId) {
+        block_on(self.issuer.revoke(id, at(0))).unwrap();
+    }
+
+    /// Every dead key of this format, with the instant at which it is presented and why it is
+    /// refused.
+    fn dead_keys(&self, format: KeyFormat) -> Vec<(String, Timestamp, VerifyError)> {
+        let revoked = self.key(format);
+        self.revoke(revoked.record.id());
+        let suspended = self.key(format);
+        block_on(self.issuer.suspend(suspended.record.id(), at(0))).unwrap();
+        let expired = self.issue(format, draft("org_a").with_expiry(at(60)));
+        let rotated = self.key(format);
+        self.rotate(rotated.record.id(), at(0));
+        let unknown = format.mint(&mut *self.rng.lock().unwrap()).unwrap();
+        let text = |issued: &Issued| issued.key.expose().to_owned();
+        vec![
+            (text(&revoked), at(0), VerifyError::Revoked),
+            (text(&suspended), at(0), VerifyError::Suspended),
+            (text(&expired), at(60), VerifyError::Expired),
+            (text(&rotated), at(86_400), VerifyError::PastGrace),
+            (unknown.expose().to_owned(), at(0), VerifyError::Unknown),
+        ]
+    }
+
+    fn events(&self) -> Vec<AuditEvent> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    fn builder(
+        &self,
+        formats: impl Into<KeyFormats>,
+        sources: impl Into<CredentialSources>,
+    ) -> GateBuilder {
+        Gate::builder(formats, self.issuer.verifier(), sources).with_audit(self.audit.clone())
+    }
+
+    fn lumiqtrace(&self) -> (Gate, CheckedRoute) {
+        let gate = self
+            .builder(LQT, CredentialSource::header("x-api-key"))
+            .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key").unwrap())
+            .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
+            .build()
+            .unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        (gate, route)
+    }
+
+    fn lucent_ingest(&self) -> (Gate, CheckedRoute) {
+        let sources = CredentialSources::first_of([
+            CredentialSource::header("X-Lucent-Api-Key"),
+            CredentialSource::query("api_key"),
+        ]);
+        let gate = self
+            .builder(PUBLIC, sources)
+            .with_publishable([PUBLIC.kind()])
+            .with_limiter(Arc::clone(&self.limiter))
+            .with_challenge(Challenge::api_key("lucent", "x-lucent-api-key").unwrap())
+            .with_errors(
+                ErrorBodies::flat()
+                    .with_unauthenticated("Invalid or revoked API key")
+                    .with_text(PublicReason::MissingKey, "Missing API key"),
+            )
+            .build()
+            .unwrap();
+        let quotas = RouteQuotas::new(per_minute(100)).with_tier(HIGHER, per_minute(1_000));
+        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        (gate, route)
+    }
+
+    fn lucent_data(&self) -> Gate {
+        self.builder(KeyFormats::new([API, MCP]).unwrap(), CredentialSource::bearer())
+            .with_challenge(Challenge::bearer("lucent").unwrap().with_scope_in_place_of_realm())
+            .with_errors(
+                ErrorBodies::flat().with_unauthenticated("Missing or invalid bearer token"),
+            )
+            .build()
+            .unwrap()
+    }
+
+    fn lucitra_builder(&self) -> GateBuilder {
+        let errors = ErrorBodies::nested()
+            .with_unauthenticated("Missing or invalid API key.")
+            .with_text(
+                PublicReason::RateLimited,
+                ErrorText::new("Rate limit exceeded. Retry after {retry_after} seconds.")
+                    .with_retry_after("retry_after"),
+            )
+            .with_text(
+                PublicReason::ForbiddenTier,
+                ErrorText::new("This endpoint requires an Enterprise tier subscription.")
+                    .with_code("ENTERPRISE_REQUIRED")
+                    .with_field("upgrade_url", "https://validate.lucitra.ai/settings/billing"),
+            );
+        self.builder(LUCI, CredentialSource::bearer())
+            .allow_foreign()
+            .with_rate_headers(RateHeaders::x_ratelimit())
+            .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
+            .with_errors(errors)
+    }
+
+    fn lucitra(&self) -> Gate {
+        self.lucitra_builder().with_limiter(Arc::clone(&self.limiter)).build().unwrap()
+    }
+}
+
+fn lucitra_quotas() -> RouteQuotas {
+    let quotas = RouteQuotas::new(per_minute(100));
+    quotas.with_tier(HIGHER, per_minute(1_000)).with_tier(ENTERPRISE, per_minute(1_000))
+}
+
+fn datasets(gate: &Gate) -> CheckedRoute {
+    gate.route(Route::new(Access::any_key()).limit_key(lucitra_quotas())).unwrap()
+}
+
+fn compliance() -> Route {
+    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(lucitra_quotas())
+}
+
+/// A stopped clock.
+fn clock(now: Timestamp) -> ManualClock {
+    ManualClock::new(now)
+}
+
+fn draft(owner: &str) -> KeyDraft {
+    KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap())
+}
+
+fn bearer(token: &str) -> PlainHead {
+    PlainHead::new().with_header("authorization", format!("Bearer {token}"))
+}
+
+// ---------------------------------------------------------------------------------------
+// Responses, as they go over the wire.
+
+/// Status, head and body of a refusal.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer(u16, Vec<String>, String);
+
+fn answer(refusal: &Refusal) -> Answer {
+    let head = refusal.headers().map(|line| line.to_string()).collect();
+    let body = String::from_utf8(refusal.body().to_vec()).unwrap();
+    assert_eq!(refusal.status(), refusal.public().status());
+    if refusal.status() == 401 {
+        assert!(refusal.headers().any(|line| line.name() == "www-authenticate"));
+    }
+    Answer(refusal.status(), head, body)
+}
+
+fn refused(outcome: Outcome) -> Refusal {
+    match outcome {
+        Outcome::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn admitted(outcome: Outcome) -> Admission {
+    match outcome {
+        Outcome::Admitted(admission) => admission,
+        other => panic!("not admitted: {other:?}"),
+    }
+}
+
+fn expected(status: u16, head: &[&str], body: &str) -> Answer {
+    let json = ["content-type: application/json".to_owned()].into_iter();
+    Answer(status, json.chain(head.iter().map(ToString::to_string)).collect(), body.to_owned())
+}
+
+/// Decides in every way that there is, which must come to the same; on a service whose limiter
+/// is not asked, or the request would count several times.
+fn decide_unlimited(
+    gate: &Gate,
+    head: &PlainHead,
+    route: &CheckedRoute,
+    service: &Service,
+) -> Outcome {
+    assert!(!route.is_limited());
+    let now = at(0);
+    let show = |outcome: &Outcome| match outcome {
+        Outcome::Refused(refusal) => format!("{refusal:?} {:?}", answer(refusal)),
+        other => format!("{other:?}"),
+    };
+    let sync = gate.check_sync(head, route, service.store(), now);
+    let with =
+        gate.check_with(head, route, |l| Ok::<_, Infallible>(service.store().find_sync(l)), now);
+    let future = block_on(gate.check(head, route, service.store(), &clock(now)));
+    let steps = match gate.begin(head, route, now) {
+        Step::Done(outcome) => outcome,
+        Step::Lookup(pending) => {
+            let found = service.store().find_sync(pending.lookup());
+            match pending.found(found, now) {
+                Step::Done(outcome) => outcome,
+                other => panic!("{other:?}"),
+            }
+        }
+        Step::Charge(charge) => panic!("{charge:?}"),
+    };
+    let shown = show(&sync);
+    for other in [with, future, steps] {
+        assert_eq!(show(&other), shown);
+    }
+    sync
+}
+
+// ---------------------------------------------------------------------------------------
+// The three dialects, every failure.
+
+#[test]
+fn lumiqtrace_answers_alike_whatever_is_wrong() {
+    let service = Service::new();
+    let (gate, route) = service.lumiqtrace();
+    let head = |token: &str| PlainHead::new().with_header("X-API-Key", token);
+    let unauthenticated = expected(
+        401,
+        &[r#"www-authenticate: ApiKey realm="lumiqtrace", header="x-api-key""#],
+        r#"{"error":"Invalid API key"}"#,
+    );
+    let good = service.key(LQT);
+    let good = good.key.expose();
+    let foreign = service.key(LUCI);
+    for (what, head) in [
+        ("missing", PlainHead::new()),
+        ("as bearer", bearer(good)),
+        ("in the query", PlainHead::new().with_query(format!("x-api-key={good}"))),
+        ("empty", head("")),
+        ("short", head(&good[..67])),
+        ("long", head(&format!("{good}0"))),
+        ("upper case", head(&good.to_uppercase())),
+        ("a trailing space", head(&format!("{good} "))),
+        ("full-width", head(&good.replacen('l', "ｌ", 1))),
+        ("another kind", head(foreign.key.expose())),
+        ("a JWT", head("eyJhbGciOiJIUzI1NiJ9.e30.c2ln")),
+    ] {
+        let outcome = decide_unlimited(&gate, &head, &route, &service);
+        assert_eq!(answer(&refused(outcome)), unauthenticated, "{what}");
+    }
+    for (key, now, why) in service.dead_keys(LQT) {
+        let refusal = refused(gate.check_sync(&head(&key), &route, service.store(), now));
+        assert_eq!(answer(&refusal), unauthenticated, "{why}");
+        let RefusalReason::Verify(found) = refusal.reason() else { panic!("{refusal:?}") };
+        assert_eq!(*found, why);
+        // The log names a key only if its secret was proved.
+        assert_eq!(refusal.key_id().is_some(), why != VerifyError::Unknown);
+    }
+    let twice = head(good).with_header("x-api-key", "lqt_other");
+    let refusal = refused(decide_unlimited(&gate, &twice, &route, &service));
+    assert_eq!(
+        answer(&refusal),
+        expected(
+            400,
+            &[r#"www-authenticate: ApiKey realm="lumiqtrace", header="x-api-key""#],
+            r#"{"error":"Several different API keys were sent"}"#,
+        )
+    );
+    let same = head(good).with_header("x-api-key", good);
+    for head in [head(good), same] {
+        let admission = admitted(decide_unlimited(&gate, &head, &route, &service));
+        assert_eq!(admission.caller().owner_id().as_str(), "org_a");
+        assert_eq!(admission.headers().count(), 0);
+        assert!(admission.decision().is_none());
+    }
+}
+
+#[test]
+fn lucent_takes_public_keys_from_the_header_or_else_the_query() {
+    let service = Service::new();
+    let (gate, route) = service.lucent_ingest();
+    let check = |head: &PlainHead| gate.check_sync(head, &route, service.store(), at(0));
+    let challenge = r#"www-authenticate: ApiKey realm="lucent", header="x-lucent-api-key""#;
+    let missing = expected(401, &[challenge], r#"{"error":"Missing API key"}"#);
+    let invalid = expected(401, &[challenge], r#"{"error":"Invalid or revoked API key"}"#);
+    let good = service.key(PUBLIC);
+    let good = good.key.expose();
+    let api = service.key(API);
+    let header = |token: &str| PlainHead::new().with_header("x-lucent-api-key", token);
+    let query = |token: &str| PlainHead::new().with_query(format!("v=1&api_key={token}&w"));
+
+    assert_eq!(answer(&refused(check(&PlainHead::new()))), missing);
+    assert_eq!(answer(&refused(check(&PlainHead::new().with_query("apikey=x")))), missing);
+    for place in [header, query] {
+        assert!(matches!(check(&place(good)), Outcome::Admitted(_)));
+        for bad in ["", "luc_pk_", api.key.expose(), &good.to_uppercase()] {
+            assert_eq!(answer(&refused(check(&place(bad)))), invalid, "{bad}");
+        }
+    }
+    for bad in [format!("{good}%20"), format!("{good}+"), format!("%{good}")] {
+        assert_eq!(answer(&refused(check(&query(&bad)))), invalid, "{bad}");
+    }
+    for (key, now, why) in service.dead_keys(PUBLIC) {
+        for place in [header, query] {
+            let refusal = refused(gate.check_sync(&place(&key), &route, service.store(), now));
+            assert_eq!(answer(&refusal), invalid, "{why}");
+        }
+    }
+    // Where both are present the header is taken, good or bad.
+    let both = header(good).with_query("api_key=luc_pk_bad&api_key=b");
+    assert!(matches!(check(&both), Outcome::Admitted(_)));
+    let both = header("luc_pk_bad").with_query(format!("api_key={good}"));
+    assert_eq!(answer(&refused(check(&both))), invalid);
+    assert_eq!(gate.redact(&format!("/r?api_key={good}&x=1")), "/r?api_key=REDACTED&x=1");
+}
+
+#[test]
+fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
+    let service = Service::new();
+    let (gate, route) = service.lucent_ingest();
+    let issued = service.key(PUBLIC);
+    let head = PlainHead::new().with_header("x-lucent-api-key", issued.key.expose());
+    let check = |now| gate.check_sync(&head, &route, service.store(), now);
+    for _ in 0..100 {
+        assert_eq!(admitted(check(at(0))).headers().count(), 0);
+    }
+    let late = at(47) + Duration::from_millis(1);
+    let refusal = refused(check(late));
+    assert_eq!(
+        answer(&refusal),
+        expected(429, &["retry-after: 13"], r#"{"error":"Rate limit exceeded"}"#)
+    );
+    assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Key }));
+    let early = at(60).saturating_sub(Duration::from_millis(1));
+    assert_eq!(refused(check(early)).status(), 429);
+    assert!(matches!(check(at(60)), Outcome::Admitted(_)));
+
+    // An owner of the higher tier has a thousand, from its next request on.
+    let owner = Owner::new(OwnerId::from_static("org_a")).with_tier(HIGHER);
+    service.store().put_owner_sync(owner);
+    for _ in 1..1_000 {
+        admitted(check(at(60)));
+    }
+    assert_eq!(refused(check(at(60))).status(), 429);
+}
+
+#[test]
+fn lucent_names_the_scope_in_every_401() {
+    let service = Service::new();
+    let gate = service.lucent_data();
+    let [read, write] = [READ, WRITE].map(|scope| gate.route(Access::scope(scope)).unwrap());
+    let public = service.key(PUBLIC);
+    let reader = service.key(API);
+    let writer = service.issue(API, draft("org_a").with_scopes(ScopeSet::new([WRITE]).unwrap()));
+    for (route, scope) in [(&read, "read:lucent"), (&write, "write:issues")] {
+        let challenge = format!(r#"www-authenticate: Bearer scope="{scope}""#);
+        let unauthenticated =
+            expected(401, &[&challenge], r#"{"error":"Missing or invalid bearer token"}"#);
+        for head in [
+            PlainHead::new(),
+            PlainHead::new().with_header("authorization", "Bearer"),
+            PlainHead::new().with_header("authorization", "Basic YTpi"),
+            bearer("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"),
+            bearer(public.key.expose()),
+            bearer("luc_api_"),
+            bearer(&format!("{} x", reader.key.expose())),
+        ] {
+            let outcome = decide_unlimited(&gate, &head, route, &service);
+            assert_eq!(answer(&refused(outcome)), unauthenticated, "{head:?}");
+        }
+        for (key, now, why) in service.dead_keys(API) {
+            let refusal = refused(gate.check_sync(&bearer(&key), route, service.store(), now));
+            assert_eq!(answer(&refusal), unauthenticated, "{why}");
+        }
+    }
+    let lower =
+        PlainHead::new().with_header("authorization", format!("bEARER   {}", reader.key.expose()));
+    for (issued, route, missing) in [
+        (&reader, &read, None),
+        (&writer, &write, None),
+        (&reader, &write, Some("write:issues")),
+        (&writer, &read, Some("read:lucent")),
+    ] {
+        let outcome = decide_unlimited(&gate, &bearer(issued.key.expose()), route, &service);
+        match missing {
+            None => drop(admitted(outcome)),
+            Some(scope) => assert_eq!(
+                answer(&refused(outcome)),
+                expected(403, &[], &format!(r#"{{"error":"Missing required scope: {scope}"}}"#))
+            ),
+        }
+    }
+    drop(admitted(decide_unlimited(&gate, &lower, &read, &service)));
+}
+
+#[test]
+fn lucitra_tells_its_limits_in_every_authenticated_answer() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let issued = service.key(LUCI);
+    let head = bearer(issued.key.expose());
+    let check = |route: &CheckedRoute, now| gate.check_sync(&head, route, service.store(), now);
+    let (datasets, compliance) = (datasets(&gate), gate.route(compliance()).unwrap());
+    let lines = |admission: &Admission| -> Vec<String> {
+        admission.headers().map(|line| line.to_string()).collect()
+    };
+    // Rounded up from 1,700,000,060.250.
+    let reset = "x-ratelimit-reset: 1700000061";
+    let admission = admitted(check(&datasets, at(0)));
+    assert_eq!(lines(&admission), ["x-ratelimit-limit: 100", "x-ratelimit-remaining: 99", reset]);
+
+    // Forbidden, and charged.
+    assert_eq!(
+        answer(&refused(check(&compliance, at(1)))),
+        expected(
+            403,
+            &["x-ratelimit-limit: 100", "x-ratelimit-remaining: 98", reset],
+            r#"{"error":{"code":"ENTERPRISE_REQUIRED","message":"This endpoint requires an Enterprise tier subscription.","upgrade_url":"https://validate.lucitra.ai/settings/billing"}}"#,
+        )
+    );
+    for left in (0..98).rev() {
+        let admission = admitted(check(&datasets, at(1)));
+        assert_eq!(lines(&admission)[1], format!("x-ratelimit-remaining: {left}"));
+    }
+    let throttled = expected(
+        429,
+        &["x-ratelimit-limit: 100", "x-ratelimit-remaining: 0", reset, "retry-after: 12"],
+        r#"{"error":{"code":"RATE_LIMITED","message":"Rate limit exceeded. Retry after 12 seconds.","retry_after":12}}"#,
+    );
+    assert_eq!(answer(&refused(check(&datasets, at(48)))), throttled);
+    // Whoever is out of quota is not told that the path is forbidden, and is not charged.
+    assert_eq!(answer(&refused(check(&compliance, at(48)))), throttled);
+
+    let realm = r#"www-authenticate: Bearer realm="lucitra""#;
+    let invalid = format!(r#"{realm}, error="invalid_token""#);
+    let body = r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
+    let without = |head: &PlainHead| {
+        answer(&refused(gate.check_sync(head, &datasets, service.store(), at(1))))
+    };
+    assert_eq!(without(&PlainHead::new()), expected(401, &[realm], body));
+    assert_eq!(without(&bearer("luci_")), expected(401, &[&invalid], body));
+    let conflict = head.clone().with_header("authorization", "Bearer x");
+    let invalid_request = format!(r#"{realm}, error="invalid_request""#);
+    let body =
+        r#"{"error":{"code":"BAD_REQUEST","message":"Several different API keys were sent"}}"#;
+    assert_eq!(without(&conflict), expected(400, &[&invalid_request], body));
+
+    let enterprise = service.issue(LUCI, draft("org_e"));
+    let owner = Owner::new(OwnerId::from_static("org_e")).with_tier(ENTERPRISE);
+    service.store().put_owner_sync(owner);
+    let head = bearer(enterprise.key.expose());
+    let admission = admitted(gate.check_sync(&head, &compliance, service.store(), at(1)));
+    assert_eq!(lines(&admission)[..2], ["x-ratelimit-limit: 1000", "x-ratelimit-remaining: 999"]);
+}
+
+#[test]
+fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
+    let service = Service::new();
+    let gate = service
+        .builder(KeyFormats::new([API, MCP]).unwrap(), CredentialSource::bearer())
+        .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
+        .with_challenge(Challenge::new("DPoP", "r").unwrap())
+        .build()
+        .unwrap();
+    let head = bearer(service.key(API).key.expose());
+    let write = gate.route(Access::scope(WRITE)).unwrap();
+    let challenge =
+        r#"www-authenticate: Bearer realm="r", scope="write:issues", error="insufficient_scope""#;
+    assert_eq!(
+        answer(&refused(decide_unlimited(&gate, &head, &write, &service))),
+        expected(403, &[challenge], r#"{"error":"Missing required scope: write:issues"}"#)
+    );
+    // A 401 has every challenge in a line of its own, and another 403 has none.
+    let none = refused(decide_unlimited(&gate, &PlainHead::new(), &write, &service));
+    assert_eq!(none.headers().filter(|line| line.name() == "www-authenticate").count(), 2);
+    let other = Access::any_key().with_owner(OwnerId::from_static("org_b"));
+    let other = gate.route(other).unwrap();
+    let foreign = refused(decide_unlimited(&gate, &head, &other, &service));
+    assert_eq!(
+        answer(&foreign),
+        expected(403, &[], r#"{"error":"The key belongs to another owner"}"#)
+    );
+    assert!(matches!(foreign.reason(), RefusalReason::Forbidden(Forbidden::Owner)));
+    let kind = gate.route(Access::kinds([MCP.kind()])).unwrap();
+    let refusal = refused(decide_unlimited(&gate, &head, &kind, &service));
+    assert_eq!((refusal.status(), refusal.public()), (403, PublicReason::ForbiddenKind));
+}
+
+// ---------------------------------------------------------------------------------------
+// Order: authenticate, charge, authorize.
+
+#[test]
+fn a_failed_authentication_charges_nobody() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let limits = Route::new(Access::any_key())
+        .limit_key(lucitra_quotas())
+        .limit_owner(per_minute(100))
+        .limit_group(7, per_minute(100))
+        .limit_shared(LimitKey::named(9, b"all"), per_minute(100));
+    let limits = gate.route(limits).unwrap();
+    let keys = service.dead_keys(LUCI);
+    for (key, now, _) in &keys {
+        let outcome = gate.check_sync(&bearer(key), &limits, service.store(), *now);
+        assert_eq!(refused(outcome).status(), 401);
+    }
+    for head in [PlainHead::new(), bearer("luci_x")] {
+        let outcome = gate.check_sync(&head, &limits, service.store(), at(0));
+        assert_eq!(refused(outcome).status(), 401);
+    }
+    assert!(service.limiter.is_empty(), "somebody was charged");
+    // The control: a good key is.
+    let good = service.key(LUCI);
+    drop(admitted(gate.check_sync(&bearer(good.key.expose()), &limits, service.store(), at(0))));
+    assert_eq!(service.limiter.len(), 4);
+}
+
+#[test]
+fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let [one, two] = [service.key(LUCI), service.key(LUCI)];
+    let other = service.issue(LUCI, draft("org_b"));
+    let route = Route::new(Access::any_key())
+        .limit_key(per_minute(8))
+        .limit_owner(per_minute(10))
+        .limit_group(1, per_minute(6))
+        .limit_shared(LimitKey::named(2, b"search"), per_minute(12));
+    let route = gate.route(route).unwrap();
+    let check = |issued: &Issued, now| {
+        gate.check_sync(&bearer(issued.key.expose()), &route, service.store(), now)
+    };
+    let by = |outcome| match refused(outcome).reason() {
+        RefusalReason::Throttled { by } => *by,
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..6 {
+        drop(admitted(check(&one, at(0))));
+    }
+    assert_eq!(by(check(&one, at(0))), LimitedBy::KeyInGroup);
+    for _ in 0..4 {
+        drop(admitted(check(&two, at(0))));
+    }
+    assert_eq!(by(check(&two, at(0))), LimitedBy::Owner);
+    for _ in 0..2 {
+        drop(admitted(check(&other, at(0))));
+    }
+    assert_eq!(by(check(&other, at(0))), LimitedBy::Shared);
+    // Outside the group, and apart from the rest, the key still has two of its own.
+    let own = gate.route(Route::new(Access::any_key()).limit_key(per_minute(8))).unwrap();
+    let check = |issued: &Issued| {
+        gate.check_sync(&bearer(issued.key.expose()), &own, service.store(), at(0))
+    };
+    for _ in 0..2 {
+        drop(admitted(check(&one)));
+    }
+    assert_eq!(by(check(&one)), LimitedBy::Key);
+}
+
+#[test]
+fn a_keys_own_quotas_go_before_its_owners_and_these_before_the_routes() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let owner = Owner::new(OwnerId::from_static("org_q")).with_tier(HIGHER);
+    let limit_of = |draft: KeyDraft| {
+        let issued = service.issue(LUCI, draft);
+        let head = bearer(issued.key.expose());
+        let admission = admitted(gate.check_sync(&head, &datasets(&gate), service.store(), at(0)));
+        admission.decision().unwrap().limit
+    };
+    service.store().put_owner_sync(owner.clone());
+    assert_eq!(limit_of(draft("org_q")), 1_000, "the route's for the tier");
+    assert_eq!(limit_of(draft("org_r")), 100, "the route's for everybody else");
+    service.store().put_owner_sync(owner.with_quotas(Quotas::single(per_minute(50))));
+    assert_eq!(limit_of(draft("org_q")), 50, "the owner's");
+    let own = draft("org_q").with_quotas(Quotas::single(per_minute(5)));
+    assert_eq!(limit_of(own), 5, "the key's");
+}
+
+#[test]
+fn rotating_doubles_nobodys_quota() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(2))).unwrap();
+    let first = service.key(LUCI);
+    let second = service.rotate(first.record.id(), at(0));
+    let check = |issued: &Issued| {
+        gate.check_sync(&bearer(issued.key.expose()), &route, service.store(), at(0))
+    };
+    let admission = admitted(check(&first));
+    let valid_until = at(86_400);
+    assert_eq!(admission.caller().matched(), MatchedSecret::Retiring { valid_until });
+    assert_eq!(admitted(check(&second)).caller().matched(), MatchedSecret::Current);
+    assert_eq!(refused(check(&first)).status(), 429);
+    assert_eq!(refused(check(&second)).status(), 429);
+}
+
+#[test]
+fn costs_count_and_one_above_the_limit_has_no_retry_time() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let head = bearer(service.key(LUCI).key.expose());
+    let check = |cost: u32| {
+        let route = datasets(&gate).with_cost(cost);
+        gate.check_sync(&head, &route, service.store(), at(0))
+    };
+    assert_eq!(admitted(check(60)).decision().unwrap().remaining, 40);
+    assert_eq!(refused(check(41)).decision().unwrap().remaining, 40);
+    let refusal = refused(check(101));
+    assert_eq!(refusal.public(), PublicReason::CostAboveLimit);
+    let Answer(status, head, _) = answer(&refusal);
+    assert_eq!((status, head.len()), (429, 1), "{head:?}");
+    assert_eq!(admitted(check(40)).decision().unwrap().remaining, 0);
+}
+
+// ---------------------------------------------------------------------------------------
+// Nobody passes on account of a failure.
+
+#[derive(Debug)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection refused")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+struct BrokenStore;
+
+impl KeyStore for BrokenStore {
+    type Error = Broken;
+
+    async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Broken> {
+        Err(Broken)
+    }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Broken> {
+        Err(Broken)
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_503_and_never_a_pass() {
+    let service = Service::new();
+    let good = service.key(LUCI);
+    let head = bearer(good.key.expose());
+    let unavailable =
+        expected(503, &[], r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#);
+    let gate = service.lucitra();
+    let pending = |route: &CheckedRoute| match gate.begin(&head, route, at(0)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    for route in [datasets(&gate), gate.route(Access::any_key()).unwrap()] {
+        for outcome in [
+            block_on(gate.check(&head, &route, &BrokenStore, &clock(at(0)))),
+            gate.check_with(&head, &route, |_| Err(Broken), at(0)),
+            pending(&route).failed(Broken, at(0)),
+        ] {
+            let refusal = refused(outcome);
+            assert_eq!(answer(&refusal), unavailable);
+            assert_eq!(refusal.reason().to_string(), "the store failed: connection refused");
+        }
+    }
+    assert!(service.limiter.is_empty());
+    // A clock far behind the key's creation cannot judge it.
+    let behind = T0.saturating_sub(Duration::from_secs(2 * 86_400));
+    let refusal = refused(gate.check_sync(&head, &datasets(&gate), service.store(), behind));
+    assert_eq!(answer(&refusal), unavailable);
+}
+
+#[test]
+fn a_store_that_lies_admits_nobody() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let [mine, other] = [service.key(LUCI), service.key(LUCI)];
+    let lie = service.store().find_by_id_sync(other.record.id());
+    let head = bearer(mine.key.expose());
+    let outcome = gate.check_with(&head, &datasets(&gate), |_| Ok::<_, Broken>(lie.clone()), at(0));
+    let refusal = refused(outcome);
+    assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Mismatch)));
+    assert_eq!((refusal.status(), refusal.key_id()), (401, None), "nothing is put down to a key");
+}
+
+#[test]
+fn a_route_with_limits_and_nobody_to_ask_is_503() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let head = bearer(service.key(LUCI).key.expose());
+    for outcome in [
+        gate.check_sync(&head, &datasets(&gate), service.store(), at(0)),
+        block_on(gate.check(&head, &datasets(&gate), service.store(), &clock(at(0)))),
+    ] {
+        let refusal = refused(outcome);
+        assert_eq!(refusal.status(), 503);
+        assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
+    }
+    // One key charged twice by one route is a mistake of the host's, and nobody's pass.
+    let id = OwnerId::from_static("org_a");
+    let twice = Route::new(Access::any_key())
+        .limit_owner(per_minute(1))
+        .limit_shared(LimitKey::from(&id), per_minute(1));
+    let limiting = service.lucitra();
+    let twice = limiting.route(twice).unwrap();
+    let refusal = refused(limiting.check_sync(&head, &twice, service.store(), at(0)));
+    assert_eq!(refusal.status(), 503);
+    let free = gate.route(Access::any_key()).unwrap();
+    drop(admitted(gate.check_sync(&head, &free, service.store(), at(0))));
+}
+
+#[test]
+fn a_limiter_elsewhere_is_asked_and_obeyed() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let issued = service.key(LUCI);
+    let head = bearer(issued.key.expose());
+    let route = compliance().limit_owner(per_minute(7)).with_cost(3);
+    let route = gate.route(route).unwrap();
+    let charge = || -> PendingCharge {
+        let Step::Lookup(pending) = gate.begin(&head, &route, at(0)) else { panic!() };
+        let found = service.store().find_sync(pending.lookup());
+        match pending.found(found, at(0)) {
+            Step::Charge(charge) => charge,
+            other => panic!("{other:?}"),
+        }
+    };
+    let pending = charge();
+    let owner = OwnerId::from_static("org_a");
+    assert_eq!(
+        pending.limits().collect::<Vec<_>>(),
+        [
+            (LimitKey::from(issued.record.id()), &Quotas::single(per_minute(100))),
+            (LimitKey::from(&owner), &Quotas::single(per_minute(7))),
+        ]
+    );
+    assert_eq!((pending.cost(), pending.verified().key_id()), (3, issued.record.id()));
+
+    let reset = "x-ratelimit-reset: 1700000011";
+    let refused_by = |position| {
+        let decision = Decision::refused_elsewhere(per_minute(7), 1, at(10), at(0));
+        refused(charge().decided(decision.with_position(position), at(0)))
+    };
+    let refusal = refused_by(1);
+    assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Owner }));
+    assert_eq!(
+        answer(&refusal).1[1..],
+        ["x-ratelimit-limit: 7", "x-ratelimit-remaining: 1", reset, "retry-after: 10"]
+    );
+    for position in [0, 9, usize::MAX] {
+        let refusal = refused_by(position);
+        assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Key }));
+    }
+    // Admitted there, the request is still authorized here, and the answer says what it cost.
+    let decision = Decision::admitted_elsewhere(per_minute(7), 4, at(10));
+    let refusal = refused(pending.decided(decision, at(0)));
+    assert_eq!(refusal.public(), PublicReason::ForbiddenTier);
+    assert_eq!(
+        answer(&refusal).1[1..],
+        ["x-ratelimit-limit: 7", "x-ratelimit-remaining: 4", reset]
+    );
+    let failed = refused(charge().failed(Broken, at(0)));
+    assert_eq!(failed.status(), 503);
+    assert_eq!(failed.reason().to_string(), "the limiter failed: connection refused");
+}
+
+// ---------------------------------------------------------------------------------------
+// Somebody else's credentials, and too many bad ones.
+
+#[test]
+fn only_what_is_no_key_at_all_is_left_to_the_host() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let jwt = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
+    let check = |head: &PlainHead| gate.check_sync(head, &datasets(&gate), service.store(), at(0));
+    assert!(matches!(check(&bearer(jwt)), Outcome::ForeignCredential));
+    assert!(matches!(
+        gate.begin(&bearer(jwt), &datasets(&gate), at(0)),
+        Step::Done(Outcome::ForeignCredential)
+    ));
+    for head in [
+        PlainHead::new(),
+        bearer(""),
+        bearer("luci_"),
+        bearer(&format!("luci_{}", "0".repeat(64))),
+        bearer(&format!("{jwt} {jwt}")),
+        bearer("e\u{e9}"),
+        bearer(jwt).with_header("authorization", "Bearer other"),
+    ] {
+        let status = refused(check(&head)).status();
+        assert!(matches!(status, 400 | 401), "{head:?}: {status}");
+    }
+    // What the host refuses, it refuses in the same words.
+    let refusal = gate.refuse(&datasets(&gate), PublicReason::InvalidKey, at(0));
+    let key = refused(check(&bearer("luci_")));
+    assert_eq!(answer(&refusal), answer(&key));
+    assert!(matches!(refusal.reason(), RefusalReason::Host(PublicReason::InvalidKey)));
+    // Nothing at all is not somebody else's credential either.
+    let header = service
+        .builder(LUCI, CredentialSource::header("x-api-key"))
+        .allow_foreign()
+        .with_challenge(Challenge::api_key("lucitra", "x-api-key").unwrap())
+        .build()
+        .unwrap();
+    let route = header.route(Access::any_key()).unwrap();
+    let head = |value: &str| PlainHead::new().with_header("x-api-key", value);
+    assert_eq!(refused(decide_unlimited(&header, &head(""), &route, &service)).status(), 401);
+    let passed = decide_unlimited(&header, &head("anything else"), &route, &service);
+    assert!(matches!(passed, Outcome::ForeignCredential));
+    // A gate that was not told so passes nothing on.
+    let (strict, route) = service.lumiqtrace();
+    let head = PlainHead::new().with_header("x-api-key", jwt);
+    assert_eq!(refused(decide_unlimited(&strict, &head, &route, &service)).status(), 401);
+}
+
+#[test]
+fn brute_force_from_one_address_is_throttled() {
+    const ADDRESS: u16 = 1;
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let gate = service
+        .lucitra_builder()
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&attempts), per_minute(3))
+        .build()
+        .unwrap();
+    let good = service.key(LUCI);
+    let attacker = LimitKey::named(ADDRESS, &[192, 0, 2, 7]);
+    let check = |head: PlainHead, address, now| {
+        let head = match address {
+            Some(address) => head.with_address(address),
+            None => head,
+        };
+        gate.check_sync(&head, &datasets(&gate), service.store(), now)
+    };
+    let unknown = format!("luci_{}", "0".repeat(64));
+    let ended = service.key(LUCI);
+    service.revoke(ended.record.id());
+    // No credential, contradicting ones, somebody else's, good ones and those that were good once
+    // are no failed attempts.
+    for _ in 0..10 {
+        let once_good = bearer(ended.key.expose());
+        assert_eq!(refused(check(once_good, Some(attacker), at(0))).status(), 401);
+        assert_eq!(refused(check(PlainHead::new(), Some(attacker), at(0))).status(), 401);
+        let twice = bearer("a").with_header("authorization", "Bearer b");
+        assert_eq!(refused(check(twice, Some(attacker), at(0))).status(), 400);
+        assert!(matches!(check(bearer("jwt"), Some(attacker), at(0)), Outcome::ForeignCredential));
+        drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(0))));
+    }
+    assert!(attempts.is_empty());
+    // Malformed or unknown, three are told that they failed.
+    for bad in [&*unknown, "luci_", "a b"] {
+        assert_eq!(refused(check(bearer(bad), Some(attacker), at(0))).status(), 401, "{bad}");
+    }
+    // From then on nothing of that address is heard, good or bad, nor looked up.
+    for token in [&*unknown, "luci_", good.key.expose()] {
+        let refusal = refused(check(bearer(token), Some(attacker), at(48)));
+        assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
+        assert_eq!(
+            answer(&refusal),
+            expected(
+                429,
+                &["retry-after: 12"],
+                r#"{"error":{"code":"RATE_LIMITED","message":"Too many failed attempts"}}"#
+            )
+        );
+    }
+    let head = bearer(&unknown).with_address(attacker);
+    let begun = gate.begin(&head, &datasets(&gate), at(48));
+    assert!(matches!(begun, Step::Done(_)), "it was looked up");
+    // Other addresses, and hosts that name none, are not concerned.
+    let neighbour = LimitKey::named(ADDRESS, &[192, 0, 2, 8]);
+    assert_eq!(refused(check(bearer(&unknown), Some(neighbour), at(48))).status(), 401);
+    for _ in 0..10 {
+        assert_eq!(refused(check(bearer(&unknown), None, at(48))).status(), 401);
+    }
+    // Waiting as told is enough.
+    assert_eq!(refused(check(bearer(&unknown), Some(attacker), at(60))).status(), 401);
+    drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
+}
+
+/// A store that never answers.
+struct Hanging;
+
+impl KeyStore for Hanging {
+    type Error = Infallible;
+
+    async fn find(&self, _: &Lookup) -> Result<Option<StoredKey>, Infallible> {
+        std::future::pending().await
+    }
+
+    async fn find_by_id(&self, _: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn an_attempt_that_is_dropped_under_way_is_counted() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let gate = service
+        .lucitra_builder()
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&attempts), per_minute(2))
+        .build()
+        .unwrap();
+    assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.allows_foreign());
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    let head = bearer(service.key(LUCI).key.expose()).with_address(address);
+    let left = |now| {
+        let quotas = Quotas::from(per_minute(2));
+        attempts.peek(address, &quotas, 1, now).unwrap().remaining
+    };
+    let route = datasets(&gate);
+    let noon = clock(at(0));
+    let begin = || match gate.begin(&head, &route, at(0)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    // What was answered is counted by its answer, whatever it was.
+    drop(admitted(gate.check_sync(&head, &route, service.store(), at(0))));
+    drop(admitted(block_on(gate.check(&head, &route, service.store(), &noon))));
+    drop(refused(begin().failed(Broken, at(0))));
+    drop(refused(block_on(gate.check(&head, &route, &BrokenStore, &noon))));
+    drop(begin().found(None, at(0)));
+    assert_eq!(attempts.len(), 1, "the key that was not found");
+    let before = left(at(0));
+
+    // A future that was never polled has asked nobody.
+    drop(gate.check(&head, &route, &Hanging, &noon));
+    assert_eq!(left(at(0)), before);
+    let mut future = Box::pin(gate.check(&head, &route, &Hanging, &noon));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    assert_eq!(left(at(0)), before, "still under way");
+    drop(future);
+    let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+    assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
+
+    // The same by hand, at the host's own instant.
+    let attempt = match gate.begin(&head, &route, at(60)) {
+        Step::Lookup(pending) => pending,
+        other => panic!("{other:?}"),
+    };
+    let before = left(at(61));
+    attempt.abandoned(at(61));
+    assert_eq!(left(at(61)), before - 1);
+}
+
+#[test]
+fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
+    let service = Service::new();
+    let gate = |errors: ErrorBodies| {
+        let challenge = Challenge::bearer("r").unwrap();
+        let builder = service.builder(LUCI, CredentialSource::bearer()).with_challenge(challenge);
+        builder.with_errors(errors).build().unwrap()
+    };
+    let worded = ErrorBodies::flat()
+        .with_text(
+            PublicReason::RateLimited,
+            ErrorText::new("Wait {retry_after} seconds.").with_retry_after("retry_after"),
+        )
+        .with_text(
+            PublicReason::MissingScope,
+            ErrorText::new("You need {scope}.").with_missing_scope("scope"),
+        )
+        .with_text(PublicReason::TooManyAttempts, "{retry_after} seconds to go");
+    let (plain, worded) = (gate(ErrorBodies::flat()), gate(worded));
+    let any = |gate: &Gate| gate.route(Access::any_key()).unwrap();
+    let write = |gate: &Gate| gate.route(Access::scope(WRITE)).unwrap();
+    let slow = Decision::refused_elsewhere(per_minute(7), 0, at(10), at(0));
+    let (limited, scope) = (PublicReason::RateLimited, PublicReason::MissingScope);
+    for (refusal, message, fields) in [
+        (plain.refuse(&any(&plain), limited, at(0)), "Rate limit exceeded", ""),
+        (worded.refuse(&any(&worded), limited, at(0)), "Rate limit exceeded", ""),
+        (
+            worded.refuse_charged(&any(&worded), limited, slow, at(0)),
+            "Wait 10 seconds.",
+            r#","retry_after":10"#,
+        ),
+        (
+            worded.refuse(&any(&worded), PublicReason::TooManyAttempts, at(0)),
+            "Too many failed attempts",
+            "",
+        ),
+        (plain.refuse(&any(&plain), scope, at(0)), "Missing a required scope", ""),
+        (worded.refuse(&any(&worded), scope, at(0)), "Missing a required scope", ""),
+        (plain.refuse(&write(&plain), scope, at(0)), "Missing required scope: write:issues", ""),
+        (
+            worded.refuse(&write(&worded), scope, at(0)),
+            "You need write:issues.",
+            r#","scope":"write:issues""#,
+        ),
+    ] {
+        assert_eq!(refusal.message(), message);
+        let body = format!(r#"{{"error":"{message}"{fields}}}"#);
+        assert_eq!(String::from_utf8_lossy(refusal.body()), body);
+    }
+}
+
+#[test]
+fn the_hosts_own_function_is_called_once_an_answer() {
+    let service = Service::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let errors = ErrorBodies::custom({
+        let calls = Arc::clone(&calls);
+        move |facts, message| {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            let bytes = format!("{} {message} {call}", facts.reason.status()).into();
+            ErrorBody { content_type: "text/plain", bytes }
+        }
+    });
+    let challenge = Challenge::bearer("r").unwrap();
+    let builder = service.builder(LUCI, CredentialSource::bearer()).with_challenge(challenge);
+    let gate = builder.with_errors(errors).build().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
+    for call in 0..2 {
+        let route = gate.route(Access::any_key()).unwrap();
+        let refusal = refused(gate.check_sync(&bearer("luci_"), &route, service.store(), at(0)));
+        let Answer(status, head, body) = answer(&refusal);
+        assert_eq!((status, body), (401, format!("401 Invalid API key {call}")));
+        assert_eq!(head, ["content-type: text/plain", r#"www-authenticate: Bearer realm="r""#]);
+        assert_eq!(refusal.body(), format!("401 Invalid API key {call}").as_bytes());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn attempts_that_were_under_way_are_counted_one_by_one() {
+    let service = Service::new();
+    let gate = service
+        .lucitra_builder()
+        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2))
+        .build()
+        .unwrap();
+    let head = bearer(&format!("luci_{}", "0".repeat(64)))
+        .with_address(LimitKey::named(1, &[192, 0, 2, 7]));
+    let route = gate.route(Access::any_key()).unwrap();
+    let pending: Vec<PendingLookup> = (0..5)
+        .map(|_| match gate.begin(&head, &route, at(0)) {
+            Step::Lookup(pending) => pending,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let statuses: Vec<u16> = pending
+        .into_iter()
+        .map(|pending| match pending.found(None, at(0)) {
+            Step::Done(outcome) => refused(outcome).status(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(statuses, [401, 401, 429, 429, 429]);
+}
+
+// ---------------------------------------------------------------------------------------
+// Revoked while the request is served.
+
+#[test]
+fn a_key_revoked_in_flight_is_refused_after_the_handler() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let route = datasets(&gate);
+    let invalid = expected(
+        401,
+        &[r#"www-authenticate: Bearer realm="lucitra", error="invalid_token""#],
+        r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#,
+    );
+    let begin = |issued: &Issued| {
+        let head = bearer(issued.key.expose());
+        admitted(gate.check_sync(&head, &route, service.store(), at(0)))
+    };
+    // What is answered in the end, by every way to ask; `None` if the key stands.
+    let end = |admission: &Admission, now| {
+        let recheck = || gate.recheck(admission.caller(), &route);
+        let by_lookup = recheck();
+        let found = service.store().find_sync(by_lookup.lookup());
+        let by_lookup = by_lookup.found(found, now);
+        let by_id = recheck();
+        let found = service.store().find_by_id_sync(by_id.key_id());
+        let by_id = by_id.found(found, now);
+        let by_future = block_on(Driver::new(service.store(), &clock(now)).recheck(recheck()));
+        let seen = [by_lookup, by_id, by_future].map(|result| match result {
+            Ok(()) => None,
+            Err(refusal) => {
+                assert!(matches!(refusal.reason(), RefusalReason::Withdrawn(_)));
+                assert_eq!(refusal.key_id(), Some(admission.caller().key_id()));
+                Some(answer(&refusal))
+            }
+        });
+        let [first, others @ ..] = seen;
+        assert!(others.iter().all(|other| *other == first), "{others:?}");
+        first
+    };
+
+    // Untouched, or rotated with a grace: it stands until the grace is over.
+    let first = service.key(LUCI);
+    let id = first.record.id();
+    let admission = begin(&first);
+    assert_eq!(end(&admission, at(1)), None);
+    let second = service.rotate(id, at(1));
+    let deadline = at(1) + Grace::DAY.duration();
+    assert_eq!(end(&admission, deadline.saturating_sub(Duration::from_millis(1))), None);
+    assert_eq!(end(&admission, deadline).as_ref(), Some(&invalid));
+
+    // Suspended, and in use again; rotated at once.
+    let admission = begin(&second);
+    block_on(service.issuer.suspend(id, at(2))).unwrap();
+    assert_eq!(end(&admission, at(2)).as_ref(), Some(&invalid));
+    block_on(service.issuer.resume(id, at(3))).unwrap();
+    assert_eq!(end(&admission, at(3)), None);
+    block_on(service.issuer.rotate_now(id, &mut *service.rng.lock().unwrap(), at(4))).unwrap();
+    assert_eq!(end(&admission, at(4)).as_ref(), Some(&invalid));
+
+    // Revoked; expired.
+    let revoked = service.key(LUCI);
+    let admission = begin(&revoked);
+    service.revoke(revoked.record.id());
+    assert_eq!(end(&admission, at(1)).as_ref(), Some(&invalid));
+    let expiring = service.issue(LUCI, draft("org_a").with_expiry(at(60)));
+    let admission = begin(&expiring);
+    assert_eq!(end(&admission, at(60).saturating_sub(Duration::from_millis(1))), None);
+    assert_eq!(end(&admission, at(60)).as_ref(), Some(&invalid));
+
+    // A store that fails, or lies, does not say that the key stands.
+    let admission = begin(&service.key(LUCI));
+    let recheck = || gate.recheck(admission.caller(), &route);
+    assert_eq!(
+        block_on(Driver::new(&BrokenStore, &clock(at(1))).recheck(recheck())).unwrap_err().status(),
+        503
+    );
+    assert_eq!(recheck().failed(Broken, at(1)).status(), 503);
+    let lie = service.store().find_by_id_sync(id);
+    assert_eq!(recheck().found(lie, at(1)).unwrap_err().status(), 401);
+    assert_eq!(recheck().found(None, at(1)).unwrap_err().status(), 401);
+}
+
+#[test]
+fn a_key_rehashed_in_flight_stands() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let key = LUCI.mint(&mut *service.rng.lock().unwrap()).unwrap();
+    let digest: [u8; 32] =
+        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(key.expose()))
+            .into();
+    let secret = StoredSecret::new(KeyHash::new(HashScheme::Sha256Token, digest), LUCI.kind(), T0);
+    let id = KeyId::from_bytes([7; 16]);
+    block_on(service.issuer.import(id, draft("org_a"), secret, T0)).unwrap();
+
+    let head = bearer(key.expose());
+    let admission = admitted(gate.check_sync(&head, &datasets(&gate), service.store(), at(0)));
+    assert!(admission.caller().rehash().is_some());
+    let stands = |now| {
+        let recheck = gate.recheck(admission.caller(), &datasets(&gate));
+        block_on(Driver::new(service.store(), &clock(now)).recheck(recheck)).is_ok()
+    };
+    assert!(stands(at(1)), "before");
+    assert_eq!(block_on(service.issuer.rehash(admission.caller(), at(2))), Ok(true));
+    assert!(stands(at(2)), "after");
+    service.revoke(id);
+    assert!(!stands(at(3)));
+}
+
+// ---------------------------------------------------------------------------------------
+// The audit.
+
+/// An event in few words.
+fn told(event: &AuditEvent) -> String {
+    let action = match &event.action {
+        AuditAction::Admitted { matched, decision } => {
+            let remaining = decision.map(|decision| decision.remaining);
+            format!("admitted {matched:?} {remaining:?}")
+        }
+        AuditAction::Refused { reason, decision } => {
+            let retry = decision.and_then(|decision| decision.retry_after_secs());
+            format!("{} {reason} {retry:?}", reason.status())
+        }
+        other => format!("{other:?}"),
+    };
+    let kind = event.kind.map(|kind| kind.to_string()).unwrap_or_default();
+    let owner = event.owner.as_ref().map(OwnerId::as_str).unwrap_or_default();
+    let key = if event.key.is_some() { "key" } else { "-" };
+    format!("{} {key} {owner} {kind} {action}", event.at.saturating_since(T0).as_secs())
+}
+
+#[test]
+fn every_outcome_and_every_change_is_told_once() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(3))).unwrap();
+    let forbidden = Route::new(Access::scope(WRITE)).limit_key(per_minute(3));
+    let forbidden = gate.route(forbidden).unwrap();
+    let mut expected: Vec<String> = Vec::new();
+    let mut check = |head: &PlainHead, route: &CheckedRoute, secs, told: &str| {
+        let _outcome = gate.check_sync(head, route, service.store(), at(secs));
+        expected.push(format!("{secs} {told}"));
+    };
+
+    let issued = service.key(LUCI);
+    let id = issued.record.id();
+    let head = bearer(issued.key.expose());
+    check(&head, &route, 1, "key org_a luci_ admitted Current Some(2)");
+    check(&head, &forbidden, 1, "key org_a luci_ 403 missing required scope: write:issues None");
+    check(&PlainHead::new(), &route, 2, "-   401 no credential was sent None");
+    let twice = head.clone().with_header("authorization", "Bearer x");
+    check(&twice, &route, 2, "-   400 one credential was sent with different values None");
+    check(&bearer("luci_"), &route, 2, "-   401 the key has 5 bytes, not 69 None");
+    check(&bearer("jwt"), &route, 2, "-   ForeignCredential");
+    let unknown = bearer(&format!("luci_{}", "0".repeat(64)));
+    check(&unknown, &route, 3, "-  luci_ 401 no key has this secret None");
+    check(&head, &route, 3, "key org_a luci_ admitted Current Some(0)");
+    check(&head, &route, 49, "key org_a luci_ 429 the limit of the key is used up Some(12)");
+    let _failed = gate.check_with(&head, &route, |_| Err(Broken), at(50));
+    expected.push("50 -  luci_ 503 the store failed: connection refused None".to_owned());
+    let _refused = gate.refuse(&route, PublicReason::InvalidKey, at(51));
+    expected.push("51 -   401 refused by the host: InvalidKey None".to_owned());
+
+    let second = service.rotate(id, at(60));
+    let valid_until = at(60) + Grace::DAY.duration();
+    let rotated = AuditAction::Rotated { previous_valid_until: Some(valid_until) };
+    expected.push(format!("60 key org_a luci_ {rotated:?}"));
+    let mut check = |head: &PlainHead, route: &CheckedRoute, secs, told: &str| {
+        let outcome = gate.check_sync(head, route, service.store(), at(secs));
+        expected.push(format!("{secs} {told}"));
+        outcome
+    };
+    let matched = MatchedSecret::Retiring { valid_until };
+    let _ = check(&head, &route, 120, &format!("key org_a luci_ admitted {matched:?} Some(2)"));
+    let head = bearer(second.key.expose());
+    let outcome = check(&head, &route, 121, "key org_a luci_ admitted Current Some(1)");
+    let recheck = gate.recheck(admitted(outcome).caller(), &route);
+    block_on(service.issuer.revoke(id, at(122))).unwrap();
+    block_on(service.issuer.revoke(id, at(123))).unwrap();
+    assert!(block_on(Driver::new(service.store(), &clock(at(124))).recheck(recheck)).is_err());
+    let _ = gate.check_sync(&head, &route, service.store(), at(125));
+    expected.extend([
+        "122 key org_a luci_ Revoked".to_owned(),
+        "124 key org_a luci_ 401 withdrawn while the request was served: the key is revoked None"
+            .to_owned(),
+        "125 key org_a luci_ 401 the key is revoked None".to_owned(),
+    ]);
+
+    let events = service.events();
+    let told: Vec<String> = events.iter().map(told).collect();
+    let issued = AuditAction::Issued { expires_at: None };
+    assert_eq!(told[0], format!("0 key org_a luci_ {issued:?}"));
+    assert_eq!(told[1..], expected);
+    assert!(events.iter().all(|event| event.key.is_none_or(|key| key == id)));
+}
+
+#[test]
+fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
+    let service = Service::new();
+    let issuer = &service.issuer;
+    let mut rng = StdRng::seed_from_u64(4);
+    let id = KeyId::from_bytes([9; 16]);
+    let key = LUCI.mint(&mut rng).unwrap();
+    let secret = StoredSecret::of(&key, &KeyHasher::sha256(), T0);
+    block_on(async {
+        let import = || issuer.import(id, draft("org_a"), secret.clone(), at(1));
+        import().await.unwrap();
+        assert!(import().await.is_err());
+        issuer.expire_at(id, at(1_000), at(2)).await.unwrap();
+        assert!(issuer.expire_at(id, at(1), at(2)).await.is_err());
+        issuer.suspend(id, at(3)).await.unwrap();
+        assert!(issuer.suspend(id, at(3)).await.is_err());
+        // An issuer that is confined reports to the same callback.
+        let confined = issuer.within(OwnerId::from_static("org_a"));
+        confined.resume(id, at(4)).await.unwrap();
+        confined.rotate_now(id, &mut rng, at(5)).await.unwrap();
+        issuer.rename(id, "other".parse().unwrap(), at(5)).await.unwrap();
+        assert!(issuer.set_scopes(id, ScopeSet::new([WRITE]).unwrap(), at(5)).await.is_err());
+        issuer.set_scopes(id, ScopeSet::empty(), at(5)).await.unwrap();
+        issuer.set_quotas(id, None, at(5)).await.unwrap();
+        issuer.revoke(id, at(5)).await.unwrap();
+        assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![id]));
+        assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![]));
+        let nobodys = issuer.within(OwnerId::from_static("org_b"));
+        assert!(nobodys.revoke(id, at(6)).await.is_err());
+    });
+    let events = service.events();
+    let told: Vec<String> = events.iter().map(|event| format!("{:?}", event.action)).collect();
+    let changed = AuditAction::ExpiryChanged { expires_at: Some(at(1_000)) };
+    assert_eq!(
+        told,
+        [
+            format!("{:?}", AuditAction::Imported { expires_at: None }),
+            format!("{changed:?}"),
+            "Suspended".to_owned(),
+            "Resumed".to_owned(),
+            format!("{:?}", AuditAction::Rotated { previous_valid_until: None }),
+            "Renamed".to_owned(),
+            format!("{:?}", AuditAction::ScopesChanged { scopes: ScopeSet::empty() }),
+            format!("{:?}", AuditAction::QuotasChanged { quotas: None }),
+            "Revoked".to_owned(),
+            "Purged".to_owned(),
+        ]
+    );
+    assert!(events.iter().all(|event| event.key == Some(id)));
+}
+
+// ---------------------------------------------------------------------------------------
+// Checked routes.
+
+#[test]
+fn a_route_names_only_what_its_gate_knows() {
+    let service = Service::new();
+    let (data, any) = (service.lucent_data(), Access::any_key);
+    let (unknown, typo) = (LUCI.kind(), Scope::from_static("raed:lucent"));
+    for access in [
+        any(),
+        any().with_tiers([ENTERPRISE]).with_owner(OwnerId::from_static("org_a")),
+        Access::scope(READ).with_scope(WRITE),
+        Access::kinds([API.kind(), MCP.kind()]),
+        // It refuses everybody, which is what it asks for.
+        Access::kinds([]),
+    ] {
+        assert!(data.route(access.clone()).is_ok(), "{access:?}");
+    }
+    for (access, named) in [
+        (Access::kinds([API.kind(), unknown]), "luci_"),
+        (Access::scope(typo.clone()), "raed:lucent"),
+        (Access::scope(READ).with_scope(typo.clone()), "raed:lucent"),
+    ] {
+        let error = data.route(access.clone()).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Route, "{access:?}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    // A verifier without a catalogue knows no scopes by name.
+    let gate = Gate::builder(LUCI, Verifier::new(KeyHasher::sha256()), CredentialSource::bearer())
+        .with_challenge(Challenge::bearer("r").unwrap())
+        .build()
+        .unwrap();
+    assert!(gate.route(Access::scope(typo)).is_ok());
+    // Limits are charged here or elsewhere, which the gate does not know.
+    assert!(gate.route(Route::new(any()).limit_key(per_minute(1))).unwrap().is_limited());
+}
+
+#[test]
+fn a_route_of_another_gate_is_503_wherever_it_is_used() {
+    let service = Service::new();
+    let (gate, other) = (service.lucitra(), service.lucitra());
+    let head = bearer(service.key(LUCI).key.expose());
+    let (own, foreign) = (datasets(&gate), datasets(&other));
+    let now = at(0);
+    let noon = clock(now);
+    let admission = admitted(gate.check_sync(&head, &own, service.store(), now));
+    let begun = match gate.begin(&head, &foreign, now) {
+        Step::Done(outcome) => outcome,
+        other => panic!("{other:?}"),
+    };
+    let record = service.store().find_by_id_sync(admission.caller().key_id());
+    let decision = *admission.decision().unwrap();
+    for (what, refusal) in [
+        ("begin", refused(begun)),
+        ("check_sync", refused(gate.check_sync(&head, &foreign, service.store(), now))),
+        ("check", refused(block_on(gate.check(&head, &foreign, service.store(), &noon)))),
+        ("check_with", refused(gate.check_with(&head, &foreign, |_| Err(Broken), now))),
+        ("no key", refused(gate.check_sync(&PlainHead::new(), &foreign, service.store(), now))),
+        ("a JWT", refused(gate.check_sync(&bearer("a.b.c"), &foreign, service.store(), now))),
+        ("refuse", gate.refuse(&foreign, PublicReason::InvalidKey, now)),
+        ("refuse_charged", {
+            gate.refuse_charged(&foreign, PublicReason::RateLimited, decision, now)
+        }),
+        ("recheck", {
+            *gate.recheck(admission.caller(), &foreign).found(record, now).unwrap_err()
+        }),
+    ] {
+        assert_eq!(refusal.status(), 503, "{what}");
+        assert!(matches!(refusal.reason(), RefusalReason::ForeignRoute), "{what}: {refusal:?}");
+    }
+    // A clone of the gate is the same gate, and a clone of the route the same route.
+    drop(admitted(gate.clone().check_sync(&head, &own.clone(), service.store(), now)));
+    // The driver decides by the gate that checked the route.
+    let driver = Driver::new(service.store(), &noon);
+    drop(admitted(block_on(driver.decide(&head, &foreign))));
+}
+
+#[test]
+fn cost_and_owner_are_set_for_one_request_alone() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let head = bearer(service.key(LUCI).key.expose());
+    let route = datasets(&gate);
+    let check = |route: &CheckedRoute| gate.check_sync(&head, route, service.store(), at(0));
+    let remaining = |route: &CheckedRoute| admitted(check(route)).decision().unwrap().remaining;
+    assert_eq!(remaining(&route.clone().with_cost(10)), 90);
+    assert_eq!(remaining(&route), 89);
+    assert_eq!(remaining(&route.clone().with_cost(0)), 88, "0 counts as 1");
+    let owned = |owner| route.clone().with_owner(OwnerId::from_static(owner));
+    drop(admitted(check(&owned("org_a"))));
+    assert_eq!(refused(check(&owned("org_b"))).public(), PublicReason::ForeignOwner);
+    drop(admitted(check(&route)));
+}
+
+// ---------------------------------------------------------------------------------------
+// The driver.
+
+/// A store that sets the clock forward while it is asked.
+struct Slow<'s>(&'s Service, &'s ManualClock, Duration);
+
+impl KeyStore for Slow<'_> {
+    type Error = Infallible;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
+        let Self(service, clock, takes) = self;
+        clock.advance(*takes);
+        Ok(service.store().find_sync(lookup))
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        Ok(self.0.store().find_by_id_sync(id))
+    }
+}
+
+#[test]
+fn a_key_that_expires_during_the_lookup_is_refused() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let issued = service.issue(LUCI, draft("org_a").with_expiry(at(60)));
+    let head = bearer(issued.key.expose());
+    let route = datasets(&gate);
+    let check = |begins| {
+        let clock = clock(begins);
+        let store = Slow(&service, &clock, Duration::from_secs(2));
+        block_on(gate.check(&head, &route, &store, &clock))
+    };
+    drop(admitted(check(at(57))));
+    let refusal = refused(check(at(58)));
+    assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Expired)));
+
+    // The second look reads the clock after its wait too.
+    let admission = admitted(check(at(50)));
+    let clock = clock(at(58));
+    let store = Slow(&service, &clock, Duration::from_secs(2));
+    let recheck = gate.recheck(admission.caller(), &route);
+    let refusal = block_on(Driver::new(&store, &clock).recheck(recheck)).unwrap_err();
+    assert!(matches!(refusal.reason(), RefusalReason::Withdrawn(VerifyError::Expired)));
+}
+
+#[test]
+fn past_the_deadline_it_is_503_whatever_is_waited_for() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let head = bearer(service.key(LUCI).key.expose());
+    let (free, limited) = (gate.route(Access::any_key()).unwrap(), datasets(&gate));
+    let (noon, timer) = (clock(at(0)), Timer::new(|_| std::future::ready(())));
+    let second = Duration::from_secs(1);
+    let hung = Driver::new(&Hanging, &noon).with_deadline(second, &timer);
+    let refusal = refused(block_on(hung.decide(&head, &free)));
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.reason().to_string(), "the store failed: no response before the deadline");
+    let admission = admitted(gate.check_sync(&head, &free, service.store(), at(0)));
+    let refusal = block_on(hung.recheck(gate.recheck(admission.caller(), &free))).unwrap_err();
+    assert_eq!(refusal.status(), 503);
+
+    let never = |_: &PendingCharge, _| std::future::pending::<Result<Decision, Broken>>();
+    let driver = Driver::new(service.store(), &noon).with_deadline(second, &timer);
+    let refusal = refused(block_on(driver.with_charger(Some(&never)).decide(&head, &limited)));
+    assert_eq!(refusal.reason().to_string(), "the limiter failed: no response before the deadline");
+}
+
+#[test]
+fn a_charger_decides_and_without_one_nothing_passes() {
+    let service = Service::new();
+    let gate = service.lucitra_builder().build().unwrap();
+    let head = bearer(service.key(LUCI).key.expose());
+    let route = datasets(&gate);
+    let noon = clock(at(0));
+    // The charger's future need not be `Send`.
+    let local = std::rc::Rc::new(per_minute(7));
+    let admits = |charge: &PendingCharge, now: Timestamp| {
+        assert_eq!((charge.limits().count(), now), (1, at(0)));
+        let local = std::rc::Rc::clone(&local);
+        async move { Ok::<_, Broken>(Decision::admitted_elsewhere(*local, 3, at(10))) }
+    };
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&admits));
+    let admission = admitted(block_on(driver.decide(&head, &route)));
+    assert_eq!(admission.decision().unwrap().remaining, 3);
+    let fails = |_: &PendingCharge, _| std::future::ready(Err::<Decision, _>(Broken));
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&fails));
+    assert_eq!(refused(block_on(driver.decide(&head, &route))).status(), 503);
+    let driver = Driver::new(service.store(), &noon);
+    let refusal = refused(block_on(driver.decide(&head, &route)));
+    assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
+    // The gate's own limiter goes before a charger.
+    let own = service.lucitra();
+    let driver = Driver::new(service.store(), &noon).with_charger(Some(&fails));
+    drop(admitted(block_on(driver.decide(&head, &datasets(&own)))));
+}
+
+#[test]
+fn a_gate_issues_the_keys_that_it_accepts() {
+    let service = Service::new();
+    let gate = service.lucent_data();
+    let issuer = gate.issuer(service.store());
+    let mut rng = StdRng::seed_from_u64(9);
+    let issued = block_on(issuer.issue(API.kind(), draft("org_a"), &mut rng, T0)).unwrap();
+    let read = gate.route(Access::scope(READ)).unwrap();
+    let head = bearer(issued.key.expose());
+    drop(admitted(gate.check_sync(&head, &read, service.store(), at(0))));
+    assert!(block_on(issuer.issue(LUCI.kind(), draft("org_a"), &mut rng, T0)).is_err());
+    let told = service.events();
+    assert!(matches!(told[0].action, AuditAction::Issued { .. }), "the gate's audit is told");
+}
+
+// ---------------------------------------------------------------------------------------
+// Building, and what is handed about.
+
+/// What is wrong with a gate: the part of the wiring, and the first clause of the text.
+fn built(builder: GateBuilder) -> Result<(), (ConfigErrorKind, String)> {
+    let refused = |error: ConfigError| {
+        let text = error.to_string();
+        (error.kind(), text.split([',', ';']).next().unwrap().to_owned())
+    };
+    builder.build().map(drop).map_err(refused)
+}
+
+#[test]
+fn a_gate_that_contradicts_itself_is_not_built() {
+    let service = Service::new();
+    let both = || KeyFormats::new([PUBLIC, API]).unwrap();
+    let challenge = || Challenge::bearer("r").unwrap();
+    let build = |sources: CredentialSources, publishable: &[KeyKind]| {
+        let builder = service.builder(both(), sources).with_challenge(challenge());
+        built(builder.with_publishable(publishable.iter().copied()))
+    };
+    let query = || CredentialSource::query("api_key");
+    let header = CredentialSource::header;
+    let (public, api) = (PUBLIC.kind(), API.kind());
+    let source = |text: &str| Err((ConfigErrorKind::Source, text.to_owned()));
+    let not_publishable = |kind| source(&format!("keys of kind {kind} are not publishable"));
+    let unknown = |kind| source(&format!("a source takes keys of kind {kind}"));
+
+    // A query holds kinds alone that were declared publishable.
+    assert_eq!(build(query().into(), &[]), not_publishable(api));
+    assert_eq!(build(query().into(), &[public]), not_publishable(api));
+    assert_eq!(build(query().with_kinds([public]).into(), &[]), not_publishable(public));
+    assert_eq!(build(query().with_kinds([public, api]).into(), &[public]), not_publishable(api));
+    assert_eq!(build(query().with_kinds([public]).into(), &[public]), Ok(()));
+    assert_eq!(build(query().into(), &[public, api]), Ok(()));
+    assert_eq!(build(header("x-key").into(), &[]), Ok(()));
+
+    assert_eq!(build(CredentialSources::first_of([]), &[]), source("a gate reads no credentials"));
+    let bearer = CredentialSource::bearer;
+    for (one, other) in [
+        (header("X-Key"), header("x-key")),
+        (header("Authorization"), bearer()),
+        (bearer(), header("AUTHORIZATION")),
+        (bearer(), bearer().with_kinds([api])),
+        (query(), query()),
+    ] {
+        for sources in [
+            CredentialSources::first_of([one.clone(), other.clone()]),
+            CredentialSources::one_of([one.clone(), header("x-between"), other.clone()]),
+        ] {
+            assert_eq!(
+                build(sources.clone(), &[public, api]),
+                source("two sources read the same place"),
+                "{one:?} {other:?}"
+            );
+            let passing = service.builder(both(), sources).with_challenge(challenge());
+            let passing = built(passing.with_publishable([public, api]).allow_foreign());
+            assert_eq!(passing, source("two sources read the same place"), "{one:?} {other:?}");
+        }
+    }
+    for (one, other) in [
+        (header("authorization"), header("x-key")),
+        (bearer(), header("proxy-authorization")),
+        (bearer(), CredentialSource::query("authorization")),
+        (query(), CredentialSource::query("API_KEY")),
+    ] {
+        let sources = CredentialSources::first_of([one, other]);
+        assert_eq!(build(sources, &[public, api]), Ok(()));
+    }
+    for name in [
+        "", "a b", "a:", "ä", "a
+",
+    ] {
+        assert_eq!(
+            build(header(name).into(), &[]),
+            source("the name of a header is a token of RFC 9110"),
+            "{name:?}"
+        );
+    }
+    for name in ["", "a b", "a=b", "a&b", "a%62", "ä"] {
+        let query = CredentialSource::query(name).with_kinds([public]);
+        let built = build(query.into(), &[public]);
+        assert_eq!(
+            built,
+            source("the name of a query parameter has characters of [A-Za-z0-9._~-]"),
+            "{name:?}"
+        );
+    }
+    let foreign = header("x-key").with_kinds([public, LUCI.kind()]);
+    assert_eq!(build(foreign.into(), &[]), unknown(LUCI.kind()));
+    assert_eq!(
+        build(header("x-key").into(), &[LUCI.kind()]),
+        Err((
+            ConfigErrorKind::Gate,
+            format!("the kind {} is publishable but not accepted", LUCI.kind())
+        ))
+    );
+    let without = service.builder(LUCI, CredentialSource::bearer()).build();
+    assert!(without.unwrap_err().to_string().contains("GateBuilder::with_challenge"));
+}
+
+#[test]
+fn a_kind_that_a_place_does_not_take_is_as_good_as_unknown() {
+    let service = Service::new();
+    let sources = CredentialSources::first_of([
+        CredentialSource::bearer().with_kinds([API.kind()]),
+        CredentialSource::query("k").with_kinds([PUBLIC.kind()]),
+    ]);
+    let gate = service
+        .builder(KeyFormats::new([PUBLIC, API]).unwrap(), sources)
+        .with_publishable([PUBLIC.kind()])
+        .with_challenge(Challenge::bearer("r").unwrap())
+        .build()
+        .unwrap();
+    let route = gate.route(Access::any_key()).unwrap();
+    let (public, api) = (service.key(PUBLIC), service.key(API));
+    let query = |issued: &Issued| PlainHead::new().with_query(format!("k={}", issued.key.expose()));
+    for (head, good) in [
+        (bearer(api.key.expose()), true),
+        (query(&public), true),
+        (bearer(public.key.expose()), false),
+        (query(&api), false),
+    ] {
+        let outcome = decide_unlimited(&gate, &head, &route, &service);
+        if good {
+            drop(admitted(outcome));
+        } else {
+            let refusal = refused(outcome);
+            assert!(matches!(refusal.reason(), RefusalReason::NotTaken { .. }));
+            assert_eq!(refusal.public(), PublicReason::InvalidKey);
+        }
+    }
+}
+
+#[test]
+fn what_waits_can_be_kept_and_sent() {
+    fn owned<T: Send + 'static>() {}
+    fn shared<T: Send + Sync + 'static>() {}
+
+    owned::<PendingLookup>();
+    owned::<PendingCharge>();
+    owned::<PendingRecheck>();
+    owned::<Step>();
+    shared::<Gate>();
+    shared::<Route>();
+    shared::<CheckedRoute>();
+    shared::<Outcome>();
+    shared::<Admission>();
+    shared::<Refusal>();
+    shared::<AuditEvent>();
+
+    // The future does not hold the head, which here cannot be sent.
+    fn sent<F: Future<Output = Outcome> + Send>(future: F) -> Outcome {
+        block_on(future)
+    }
+    struct Local(std::rc::Rc<PlainHead>);
+    impl keyward::request::RequestHead for Local {
+        fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+            self.0.header(name)
+        }
+
+        fn query(&self) -> Option<&[u8]> {
+            self.0.query()
+        }
+    }
+    let service = Service::new();
+    let gate = service.lucitra();
+    let head = Local(bearer(service.key(LUCI).key.expose()).into());
+    let route = datasets(&gate);
+    let now = clock(at(0));
+    let future = gate.check(&head, &route, service.store(), &now);
+    drop(head);
+    drop(admitted(sent(future)));
+}
+
+proptest! {
+    /// Nobody is admitted but who sends the key, and nothing panics, whatever is sent.
+    #[test]
+    fn only_the_key_is_admitted(
+        values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..3),
+        query in prop::option::of(prop::collection::vec(any::<u8>(), 0..80)),
+        shape in 0..4_u8,
+        cut in 0..72_usize,
+        byte in any::<u8>(),
+    ) {
+        let service = Service::new();
+        let (ingest, replay) = service.lucent_ingest();
+        let luci = service.lucitra();
+        let sets = datasets(&luci);
+        let key = service.key(PUBLIC);
+        let mut spoilt = key.key.expose().as_bytes().to_vec();
+        let cut = cut.min(spoilt.len() - 1);
+        let good = spoilt[cut] == byte;
+        spoilt[cut] = byte;
+        let mut head = PlainHead::new();
+        for value in &values {
+            let value = match shape {
+                0 => value.clone(),
+                1 => [b"Bearer ", value.as_slice()].concat(),
+                _ => spoilt.clone(),
+            };
+            head = head.with_header("x-lucent-api-key", &value).with_header("authorization", value);
+        }
+        if let Some(query) = &query {
+            head = head.with_query([b"api_key=", query.as_slice()].concat());
+        }
+        let outcome = ingest.check_sync(&head, &replay, service.store(), at(0));
+        let expected = good && shape > 1 && !values.is_empty();
+        prop_assert_eq!(matches!(outcome, Outcome::Admitted(_)), expected);
+        let outcome = luci.check_sync(&head, &sets, service.store(), at(0));
+        prop_assert!(!matches!(outcome, Outcome::Admitted(_)));
+    }
+}

@@ -1,0 +1,300 @@
+//! The edges of a key's life: what is refused, with which status, and clocks at both ends.
+
+use std::time::Duration;
+
+use keyward::{
+    KeyDraft, Quota, Quotas, Timestamp,
+    key::{
+        Grace, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyRecordParts, KeyState,
+        KeyStatus, RecordError, RetiringSecret, ScopeSet, StoredSecret, TransitionError,
+    },
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_secs(1_700_000_000)
+}
+
+fn secret(number: u8, created_at: Timestamp) -> StoredSecret {
+    let hash = KeyHash::new(HashScheme::Sha256Token, [number; 32]);
+    StoredSecret::new(hash, KeyKind::from_static("lqt_"), created_at)
+}
+
+fn draft() -> KeyDraft {
+    KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap())
+}
+
+fn id() -> KeyId {
+    KeyId::from_bytes([1; 16])
+}
+
+fn name() -> KeyName {
+    "another name".parse().unwrap()
+}
+
+fn scopes() -> ScopeSet {
+    "read:lucent write:issues".parse().unwrap()
+}
+
+fn quotas() -> Quotas {
+    Quotas::single(Quota::new(7, DAY).unwrap())
+}
+
+fn issued(at: Timestamp) -> KeyRecord {
+    KeyRecord::issue(id(), draft(), secret(0, at), at).unwrap()
+}
+
+#[test]
+fn graces_and_quotas_are_neither_zero_nor_endless() {
+    for (duration, expected) in [
+        (Duration::ZERO, None),
+        (Duration::from_nanos(999_999), None),
+        (MILLISECOND, Some(MILLISECOND)),
+        (Duration::from_micros(1_999), Some(MILLISECOND)),
+        (DAY, Some(DAY)),
+        (DAY * 90, Some(DAY * 90)),
+        (DAY * 90 + Duration::from_nanos(1), None),
+        (DAY * 36_525, None),
+        (Duration::MAX, None),
+    ] {
+        assert_eq!(Grace::new(duration).ok().map(Grace::duration), expected, "{duration:?}");
+    }
+    for (limit, window, expected) in [
+        (0, DAY, None),
+        (0, Duration::ZERO, None),
+        (1, Duration::ZERO, None),
+        (1, DAY * 367, None),
+        (1, MILLISECOND, Some(1)),
+        (u32::MAX, DAY * 366, Some(u32::MAX)),
+    ] {
+        assert_eq!(Quota::new(limit, window).ok().map(|quota| quota.limit()), expected);
+    }
+    assert!(Quotas::new(&[]).is_err());
+}
+
+#[test]
+fn a_dead_key_refuses_every_change_that_would_revive_it() {
+    let expired = {
+        let draft = draft().with_expiry(now() + DAY);
+        KeyRecord::issue(id(), draft, secret(0, now()), now()).unwrap()
+    };
+    let later = now() + DAY;
+    let revoked = issued(now()).revoke(now()).unwrap();
+    let revoked_asleep = issued(now()).suspend(now()).unwrap().revoke(now()).unwrap();
+    for (what, record, error) in [
+        ("revoked", &revoked, TransitionError::Revoked),
+        ("revoked while suspended", &revoked_asleep, TransitionError::Revoked),
+        ("expired", &expired, TransitionError::Expired),
+    ] {
+        let new = secret(1, later);
+        assert_eq!(record.rotate(new.clone(), Grace::DAY, later), Err(error), "{what}");
+        assert_eq!(record.rotate_now(new, later), Err(error), "{what}");
+        assert_eq!(record.resume(later), Err(error), "{what}");
+        assert_eq!(record.expire_at(Timestamp::MAX, later), Err(error), "{what}");
+        assert_eq!(record.rename(name(), later), Err(error), "{what}");
+        assert_eq!(record.set_scopes(scopes(), later), Err(error), "{what}");
+        assert_eq!(record.set_quotas(Some(quotas()), later), Err(error), "{what}");
+        assert_eq!(record.set_quotas(None, later), Err(error), "{what}");
+        assert_eq!(error.status(), 409);
+        // Revoking it, again or at last, is always possible.
+        let dead = record.revoke(later).unwrap();
+        assert_eq!(dead.status(later), KeyStatus::Revoked);
+        assert_eq!(dead.revision(), record.revision() + 1);
+    }
+    let again = revoked.revoke(later).unwrap();
+    assert_eq!(again.state(), KeyState::Revoked { since: now() }, "since the first time");
+    assert_eq!(revoked.suspend(later), Err(TransitionError::Revoked));
+    // A millisecond before its expiry the key is alive.
+    let before = Timestamp::from_unix_millis(later.as_unix_millis() - 1);
+    assert!(expired.rotate(secret(1, before), Grace::DAY, before).is_ok());
+    assert!(expired.rename(name(), before).is_ok());
+    assert!(expired.set_scopes(scopes(), before).is_ok());
+    assert!(expired.set_quotas(None, before).is_ok());
+}
+
+#[test]
+fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
+    let rotated = issued(now()).rotate(secret(1, now()), Grace::DAY, now()).unwrap();
+    let asleep = rotated.suspend(now()).unwrap().expire_at(now() + DAY * 2, now()).unwrap();
+    for record in [issued(now()), rotated, asleep] {
+        let changed = |change: fn(&mut KeyRecordParts)| {
+            let mut parts = record.clone().into_parts();
+            parts.revision += 1;
+            change(&mut parts);
+            parts.build()
+        };
+        let renamed = record.rename(name(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.name = name()), Ok(renamed.clone()));
+        let scoped = record.set_scopes(scopes(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.scopes = scopes()), Ok(scoped.clone()));
+        let limited = record.set_quotas(Some(quotas()), now()).unwrap();
+        assert_eq!(changed(|parts| parts.quotas = Some(quotas())), Ok(limited.clone()));
+        // And back again, two revisions later.
+        for back in [
+            renamed.rename(record.name().clone(), now()),
+            scoped.set_scopes(ScopeSet::empty(), now()),
+            limited.set_quotas(None, now()),
+        ] {
+            let mut parts = back.unwrap().into_parts();
+            parts.revision -= 2;
+            assert_eq!(parts.build(), Ok(record.clone()));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let record = issued(now());
+    let expiring = |at| KeyRecord::issue(id(), draft().with_expiry(at), secret(0, now()), now());
+    let before = Timestamp::from_unix_millis(now().as_unix_millis() - 1);
+    let suspended = record.suspend(now()).unwrap();
+    let unknown = KeyHash::new(HashScheme::Sha256Token, [9; 32]);
+    let full = (1..=3).fold(record.clone(), |record, number| {
+        record.rotate(secret(number, now()), Grace::DAY, now()).unwrap()
+    });
+    let from_future = secret(0, now() + MILLISECOND);
+    for (what, result, error, status) in [
+        ("an expiry now", expiring(now()), TransitionError::ExpiryInPast, 422),
+        ("an expiry before", expiring(before), TransitionError::ExpiryInPast, 422),
+        ("an expiry at 0", expiring(Timestamp::ZERO), TransitionError::ExpiryInPast, 422),
+        ("a new expiry now", record.expire_at(now(), now()), TransitionError::ExpiryInPast, 422),
+        (
+            "an import from the future",
+            KeyRecord::import(id(), draft(), from_future, now()),
+            { TransitionError::SecretFromFuture },
+            422,
+        ),
+        ("suspending twice", suspended.suspend(now()), TransitionError::AlreadySuspended, 409),
+        ("resuming what is in use", record.resume(now()), TransitionError::NotSuspended, 409),
+        (
+            "rotating to the same secret",
+            record.rotate(secret(0, now()), Grace::DAY, now()),
+            { TransitionError::DuplicateSecret },
+            409,
+        ),
+        (
+            "rotating to a retiring one",
+            full.rotate_now(secret(1, now()), now()),
+            { TransitionError::DuplicateSecret },
+            409,
+        ),
+        (
+            "a fourth grace",
+            full.rotate(secret(4, now()), Grace::DAY, now()),
+            { TransitionError::TooManyRetiring },
+            409,
+        ),
+        (
+            "rehashing a stranger",
+            record.rehash(&unknown, unknown),
+            { TransitionError::UnknownSecret },
+            409,
+        ),
+        (
+            "rehashing to what is there",
+            full.rehash(&secret(1, now()).hash, secret(2, now()).hash),
+            { TransitionError::DuplicateSecret },
+            409,
+        ),
+    ] {
+        assert_eq!(result, Err(error), "{what}");
+        assert_eq!(error.status(), status, "{what}");
+    }
+    // The way out of three graces: wait for one to end, or rotate at once.
+    assert_eq!(full.rotate_now(secret(4, now()), now()).unwrap().retiring(), []);
+    let later = now() + DAY;
+    assert_eq!(full.rotate(secret(4, later), Grace::DAY, later).unwrap().retiring().len(), 1);
+}
+
+#[test]
+fn clocks_at_both_ends_neither_panic_nor_open_anything() {
+    for at in [Timestamp::ZERO, Timestamp::MAX] {
+        let record = issued(at);
+        assert_eq!(record.status(at), KeyStatus::Active);
+        assert_eq!(record.rotation_due_at(), at + DAY * 90);
+        let rotated = record.rotate(secret(1, at), Grace::DAY, at).unwrap();
+        assert_eq!(rotated.retiring()[0].valid_until, at + DAY);
+        assert!(record.suspend(at).unwrap().resume(at).is_ok());
+    }
+    let record = issued(now());
+    let skew = KeyRecord::MAX_CLOCK_SKEW;
+    let tolerated = now().saturating_sub(skew);
+    let behind = now().saturating_sub(skew + MILLISECOND);
+    for (at, expected) in [
+        (tolerated, Ok(())),
+        (behind, Err(TransitionError::ClockBehind)),
+        (Timestamp::ZERO, Err(TransitionError::ClockBehind)),
+    ] {
+        let rotated = record.rotate(secret(1, at), Grace::DAY, at).map(|_| ());
+        assert_eq!(rotated, expected, "{at}");
+        assert_eq!(record.rotate_now(secret(1, at), at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.expire_at(now() + DAY, at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.rename(name(), at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.set_scopes(scopes(), at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.set_quotas(None, at).map(|_| ()), expected, "{at}");
+        // A leak can be stopped whatever the clock says.
+        assert_eq!(record.revoke(at).unwrap().status(now()), KeyStatus::Revoked);
+        assert!(record.suspend(at).is_ok());
+    }
+    assert_eq!(TransitionError::ClockBehind.status(), 503);
+    // A century on, the key is due for rotation and still itself.
+    let century = now() + DAY * 36_525;
+    assert!(record.is_rotation_due(century));
+    assert_eq!(record.status(century), KeyStatus::Active);
+}
+
+#[test]
+fn a_rotation_is_due_after_ninety_days() {
+    let record = issued(now());
+    let due = now() + DAY * 90;
+    assert_eq!(record.rotation_due_at(), due);
+    let before = Timestamp::from_unix_millis(due.as_unix_millis() - 1);
+    assert!(!record.is_rotation_due(before));
+    assert!(record.is_rotation_due(due));
+    let rotated = record.rotate(secret(1, due), Grace::DAY, due).unwrap();
+    assert!(!rotated.is_rotation_due(due));
+    // The age of an imported key counts from when it was made.
+    let imported = KeyRecord::import(id(), draft(), secret(0, now()), due).unwrap();
+    assert!(imported.is_rotation_due(due));
+    assert_eq!(imported.created_at(), now());
+}
+
+#[test]
+fn parts_that_no_life_leads_to_make_no_record() {
+    let parts = || issued(now()).into_parts();
+    let retiring = |number, until| RetiringSecret::new(secret(number, now()), until);
+    let with = |change: fn(&mut KeyRecordParts)| {
+        let mut parts = parts();
+        change(&mut parts);
+        parts.build()
+    };
+    assert_eq!(parts().build(), Ok(issued(now())));
+    assert_eq!(with(|parts| parts.revision = 0), Err(RecordError::ZeroRevision));
+    for (retired, expiry, error) in [
+        (vec![1, 2, 3, 4], None, RecordError::TooManyRetiring),
+        (vec![0], None, RecordError::DuplicateSecret),
+        (vec![1, 2, 1], None, RecordError::DuplicateSecret),
+        (vec![1], Some(now()), RecordError::GraceBeyondExpiry),
+    ] {
+        let mut parts = parts();
+        parts.retiring = retired.iter().map(|number| retiring(*number, now() + DAY)).collect();
+        parts.expires_at = expiry;
+        assert_eq!(parts.clone().build(), Err(error), "{retired:?}");
+        {
+            let json = serde_json::to_string(&parts).unwrap();
+            let read = serde_json::from_str::<KeyRecord>(&json).unwrap_err().to_string();
+            assert!(read.contains(&error.to_string()), "{read}");
+        }
+    }
+    for revision in [KeyRecord::MAX_REVISION + 1, u64::MAX] {
+        let mut parts = parts();
+        parts.revision = revision;
+        assert_eq!(parts.build(), Err(RecordError::RevisionTooHigh), "{revision}");
+    }
+    // The highest revision that can be stored leaves room, so that revoking always works.
+    let last = with(|parts| parts.revision = KeyRecord::MAX_REVISION).unwrap();
+    assert_eq!(last.revoke(now()).unwrap().status(now()), KeyStatus::Revoked);
+    assert!(last.rotate_now(secret(1, now()), now()).is_ok());
+}

@@ -1,0 +1,375 @@
+//! The conformance suite can fail: each of these stores breaks one promise, and is caught.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    panic,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use keyward::{
+    KeyStore, MemoryStore, Timestamp,
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    testing::{self, Inline},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    InsertReplaces,
+    ReplaceIgnoresRevision,
+    ReplaceForgets,
+    FindsCurrentSecretsOnly,
+    FindsRevokedKeysNot,
+    LooksUpTheFirstHashOnly,
+    ComparesDigestsOnly,
+    ListsEverybody,
+    PagesTooLarge,
+    RepeatsTheLastOfAPage,
+    OwnersAsAtFirst,
+    PurgesNothing,
+    PurgesOneTooFew,
+    PurgesMoreThanAsked,
+    PurgesAtTheInstant,
+    PurgesTheSuspended,
+    PurgesTheExpiredAlone,
+    PurgeLeavesSecrets,
+    PurgeLeavesIds,
+    PurgeLeavesHashes,
+    RefusedInsertHoldsHashes,
+    PurgesByAStaleLook,
+    ByIdAsAtFirst,
+    ByIdOwnersAsAtFirst,
+    ByIdFindsThePurged,
+    ByIdFindsRevokedKeysNot,
+    AtOnceAsAtFirst,
+    AtOnceFindsNothing,
+    AtOnceFindsCurrentSecretsOnly,
+}
+
+struct Broken {
+    fault: Fault,
+    store: MemoryStore,
+    /// What was purged, for stores that do not forget.
+    purged: Mutex<Vec<StoredKey>>,
+    /// The hashes of inserts that were refused, for a store that keeps them.
+    refused: Mutex<Vec<KeyHash>>,
+    /// The first answer by id, and without waiting by hash, for stores that keep it.
+    first_by_id: Mutex<HashMap<KeyId, Option<StoredKey>>>,
+    first_at_once: Mutex<HashMap<KeyHash, Option<StoredKey>>>,
+    /// For a purge that is overtaken by a change, between its look and what it then does.
+    overtaking: Option<Overtaking>,
+}
+
+/// Lets a change wait until a purge has seen the key ended, and that purge until it was changed.
+#[derive(Default)]
+struct Overtaking {
+    /// The keys that a purge has seen ended, and those that were changed.
+    ids: Mutex<(Vec<KeyId>, Vec<KeyId>)>,
+    more: Condvar,
+}
+
+impl Overtaking {
+    fn wait(&self, holds: impl Fn(&(Vec<KeyId>, Vec<KeyId>)) -> bool) {
+        let ids = self.ids.lock().unwrap();
+        drop(self.more.wait_while(ids, |ids| !holds(ids)).unwrap());
+    }
+
+    /// A purge has seen these ended, and goes on when they were changed.
+    fn seen(&self, ended: &[KeyId]) {
+        self.ids.lock().unwrap().0.extend(ended);
+        self.more.notify_all();
+        self.wait(|(_, changed)| ended.iter().all(|id| changed.contains(id)));
+    }
+
+    fn changed(&self, id: KeyId) {
+        self.ids.lock().unwrap().1.push(id);
+        self.more.notify_all();
+    }
+}
+
+impl Broken {
+    fn new(fault: Fault) -> Self {
+        let (store, purged, refused, first_by_id, first_at_once) = Default::default();
+        let overtaking = None;
+        Self { fault, store, purged, refused, first_by_id, first_at_once, overtaking }
+    }
+
+    fn all(&self) -> Vec<StoredKey> {
+        self.store.list_all_sync(PageRequest::first(PageRequest::MAX_SIZE)).keys
+    }
+
+    /// Whatever it takes to be rid of these keys.
+    fn remove(&self, ids: impl IntoIterator<Item = KeyId>) -> Vec<KeyId> {
+        for id in ids {
+            while let Some(found) = self.store.find_by_id_sync(id) {
+                let revoked = found.record().revoke(Timestamp::ZERO).unwrap();
+                if self.store.replace_sync(revoked).is_ok() {
+                    break;
+                }
+            }
+        }
+        self.store.purge_sync(Timestamp::from_unix_millis(1), u16::MAX)
+    }
+}
+
+/// A key with an owner that was never put.
+fn bare(found: &StoredKey) -> StoredKey {
+    let owner = Owner::new(found.owner().id.clone());
+    StoredKey::join(found.record().clone(), Arc::new(owner)).unwrap()
+}
+
+fn is_active(found: &StoredKey) -> bool {
+    matches!(found.record().state(), keyward::key::KeyState::Active)
+}
+
+impl KeyStore for Broken {
+    type Error = Infallible;
+
+    async fn find(&self, lookup: &Lookup) -> Result<Option<StoredKey>, Infallible> {
+        let found = self.store.find_sync(lookup);
+        let hash = lookup.hashes().next().unwrap();
+        Ok(match self.fault {
+            Fault::ComparesDigestsOnly => self
+                .all()
+                .into_iter()
+                .find(|it| it.record().hashes().any(|held| held.digest() == hash.digest())),
+            Fault::PurgeLeavesSecrets => found.or_else(|| {
+                let purged = self.purged.lock().unwrap();
+                purged.iter().find(|it| it.record().hashes().any(|held| held == hash)).cloned()
+            }),
+            Fault::FindsCurrentSecretsOnly => {
+                found.filter(|it| lookup.hashes().any(|hash| it.record().current().hash == *hash))
+            }
+            Fault::FindsRevokedKeysNot => found.filter(is_active),
+            Fault::LooksUpTheFirstHashOnly => {
+                found.filter(|it| it.record().hashes().any(|held| held == hash))
+            }
+            Fault::OwnersAsAtFirst => found.map(|it| bare(&it)),
+            _ => found,
+        })
+    }
+
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, Infallible> {
+        let found = self.store.find_by_id_sync(id);
+        let is_it = |it: &&StoredKey| it.record().id() == id;
+        Ok(match self.fault {
+            Fault::ByIdAsAtFirst => {
+                self.first_by_id.lock().unwrap().entry(id).or_insert(found).clone()
+            }
+            Fault::ByIdOwnersAsAtFirst => found.map(|it| bare(&it)),
+            Fault::ByIdFindsThePurged => {
+                found.or_else(|| self.purged.lock().unwrap().iter().find(is_it).cloned())
+            }
+            Fault::ByIdFindsRevokedKeysNot => found.filter(is_active),
+            _ => found,
+        })
+    }
+
+    fn try_find(&self, lookup: &Lookup) -> Option<Result<Option<StoredKey>, Infallible>> {
+        let found = self.store.find_sync(lookup);
+        let hash = lookup.hashes().next().unwrap();
+        Some(Ok(match self.fault {
+            Fault::AtOnceAsAtFirst => {
+                self.first_at_once.lock().unwrap().entry(*hash).or_insert(found).clone()
+            }
+            Fault::AtOnceFindsNothing => None,
+            Fault::AtOnceFindsCurrentSecretsOnly => {
+                found.filter(|it| it.record().current().hash == *hash)
+            }
+            _ => return None,
+        }))
+    }
+}
+
+impl KeyRegistry for Broken {
+    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
+        let is_purged = |it: &StoredKey| it.record().id() == record.id();
+        if self.fault == Fault::PurgeLeavesIds && self.purged.lock().unwrap().iter().any(is_purged)
+        {
+            return Err(InsertError::DuplicateId);
+        }
+        let hashes: Vec<KeyHash> = record.hashes().copied().collect();
+        let has_one = |it: &StoredKey| it.record().hashes().any(|hash| hashes.contains(hash));
+        if self.fault == Fault::PurgeLeavesHashes
+            && self.purged.lock().unwrap().iter().any(|it| !is_purged(it) && has_one(it))
+        {
+            return Err(InsertError::DuplicateSecret);
+        }
+        if self.fault == Fault::RefusedInsertHoldsHashes {
+            let mut refused = self.refused.lock().unwrap();
+            let inserted = match hashes.iter().any(|hash| refused.contains(hash)) {
+                true => Err(InsertError::DuplicateSecret),
+                false => self.store.insert_sync(record),
+            };
+            if inserted.is_err() {
+                refused.extend(hashes);
+            }
+            return inserted;
+        }
+        if self.fault == Fault::InsertReplaces
+            && let Some(old) = self.store.find_by_id_sync(record.id())
+        {
+            let mut parts = record.into_parts();
+            parts.revision = old.record().revision() + 1;
+            self.store.replace_sync(parts.build().unwrap()).unwrap();
+            return Ok(());
+        }
+        self.store.insert_sync(record)
+    }
+
+    async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
+        let id = record.id();
+        if let Some(overtaking) = &self.overtaking {
+            overtaking.wait(|(seen, _)| seen.contains(&id));
+        }
+        let result = match self.fault {
+            Fault::ReplaceIgnoresRevision => loop {
+                let old = self.store.find_by_id_sync(id).ok_or(ReplaceError::NotFound)?;
+                let mut parts = record.clone().into_parts();
+                parts.revision = old.record().revision() + 1;
+                // Whoever overtook it is written over, too.
+                match self.store.replace_sync(parts.build().unwrap()) {
+                    Err(ReplaceError::Conflict) => {}
+                    result => break result,
+                }
+            },
+            Fault::ReplaceForgets => Ok(()),
+            _ => self.store.replace_sync(record),
+        };
+        if let Some(overtaking) = &self.overtaking {
+            overtaking.changed(id);
+        }
+        result
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
+        let all = self.all();
+        let ids = |is_of: &dyn Fn(&KeyRecord) -> bool| -> Vec<KeyId> {
+            let ended = all.iter().map(|it| it.record()).filter(|record| is_of(record));
+            ended.map(KeyRecord::id).take(usize::from(limit)).collect()
+        };
+        let ended = |record: &KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
+        let expired = |record: &KeyRecord| record.expires_at().is_some_and(|at| at < ended_before);
+        let suspended =
+            |record: &KeyRecord| matches!(record.state(), keyward::key::KeyState::Suspended { .. });
+        let seen = ids(&ended);
+        if let Some(overtaking) = &self.overtaking {
+            overtaking.seen(&seen);
+        }
+        let purged = match self.fault {
+            Fault::PurgesNothing => Vec::new(),
+            Fault::PurgesOneTooFew => self.store.purge_sync(ended_before, limit.saturating_sub(1)),
+            Fault::PurgesMoreThanAsked => {
+                self.store.purge_sync(ended_before, limit.saturating_add(1))
+            }
+            Fault::PurgesAtTheInstant => {
+                self.store.purge_sync(ended_before + Duration::from_millis(1), limit)
+            }
+            Fault::PurgesTheSuspended => self.remove(ids(&|it| ended(it) || suspended(it))),
+            Fault::PurgesTheExpiredAlone => self.remove(ids(&expired)),
+            Fault::PurgesByAStaleLook => self.remove(seen),
+            _ => self.store.purge_sync(ended_before, limit),
+        };
+        let forgotten = all.into_iter().filter(|it| purged.contains(&it.record().id()));
+        self.purged.lock().unwrap().extend(forgotten);
+        Ok(purged)
+    }
+
+    async fn list(&self, owner: &OwnerId, page: PageRequest) -> Result<Listing, Infallible> {
+        Ok(match self.fault {
+            Fault::ListsEverybody => self.store.list_all_sync(page),
+            Fault::PagesTooLarge => {
+                self.store.list_sync(owner, PageRequest::first(PageRequest::MAX_SIZE))
+            }
+            _ => self.store.list_sync(owner, page),
+        })
+    }
+
+    async fn list_all(&self, page: PageRequest) -> Result<Listing, Infallible> {
+        let mut listing = self.store.list_all_sync(page);
+        if self.fault == Fault::RepeatsTheLastOfAPage
+            && let Some(last) = listing.keys.len().checked_sub(2)
+        {
+            listing.next =
+                listing.next.map(|_| keyward::store::Cursor::of(listing.keys[last].record()));
+        }
+        Ok(listing)
+    }
+
+    async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, Infallible> {
+        Ok(self.store.owner_sync(id))
+    }
+
+    async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
+        self.store.put_owner_sync(owner);
+        Ok(())
+    }
+}
+
+/// The names of the checks that a store with this fault fails.
+fn caught(fault: Fault) -> Vec<&'static str> {
+    macro_rules! failing {
+        ($($check:ident),* $(,)?) => {
+            [$((stringify!($check), panic::catch_unwind(|| {
+                testing::$check(&Inline, &Broken::new(fault));
+            }).is_err())),*]
+        };
+    }
+    keyward::each_conformance_check!([failing])
+        .into_iter()
+        .filter_map(|(name, failed)| failed.then_some(name))
+        .collect()
+}
+
+#[test]
+fn each_broken_promise_is_caught_by_its_check() {
+    assert_eq!(caught(Fault::None), [""; 0], "a store without a fault passes");
+    for (fault, check) in [
+        (Fault::InsertReplaces, "insert_never_replaces"),
+        (Fault::ReplaceIgnoresRevision, "replace_needs_the_next_revision"),
+        (Fault::ReplaceIgnoresRevision, "concurrent_replaces_have_one_winner"),
+        (Fault::ReplaceForgets, "retiring_secrets_are_found"),
+        (Fault::FindsCurrentSecretsOnly, "retiring_secrets_are_found"),
+        (Fault::FindsRevokedKeysNot, "revoked_keys_are_still_found"),
+        (Fault::LooksUpTheFirstHashOnly, "several_candidates_are_looked_up"),
+        (Fault::ComparesDigestsOnly, "schemes_are_told_apart"),
+        (Fault::ListsEverybody, "listings_are_paged"),
+        (Fault::PagesTooLarge, "listings_are_paged"),
+        (Fault::RepeatsTheLastOfAPage, "listings_are_paged"),
+        (Fault::OwnersAsAtFirst, "owners_are_joined"),
+        (Fault::PurgesNothing, "ended_keys_are_purged"),
+        (Fault::PurgesOneTooFew, "ended_keys_are_purged"),
+        (Fault::PurgesMoreThanAsked, "ended_keys_are_purged"),
+        (Fault::PurgesAtTheInstant, "ended_keys_are_purged"),
+        (Fault::PurgesTheSuspended, "ended_keys_are_purged"),
+        (Fault::PurgesTheExpiredAlone, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesSecrets, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesIds, "ended_keys_are_purged"),
+        (Fault::PurgeLeavesHashes, "ended_keys_are_purged"),
+        (Fault::RefusedInsertHoldsHashes, "insert_refuses_duplicate_secrets"),
+        (Fault::ByIdAsAtFirst, "find_by_id_sees_every_change"),
+        (Fault::ByIdOwnersAsAtFirst, "find_by_id_sees_every_change"),
+        (Fault::ByIdFindsThePurged, "find_by_id_sees_every_change"),
+        (Fault::ByIdFindsRevokedKeysNot, "find_by_id_sees_every_change"),
+        (Fault::AtOnceAsAtFirst, "try_find_agrees_with_find"),
+        (Fault::AtOnceFindsNothing, "try_find_agrees_with_find"),
+        (Fault::AtOnceFindsCurrentSecretsOnly, "try_find_agrees_with_find"),
+    ] {
+        assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
+    }
+}
+
+/// In each round a purge sees the key ended, and then it is changed before the purge goes on.
+#[test]
+fn a_purge_that_a_change_overtakes_is_caught_if_it_does_not_look_again() {
+    let passes = |fault| {
+        let store = Broken { overtaking: Some(Overtaking::default()), ..Broken::new(fault) };
+        let check = || testing::purging_and_changing_exclude_each_other(&Inline, &store);
+        panic::catch_unwind(panic::AssertUnwindSafe(check)).is_ok()
+    };
+    assert!(passes(Fault::None));
+    assert!(!passes(Fault::PurgesByAStaleLook));
+}

@@ -1,0 +1,817 @@
+//! Who may do what: kinds × scopes × routes × tiers × owners, and why a key is refused.
+
+use std::sync::Arc;
+
+use keyward::{
+    Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Scope, Timestamp,
+    issue::IssuerError,
+    key::{
+        Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord,
+        KeyRecordParts, KeyState, Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog,
+        ScopeSet, StoredSecret, Tier, TransitionError,
+    },
+    store::{Lookup, StoredKey},
+    verify::{Forbidden, KeyCaller, MatchedSecret, Verified, Verifier, VerifyError},
+};
+use rand::{SeedableRng, rngs::StdRng};
+
+const PK: KeyKind = KeyKind::from_static("luc_pk_");
+const API: KeyKind = KeyKind::from_static("luc_api_");
+const OAT: KeyKind = KeyKind::from_static("luc_oat_");
+const MCP: KeyKind = KeyKind::from_static("luc_mcp_");
+const LUCI: KeyKind = KeyKind::from_static("luci_");
+
+const READ: Scope = Scope::from_static("read:lucent");
+const WRITE: Scope = Scope::from_static("write:issues");
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_secs(1_700_000_000)
+}
+
+fn formats() -> KeyFormats {
+    KeyFormats::new([
+        KeyFormat::hex("luc_pk_"),
+        KeyFormat::hex("luc_api_"),
+        KeyFormat::hex("luc_oat_"),
+        KeyFormat::hex("luc_mcp_").with_successor(API),
+        KeyFormat::hex("luci_"),
+    ])
+    .unwrap()
+}
+
+fn catalog() -> ScopeCatalog {
+    ScopeCatalog::new([READ, WRITE])
+        .and_then(|catalog| catalog.allow(PK, [], []))
+        .and_then(|catalog| catalog.allow(API, [READ], [READ, WRITE]))
+        .and_then(|catalog| catalog.allow(OAT, [], [READ, WRITE]))
+        .and_then(|catalog| catalog.allow(MCP, [READ], [READ]))
+        .unwrap()
+}
+
+/// A presented key of any kind, legacy ones too.
+fn lookup(kind: KeyKind, digit: char) -> Lookup {
+    let token = format!("{kind}{}", digit.to_string().repeat(64));
+    Verifier::new(KeyHasher::sha256()).lookup(&formats().parse(&token).unwrap())
+}
+
+fn hash(lookup: &Lookup) -> KeyHash {
+    *lookup.hashes().next().unwrap()
+}
+
+fn owner_id(text: &str) -> OwnerId {
+    text.parse().unwrap()
+}
+
+/// A record made past the issuer and its catalogue: with whatever scopes somebody wrote
+/// into the table.
+fn forged(lookup: &Lookup, scopes: &[&str], owner: &str) -> KeyRecord {
+    let scopes = scopes.iter().map(|scope| Scope::new(scope).unwrap());
+    let draft = KeyDraft::new(owner_id(owner), "a key".parse().unwrap())
+        .with_scopes(ScopeSet::new(scopes).unwrap());
+    let secret = StoredSecret::new(hash(lookup), lookup.kind(), now());
+    KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap()
+}
+
+fn owned(record: KeyRecord, tier: Option<&str>) -> StoredKey {
+    let mut owner = Owner::new(record.owner().clone());
+    owner.tier = tier.map(|tier| Tier::new(tier).unwrap());
+    StoredKey::join(record, Arc::new(owner)).unwrap()
+}
+
+// ---------------------------------------------------------------------------------------
+// The matrix.
+
+/// A route as `Access` has it, and a second time in plain words.
+struct Route {
+    name: &'static str,
+    access: Access,
+    kinds: Option<&'static str>,
+    scopes: &'static str,
+    tiers: Option<&'static str>,
+    owner: Option<&'static str>,
+}
+
+fn routes() -> Vec<Route> {
+    let open =
+        |name, access| Route { name, access, kinds: None, scopes: "", tiers: None, owner: None };
+    let tiers = |names: &[&'static str]| -> Vec<Tier> {
+        names.iter().map(|name| Tier::new(name).unwrap()).collect()
+    };
+    let data = || [API, OAT, MCP];
+    vec![
+        open("any key", Access::any_key()),
+        Route { kinds: Some("luc_pk_"), ..open("ingest", Access::kinds([PK])) },
+        Route {
+            scopes: "read:lucent",
+            kinds: Some("luc_api_ luc_oat_ luc_mcp_"),
+            ..open("GET issues", Access::scope(READ).with_kinds(data()))
+        },
+        Route {
+            scopes: "write:issues",
+            kinds: Some("luc_api_ luc_oat_ luc_mcp_"),
+            ..open("PATCH issue", Access::scope(WRITE).with_kinds(data()))
+        },
+        Route { scopes: "read:lucent", ..open("read, any kind", Access::scope(READ)) },
+        Route {
+            scopes: "read:lucent write:issues",
+            ..open("both", Access::scope(READ).with_scope(WRITE))
+        },
+        Route {
+            scopes: "admin:all",
+            ..open("a scope nobody knows", Access::scope(Scope::from_static("admin:all")))
+        },
+        Route {
+            scopes: "READ:LUCENT",
+            ..open("case", Access::scope("READ:LUCENT".parse().unwrap()))
+        },
+        Route { scopes: "read", ..open("a scope's start", Access::scope("read".parse().unwrap())) },
+        Route {
+            tiers: Some("enterprise"),
+            ..open("compliance", Access::any_key().with_tiers(tiers(&["enterprise"])))
+        },
+        Route {
+            tiers: Some("higher enterprise"),
+            kinds: Some("luci_"),
+            ..open("datasets", Access::kinds([LUCI]).with_tiers(tiers(&["higher", "enterprise"])))
+        },
+        Route {
+            tiers: Some("enterprise"),
+            ..open(
+                "two tier lists",
+                Access::any_key()
+                    .with_tiers(tiers(&["higher", "enterprise"]))
+                    .with_tiers(tiers(&["standard", "enterprise"])),
+            )
+        },
+        Route {
+            owner: Some("org_a"),
+            ..open("org_a's", Access::any_key().with_owner(owner_id("org_a")))
+        },
+        Route {
+            owner: Some("org_b"),
+            scopes: "write:issues",
+            tiers: Some("standard"),
+            kinds: Some("luc_api_"),
+            ..open(
+                "everything at once",
+                Access::scope(WRITE)
+                    .with_kinds([API])
+                    .with_owner(owner_id("org_b"))
+                    .with_tiers(tiers(&["standard"])),
+            )
+        },
+        Route { kinds: Some(""), ..open("no kind", Access::kinds([])) },
+        Route { tiers: Some(""), ..open("no tier", Access::any_key().with_tiers([])) },
+        Route {
+            kinds: Some("luc_api_"),
+            ..open("two kind lists", Access::kinds([PK, API]).with_kinds([API, OAT]))
+        },
+        Route { kinds: Some(""), ..open("disjoint kinds", Access::kinds([PK]).with_kinds([API])) },
+    ]
+}
+
+/// What a kind's keys can hold at most, as the services' documents say it.
+const CAN_HOLD: [(&str, &str); 5] = [
+    ("luc_pk_", ""),
+    ("luc_api_", "read:lucent write:issues"),
+    ("luc_oat_", "read:lucent write:issues"),
+    ("luc_mcp_", "read:lucent"),
+    ("luci_", ""),
+];
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+/// What is wrong with a request, in plain words: the first thing in the documented order.
+fn objection(
+    route: &Route,
+    kind: &str,
+    holds: &[&str],
+    tier: Option<&str>,
+    owner: &str,
+) -> Option<&'static str> {
+    if let Some(kinds) = route.kinds
+        && !words(kinds).contains(&kind)
+    {
+        return Some("kind");
+    }
+    for required in words(route.scopes) {
+        if !holds.contains(&required) {
+            return Some("scope");
+        }
+    }
+    if route.owner.is_some_and(|required| required != owner) {
+        return Some("owner");
+    }
+    if let Some(tiers) = route.tiers
+        && !tier.is_some_and(|tier| words(tiers).contains(&tier))
+    {
+        return Some("tier");
+    }
+    None
+}
+
+#[test]
+fn the_whole_matrix() {
+    let unchecked = Verifier::new(KeyHasher::sha256());
+    let held = unchecked.clone().with_catalog(catalog());
+    let routes = routes();
+    let (mut admitted, mut cells) = (0, 0);
+    for (kind, can_hold) in CAN_HOLD {
+        let lookup = lookup(kind.parse().unwrap(), 'a');
+        for written in [
+            "",
+            "read:lucent",
+            "write:issues",
+            "read:lucent write:issues",
+            "admin:all",
+            "admin:all read:lucent",
+        ] {
+            for tier in
+                [None, Some("standard"), Some("higher"), Some("enterprise"), Some("Enterprise")]
+            {
+                for owner in ["org_a", "org_b"] {
+                    let record = forged(&lookup, &words(written), owner);
+                    let found = owned(record, tier);
+                    for (verifier, ceiling) in [(&unchecked, None), (&held, Some(can_hold))] {
+                        let holds: Vec<&str> = words(written)
+                            .into_iter()
+                            .filter(|scope| ceiling.is_none_or(|all| words(all).contains(scope)))
+                            .collect();
+                        let verified =
+                            verifier.verify(&lookup, Some(found.clone()), now()).unwrap();
+                        let shown = verified.scopes().to_string();
+                        assert_eq!(words(&shown), holds, "{kind} {written}");
+                        for route in &routes {
+                            let result = verified.clone().authorize(&route.access);
+                            let refused = result.as_ref().err().map(|forbidden| match forbidden {
+                                Forbidden::Kind { .. } => "kind",
+                                Forbidden::Scope { .. } => "scope",
+                                Forbidden::Owner => "owner",
+                                Forbidden::Tier { .. } => "tier",
+                                _ => "something new",
+                            });
+                            assert_eq!(
+                                refused,
+                                objection(route, kind, &holds, tier, owner),
+                                "{} with a {kind} key of {owner} ({tier:?}) holding {holds:?}",
+                                route.name
+                            );
+                            cells += 1;
+                            if let Ok(caller) = result {
+                                admitted += 1;
+                                assert_eq!(caller.owner_id().as_str(), owner);
+                                assert_eq!(caller.tier().map(Tier::as_str), tier);
+                                assert_eq!(caller.kind().as_str(), kind);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(cells, 5 * 6 * 5 * 2 * 2 * routes.len());
+    // Neither everybody nor nobody.
+    assert!(admitted > cells / 10 && admitted < cells / 2, "{admitted} of {cells}");
+}
+
+/// The rows of the services' own documents, written out, so that the plain words above
+/// cannot be wrong in the same way as the code.
+#[test]
+fn the_rows_of_the_documents() {
+    let verifier = Verifier::new(KeyHasher::sha256()).with_catalog(catalog());
+    let routes = routes();
+    for (route, kind, scopes, tier, admitted) in [
+        ("ingest", PK, "", "standard", true),
+        ("ingest", API, "read:lucent write:issues", "standard", false),
+        ("ingest", MCP, "read:lucent", "standard", false),
+        ("GET issues", API, "read:lucent", "standard", true),
+        ("GET issues", OAT, "read:lucent", "standard", true),
+        ("GET issues", MCP, "read:lucent", "standard", true),
+        ("GET issues", PK, "read:lucent", "standard", false),
+        ("GET issues", API, "write:issues", "standard", false),
+        ("GET issues", API, "", "standard", false),
+        ("PATCH issue", API, "read:lucent", "standard", false),
+        ("PATCH issue", API, "read:lucent write:issues", "standard", true),
+        ("PATCH issue", OAT, "write:issues", "standard", true),
+        ("PATCH issue", MCP, "write:issues", "standard", false),
+        ("compliance", LUCI, "", "standard", false),
+        ("compliance", LUCI, "", "higher", false),
+        ("compliance", LUCI, "", "enterprise", true),
+        ("any key", LUCI, "", "standard", true),
+        ("no kind", API, "read:lucent write:issues", "enterprise", false),
+        ("no tier", API, "read:lucent write:issues", "enterprise", false),
+    ] {
+        let lookup = lookup(kind, 'b');
+        let found = owned(forged(&lookup, &words(scopes), "org_a"), Some(tier));
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        let access = &routes.iter().find(|each| each.name == route).unwrap().access;
+        assert_eq!(verified.authorize(access).is_ok(), admitted, "{route} {kind} {scopes} {tier}");
+    }
+}
+
+#[test]
+fn nothing_is_open_by_default() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let lookup = lookup(API, 'c');
+    let all = ["read:lucent", "write:issues"];
+    let found = owned(forged(&lookup, &all, "org_a"), Some("enterprise"));
+    let powerful = verifier.verify(&lookup, Some(found), now()).unwrap();
+    let enterprise = Tier::from_static("enterprise");
+    for (what, access) in [
+        ("no kinds", Access::kinds([])),
+        ("no kinds, then some", Access::kinds([]).with_kinds([API])),
+        ("some kinds, then none", Access::kinds([API]).with_kinds([])),
+        ("no tiers", Access::any_key().with_tiers([])),
+        ("no tiers, then some", Access::any_key().with_tiers([]).with_tiers([enterprise.clone()])),
+        (
+            "two owners",
+            Access::any_key().with_owner(owner_id("org_a")).with_owner(owner_id("org_b")),
+        ),
+        ("two owners, the right one last", {
+            Access::any_key().with_owner(owner_id("org_b")).with_owner(owner_id("org_a"))
+        }),
+        ("two owners, and kinds behind", {
+            Access::any_key()
+                .with_owner(owner_id("org_b"))
+                .with_owner(owner_id("org_a"))
+                .with_kinds([API])
+        }),
+        ("an owner in other letters", Access::any_key().with_owner(owner_id("ORG_A"))),
+        ("an owner's start", Access::any_key().with_owner(owner_id("org_"))),
+    ] {
+        assert!(powerful.clone().authorize(&access).is_err(), "{what}");
+    }
+    let same_twice = Access::any_key().with_owner(owner_id("org_a")).with_owner(owner_id("org_a"));
+    assert!(powerful.authorize(&same_twice).is_ok());
+
+    // A key without scopes and an owner without a tier pass nothing that asks for one.
+    let found = owned(forged(&lookup, &[], "org_a"), None);
+    let plain = verifier.verify(&lookup, Some(found), now()).unwrap();
+    assert!(plain.clone().authorize(&Access::scope(READ)).is_err());
+    assert_eq!(
+        plain.clone().authorize(&Access::any_key().with_tiers([enterprise])).err(),
+        Some(Forbidden::Tier { found: None })
+    );
+    assert!(plain.authorize(&Access::any_key()).is_ok());
+}
+
+#[test]
+fn a_refusal_says_what_is_missing() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let lookup = lookup(API, 'd');
+    let found = owned(forged(&lookup, &["read:lucent"], "org_a"), Some("standard"));
+    let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+    let both = Access::scope(READ).with_scope(WRITE);
+    let refused = verified.clone().authorize(&both).unwrap_err();
+    assert_eq!(refused, Forbidden::Scope { missing: WRITE });
+    assert_eq!(refused.to_string(), "missing required scope: write:issues");
+    assert_eq!(both.required_scopes(), [READ, WRITE]);
+    let others = Access::any_key().with_owner(owner_id("org_secret"));
+    let refused = verified.authorize(&others).unwrap_err();
+    assert!(!format!("{refused:?} {refused}").contains("org_secret"), "{refused:?}");
+    for forbidden in [
+        Forbidden::Owner,
+        Forbidden::Kind { found: API },
+        Forbidden::Scope { missing: READ },
+        Forbidden::Tier { found: None },
+    ] {
+        assert_eq!(forbidden.status(), 403);
+    }
+}
+
+// ---------------------------------------------------------------------------------------
+// Ceilings.
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}
+
+#[test]
+fn ceilings_hold_when_a_key_is_issued() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+    let draft = |scopes: Option<&str>| {
+        let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap());
+        match scopes {
+            Some(scopes) => draft.with_scopes(scopes.parse().unwrap()),
+            None => draft,
+        }
+    };
+    let above = |scope, kind| Err(GrantError::AboveCeiling { scope, kind });
+    for (kind, asked, expected) in [
+        (PK, None, Ok("")),
+        (PK, Some(""), Ok("")),
+        (PK, Some("read:lucent"), above(READ, PK)),
+        (PK, Some("write:issues"), above(WRITE, PK)),
+        (API, None, Ok("read:lucent")),
+        (API, Some(""), Ok("")),
+        (API, Some("write:issues read:lucent"), Ok("read:lucent write:issues")),
+        (API, Some("read:lucent admin:all"), Err(GrantError::UnknownScope)),
+        (API, Some("Read:lucent"), Err(GrantError::UnknownScope)),
+        (API, Some("read:lucent/"), Err(GrantError::UnknownScope)),
+        (OAT, None, Ok("")),
+        (OAT, Some("write:issues"), Ok("write:issues")),
+        (LUCI, None, Ok("")),
+        (LUCI, Some("read:lucent"), above(READ, LUCI)),
+        (MCP, Some("write:issues"), above(WRITE, MCP)),
+    ] {
+        let before = issuer.registry().len();
+        let result = block_on(issuer.issue(kind, draft(asked), &mut rng, now()));
+        let scopes = result.map(|issued| issued.record.scopes().to_string());
+        let expected = expected.map(str::to_owned).map_err(IssuerError::Grant);
+        assert_eq!(scopes, expected, "{kind} asking for {asked:?}");
+        assert_eq!(issuer.registry().len() - before, usize::from(expected.is_ok()));
+
+        // The same for an import.
+        let hash = KeyHash::new(HashScheme::Sha256Secret, [before as u8 + 100; 32]);
+        let id = KeyId::from_bytes([before as u8 + 100; 16]);
+        let secret = StoredSecret::new(hash, kind, now());
+        let result = block_on(issuer.import(id, draft(asked), secret, now()));
+        assert_eq!(result.map(|record| record.scopes().to_string()), expected, "{kind} {asked:?}");
+    }
+    let unknown = KeyKind::from_static("nobody_");
+    let result = block_on(issuer.issue(unknown, draft(None), &mut rng, now()));
+    assert_eq!(result.err(), Some(IssuerError::UnknownKind));
+    let error: IssuerError<std::convert::Infallible> = GrantError::UnknownScope.into();
+    assert_eq!(error.status(), 422);
+}
+
+#[test]
+fn ceilings_hold_when_scopes_are_set() {
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+    let above = |scope, kind| Err(GrantError::AboveCeiling { scope, kind });
+    for (digit, (kind, asked, expected)) in ('0'..).zip([
+        (PK, "", Ok("")),
+        (PK, "read:lucent", above(READ, PK)),
+        (API, "write:issues read:lucent", Ok("read:lucent write:issues")),
+        (API, "read:lucent admin:all", Err(GrantError::UnknownScope)),
+        (OAT, "write:issues", Ok("write:issues")),
+        (LUCI, "read:lucent", above(READ, LUCI)),
+        (MCP, "read:lucent", Ok("read:lucent")),
+        (MCP, "write:issues", above(WRITE, MCP)),
+    ]) {
+        let presented = lookup(kind, digit);
+        let id = KeyId::from_bytes([digit as u8; 16]);
+        let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap())
+            .with_scopes(ScopeSet::empty());
+        let secret = StoredSecret::new(hash(&presented), kind, now());
+        block_on(issuer.import(id, draft, secret, now())).unwrap();
+        let strangers = issuer.within(owner_id("org_b"));
+        let name = "stolen".parse().unwrap();
+        let refused = block_on(strangers.set_scopes(id, ScopeSet::empty(), now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+        let refused = block_on(strangers.rename(id, name, now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+        let refused = block_on(strangers.set_quotas(id, None, now()));
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+
+        let expected = expected.map(str::to_owned).map_err(IssuerError::Grant);
+        let set = block_on(issuer.set_scopes(id, asked.parse().unwrap(), now()));
+        let set = set.map(|record| record.scopes().to_string());
+        assert_eq!(set, expected, "{kind} given {asked:?}");
+        // The next decision knows, and a refused change has changed nothing.
+        let found = issuer.registry().find_sync(&presented);
+        let verified = issuer.verifier().verify(&presented, found, now()).unwrap();
+        assert_eq!(verified.scopes().to_string(), *expected.as_deref().unwrap_or(""));
+        assert_eq!(verified.record().revision(), 1 + u64::from(expected.is_ok()));
+    }
+}
+
+#[test]
+fn names_and_quotas_are_changed_through_the_issuer() {
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+    let mut rng = StdRng::seed_from_u64(3);
+    let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap());
+    let issued = block_on(issuer.issue(API, draft, &mut rng, now())).unwrap();
+    let id = issued.record.id();
+    let quotas = Quotas::single(Quota::per_minute(1));
+    let renamed = block_on(issuer.rename(id, "another".parse().unwrap(), now())).unwrap();
+    let limited = block_on(issuer.set_quotas(id, Some(quotas), now())).unwrap();
+    let stored = issuer.registry().find_by_id_sync(id).unwrap();
+    assert_eq!((renamed.name().as_str(), limited.quotas()), ("another", Some(&quotas)));
+    assert_eq!(*stored.record(), limited);
+    assert_eq!(limited.name(), renamed.name());
+    let unlimited = block_on(issuer.set_quotas(id, None, now())).unwrap();
+    assert_eq!((unlimited.quotas(), unlimited.revision()), (None, 4));
+    block_on(issuer.revoke(id, now())).unwrap();
+    let refused = block_on(issuer.rename(id, "again".parse().unwrap(), now()));
+    assert_eq!(refused.unwrap_err(), IssuerError::Transition(TransitionError::Revoked));
+}
+
+#[test]
+fn scopes_are_known_and_well_formed() {
+    for (bad, position) in [
+        ("write issues", Some(5)),
+        (" read:lucent", Some(0)),
+        ("read:lucent ", Some(11)),
+        ("read:lucent\n", Some(11)),
+        ("read:\"lucent\"", Some(5)),
+        ("", None),
+    ] {
+        assert_eq!(Scope::new(bad).unwrap_err().position(), position, "{bad:?}");
+        assert_eq!(catalog().scope(bad), Err(GrantError::UnknownScope), "{bad:?}");
+        assert!(catalog().grant(API, Some(&[bad])).is_err(), "{bad:?}");
+    }
+    assert_eq!(catalog().scope("read:lucent"), Ok(READ));
+    assert_eq!(catalog().scope("read:lucen"), Err(GrantError::UnknownScope));
+    assert_eq!(catalog().scope("*"), Err(GrantError::UnknownScope));
+    assert_eq!(catalog().grant(API, Some(&[])).map(|scopes| scopes.len()), Ok(0));
+}
+
+/// Rotating a legacy key must not carry a scope past its successor's ceiling, nor may the
+/// old secret in its grace do more than its own kind can.
+#[test]
+fn ceilings_hold_across_a_rotation_to_another_kind() {
+    let mut rng = StdRng::seed_from_u64(2);
+    let catalog = ScopeCatalog::new([READ, WRITE])
+        .and_then(|catalog| catalog.allow(MCP, [], [READ, WRITE]))
+        .and_then(|catalog| catalog.allow(API, [READ], [READ]))
+        .unwrap();
+    let hasher = KeyHasher::sha256();
+    let issuer =
+        Issuer::with_catalog(MemoryStore::new(), formats(), hasher.clone(), catalog.clone());
+    let verifier = Verifier::new(hasher).with_catalog(catalog);
+    for (digit, scopes, fits) in [('1', "read:lucent", true), ('2', "write:issues", false)] {
+        let old = lookup(MCP, digit);
+        let draft = KeyDraft::new(owner_id("org_a"), "old".parse().unwrap())
+            .with_scopes(scopes.parse().unwrap());
+        let secret = StoredSecret::new(hash(&old), MCP, now());
+        let record =
+            block_on(issuer.import(KeyId::from_bytes([digit as u8; 16]), draft, secret, now()))
+                .unwrap();
+        let rotated = block_on(issuer.rotate(record.id(), Grace::DAY, &mut rng, now()));
+        match rotated {
+            Ok(rotated) => {
+                assert!(fits);
+                assert_eq!(rotated.record.kind(), API);
+                assert_eq!(rotated.key.kind(), API);
+                let found = issuer.registry().find_sync(&old);
+                let verified = verifier.verify(&old, found, now()).unwrap();
+                assert_eq!(verified.kind(), MCP, "in grace it is what it was");
+                assert_eq!(verified.key_id(), record.id());
+            }
+            Err(error) => {
+                assert!(!fits);
+                let refused = GrantError::AboveCeiling { scope: WRITE, kind: API };
+                assert_eq!(error, IssuerError::Grant(refused));
+                let stored = issuer.registry().find_by_id_sync(record.id()).unwrap();
+                assert_eq!(*stored.record(), record);
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------
+// Owners.
+
+#[test]
+fn the_tier_is_the_owner_s_and_reaches_all_keys_at_once() {
+    let store = MemoryStore::new();
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let compliance = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
+    let lookups = ['1', '2', '3'].map(|digit| lookup(LUCI, digit));
+    for (id, lookup) in (1..).zip(&lookups) {
+        let mut parts = forged(lookup, &[], "org_a").into_parts();
+        parts.id = KeyId::from_bytes([id; 16]);
+        store.insert_sync(parts.build().unwrap()).unwrap();
+    }
+    let owner = || Owner::new(owner_id("org_a"));
+    for (owner, admitted) in [
+        (None, false),
+        (Some(owner().with_tier(Tier::from_static("enterprise"))), true),
+        (Some(owner().with_tier(Tier::from_static("standard"))), false),
+        (Some(owner().with_tier(Tier::from_static("enterprise"))), true),
+        (Some(owner()), false),
+    ] {
+        if let Some(owner) = owner {
+            store.put_owner_sync(owner);
+        }
+        for lookup in &lookups {
+            let found = store.find_sync(lookup);
+            let verified = verifier.verify(lookup, found, now()).unwrap();
+            assert_eq!(verified.authorize(&compliance).is_ok(), admitted);
+        }
+    }
+}
+
+#[test]
+fn quotas_are_the_key_s_own_else_its_owner_s() {
+    let quotas =
+        |limit| -> Quotas { Quota::new(limit, std::time::Duration::from_secs(60)).unwrap().into() };
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let lookup = lookup(API, 'e');
+    for (own, owner_s, expected) in [
+        (None, None, None),
+        (Some(100), None, Some(100)),
+        (None, Some(1_000), Some(1_000)),
+        (Some(100), Some(1_000), Some(100)),
+    ] {
+        let mut parts = forged(&lookup, &[], "org_a").into_parts();
+        parts.quotas = own.map(quotas);
+        let mut owner = Owner::new(owner_id("org_a"));
+        owner.quotas = owner_s.map(quotas);
+        let found = StoredKey::join(parts.build().unwrap(), Arc::new(owner)).unwrap();
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        assert_eq!(verified.quotas().copied(), expected.map(quotas));
+    }
+}
+
+#[test]
+fn an_issuer_confined_to_an_owner_sees_no_other_s_keys() {
+    block_on(async {
+        let mut rng = StdRng::seed_from_u64(3);
+        let issuer =
+            Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
+        let draft = |owner| KeyDraft::new(owner_id(owner), "a key".parse().unwrap());
+        let theirs = issuer.issue(API, draft("org_b"), &mut rng, now()).await.unwrap();
+        let id = theirs.record.id();
+        let ours = issuer.within(owner_id("org_a"));
+        let not_found = Some(IssuerError::NotFound);
+        assert_eq!(ours.get(id).await.err(), not_found);
+        assert_eq!(ours.rotate(id, Grace::DAY, &mut rng, now()).await.err(), not_found);
+        assert_eq!(ours.rotate_now(id, &mut rng, now()).await.err(), not_found);
+        assert_eq!(ours.revoke(id, now()).await.err(), not_found);
+        assert_eq!(ours.suspend(id, now()).await.err(), not_found);
+        assert_eq!(ours.resume(id, now()).await.err(), not_found);
+        assert_eq!(ours.expire_at(id, Timestamp::MAX, now()).await.err(), not_found);
+        let page = keyward::store::PageRequest::first(10);
+        let foreign = Some(IssuerError::ForeignOwner);
+        assert_eq!(ours.list(&owner_id("org_b"), page).await.err(), foreign);
+        assert_eq!(ours.issue(API, draft("org_b"), &mut rng, now()).await.err(), foreign);
+        assert_eq!(*issuer.get(id).await.unwrap().record(), theirs.record, "nothing has changed");
+        let own = ours.issue(API, draft("org_a"), &mut rng, now()).await.unwrap();
+        assert!(ours.revoke(own.record.id(), now()).await.is_ok());
+    });
+}
+
+// ---------------------------------------------------------------------------------------
+// Proof before state.
+
+/// Every combination of things that can be wrong at once: what is said is the first in
+/// the order of proof before state, so that nobody without the secret learns the state.
+#[test]
+fn proof_comes_before_state() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let (presented, other) = (lookup(API, '7'), lookup(API, '8'));
+    let hour = std::time::Duration::from_secs(3_600);
+    for bits in 0_u32..1 << 7 {
+        let wrong = |bit: u32| bits >> bit & 1 == 1;
+        let [mismatch, kind, clock, revoked, expired, suspended, past_grace] =
+            [0, 1, 2, 3, 4, 5, 6].map(wrong);
+        let stored = if mismatch {
+            KeyHash::new(HashScheme::Sha256Secret, [9; 32])
+        } else {
+            hash(&presented)
+        };
+        let mut secret = StoredSecret::new(stored, if kind { OAT } else { API }, now());
+        let before = now().saturating_sub(hour);
+        let mut parts = KeyRecordParts::new(
+            KeyId::from_bytes([1; 16]),
+            owner_id("org_a"),
+            "k".parse().unwrap(),
+            secret.clone(),
+        );
+        if past_grace {
+            secret.hash = hash(&other);
+            let retiring = std::mem::replace(&mut parts.current, secret);
+            parts.retiring = vec![RetiringSecret::new(retiring, before)];
+        }
+        // One millisecond more than a day ahead is more than clocks differ.
+        let ahead = KeyRecord::MAX_CLOCK_SKEW + std::time::Duration::from_millis(clock.into());
+        parts.created_at = now() + ahead;
+        parts.expires_at = expired.then(|| if past_grace { before } else { now() });
+        if suspended {
+            parts.state = KeyState::Suspended { since: now() };
+        }
+        if revoked {
+            parts.state = KeyState::Revoked { since: now() };
+        }
+        let record = parts.build().unwrap();
+        // Whatever else is wrong, another owner's tier and quotas are not to be had.
+        let stranger = Arc::new(Owner::new(owner_id("org_b")));
+        assert_eq!(
+            StoredKey::join(record.clone(), stranger),
+            Err(RecordError::ForeignOwner),
+            "{bits:07b}"
+        );
+        let found = owned(record, None);
+        let expected = [
+            (mismatch, VerifyError::Mismatch),
+            (kind, VerifyError::WrongKind),
+            (clock, VerifyError::ClockBehind),
+            (revoked, VerifyError::Revoked),
+            (expired, VerifyError::Expired),
+            (suspended, VerifyError::Suspended),
+            (past_grace, VerifyError::PastGrace),
+        ]
+        .into_iter()
+        .find_map(|(applies, error)| applies.then_some(error));
+        let result = verifier.verify(&presented, Some(found), now());
+        assert_eq!(result.err(), expected, "{bits:07b}");
+    }
+    assert_eq!(verifier.verify(&presented, None, now()).err(), Some(VerifyError::Unknown));
+}
+
+/// A store whose tables contradict each other has nothing to answer with but an error: a
+/// record with another owner's tier and quotas cannot be made.
+#[test]
+fn a_record_is_joined_with_its_own_owner_alone() {
+    let record = forged(&lookup(API, '9'), &["read:lucent"], "org_a");
+    for stranger in ["org_b", "ORG_A", "org_", "org_a1", "org_a/"] {
+        let stranger = Owner::new(owner_id(stranger)).with_tier(Tier::from_static("enterprise"));
+        let refused = StoredKey::join(record.clone(), Arc::new(stranger)).unwrap_err();
+        assert_eq!(refused, RecordError::ForeignOwner);
+        assert!(!format!("{refused:?} {refused}").contains("org"), "{refused:?}");
+    }
+    let own = Arc::new(Owner::new(owner_id("org_a")).with_tier(Tier::from_static("standard")));
+    let found = StoredKey::join(record.clone(), Arc::clone(&own)).unwrap();
+    assert_eq!((found.record(), found.owner()), (&record, &own));
+}
+
+/// The digest of another kind's key is another digest, but a store could say otherwise.
+#[test]
+fn a_secret_counts_for_the_kind_it_was_minted_as() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let (pk, api) = (lookup(PK, '4'), lookup(API, '4'));
+    assert_ne!(hash(&pk), hash(&api), "the same body under another prefix");
+    let record = forged(&api, &["read:lucent"], "org_a");
+    let result = verifier.verify(&pk, Some(owned(record, None)), now());
+    assert_eq!(result.err(), Some(VerifyError::Mismatch));
+    let mut parts = forged(&api, &["read:lucent"], "org_a").into_parts();
+    parts.current.hash = hash(&pk);
+    let result = verifier.verify(&pk, Some(owned(parts.build().unwrap(), None)), now());
+    assert_eq!(result.err(), Some(VerifyError::WrongKind));
+}
+
+#[test]
+fn deadlines_are_refused_at_the_deadline() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let (old, new) = (lookup(API, '5'), lookup(API, '6'));
+    let grace = Grace::new(std::time::Duration::from_millis(10)).unwrap();
+    let secret = StoredSecret::new(hash(&new), API, now());
+    let rotated = forged(&old, &[], "org_a").rotate(secret, grace, now()).unwrap();
+    let deadline = rotated.retiring()[0].valid_until;
+    let at = |offset: i64| {
+        Timestamp::from_unix_millis(deadline.as_unix_millis().saturating_add_signed(offset))
+    };
+    let verify = |lookup: &Lookup, record: &KeyRecord, now| {
+        let found = Some(owned(record.clone(), None));
+        verifier.verify(lookup, found, now).map(|verified| verified.matched())
+    };
+    let retiring = MatchedSecret::Retiring { valid_until: deadline };
+    for (offset, expected) in [
+        (-10, Ok(retiring)),
+        (-1, Ok(retiring)),
+        (0, Err(VerifyError::PastGrace)),
+        (1, Err(VerifyError::PastGrace)),
+    ] {
+        assert_eq!(verify(&old, &rotated, at(offset)), expected, "{offset} ms");
+        assert_eq!(verify(&new, &rotated, at(offset)), Ok(MatchedSecret::Current));
+    }
+    let expiring = forged(&new, &[], "org_a").expire_at(deadline, now()).unwrap();
+    for (offset, expected) in [
+        (-1, Ok(MatchedSecret::Current)),
+        (0, Err(VerifyError::Expired)),
+        (1, Err(VerifyError::Expired)),
+    ] {
+        assert_eq!(verify(&new, &expiring, at(offset)), expected, "{offset} ms");
+    }
+    // Clocks at both ends of time.
+    let forever = forged(&new, &[], "org_a");
+    assert_eq!(verify(&new, &forever, Timestamp::MAX), Ok(MatchedSecret::Current));
+    assert_eq!(verify(&new, &forever, Timestamp::ZERO), Err(VerifyError::ClockBehind));
+}
+
+#[test]
+fn refusals_have_their_status() {
+    for (error, status) in [
+        (VerifyError::Unknown, 401),
+        (VerifyError::Mismatch, 401),
+        (VerifyError::WrongKind, 401),
+        (VerifyError::Revoked, 401),
+        (VerifyError::Expired, 401),
+        (VerifyError::Suspended, 401),
+        (VerifyError::PastGrace, 401),
+        (VerifyError::ClockBehind, 503),
+    ] {
+        assert_eq!(error.status(), status, "{error:?}");
+    }
+}
+
+#[test]
+fn what_travels_with_a_request_is_owned_and_crosses_threads() {
+    fn travels<T: Clone + Send + Sync + 'static>() {}
+    travels::<Verified>();
+    travels::<KeyCaller>();
+    travels::<Lookup>();
+    travels::<StoredKey>();
+    travels::<Access>();
+    travels::<Verifier>();
+    travels::<VerifyError>();
+    travels::<Forbidden>();
+}

@@ -3,15 +3,17 @@
 
 mod support;
 
-use std::{collections::BTreeSet, process::Command, sync::LazyLock, time::Duration};
+use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use keyward::{Clock, SystemClock, Timestamp};
 use regex::Regex;
 use serde_json::{Value, json};
 use support::{
+    banner::{check_banner, check_command_line},
     http::{self, Request, Response},
-    pause,
-    service::{Example, Service, signal_process, wait},
+    service::{Example, Service},
+    session_token::claims,
+    time::{accepted_until, assert_between, given_time, instant},
 };
 
 static LUMIQTRACE: Example = Example::new("lumiqtrace");
@@ -72,13 +74,14 @@ fn settings_that_cannot_be_used_end_the_service_with_2() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(name), "{name}={value}");
     }
     for arguments in [
-        &["--yaml"][..],
-        &["--database"],
+        &["--database"][..],
         &["--database", "mysql://host/name"],
         &["--database", "sqlite:a.db", "--database", "sqlite:b.db"],
     ] {
         let output = LUMIQTRACE.run(arguments, &[]);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("--database") && !told.contains("host"), "{arguments:?}: {told}");
     }
 }
 
@@ -105,29 +108,14 @@ fn keys_in_a_file_outlive_a_killed_service() {
 }
 
 #[test]
-fn the_banner_holds_two_commands_that_work() {
-    let mut command = LUMIQTRACE.command(&[]);
-    let mut child = command.spawn().unwrap();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut commands = Vec::new();
-    while commands.len() < 2 {
-        let mut line = String::new();
-        let count = std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
-        assert!(count > 0, "the banner ended after {commands:?}");
-        if line.starts_with("curl ") {
-            commands.push(line);
-        }
-    }
-    if Command::new("curl").arg("--version").output().is_ok() {
-        let [send, read] = commands.try_into().unwrap();
-        for (command, status) in [(send, "HTTP/1.1 202"), (read, "HTTP/1.1 200")] {
-            let output = Command::new("sh").arg("-c").arg(&command).output().unwrap();
-            let answer = String::from_utf8_lossy(&output.stdout);
-            assert!(answer.starts_with(status), "{command}: {answer}");
-        }
-    }
-    signal_process(&child, "INT");
-    assert_eq!(wait(&mut child).code(), Some(0));
+fn the_help_lists_the_settings_and_other_arguments_are_refused() {
+    check_command_line(&LUMIQTRACE, &["--database <URL>"], &["PGPASSWORD", "SESSION_SECONDS"]);
+}
+
+#[test]
+fn the_banner_lists_the_routes_and_its_commands_work() {
+    let statuses = [202, 200, 200, 200, 201, 200, 204];
+    check_banner(&LUMIQTRACE, &statuses, &[("{project}", PROJECT)]);
 }
 
 #[test]
@@ -317,15 +305,19 @@ fn a_body_of_another_type_is_refused_and_none_counts_as_ndjson() {
 fn a_login_opens_a_session_of_one_hour_and_every_other_is_refused_alike() {
     let client = Client::start();
     let (email, password) = (client.service.given("email"), client.service.given("password"));
-    let before = SystemClock::new().now();
+    let clock = SystemClock::new();
+    let before = clock.now();
     let answer = client.login(&json!({"email": email, "password": password}));
+    let after = clock.now();
     assert_eq!(answer.status, 200);
     assert_eq!(members(&answer.json()), ["token"]);
     assert_eq!(answer.headers("cache-control"), ["no-store"]);
     let claims = claims(answer.json()["token"].as_str().unwrap());
     let (issued, expires) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
     assert_eq!(expires - issued, 3_600);
-    assert!(issued.abs_diff(before.as_unix_secs()) < 60, "{issued} {before}");
+    // In whole seconds, rounded down.
+    let before = Timestamp::from_unix_secs(before.as_unix_secs());
+    assert_between(before, Timestamp::from_unix_secs(issued), after);
 
     let refused = client.login(&json!({"email": email, "password": "wrong"}));
     assert_eq!((refused.status, refused.json()), (401, json!({"error": "Not authenticated"})));
@@ -402,9 +394,11 @@ fn only_the_bearer_of_a_session_is_authenticated() {
 
 #[test]
 fn a_session_is_refused_from_its_end() {
-    let client = Client::start_with(&[("SESSION_SECONDS", "3")]);
-    let end = Timestamp::from_unix_secs(claims(&client.session)["exp"].as_u64().unwrap());
-    let answer = client.accepted_until(end, || client.as_user(Request::get(KEYS)));
+    let answer = given_time(|seconds| {
+        let client = Client::start_with(&[("SESSION_SECONDS", &seconds.to_string())]);
+        let end = Timestamp::from_unix_secs(claims(&client.session)["exp"].as_u64().unwrap());
+        accepted_until(end, end, || client.as_user(Request::get(KEYS)))
+    });
     assert_eq!((answer.status, answer.json()), (401, json!({"error": "Not authenticated"})));
     assert_eq!(answer.headers("www-authenticate"), [INVALID_TOKEN]);
 }
@@ -462,7 +456,8 @@ fn a_key_is_managed_under_its_own_project_alone() {
 #[test]
 fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
     let client = Client::start();
-    let before = SystemClock::new().now();
+    let clock = SystemClock::new();
+    let before = clock.now();
     let answer = client.as_user(Request::post(KEYS).json(&json!({
         "name": "Ärzte 😀", "id": "x", "key": "lqt_mine", "created_at": 0,
         "project_id": client.service.given("foreign_project_id"), "owner": SISTER_PROJECT,
@@ -478,8 +473,7 @@ fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
     assert_eq!(minted["project_id"], PROJECT, "the path decides, not the body");
     assert_eq!(minted["prefix"], key[..12]);
     assert_eq!(minted["rotation_due"], false);
-    let created: Timestamp = minted["created_at"].as_str().unwrap().parse().unwrap();
-    assert!(created + SLACK >= before && created <= SystemClock::new().now() + SLACK);
+    assert_between(before, instant(&minted["created_at"]), clock.now());
     assert_eq!(client.ingest(key, EVENT).json(), json!({"accepted": 1}));
 
     let listing = client.list(PROJECT);
@@ -529,31 +523,34 @@ fn a_key_needs_a_name_that_people_can_read() {
 
 #[test]
 fn a_rotated_key_works_beside_the_new_one_until_its_grace_is_over() {
-    let client = Client::start_with(&[("GRACE_SECONDS", "2")]);
-    let (old, id) = (client.key(), client.first_key_id());
-    let before = SystemClock::new().now();
-    let answer = client.as_user(Request::post(&format!("{KEYS}/{id}/rotate")));
-    let after = SystemClock::new().now();
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers("cache-control"), ["no-store"]);
-    let rotated = answer.json();
-    let more: BTreeSet<&str> = ROW.into_iter().chain(["key", "previous_valid_until"]).collect();
-    assert_eq!(members(&rotated), more.into_iter().collect::<Vec<_>>());
-    assert_eq!(rotated["id"], id);
-    let new = rotated["key"].as_str().unwrap();
-    assert!(KEY.is_match(new) && new != old);
-    let end: Timestamp = rotated["previous_valid_until"].as_str().unwrap().parse().unwrap();
-    let grace = Duration::from_secs(2);
-    assert!(before + grace <= end + SLACK && end <= after + grace + SLACK, "{before} {end}");
+    given_time(|seconds| {
+        let client = Client::start_with(&[("GRACE_SECONDS", &seconds.to_string())]);
+        let (old, id) = (client.key(), client.first_key_id());
+        let (clock, grace) = (SystemClock::new(), Duration::from_secs(seconds));
+        let before = clock.now();
+        let answer = client.as_user(Request::post(&format!("{KEYS}/{id}/rotate")));
+        let after = clock.now();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers("cache-control"), ["no-store"]);
+        let rotated = answer.json();
+        let more: BTreeSet<&str> = ROW.into_iter().chain(["key", "previous_valid_until"]).collect();
+        assert_eq!(members(&rotated), more.into_iter().collect::<Vec<_>>());
+        assert_eq!(rotated["id"], id);
+        let new = rotated["key"].as_str().unwrap();
+        assert!(KEY.is_match(new) && new != old);
+        let end = instant(&rotated["previous_valid_until"]);
+        assert_between(before + grace, end, after + grace);
 
-    let listed = client.list(PROJECT);
-    assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "one key, two secrets");
-    assert_eq!(listed["keys"][0]["prefix"], new[..12]);
+        let listed = client.list(PROJECT);
+        assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "one key, two secrets");
+        assert_eq!(listed["keys"][0]["prefix"], new[..12]);
 
-    assert_eq!(client.ingest(new, EVENT).status, 202);
-    let answer = client.accepted_until(end, || client.ingest(old, EVENT));
-    assert_eq!(answer.json(), json!({"error": "Invalid API key"}));
-    assert_eq!(client.ingest(new, EVENT).status, 202);
+        assert_eq!(client.ingest(new, EVENT).status, 202);
+        let answer = accepted_until(end, end, || client.ingest(old, EVENT))?;
+        assert_eq!(answer.json(), json!({"error": "Invalid API key"}));
+        assert_eq!(client.ingest(new, EVENT).status, 202);
+        Some(())
+    });
 }
 
 #[test]
@@ -561,13 +558,12 @@ fn the_grace_is_a_day_unless_told_and_never_cut_short_by_rotating_again() {
     let client = Client::start();
     let rotate = format!("{KEYS}/{}/rotate", client.first_key_id());
     let mut keys = vec![client.key().to_owned()];
-    let before = SystemClock::new().now();
+    let (clock, day) = (SystemClock::new(), Duration::from_secs(86_400));
     for _ in 0..3 {
+        let before = clock.now();
         let rotated = client.as_user(Request::post(&rotate)).json();
         keys.push(rotated["key"].as_str().unwrap().to_owned());
-        let end: Timestamp = rotated["previous_valid_until"].as_str().unwrap().parse().unwrap();
-        let grace = end.saturating_since(before);
-        assert!(grace.abs_diff(Duration::from_secs(86_400)) < Duration::from_secs(60), "{grace:?}");
+        assert_between(before + day, instant(&rotated["previous_valid_until"]), clock.now() + day);
     }
     let answer = client.as_user(Request::post(&rotate));
     assert_eq!(answer.status, 409, "the oldest was promised its day");
@@ -673,10 +669,6 @@ fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
     assert_eq!(secrets.map(|secret| log.contains(secret)), [false; 3], "{log}");
 }
 
-/// How far the clocks of the test and of the service may be apart: both follow the same
-/// wall clock, but each settles on it by itself.
-const SLACK: Duration = Duration::from_millis(250);
-
 /// A dashboard user with a running service of their own.
 struct Client {
     service: Service,
@@ -774,27 +766,6 @@ impl Client {
             ("DELETE", format!("{KEYS}/{id}")),
         ]
     }
-
-    /// Repeats the request until it is refused, and shows that this happened at `end`
-    /// and not before. The answer is the refusal.
-    fn accepted_until(&self, end: Timestamp, request: impl Fn() -> Response) -> Response {
-        let clock = SystemClock::new();
-        let mut accepted = 0;
-        loop {
-            let sent = clock.now();
-            let answer = request();
-            let answered = clock.now();
-            if answer.status == 401 {
-                assert!(answered + SLACK >= end, "refused at {answered}, before {end}");
-                assert!(accepted > 0, "never accepted");
-                return answer;
-            }
-            assert!(answer.status < 300, "{answer:?}");
-            assert!(sent < end + SLACK, "still accepted at {sent}, after {end}");
-            accepted += 1;
-            pause(Duration::from_millis(20));
-        }
-    }
 }
 
 /// The names of an object's members, sorted.
@@ -807,28 +778,4 @@ fn members(object: &Value) -> Vec<String> {
 fn without_date(response: &Response) -> (u16, Vec<Vec<&str>>, &[u8]) {
     let names = ["content-type", "content-length", "www-authenticate", "cache-control"];
     (response.status, names.map(|name| response.headers(name)).to_vec(), &response.body)
-}
-
-/// What a session token says, read without its secret.
-fn claims(token: &str) -> Value {
-    let payload = token.split('.').nth(1).expect("three parts");
-    let mut bits = (0_u32, 0_u32);
-    let mut bytes = Vec::new();
-    for symbol in payload.bytes() {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => panic!("not base64url: {payload}"),
-        };
-        bits = (bits.0 << 6 | u32::from(value), bits.1 + 6);
-        if bits.1 >= 8 {
-            bits.1 -= 8;
-            bytes.push((bits.0 >> bits.1) as u8);
-            bits.0 &= (1 << bits.1) - 1;
-        }
-    }
-    serde_json::from_slice(&bytes).expect("claims")
 }

@@ -17,11 +17,11 @@ use keyward::{
     key::{KeyName, Owner, OwnerId},
     store::KeyRegistry,
 };
-use keyward_examples::{ENTERPRISE, Service};
+use keyward_examples::{ENTERPRISE, MINUTE, Service};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{self, App},
+    app::{self, App, Durations},
     auth::KEYS,
     limits::Limits,
     organization::Organization,
@@ -31,7 +31,7 @@ use crate::{
 /// So many that none comes near its 1,000 requests in any 60 seconds.
 const KEY_COUNT: usize = 2_048;
 const OWNER: OwnerId = OwnerId::from_static("org_load");
-const SESSION: Duration = Duration::from_secs(60);
+const DURATIONS: Durations = Durations { session: MINUTE, window: MINUTE };
 
 /// What is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Drop for Server {
 pub(crate) async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
     let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock::new()));
     let limits = Limits::Here(Arc::new(Limiter::system()?));
-    let (app, _demo) = App::with_demo(store, clock, SESSION, limits, &mut SysRng).await?;
+    let (app, _demo) = App::with_demo(store, clock, DURATIONS, limits, &mut SysRng).await?;
     let mut keys = Vec::new();
     app.issuer.registry().put_owner(Owner::new(OWNER).with_tier(ENTERPRISE)).await?;
     for _ in 0..KEY_COUNT {

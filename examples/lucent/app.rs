@@ -9,6 +9,7 @@ use axum::{
 };
 use keyward::{
     Access, Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
+    issue::Issued,
     key::{KeyId, KeyName, OwnerId, PlaintextKey, ScopeSet, StoredSecret},
     store::DynKeyRegistry,
 };
@@ -34,14 +35,23 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clients: Clients,
     pub(crate) issues: Issues,
-    /// How long an access token is good.
+    pub(crate) durations: Durations,
+}
+
+/// The durations that the environment sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durations {
+    /// The lifetime of an access token.
     pub(crate) token: Duration,
+    /// The window of the rate limit on ingest.
+    pub(crate) window: Duration,
 }
 
 /// The credentials that the service shows once, at its start.
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) public_key: PlaintextKey,
+    pub(crate) public_key_id: KeyId,
     pub(crate) api_key: PlaintextKey,
     pub(crate) write_key: PlaintextKey,
     pub(crate) legacy_key: PlaintextKey,
@@ -54,7 +64,7 @@ impl App {
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
-        token: Duration,
+        durations: Durations,
     ) -> Result<(Self, Demo), Box<dyn Error>> {
         let (formats, catalog) = (kinds::all()?, kinds::catalog()?);
         let app = Self {
@@ -63,14 +73,16 @@ impl App {
             clock,
             clients: Clients::new(),
             issues: Issues::seeded(&[ORGANIZATION, OTHER_ORGANIZATION]),
-            token,
+            durations,
         };
         let both = ScopeSet::new([READ_LUCENT, WRITE_ISSUES])?;
         let write_key = draft("demo write").with_scopes(both);
+        let public_key = app.issue(PUBLIC, draft("demo web page")).await?;
         let demo = Demo {
-            public_key: app.issue(PUBLIC, draft("demo web page")).await?,
-            api_key: app.issue(API, draft("demo read")).await?,
-            write_key: app.issue(API, write_key).await?,
+            public_key_id: public_key.record.id(),
+            public_key: public_key.key,
+            api_key: app.issue(API, draft("demo read")).await?.key,
+            write_key: app.issue(API, write_key).await?.key,
             legacy_key: app.import_legacy().await?,
             client: app.clients.register(ORGANIZATION, app.clock.now()).await?,
             organization: ORGANIZATION,
@@ -78,13 +90,8 @@ impl App {
         Ok((app, demo))
     }
 
-    async fn issue(
-        &self,
-        format: KeyFormat,
-        draft: KeyDraft,
-    ) -> Result<PlaintextKey, Box<dyn Error>> {
-        let issued = self.issuer.issue(format.kind(), draft, &mut SysRng, self.clock.now()).await?;
-        Ok(issued.key)
+    async fn issue(&self, format: KeyFormat, draft: KeyDraft) -> Result<Issued, Box<dyn Error>> {
+        Ok(self.issuer.issue(format.kind(), draft, &mut SysRng, self.clock.now()).await?)
     }
 
     /// A key as the service before this one minted it: legacy kinds are taken over by their
@@ -111,7 +118,7 @@ pub(crate) fn router(app: Arc<App>, admin: Router) -> Result<Router, Box<dyn Err
     // Around the fallback too: whatever the method, ingest asks for a key first.
     let replay = post(ingest::replay)
         .fallback(async || Failure::method_not_allowed())
-        .layer((auth::cors(), ingest.require(auth::sending())?));
+        .layer((auth::cors(), ingest.require(auth::sending(app.durations.window)?)?));
     let list = get(issues::list).route_layer(data.require(Access::scope(READ_LUCENT))?);
     let change = patch(issues::change).route_layer(data.require(Access::scope(WRITE_ISSUES))?);
     Ok(Router::new()

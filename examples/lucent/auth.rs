@@ -23,8 +23,6 @@ use crate::{
 
 /// The header for the key of a web page.
 const API_KEY: &str = "x-lucent-api-key";
-const HUNDRED: Quota = Quota::per_minute(100);
-const THOUSAND: Quota = Quota::per_minute(1_000);
 /// How long the store may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -45,11 +43,12 @@ pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<
     Ok(keys(app, gate))
 }
 
-/// Any public key, 100 times in any 60 seconds, and 1,000 times for those who pay.
-pub(crate) fn sending() -> Route {
+/// Any public key, with 100 requests in any 60 seconds (`window`), and 1,000 for higher tiers.
+pub(crate) fn sending(window: Duration) -> Result<Route, Box<dyn Error>> {
+    let (hundred, thousand) = (Quota::new(100, window)?, Quota::new(1_000, window)?);
     let quotas =
-        RouteQuotas::new(HUNDRED).with_tier(HIGHER, THOUSAND).with_tier(ENTERPRISE, THOUSAND);
-    Route::new(Access::any_key()).limit_key(quotas)
+        RouteQuotas::new(hundred).with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand);
+    Ok(Route::new(Access::any_key()).limit_key(quotas))
 }
 
 /// The tokens of programs, whose challenge names the scope that a route requires.

@@ -3,8 +3,9 @@
 //! `cargo run --example lucent` prints credentials and commands to paste; with `--json` it
 //! prints them as one line for a program. Everything is in memory.
 //!
-//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `TOKEN_SECONDS` (how long an OAuth access
-//! token is good, one hour unless told, and never longer).
+//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, `TOKEN_SECONDS` (the lifetime of an OAuth access
+//! token, one hour by default and at most) and `WINDOW_SECONDS` (the window of the rate limit,
+//! 60 by default). `--help` lists them.
 //!
 //! How keys are checked is all in `auth.rs`. Where Lucent's documentation is silent, this
 //! service does the following:
@@ -37,8 +38,6 @@ mod ingest;
 mod issues;
 mod kinds;
 mod oauth;
-#[cfg(test)]
-mod tests;
 
 use std::{
     error::Error,
@@ -49,52 +48,62 @@ use std::{
 };
 
 use keyward::{ErrorBodies, MemoryStore, SystemClock, key::PlaintextKey};
-use keyward_examples::{Admin, Arguments, Service, SettingError, Settings, seconds};
+use keyward_examples::{
+    ADMIN_ROUTES, Admin, AdminSteps, Announcement, Service, SettingError, Settings, command,
+    read_command_line, seconds, window,
+};
 use serde_json::json;
 
-use crate::app::{App, Demo, router};
+use crate::app::{App, Demo, Durations, router};
 
 const HOUR: Duration = Duration::from_secs(3_600);
-const USAGE: &str = "usage: lucent [--json]";
+const ABOUT: &str = "Lucent: public write-only ingest keys, and scoped tokens for a data API.";
+/// The settings of this service alone, for the help text.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("TOKEN_SECONDS", "lifetime of an OAuth access token, at most 3600 [default: 3600]"),
+    ("WINDOW_SECONDS", "window of the rate limit on ingest [default: 60]"),
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(arguments) = Arguments::from_env() else {
-        return complain(&USAGE, 2);
+    let matches = match read_command_line(command("lucent", ABOUT, &ENVIRONMENT)) {
+        Ok(matches) => matches,
+        Err(code) => return code,
     };
-    let (settings, token) = match settings() {
+    let (settings, durations) = match settings() {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };
-    match run(arguments, settings, token).await {
+    match run(Announcement::of(&matches), settings, durations).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
 }
 
-fn settings() -> Result<(Settings, Duration), SettingError> {
-    Ok((Settings::from_env()?, seconds("TOKEN_SECONDS", HOUR, HOUR)?))
+fn settings() -> Result<(Settings, Durations), SettingError> {
+    let token = seconds("TOKEN_SECONDS", HOUR, HOUR)?;
+    Ok((Settings::from_env()?, Durations { token, window: window()? }))
 }
 
 async fn run(
-    arguments: Arguments,
+    announcement: Announcement,
     settings: Settings,
-    token: Duration,
+    durations: Durations,
 ) -> Result<(), Box<dyn Error>> {
     let registry = Arc::new(MemoryStore::new());
-    let (app, demo) = App::with_demo(registry, Arc::new(SystemClock::new()), token).await?;
+    let (app, demo) = App::with_demo(registry, Arc::new(SystemClock::new()), durations).await?;
     let admin = Admin::new(
         app.issuer.clone(),
         Arc::clone(&app.usage),
         Arc::clone(&app.clock),
         settings.grace,
     );
-    let admin = admin.with_lifetime(kinds::ACCESS_TOKEN.kind(), token);
+    let admin = admin.with_lifetime(kinds::ACCESS_TOKEN.kind(), durations.token);
     let (admin, admin_token) = admin.into_router("lucent-admin", ErrorBodies::flat()).await?;
     let router = router(Arc::new(app), admin)?;
     let service = Service::bind(settings.address).await?;
-    match arguments {
-        Arguments::Json => service.announce_json(&json!({
+    match announcement {
+        Announcement::Json => service.announce_json(&json!({
             "listening": service.url(),
             "public_key": demo.public_key.expose(),
             "api_key": demo.api_key.expose(),
@@ -114,7 +123,15 @@ async fn run(
 }
 
 fn banner(url: &str, demo: &Demo, admin_token: &PlaintextKey) -> String {
-    let Demo { public_key, api_key, write_key, legacy_key, client, organization } = demo;
+    let Demo { public_key, api_key, write_key, legacy_key, client, organization, .. } = demo;
+    let steps = AdminSteps {
+        url,
+        token: admin_token,
+        kind: kinds::PUBLIC.kind(),
+        owner: organization,
+        name: "public key",
+        key: demo.public_key_id,
+    };
     format!(
         r#"Lucent listens on {url}
 
@@ -127,13 +144,23 @@ fn banner(url: &str, demo: &Demo, admin_token: &PlaintextKey) -> String {
   client secret  {client_secret}
   admin token    {admin_token}
 
-Send a replay as a web page would, and read the organization's issues:
+Routes:
+  POST   /api/sdk/replay          send a replay (public key in X-Lucent-Api-Key or ?api_key=)
+  GET    /api/v1/issues           list issues (bearer token with read:lucent)
+  PATCH  /api/v1/issues/{{id}}      change an issue (bearer token with write:issues)
+  POST   /oauth/token             get an access token (client id and secret)
+{ADMIN_ROUTES}
 
+Commands to paste, one a line. The last one ends the public key:
+
+# Send a replay as a web page does, and read the organization's issues:
 curl -i '{url}/api/sdk/replay?api_key={public_key}' -H 'content-type: text/plain' -d '{{"events":[]}}'
 curl -i {url}/api/v1/issues -H 'authorization: Bearer {api_key}'
+# Get an access token:
+curl -i {url}/oauth/token -u {client_id}:{client_secret} -d grant_type=client_credentials -d scope=read:lucent
+{steps}
 
-An access token: curl {url}/oauth/token -u ID:SECRET -d grant_type=client_credentials -d scope=read:lucent
-The keys and their usage: GET /admin/keys with the admin token as bearer. Ctrl-c ends it.
+Ctrl-c stops the service.
 "#,
         public_key = public_key.expose(),
         api_key = api_key.expose(),
@@ -145,7 +172,7 @@ The keys and their usage: GET /admin/keys with the admin token as bearer. Ctrl-c
     )
 }
 
-/// Says on stderr why the service ends.
+/// Writes to stderr why the service ends.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lucent: {reason}");
     ExitCode::from(code)

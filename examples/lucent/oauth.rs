@@ -51,7 +51,7 @@ pub(crate) async fn token(
     let scope = scopes.to_string();
     let draft = KeyDraft::new(organization, KeyName::from_static("access token"))
         .with_scopes(scopes)
-        .with_expiry(now + app.token);
+        .with_expiry(now + app.durations.token);
     let issued = app.issuer.issue(ACCESS_TOKEN.kind(), draft, &mut SysRng, now).await?;
     app.usage.forget(&app.issuer.purge(KEPT, PURGED, now).await?);
     Ok(no_store(
@@ -59,7 +59,7 @@ pub(crate) async fn token(
         json!({
             "access_token": issued.key.expose(),
             "token_type": "Bearer",
-            "expires_in": app.token.as_secs(),
+            "expires_in": app.durations.token.as_secs(),
             "scope": scope,
         }),
     ))

@@ -1,4 +1,14 @@
 //! What a client cannot bring about from outside: a store that is down or hangs, and time.
+#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+
+mod app;
+mod auth;
+mod clients;
+mod gzip;
+mod ingest;
+mod issues;
+mod kinds;
+mod oauth;
 
 use std::{
     future::pending,
@@ -23,15 +33,13 @@ use keyward::{
     key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
     store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
-use keyward_examples::Admin;
+use keyward_examples::{Admin, MINUTE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{
-    HOUR,
-    app::{App, Demo, router},
-};
+use crate::app::{App, Demo, Durations, router};
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 const MS: Duration = Duration::from_millis(1);
 const REPLAY: &str = "/api/sdk/replay";
@@ -170,7 +178,8 @@ impl Service {
         let store = Arc::new(Faulty::default());
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = clock.clone();
-        let (app, demo) = App::with_demo(store.clone(), shared, HOUR).await.unwrap();
+        let durations = Durations { token: HOUR, window: MINUTE };
+        let (app, demo) = App::with_demo(store.clone(), shared, durations).await.unwrap();
         let usage = Arc::clone(&app.usage);
         let admin = Admin::new(app.issuer.clone(), usage, Arc::clone(&app.clock), Grace::DAY);
         let (admin, admin_token) = admin.into_router("admin", ErrorBodies::flat()).await.unwrap();

@@ -9,7 +9,9 @@ use axum::{
 };
 use keyward::{
     Clock, Issuer, KeyDraft, KeyHasher,
-    key::{KeyName, Owner, OwnerId, PlaintextKey, Tier, TryCryptoRng},
+    gate::RouteQuotas,
+    issue::Issued,
+    key::{KeyId, KeyName, Owner, OwnerId, PlaintextKey, Tier, TryCryptoRng},
     store::{DynKeyRegistry, KeyRegistry},
 };
 use keyward_examples::{
@@ -34,16 +36,29 @@ pub(crate) struct App {
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
     /// Where requests are counted.
     pub(crate) limits: Limits,
+    /// The quotas by tier, for each key and each dashboard user.
+    pub(crate) quotas: RouteQuotas,
     pub(crate) usage: Arc<UsageTable>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sessions: SessionTokens,
     pub(crate) members: Members,
 }
 
+/// The durations that the environment sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durations {
+    /// The lifetime of the session that the service shows at its start.
+    pub(crate) session: Duration,
+    /// The window of the rate limits.
+    pub(crate) window: Duration,
+}
+
 /// The credentials that the service shows once, at its start.
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) api_key: PlaintextKey,
+    pub(crate) api_key_id: KeyId,
+    pub(crate) organization: OwnerId,
     pub(crate) enterprise_key: PlaintextKey,
     pub(crate) session_jwt: String,
 }
@@ -54,21 +69,25 @@ impl App {
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
-        session: Duration,
+        durations: Durations,
         limits: Limits,
         random: &mut impl TryCryptoRng,
     ) -> Result<(Self, Demo), Box<dyn Error>> {
         let app = Self {
             issuer: Issuer::new(registry, KEYS, KeyHasher::sha256()),
             limits,
+            quotas: auth::quotas(durations.window)?,
             usage: Arc::default(),
             clock,
-            sessions: SessionTokens::with_random_secret(session)?,
+            sessions: SessionTokens::with_random_secret(durations.session)?,
             members: Members::from([(USER, ORGANIZATION)]),
         };
+        let api_key = app.found(ORGANIZATION, STANDARD, random).await?;
         let demo = Demo {
-            api_key: app.found(ORGANIZATION, STANDARD, random).await?,
-            enterprise_key: app.found(ENTERPRISE_ORGANIZATION, ENTERPRISE, random).await?,
+            api_key_id: api_key.record.id(),
+            api_key: api_key.key,
+            organization: ORGANIZATION,
+            enterprise_key: app.found(ENTERPRISE_ORGANIZATION, ENTERPRISE, random).await?.key,
             session_jwt: app.sessions.open(USER, app.clock.now())?,
         };
         Ok((app, demo))
@@ -80,11 +99,11 @@ impl App {
         id: OwnerId,
         tier: Tier,
         random: &mut impl TryCryptoRng,
-    ) -> Result<PlaintextKey, Box<dyn Error>> {
+    ) -> Result<Issued, Box<dyn Error>> {
         self.issuer.registry().put_owner(Owner::new(id.clone()).with_tier(tier)).await?;
         let draft = KeyDraft::new(id, KeyName::from_static("demo"));
         let now = self.clock.now();
-        Ok(self.issuer.issue(KEYS.kind(), draft, random, now).await?.key)
+        Ok(self.issuer.issue(KEYS.kind(), draft, random, now).await?)
     }
 }
 
@@ -94,8 +113,10 @@ pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Er
     let keys = auth::keys(app)?;
     let or_session = from_fn_with_state(Arc::clone(app), or_session);
     let (open, paid) = routes();
-    let open = open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key())?);
-    let paid = paid.route_layer(or_session).route_layer(keys.require(auth::enterprise())?);
+    let open =
+        open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key(&app.quotas))?);
+    let paid =
+        paid.route_layer(or_session).route_layer(keys.require(auth::enterprise(&app.quotas))?);
     around(open.merge(paid).merge(admin))
 }
 

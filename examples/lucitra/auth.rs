@@ -18,9 +18,6 @@ pub(crate) const KEYS: KeyFormat = KeyFormat::hex("luci_");
 /// How long the store may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-const HUNDRED: Quota = Quota::per_minute(100);
-const THOUSAND: Quota = Quota::per_minute(1_000);
-
 /// Bearer keys of which every answer tells the limit, and which must still stand when the answer
 /// is ready. What is no key at all, such as a session, is passed on to `sessions.rs`.
 pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
@@ -36,18 +33,20 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     Ok(app.limits.in_layer(keys).recheck().handle_foreign())
 }
 
-/// Any key, 100 times in any 60 seconds, and 1,000 times for those who pay.
-pub(crate) fn any_key() -> Route {
-    Route::new(Access::any_key()).limit_key(quotas())
+/// Any key, within its quota.
+pub(crate) fn any_key(quotas: &RouteQuotas) -> Route {
+    Route::new(Access::any_key()).limit_key(quotas.clone())
 }
 
 /// Only those who pay by contract.
-pub(crate) fn enterprise() -> Route {
-    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(quotas())
+pub(crate) fn enterprise(quotas: &RouteQuotas) -> Route {
+    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(quotas.clone())
 }
 
-pub(crate) fn quotas() -> RouteQuotas {
-    RouteQuotas::new(HUNDRED).with_tier(HIGHER, THOUSAND).with_tier(ENTERPRISE, THOUSAND)
+/// 100 requests in any 60 seconds (`window`), and 1,000 for higher tiers.
+pub(crate) fn quotas(window: Duration) -> Result<RouteQuotas, Box<dyn Error>> {
+    let (hundred, thousand) = (Quota::new(100, window)?, Quota::new(1_000, window)?);
+    Ok(RouteQuotas::new(hundred).with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand))
 }
 
 fn errors() -> ErrorBodies {

@@ -16,9 +16,6 @@ use keyward_redis::{Fallback, LeaseConfig, LeasedLimiter, RedisLimiter, RemoteEr
 use keyward_tower::ApiKeys;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
-/// How long a request waits for Redis, and for a connection to it.
-const PATIENCE: Duration = Duration::from_millis(500);
-
 /// Who counts. The routes know nothing of it.
 #[derive(Clone)]
 pub(crate) enum Limits {
@@ -31,20 +28,24 @@ pub(crate) enum Limits {
 
 impl Limits {
     /// Those of all processes that are told the same address. When Redis is gone, requests are
-    /// refused with 503.
+    /// refused with 503. A request waits no longer than `patience` for Redis, or for a connection
+    /// to it.
     pub(crate) async fn in_redis(
         url: &str,
         leases: Option<Duration>,
+        patience: Duration,
     ) -> Result<Self, Box<dyn Error>> {
         // What the client says of a bad address may repeat it, with the password.
         let client = redis::Client::open(url).map_err(|_| "--redis must be an address of Redis")?;
-        let config = ConnectionManagerConfig::new().set_connection_timeout(Some(PATIENCE));
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(patience))
+            .set_response_timeout(Some(patience));
         let connection = client
             .get_connection_manager_with_config(config)
             .await
             .map_err(|_| "Redis does not answer")?;
         let exact = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep);
-        let exact = exact.with_timeout(PATIENCE);
+        let exact = exact.with_timeout(patience);
         for warning in exact.inspect().await?.warnings() {
             let _unread = writeln!(io::stderr(), "lucitra: {warning}");
         }

@@ -3,9 +3,11 @@
 //! `cargo run --example lucitra` prints credentials and commands to paste; with `--json` it
 //! prints them as one line for a program. Everything is in memory.
 //!
-//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long the session of
-//! the start line is good, twelve hours unless told), and `DEMO_SEED` (for several processes that
-//! are to show the same keys: anybody who knows the number knows the keys).
+//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, `SESSION_SECONDS` (the lifetime of the session of
+//! the start line, twelve hours by default), `WINDOW_SECONDS` (the window of the rate limits, 60 by
+//! default), `REDIS_MILLISECONDS` (the longest wait for Redis, 500 by default) and `DEMO_SEED` (for
+//! several processes that are to show the same keys: anybody who knows the number knows the keys).
+//! `--help` lists them.
 //!
 //! With `--redis redis://127.0.0.1/` all processes that are told the same address share their limits,
 //! exactly; with `--leases 1000` beside it, by leases of a second. When Redis is gone, that is a 503.
@@ -36,100 +38,124 @@ mod organization;
 mod sessions;
 
 use std::{
-    env,
     error::Error,
-    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
+use clap::{Arg, ArgMatches, Command, value_parser};
 use keyward::{ErrorBodies, Limiter, MemoryStore, SysRng, SystemClock, key::PlaintextKey};
-use keyward_examples::{Admin, Arguments, Service, SettingError, Settings, seconds};
+use keyward_examples::{
+    ADMIN_ROUTES, Admin, AdminSteps, Announcement, Service, SettingError, Settings, command,
+    read_command_line, seconds, whole_number, window,
+};
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;
 
 use crate::{
-    app::{App, Demo, router},
+    app::{App, Demo, Durations, router},
+    auth::KEYS,
     limits::Limits,
 };
 
 const HALF_A_DAY: Duration = Duration::from_secs(12 * 3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const USAGE: &str = "usage: lucitra [--json] [--redis URL [--leases MILLISECONDS]]";
+const ABOUT: &str = "Lucitra: keys of organizations, limits in headers, and endpoints of one tier.";
+/// The settings of this service alone, for the help text.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("SESSION_SECONDS", "lifetime of the dashboard session shown at the start [default: 43200]"),
+    ("WINDOW_SECONDS", "window of the rate limits [default: 60]"),
+    ("REDIS_MILLISECONDS", "longest wait of a request for Redis [default: 500]"),
+    ("DEMO_SEED", "a number; processes with the same one show the same, guessable keys"),
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some((arguments, shared)) = arguments(env::args_os().skip(1)) else {
-        return complain(&USAGE, 2);
+    let matches = match read_command_line(command_line()) {
+        Ok(matches) => matches,
+        Err(code) => return code,
     };
-    let (settings, session) = match settings() {
+    let own = match OwnSettings::from_env() {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };
-    match run(arguments, shared, settings, session).await {
+    match run(Announcement::of(&matches), Shared::of(&matches), own).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
 }
 
-fn settings() -> Result<(Settings, Duration), SettingError> {
-    Ok((Settings::from_env()?, seconds("SESSION_SECONDS", HALF_A_DAY, LONGEST_SESSION)?))
+fn command_line() -> Command {
+    let redis = Arg::new("redis").long("redis").value_name("URL");
+    let redis = redis.help("Share the limits with all processes that name the same Redis");
+    let leases = Arg::new("leases").long("leases").value_name("MILLISECONDS").requires("redis");
+    let leases = leases.help("Lease permits from Redis for this long, to ask it less often");
+    command("lucitra", ABOUT, &ENVIRONMENT).arg(redis).arg(leases.value_parser(value_parser!(u64)))
 }
 
-/// Where limits are shared, if they are.
+/// The settings from the environment.
+struct OwnSettings {
+    common: Settings,
+    durations: Durations,
+    redis_patience: Duration,
+    demo_seed: u64,
+}
+
+impl OwnSettings {
+    fn from_env() -> Result<Self, SettingError> {
+        let session = seconds("SESSION_SECONDS", HALF_A_DAY, LONGEST_SESSION)?;
+        let patience = whole_number("REDIS_MILLISECONDS", 500, 1..=60_000)?;
+        Ok(Self {
+            common: Settings::from_env()?,
+            durations: Durations { session, window: window()? },
+            redis_patience: Duration::from_millis(patience),
+            demo_seed: whole_number("DEMO_SEED", 0, 0..=u64::MAX)?,
+        })
+    }
+}
+
+/// The Redis in which limits are shared.
 struct Shared {
     url: String,
     leases: Option<Duration>,
 }
 
-/// What the command line asks for; `None` if it is none of ours.
-fn arguments(all: impl Iterator<Item = OsString>) -> Option<(Arguments, Option<Shared>)> {
-    let (mut rest, mut url, mut leases) = (Vec::new(), None, None);
-    let mut all = all;
-    while let Some(argument) = all.next() {
-        if argument == "--redis" && url.is_none() {
-            url = Some(all.next()?.into_string().ok()?);
-        } else if argument == "--leases" && leases.is_none() {
-            let millis = all.next()?.into_string().ok()?.parse().ok()?;
-            leases = Some(Duration::from_millis(millis));
-        } else {
-            rest.push(argument);
-        }
+impl Shared {
+    fn of(matches: &ArgMatches) -> Option<Self> {
+        let url = matches.get_one::<String>("redis")?.clone();
+        let leases = matches.get_one("leases").copied().map(Duration::from_millis);
+        Some(Self { url, leases })
     }
-    let shared = url.map(|url| Shared { url, leases });
-    let misplaced = shared.is_none() && leases.is_some();
-    Arguments::read(rest.into_iter()).filter(|_| !misplaced).map(|arguments| (arguments, shared))
 }
 
 async fn run(
-    arguments: Arguments,
+    announcement: Announcement,
     shared: Option<Shared>,
-    settings: Settings,
-    session: Duration,
+    own: OwnSettings,
 ) -> Result<(), Box<dyn Error>> {
     let registry = Arc::new(MemoryStore::new());
     let clock = Arc::new(SystemClock::new());
     let limits = match shared {
         None => Limits::Here(Arc::new(Limiter::system()?)),
-        Some(Shared { url, leases }) => Limits::in_redis(&url, leases).await?,
+        Some(Shared { url, leases }) => Limits::in_redis(&url, leases, own.redis_patience).await?,
     };
     // Several processes that are to show the same keys are told the same number.
-    let (app, demo) = match keyward_examples::whole_number("DEMO_SEED", 0, 0..=u64::MAX)? {
-        0 => App::with_demo(registry, clock, session, limits.clone(), &mut SysRng).await?,
+    let (app, demo) = match own.demo_seed {
+        0 => App::with_demo(registry, clock, own.durations, limits.clone(), &mut SysRng).await?,
         seed => {
             let mut random = StdRng::seed_from_u64(seed);
-            App::with_demo(registry, clock, session, limits.clone(), &mut random).await?
+            App::with_demo(registry, clock, own.durations, limits.clone(), &mut random).await?
         }
     };
     let (issuer, usage) = (app.issuer.clone(), Arc::clone(&app.usage));
-    let admin = Admin::new(issuer, usage, Arc::clone(&app.clock), settings.grace);
+    let admin = Admin::new(issuer, usage, Arc::clone(&app.clock), own.common.grace);
     let (admin, admin_token) = admin.into_router("lucitra-admin", ErrorBodies::nested()).await?;
     let router = router(&Arc::new(app), admin)?;
-    let service = Service::bind(settings.address).await?;
-    match arguments {
-        Arguments::Json => service.announce_json(&json!({
+    let service = Service::bind(own.common.address).await?;
+    match announcement {
+        Announcement::Json => service.announce_json(&json!({
             "listening": service.url(),
             "api_key": demo.api_key.expose(),
             "enterprise_key": demo.enterprise_key.expose(),
@@ -147,7 +173,15 @@ async fn run(
 
 fn banner(url: &str, demo: &Demo, admin_token: &PlaintextKey) -> String {
     let (api_key, enterprise_key) = (demo.api_key.expose(), demo.enterprise_key.expose());
-    let (session, admin_token) = (&demo.session_jwt, admin_token.expose());
+    let session = &demo.session_jwt;
+    let steps = AdminSteps {
+        url,
+        token: admin_token,
+        kind: KEYS.kind(),
+        owner: &demo.organization,
+        name: "api key",
+        key: demo.api_key_id,
+    };
     format!(
         r#"Lucitra listens on {url}
 
@@ -156,17 +190,30 @@ fn banner(url: &str, demo: &Demo, admin_token: &PlaintextKey) -> String {
   session         {session}
   admin token     {admin_token}
 
-List datasets, and ask for what only the enterprise key may see:
+Routes:
+  GET    /v1/datasets             list datasets (key or session as bearer)
+  GET    /v1/compliance/*         enterprise tier only, as are the next four
+  GET    /v1/audit/*
+  GET    /v1/provenance/*
+  GET    /v1/model-cards/*
+  GET    /v1/certifications/*
+{ADMIN_ROUTES}
 
+Commands to paste, one a line. The last one ends the api key:
+
+# List datasets, and ask for what only the enterprise key may see:
 curl -i {url}/v1/datasets -H 'authorization: Bearer {api_key}'
 curl -i {url}/v1/compliance/reports -H 'authorization: Bearer {api_key}'
+curl -i {url}/v1/compliance/reports -H 'authorization: Bearer {enterprise_key}'
+{steps}
 
-The keys and their usage: GET /admin/keys with the admin token as bearer. Ctrl-c ends it.
-"#
+Ctrl-c stops the service.
+"#,
+        admin_token = admin_token.expose(),
     )
 }
 
-/// Says on stderr why the service ends.
+/// Writes to stderr why the service ends.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lucitra: {reason}");
     ExitCode::from(code)

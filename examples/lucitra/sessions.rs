@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     app::App,
-    auth::{self, DEADLINE, KEYS},
+    auth::{DEADLINE, KEYS},
     organization::Organization,
 };
 
@@ -68,8 +68,9 @@ async fn admit(
     let owner = owner.ok_or_else(|| refuse(PublicReason::InvalidKey))?;
 
     // Each user has a window, by the tier of the organization; as much as one key has.
-    let (window, quotas) = (LimitKey::named(SESSIONS, user.as_bytes()), auth::quotas());
-    let charged = app.limits.check(window, quotas.of(owner.tier.as_ref()), app.clock.now()).await;
+    let window = LimitKey::named(SESSIONS, user.as_bytes());
+    let quotas = app.quotas.of(owner.tier.as_ref());
+    let charged = app.limits.check(window, quotas, app.clock.now()).await;
     let decision = charged.map_err(|_undecided| refuse(PublicReason::Unavailable))?;
     let refuse = |reason| passed.refuse_charged(reason, decision).map(Body::from);
     if !decision.allowed {

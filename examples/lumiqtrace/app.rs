@@ -9,7 +9,7 @@ use axum::{
 };
 use keyward::{
     Access, Clock, ConfigError, Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng,
-    key::{Grace, KeyName, OwnerId, PlaintextKey},
+    key::{Grace, KeyId, KeyName, OwnerId, PlaintextKey},
     store::DynKeyRegistry,
 };
 use keyward_examples::{Failure, SessionTokens, log_requests};
@@ -51,6 +51,7 @@ pub(crate) struct App {
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) ingest_key: PlaintextKey,
+    pub(crate) ingest_key_id: KeyId,
     pub(crate) email: &'static str,
     pub(crate) password: sessions::Password,
     pub(crate) project: OwnerId,
@@ -85,6 +86,7 @@ impl App {
         let issued = app.issuer.issue(INGEST.kind(), draft, &mut SysRng, app.clock.now()).await?;
         let demo = Demo {
             ingest_key: issued.key,
+            ingest_key_id: issued.record.id(),
             email: EMAIL,
             password,
             project: PROJECT,

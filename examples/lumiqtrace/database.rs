@@ -7,10 +7,9 @@ use keyward_sqlx::{PostgresStore, SqliteStore};
 use sqlx::{PgPool, SqlitePool};
 
 /// Where the keys are kept. Never printed, for a URL can hold a password.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Database {
     /// Until the service ends.
-    #[default]
     Memory,
     /// In a file of SQLite.
     Sqlite(String),

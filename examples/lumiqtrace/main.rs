@@ -6,8 +6,8 @@
 //! them: then those of earlier runs still work, and what was revoked stays revoked. The URL may
 //! hold a password that `ps` would show, so PostgreSQL's own `PGPASSWORD` is read too.
 //!
-//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (how long a
-//! dashboard session lasts, one hour unless told).
+//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (the lifetime of a
+//! dashboard session, one hour by default). `--help` lists them.
 //!
 //! Where LumiqTrace's documentation is silent, this service does the following:
 //!
@@ -38,20 +38,20 @@ mod ingest;
 mod keys;
 mod ndjson;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 use std::{
     error::Error,
-    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
+use clap::{Arg, Command};
 use keyward::SystemClock;
-use keyward_examples::{Arguments, Service, SettingError, Settings, seconds};
+use keyward_examples::{
+    Announcement, Service, SettingError, Settings, command, read_command_line, seconds,
+};
 use serde_json::json;
 
 use crate::{
@@ -61,37 +61,36 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const USAGE: &str =
-    "usage: lumiqtrace [--json] [--database sqlite:FILE | --database postgres://URL]";
+const ABOUT: &str = "LumiqTrace: project-scoped ingest keys beside dashboard sessions.";
+/// The settings of this service alone, for the help text.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("SESSION_SECONDS", "lifetime of a dashboard session [default: 3600]"),
+    ("PGPASSWORD", "password for PostgreSQL, which then stands in no argument"),
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some((arguments, database)) = command_line(std::env::args_os().skip(1)) else {
-        return complain(&USAGE, 2);
+    let matches = match read_command_line(command_line()) {
+        Ok(matches) => matches,
+        Err(code) => return code,
     };
     let (settings, session) = match settings() {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };
-    match run(arguments, &database, settings, session).await {
+    let database = matches.get_one("database").unwrap_or(&Database::Memory);
+    match run(Announcement::of(&matches), database, settings, session).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
 }
 
-/// How to announce, and where to keep the keys; `None` if the command line is none of ours.
-fn command_line(mut words: impl Iterator<Item = OsString>) -> Option<(Arguments, Database)> {
-    let (mut arguments, mut database) = (Arguments::Banner, None);
-    while let Some(word) = words.next() {
-        match word.to_str()? {
-            "--json" if arguments != Arguments::Json => arguments = Arguments::Json,
-            "--database" if database.is_none() => {
-                database = Some(Database::parse(words.next()?.to_str()?)?);
-            }
-            _ => return None,
-        }
-    }
-    Some((arguments, database.unwrap_or_default()))
+fn command_line() -> Command {
+    let database = Arg::new("database").long("database").value_name("URL");
+    let database = database
+        .help("Keep the keys in sqlite:FILE or postgres://USER@HOST/NAME [default: in memory]")
+        .value_parser(|url: &str| Database::parse(url).ok_or("neither sqlite: nor postgres://"));
+    command("lumiqtrace", ABOUT, &ENVIRONMENT).arg(database)
 }
 
 fn settings() -> Result<(Settings, Duration), SettingError> {
@@ -99,7 +98,7 @@ fn settings() -> Result<(Settings, Duration), SettingError> {
 }
 
 async fn run(
-    arguments: Arguments,
+    announcement: Announcement,
     database: &Database,
     settings: Settings,
     session: Duration,
@@ -108,8 +107,8 @@ async fn run(
     let clock = Arc::new(SystemClock::new());
     let (app, demo) = App::with_demo(registry, clock, settings.grace, session).await?;
     let service = Service::bind(settings.address).await?;
-    match arguments {
-        Arguments::Json => service.announce_json(&json!({
+    match announcement {
+        Announcement::Json => service.announce_json(&json!({
             "listening": service.url(),
             "ingest_key": demo.ingest_key.expose(),
             "email": demo.email,
@@ -126,7 +125,7 @@ async fn run(
 }
 
 fn banner(url: &str, demo: &Demo, session: &str) -> String {
-    let Demo { email, password, project, foreign_project, ingest_key } = demo;
+    let Demo { email, password, project, foreign_project, ingest_key, ingest_key_id } = demo;
     let (ingest_key, password) = (ingest_key.expose(), password.expose());
     format!(
         r#"LumiqTrace listens on {url}
@@ -137,17 +136,35 @@ fn banner(url: &str, demo: &Demo, session: &str) -> String {
   password         {password}
   foreign project  {foreign_project}
 
-Send an event, and read it back with a session of one login:
+Routes:
+  POST   /v1/ingest                           send events (ingest key in x-api-key)
+  POST   /v1/auth/login                       log in; returns a session token
+  GET    /v1/events                           list the events of ?projectId= (session as bearer)
+  GET    /v1/projects/{{project}}/keys          list the keys of a project (session, as below)
+  POST   /v1/projects/{{project}}/keys          create a key
+  POST   /v1/projects/{{project}}/keys/{{id}}/rotate
+                                              rotate a key; its previous secret works for a while
+  DELETE /v1/projects/{{project}}/keys/{{id}}     revoke a key with all its secrets
 
+Commands to paste, one a line. The last one ends the ingest key:
+
+# Send an event, and read it back with a session of one login:
 curl -i {url}/v1/ingest -H 'x-api-key: {ingest_key}' -H 'content-type: application/x-ndjson' -d '{{"event_id":"e1","trace_id":"t1","span_id":"s1","timestamp":"2026-01-02T03:04:05Z"}}'
 curl -i '{url}/v1/events?projectId={project}' -H 'authorization: Bearer {session}'
+# Log in for another session:
+curl -i {url}/v1/auth/login -d '{{"email":"{email}","password":"{password}"}}'
+# List the keys, create one, rotate the ingest key, and revoke it:
+curl -i {url}/v1/projects/{project}/keys -H 'authorization: Bearer {session}'
+curl -i {url}/v1/projects/{project}/keys -H 'authorization: Bearer {session}' -d '{{"name":"mine"}}'
+curl -i -X POST {url}/v1/projects/{project}/keys/{ingest_key_id}/rotate -H 'authorization: Bearer {session}'
+curl -i -X DELETE {url}/v1/projects/{project}/keys/{ingest_key_id} -H 'authorization: Bearer {session}'
 
-Log in for another session: POST /v1/auth/login with {{"email","password"}}. Ctrl-c ends it.
+Ctrl-c stops the service.
 "#
     )
 }
 
-/// Says on stderr why the service ends.
+/// Writes to stderr why the service ends.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lumiqtrace: {reason}");
     ExitCode::from(code)

@@ -1,4 +1,16 @@
 //! What a client cannot bring about from outside: a store that is down or lies, and time.
+#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+
+mod app;
+mod bearer;
+mod database;
+mod events;
+mod ingest;
+mod keys;
+mod ndjson;
+#[path = "../../adapters/sqlx/tests/support/postgres.rs"]
+mod postgres;
+mod sessions;
 
 use std::{
     io,
@@ -24,15 +36,12 @@ use sqlx::ConnectOptions as _;
 use tower::ServiceExt;
 
 use crate::{
-    HOUR,
     app::{App, Demo, router},
     database::Database,
 };
 
-#[path = "../../adapters/sqlx/tests/support/postgres.rs"]
-mod postgres;
-
 const EVENT: &str = r#"{"event_id":"e","trace_id":"t","span_id":"s","timestamp":1}"#;
+const HOUR: Duration = Duration::from_secs(3_600);
 const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 const KEYS: &str = "/v1/projects/proj_abc123/keys";
 

@@ -6,7 +6,9 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod banner;
 mod body;
+mod command_line;
 mod failure;
 mod log;
 mod request_ids;
@@ -17,13 +19,15 @@ mod tiers;
 mod usage;
 
 pub use admin::Admin;
+pub use banner::{ADMIN_ROUTES, AdminSteps};
 pub use body::{read_body, read_json, too_large_body};
+pub use command_line::{Announcement, command, read_command_line};
 pub use failure::{Failure, nested_errors};
 pub use log::{LogNote, log_requests};
 pub use request_ids::{RequestIds, identify_requests};
-pub use service::{Arguments, Service};
+pub use service::Service;
 pub use session_tokens::SessionTokens;
-pub use settings::{SettingError, Settings, seconds, whole_number};
+pub use settings::{MINUTE, SettingError, Settings, seconds, whole_number, window};
 pub use tiers::{ENTERPRISE, HIGHER, STANDARD};
 pub use usage::UsageTable;
 

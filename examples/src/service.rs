@@ -1,8 +1,6 @@
-//! From the command line to a clean end.
+//! From the first socket to a clean end.
 
 use std::{
-    env,
-    ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
     time::Duration,
@@ -19,32 +17,6 @@ use tokio::{
 
 /// How long open connections may take to finish once the service was told to end.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// What the command line asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Arguments {
-    /// A banner for a person.
-    Banner,
-    /// `--json`: one line of JSON for a program.
-    Json,
-}
-
-impl Arguments {
-    /// Reads the command line; `None` if it is none of ours.
-    pub fn from_env() -> Option<Self> {
-        Self::read(env::args_os().skip(1))
-    }
-
-    /// Reads these arguments, of which a service has taken what is its own.
-    pub fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        match (arguments.next(), arguments.next()) {
-            (None, _) => Some(Self::Banner),
-            (Some(argument), None) if argument == "--json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-}
 
 /// A service that listens already and is about to serve.
 #[derive(Debug)]

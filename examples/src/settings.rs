@@ -62,6 +62,23 @@ pub fn seconds(
     whole_number(name, default.as_secs(), 1..=max.as_secs()).map(Duration::from_secs)
 }
 
+/// The window of the documented rate limits.
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// The longest window that `WINDOW_SECONDS` can set.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The window of the rate limits: `WINDOW_SECONDS` (default 60, as documented). A test sets a
+/// short one to wait for its end, and a long one so that requests stay in it however slowly they
+/// are sent.
+///
+/// # Errors
+///
+/// If the variable is set to anything but a whole number of seconds up to one day.
+pub fn window() -> Result<Duration, SettingError> {
+    seconds("WINDOW_SECONDS", MINUTE, DAY)
+}
+
 /// A variable that cannot be used. Its value is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{name} must be {expected}")]

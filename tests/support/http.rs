@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// Long enough for a machine that is busy building something else.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {

@@ -2,10 +2,15 @@
 //! a client would that knows nothing of Rust.
 #![allow(dead_code, reason = "each contract test uses a part of it")]
 
+pub(crate) mod banner;
 pub(crate) mod browser;
+pub(crate) mod curl;
 pub(crate) mod http;
 pub(crate) mod page;
 pub(crate) mod service;
+pub(crate) mod session_token;
+pub(crate) mod time;
+pub(crate) mod window;
 
 use std::time::Duration;
 

@@ -14,6 +14,19 @@ use serde_json::Value;
 
 use super::pause;
 
+/// All that the services read from the environment.
+pub(crate) const SETTINGS: [&str; 9] = [
+    "BIND",
+    "DEMO_SEED",
+    "GRACE_SECONDS",
+    "PGPASSWORD",
+    "PORT",
+    "REDIS_MILLISECONDS",
+    "SESSION_SECONDS",
+    "TOKEN_SECONDS",
+    "WINDOW_SECONDS",
+];
+
 /// One of the services under `examples/`.
 pub(crate) struct Example {
     name: &'static str,
@@ -72,7 +85,7 @@ impl Example {
     /// A command that pipes its output, with no setting of whoever runs the tests.
     pub(crate) fn command(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.executable.get_or_init(|| build(self.name)));
-        for name in ["BIND", "DEMO_SEED", "GRACE_SECONDS", "SESSION_SECONDS", "TOKEN_SECONDS"] {
+        for name in SETTINGS {
             command.env_remove(name);
         }
         command
@@ -144,7 +157,8 @@ pub(crate) fn signal_process(child: &Child, signal: &str) {
 }
 
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    for _ in 0..400 {
+    // The bound only ends a test that hangs.
+    for _ in 0..3_600 {
         if let Some(status) = child.try_wait().expect("its status") {
             return status;
         }

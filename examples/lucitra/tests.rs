@@ -1,0 +1,115 @@
+//! What a client cannot choose from outside: the instant of a request.
+#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+
+mod app;
+mod auth;
+mod datasets;
+mod enterprise;
+mod limits;
+mod organization;
+mod sessions;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use keyward::{Clock, Limiter, ManualClock, MemoryStore, SysRng, Timestamp};
+use keyward_examples::MINUTE;
+use tower::ServiceExt;
+
+use crate::{
+    app::{App, Demo, Durations, router},
+    limits::Limits,
+};
+
+const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test]
+async fn a_key_is_told_its_window_to_the_second_and_may_come_again_to_the_millisecond() {
+    let service = Service::start().await;
+    service.check_window(service.demo.api_key.expose()).await;
+}
+
+#[tokio::test]
+async fn a_session_is_told_its_window_to_the_second_and_may_come_again_to_the_millisecond() {
+    let service = Service::start().await;
+    service.check_window(&service.demo.session_jwt).await;
+}
+
+/// The service without a socket, with a clock that the test sets.
+struct Service {
+    router: Router,
+    demo: Demo,
+    clock: Arc<ManualClock>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(START)));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let limits = Limits::Here(Arc::new(Limiter::system().unwrap()));
+        let durations = Durations { session: 2 * MINUTE, window: MINUTE };
+        let demo = App::with_demo(store, shared, durations, limits, &mut SysRng).await;
+        let (app, demo) = demo.unwrap();
+        Self { router: router(&Arc::new(app), Router::new()).unwrap(), demo, clock }
+    }
+
+    async fn check_window(&self, credential: &str) {
+        // One request each 10 ms: the first leaves the window at START + 60 s.
+        for at in 0..100_u32 {
+            let (status, headers, _) = self.at(10 * at * MS, credential).await;
+            assert_eq!(status, StatusCode::OK, "{at}");
+            assert_eq!(told(&headers), ["100", &*(99 - at).to_string(), "1700000060"], "{at}");
+        }
+        for (after, retry_after) in [
+            (Duration::from_secs(1), "59"),
+            (Duration::from_millis(1_001), "59"),
+            (Duration::from_millis(1_999), "59"),
+            (Duration::from_secs(2), "58"),
+            (MINUTE - MS, "1"),
+        ] {
+            let (status, headers, body) = self.at(after, credential).await;
+            assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{after:?}");
+            assert_eq!(headers["retry-after"], retry_after, "{after:?}");
+            assert_eq!(told(&headers), ["100", "0", "1700000060"], "{after:?}");
+            let expected = format!(
+                r#"{{"error":{{"code":"RATE_LIMITED","message":"Rate limit exceeded. Retry after {retry_after} seconds.","retry_after":{retry_after}}}}}"#
+            );
+            assert_eq!(body, expected);
+        }
+        // Refusals cost nothing: from here on one request is admitted each 10 ms. The reset is
+        // rounded up to a second that has begun.
+        for (after, expected) in [
+            (MINUTE, StatusCode::OK),
+            (MINUTE, StatusCode::TOO_MANY_REQUESTS),
+            (MINUTE + 9 * MS, StatusCode::TOO_MANY_REQUESTS),
+            (MINUTE + 10 * MS, StatusCode::OK),
+            (MINUTE + 10 * MS, StatusCode::TOO_MANY_REQUESTS),
+        ] {
+            let (status, headers, _) = self.at(after, credential).await;
+            assert_eq!(status, expected, "{after:?}");
+            assert_eq!(told(&headers), ["100", "0", "1700000061"], "{after:?}");
+        }
+    }
+
+    async fn at(&self, after: Duration, credential: &str) -> (StatusCode, HeaderMap, String) {
+        self.clock.set(START + after);
+        let request = Request::get("/v1/datasets");
+        let request = request.header("authorization", format!("Bearer {credential}"));
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+/// The limit, what remains of it, and its reset.
+fn told(headers: &HeaderMap) -> [&str; 3] {
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+        .map(|name| headers[name].to_str().unwrap())
+}

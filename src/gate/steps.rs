@@ -274,7 +274,7 @@ fn charge(
     let first = limits.next().ok_or(RefusalReason::Charge(ChargeError::NoLimits))?;
     let Some(second) = limits.next() else {
         let charged = limiter.check(first.0, first.1, cost, now);
-        return charged.map_err(|error| RefusalReason::Charge(error.into()));
+        return charged.map_err(RefusalReason::Charge);
     };
     let mut all = [first; Limiter::MAX_LIMITS];
     let mut count = 1;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::{Clock, timestamp::Timestamp};
+use crate::clock::{source::Clock, timestamp::Timestamp};
 
 /// A clock that a test sets by hand. Unlike [`SystemClock`](crate::clock::SystemClock) it can be
 /// set back, to show what a service sees on a host whose clock steps.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::clock::{Clock, timestamp::Timestamp};
+use crate::clock::{source::Clock, timestamp::Timestamp};
 
 /// The clock of the operating system, made safe to decide with: it never steps back.
 ///

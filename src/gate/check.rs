@@ -3,7 +3,7 @@
 use std::{convert::Infallible, error::Error, sync::Arc};
 
 use crate::{
-    clock::{Clock, timestamp::Timestamp},
+    clock::{source::Clock, timestamp::Timestamp},
     gate::{
         admission::Outcome,
         checked::CheckedRoute,

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, error::Error, fmt, future::Future, time::Duration};
 
 use crate::{
-    clock::{Clock, timer::Timer, timestamp::Timestamp},
+    clock::{source::Clock, timer::Timer, timestamp::Timestamp},
     gate::{
         admission::Outcome,
         checked::CheckedRoute,

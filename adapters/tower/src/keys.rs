@@ -24,7 +24,7 @@ use crate::{
 /// use std::{sync::Arc, time::Duration};
 /// use keyward::{
 ///     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, MemoryStore,
-///     Scope, SystemClock,
+///     Scope, SystemClock, key::ScopeCatalog,
 /// };
 /// use keyward_tower::ApiKeys;
 ///
@@ -33,7 +33,8 @@ use crate::{
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = Arc::new(MemoryStore::new());
-/// let issuer = Issuer::new(Arc::clone(&store), API, KeyHasher::sha256());
+/// let catalog = ScopeCatalog::new([READ])?;
+/// let issuer = Issuer::with_catalog(Arc::clone(&store), API, KeyHasher::sha256(), catalog);
 /// let gate = Gate::builder(API, issuer.verifier(), CredentialSource::bearer())
 ///     .with_challenge(Challenge::bearer("lucent")?.with_scope_in_place_of_realm())
 ///     .build()?;

@@ -102,7 +102,7 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Converts it into a make service for [`axum::serve`].
+    /// Converts it into a make service for `axum::serve`.
     pub fn into_make_service(self) -> IntoMakeService<Self> {
         ServiceExt::<Request>::into_make_service(self)
     }

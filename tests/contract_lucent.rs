@@ -880,7 +880,7 @@ fn usage_is_counted_by_key() {
     }
     client.list_issues(read);
     client.set_status(read, "issue_1", "closed");
-    client.list_issues(&format!("{}0", &read[..read.len() - 1]));
+    client.list_issues(&format!("luc_api_{}", "0".repeat(64)));
     let (public, read) = (client.row_of(public), client.row_of(read));
     assert_eq!(public["requests"], 102, "throttled ones too, so that a spike is seen");
     assert_eq!(read["requests"], 2, "forbidden ones too, and those of no key not");

@@ -45,6 +45,15 @@ fn files_within_a_room_import_in_no_circle() {
     assert!(lines.is_empty(), "\n{}", lines.join("\n"));
 }
 
+/// A caller learns the error types one by one, so their number has a bound.
+#[test]
+fn the_core_has_at_most_16_public_error_types() {
+    let sources = read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path());
+    let found: BTreeSet<_> = sources.iter().flat_map(|source| error_types(&source.text)).collect();
+    assert!(found.contains("ConfigError") && found.contains("VerifyError"), "{found:?}");
+    assert!(found.len() <= 16, "{}: {found:?}", found.len());
+}
+
 #[test]
 fn only_one_file_names_a_crate_of_locks() {
     let sources = read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path());
@@ -101,6 +110,43 @@ impl Source {
         imports.visit_file(&file);
         imports.found
     }
+}
+
+/// The public types of a file that implement `Error`, by derive or by hand.
+fn error_types(text: &str) -> BTreeSet<String> {
+    let (mut public, mut errors) = (BTreeSet::new(), BTreeSet::new());
+    for item in syn::parse_file(text).unwrap().items {
+        let (name, visibility, attributes) = match &item {
+            syn::Item::Enum(item) => (item.ident.to_string(), &item.vis, &item.attrs),
+            syn::Item::Struct(item) => (item.ident.to_string(), &item.vis, &item.attrs),
+            syn::Item::Impl(item) => {
+                let implements = item.trait_.as_ref().and_then(|(path, _)| path.segments.last());
+                if implements.is_some_and(|last| last.ident == "Error")
+                    && let syn::Type::Path(of) = &*item.self_ty
+                {
+                    errors.extend(of.path.segments.last().map(|last| last.ident.to_string()));
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        if matches!(visibility, syn::Visibility::Public(_)) {
+            public.insert(name.clone());
+        }
+        let derives = attributes.iter().filter(|attribute| attribute.path().is_ident("derive"));
+        let list = derives.filter_map(|derive| derive.meta.require_list().ok());
+        if list.flat_map(|list| list.tokens.clone()).any(|token| token.to_string() == "Error") {
+            errors.insert(name);
+        }
+    }
+    public.intersection(&errors).cloned().collect()
+}
+
+#[test]
+fn error_types_are_found_however_they_are_written() {
+    let text = "#[derive(Debug, thiserror::Error)] pub enum A {} pub struct B; impl Error for B {} \
+                struct Private; impl std::error::Error for Private {} pub struct NoError;";
+    assert_eq!(error_types(text), BTreeSet::from(["A".to_owned(), "B".to_owned()]));
 }
 
 /// Reads all sources below a directory.

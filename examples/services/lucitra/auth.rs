@@ -8,7 +8,7 @@ use keyward::{
     request::{ErrorText, PublicReason},
     store::DynKeyRegistry,
 };
-use keyward_examples::{ENTERPRISE, HIGHER};
+use keyward_services::{ENTERPRISE, HIGHER};
 use keyward_tower::ApiKeys;
 
 use crate::app::App;

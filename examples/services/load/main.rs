@@ -1,7 +1,7 @@
 //! What keys and limits cost a service: requests per second of `lucitra` over loopback, with the
 //! layer and without.
 //!
-//! `cargo run --release -p keyward-examples --example lucitra_load` prints the figures and the
+//! `cargo run --release -p keyward-services --example lucitra_load` prints the figures and the
 //! ratio. It serves lucitra's own router in one process of its own, and in another the same
 //! router without the layer for keys. All else is there in both: ids, bodies of failures, the log
 //! into nowhere, the middleware for sessions, which has nothing to do. Both get the same

@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use keyward::{Clock, Limiter, ManualClock, MemoryStore, SysRng, Timestamp};
-use keyward_examples::MINUTE;
+use keyward_services::MINUTE;
 use tower::ServiceExt;
 
 use crate::{

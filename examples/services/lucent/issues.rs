@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use keyward::key::OwnerId;
-use keyward_examples::{Failure, read_json};
+use keyward_services::{Failure, read_json};
 use keyward_tower::Caller;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

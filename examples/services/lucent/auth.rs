@@ -12,7 +12,7 @@ use keyward::{
     request::{CredentialSources, PublicReason},
     store::DynKeyRegistry,
 };
-use keyward_examples::{ENTERPRISE, HIGHER};
+use keyward_services::{ENTERPRISE, HIGHER};
 use keyward_tower::{ApiKeys, TruePreflightsLayer};
 use tower_http::cors::{Any, CorsLayer};
 

@@ -13,7 +13,7 @@ use axum::{
     },
 };
 use keyward::key::OwnerId;
-use keyward_examples::{Failure, read_body};
+use keyward_services::{Failure, read_body};
 use rand::{
     TryRng,
     rngs::{SysError, SysRng},

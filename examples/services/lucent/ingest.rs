@@ -8,7 +8,7 @@ use axum::{
         header::{ACCEPT_ENCODING, CONTENT_ENCODING},
     },
 };
-use keyward_examples::{Failure, read_body, too_large_body};
+use keyward_services::{Failure, read_body, too_large_body};
 use keyward_tower::Caller;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};

@@ -30,8 +30,3 @@ pub use session_tokens::SessionTokens;
 pub use settings::{MINUTE, SettingError, Settings, seconds, whole_number, window};
 pub use tiers::{ENTERPRISE, HIGHER, STANDARD};
 pub use usage::UsageTable;
-
-/// The quick start of the README, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -14,7 +14,7 @@ use axum::{
 use keyward::{
     Challenge, Clock, CredentialSource, ErrorBodies, Gate, Issuer, store::DynKeyRegistry,
 };
-use keyward_examples::{Failure, read_body};
+use keyward_services::{Failure, read_body};
 use keyward_tower::{ApiKeys, Caller};
 use serde_json::{Value, json};
 

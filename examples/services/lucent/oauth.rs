@@ -19,7 +19,7 @@ use keyward::{
     key::{KeyName, OwnerId, ScopeSet},
     store::StoreError,
 };
-use keyward_examples::{Failure, LogNote, read_body};
+use keyward_services::{Failure, LogNote, read_body};
 use serde_json::{Value, json};
 use thiserror::Error;
 

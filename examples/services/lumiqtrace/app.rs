@@ -12,7 +12,7 @@ use keyward::{
     key::{Grace, KeyId, KeyName, OwnerId, PlaintextKey},
     store::DynKeyRegistry,
 };
-use keyward_examples::{Failure, SessionTokens, log_requests};
+use keyward_services::{Failure, SessionTokens, log_requests};
 use keyward_tower::ApiKeys;
 
 use crate::{

@@ -49,7 +49,7 @@ use std::{
 
 use clap::{Arg, Command};
 use keyward::SystemClock;
-use keyward_examples::{
+use keyward_services::{
     Announcement, Service, SettingError, Settings, command, read_command_line, seconds,
 };
 use serde_json::json;

@@ -8,7 +8,7 @@ mod events;
 mod ingest;
 mod keys;
 mod ndjson;
-#[path = "../../adapters/sqlx/tests/support/postgres.rs"]
+#[path = "../../../adapters/sqlx/tests/support/postgres.rs"]
 mod postgres;
 mod sessions;
 

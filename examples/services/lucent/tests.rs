@@ -33,7 +33,7 @@ use keyward::{
     key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
     store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
-use keyward_examples::{Admin, MINUTE};
+use keyward_services::{Admin, MINUTE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{Query, rejection::QueryRejection},
 };
-use keyward_examples::Failure;
+use keyward_services::Failure;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

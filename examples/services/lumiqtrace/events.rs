@@ -13,7 +13,7 @@ use keyward::key::OwnerId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use keyward_examples::Failure;
+use keyward_services::Failure;
 
 use crate::{app::App, sessions::Session};
 

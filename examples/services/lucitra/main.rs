@@ -47,7 +47,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use keyward::{ErrorBodies, Limiter, MemoryStore, SysRng, SystemClock, key::PlaintextKey};
-use keyward_examples::{
+use keyward_services::{
     ADMIN_ROUTES, Admin, AdminSteps, Announcement, Service, SettingError, Settings, command,
     read_command_line, seconds, whole_number, window,
 };

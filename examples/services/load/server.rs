@@ -17,7 +17,7 @@ use keyward::{
     key::{KeyName, Owner, OwnerId},
     store::KeyRegistry,
 };
-use keyward_examples::{ENTERPRISE, MINUTE, Service};
+use keyward_services::{ENTERPRISE, MINUTE, Service};
 use serde_json::{Value, json};
 
 use crate::{

@@ -48,7 +48,7 @@ use std::{
 };
 
 use keyward::{ErrorBodies, MemoryStore, SystemClock, key::PlaintextKey};
-use keyward_examples::{
+use keyward_services::{
     ADMIN_ROUTES, Admin, AdminSteps, Announcement, Service, SettingError, Settings, command,
     read_command_line, seconds, window,
 };

@@ -15,7 +15,7 @@ use keyward::{
     store::{PageRequest, StoredKey},
 };
 
-use keyward_examples::{Failure, read_body};
+use keyward_services::{Failure, read_body};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

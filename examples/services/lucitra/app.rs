@@ -14,7 +14,7 @@ use keyward::{
     key::{KeyId, KeyName, Owner, OwnerId, PlaintextKey, Tier, TryCryptoRng},
     store::{DynKeyRegistry, KeyRegistry},
 };
-use keyward_examples::{
+use keyward_services::{
     ENTERPRISE, Failure, RequestIds, STANDARD, SessionTokens, UsageTable, identify_requests,
     log_requests, nested_errors,
 };

@@ -13,7 +13,7 @@ use keyward::{
     key::{KeyId, KeyName, OwnerId, PlaintextKey, ScopeSet, StoredSecret},
     store::DynKeyRegistry,
 };
-use keyward_examples::{Failure, UsageTable, log_requests};
+use keyward_services::{Failure, UsageTable, log_requests};
 
 use crate::{
     auth,

@@ -2,7 +2,7 @@
 //! a body cut short.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -115,9 +115,13 @@ fn read_response(mut stream: TcpStream, without_body: bool) -> Response {
             return response;
         }
         let mut buffer = [0; 4096];
-        let count = stream.read(&mut buffer).unwrap_or_else(|error| {
-            panic!("{error} after {:?}", String::from_utf8_lossy(&bytes));
-        });
+        let count = match stream.read(&mut buffer) {
+            Ok(count) => count,
+            // A read with a timeout is not restarted by the kernel when a signal stops and continues
+            // the process.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&bytes)),
+        };
         assert!(count > 0, "the answer ended early: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend(&buffer[..count]);
     }

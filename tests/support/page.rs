@@ -1,7 +1,7 @@
 //! A web page on an origin of its own, which reports what its script saw.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -91,6 +91,7 @@ fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
             Ok(count @ 1..) => bytes.extend(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             _ => return None,
         }
     }

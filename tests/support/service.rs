@@ -1,7 +1,7 @@
 //! Builds a runnable service, starts it, and ends it.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, ErrorKind, Read},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
@@ -54,8 +54,16 @@ impl Example {
         let copy = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                copy.lock().unwrap_or_else(PoisonError::into_inner).extend(&buffer[..count]);
+            loop {
+                match stderr.read(&mut buffer) {
+                    Ok(count @ 1..) => {
+                        copy.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .extend(&buffer[..count]);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    _ => break,
+                }
             }
         });
         let mut line = String::new();

@@ -14,10 +14,10 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, Gate, KeyDraft, KeyFormat, KeyHasher, Limiter,
-    MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
-    gate::{CheckedRoute, RouteQuotas},
+    MemoryStore, Outcome, Quota, RateHeaders, Timestamp,
+    gate::CheckedRoute,
     key::{KeyId, KeyRecord, Owner, StoredSecret, Tier},
-    limit::LimiterConfig,
+    limit::{Limit, LimiterConfig},
     request::RequestHead,
     verify::Verifier,
 };
@@ -58,18 +58,19 @@ impl Service {
             store.put_owner_sync(owner.with_tier(Tier::from_static("standard")));
         }
         let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [7; 16]));
+        let per_minute = |limit| Quota::per_minute(limit);
+        let limit = Limit::new("default", per_minute(100))
+            .with_tier(Tier::from_static("higher"), per_minute(1_000))
+            .with_tier(Tier::from_static("enterprise"), per_minute(1_000));
         let gate = Gate::builder(LUCI, Verifier::new(hasher), CredentialSource::bearer())
             .allow_foreign()
             .with_limiter(limiter)
+            .with_limit(limit)
             .with_rate_headers(RateHeaders::x_ratelimit())
             .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .build()
             .unwrap();
-        let per_minute = |limit| Quota::per_minute(limit);
-        let quotas = RouteQuotas::new(per_minute(100))
-            .with_tier(Tier::from_static("higher"), per_minute(1_000))
-            .with_tier(Tier::from_static("enterprise"), per_minute(1_000));
-        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        let route = gate.route(Access::any_key().with_limit("default")).unwrap();
         Self { gate, store, route, tokens }
     }
 

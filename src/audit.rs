@@ -6,7 +6,7 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::ScopeSet},
     limit::decision::Decision,
-    quota::quotas::Quotas,
+    quota::{overrides::Overrides, policy_name::PolicyName},
     request::reason::RefusalReason,
     verify::verified::MatchedSecret,
 };
@@ -95,16 +95,20 @@ pub enum AuditAction {
     Admitted {
         /// The secret that was presented.
         matched: MatchedSecret,
-        /// The decision of the limiter, if the route has limits.
+        /// The decision of the limiter, if the request was charged. Its quota names the window.
         decision: Option<Decision>,
+        /// The policy that this decision is about.
+        policy: Option<PolicyName>,
     },
     /// A request was refused: it was unauthenticated, ambiguous, throttled or forbidden, or a part of
     /// the host was not available. [`RefusalReason::public`] tells these apart.
     Refused {
         /// The precise reason.
         reason: RefusalReason,
-        /// The decision of the limiter, if it was called.
+        /// The decision of the limiter, if it was called. Its quota names the window.
         decision: Option<Decision>,
+        /// The policy that refused, or that this decision is about.
+        policy: Option<PolicyName>,
     },
     /// A credential of no known kind was passed on to the host's own check.
     ForeignCredential,
@@ -143,10 +147,10 @@ pub enum AuditAction {
         /// The new scopes.
         scopes: ScopeSet,
     },
-    /// A key got other quotas of its own.
-    QuotasChanged {
-        /// The new quotas, or `None` if those of its owner apply.
-        quotas: Option<Quotas>,
+    /// A key got other overrides.
+    OverridesChanged {
+        /// The new overrides.
+        overrides: Overrides,
     },
     /// A key that had ended was purged. Only its id is still known.
     Purged,

@@ -10,10 +10,10 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, Limiter,
-    MemoryStore, Outcome, Quota, RateHeaders, Route, Timestamp,
-    gate::{RouteQuotas, Step},
+    MemoryStore, Outcome, Quota, RateHeaders, Timestamp,
+    gate::Step,
     key::{KeyFormats, KeyId, KeyKind, ParseError, Tier},
-    limit::{Decision, LimiterConfig},
+    limit::{Decision, Limit, LimiterConfig},
     request::PlainHead,
     usage::UsageLedger,
 };
@@ -138,17 +138,20 @@ fn an_admitted_request_allocates_nothing() {
     let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
     let issued = pollster::block_on(issuer.issue(format.kind(), draft, &mut rng, NOW)).unwrap();
     let limiter = Arc::new(Limiter::new(LimiterConfig::default(), [1; 16]));
+    let quota = Quota::per_minute(100);
+    let tiered = |name| Limit::new(name, quota).with_tier(Tier::from_static("higher"), quota);
     let builder = || {
         Gate::builder(format, issuer.verifier(), CredentialSource::bearer())
             .with_challenge(Challenge::bearer("lucitra").unwrap())
             .with_rate_headers(RateHeaders::x_ratelimit())
+            .with_limit(tiered("keys"))
+            .with_limit(tiered("owners").per_owner())
+            .with_limit(tiered("exports"))
     };
     let gate = builder().with_limiter(Arc::clone(&limiter)).build().unwrap();
     let elsewhere = builder().build().unwrap();
-    let quota = Quota::per_minute(100);
-    let tiered = RouteQuotas::new(quota).with_tier(Tier::from_static("higher"), quota);
-    let one = Route::new(Access::any_key()).limit_key(tiered.clone());
-    let several = one.clone().limit_owner(tiered.clone()).limit_group(1, tiered);
+    let one = Access::any_key().with_limit("keys");
+    let several = one.clone().with_limit("owners").with_limit("exports");
     let remote = elsewhere.route(several.clone()).unwrap();
     let [one, several] = [one, several].map(|route| gate.route(route).unwrap());
     let token = format!("Bearer {}", issued.key.expose());

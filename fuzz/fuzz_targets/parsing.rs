@@ -15,6 +15,7 @@ use keyward::{
         KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName, KeyRecord, Owner, OwnerId,
         ParseError, ScopeSet, Tier,
     },
+    quota::{Allowance, Overrides},
     store::Cursor,
 };
 use libfuzzer_sys::fuzz_target;
@@ -214,6 +215,21 @@ fn nouns(text: &str) {
         }
         Err(error) => repeats_nothing(error),
     }
+    match text.parse::<Overrides>() {
+        Ok(overrides) => {
+            assert_eq!(overrides.to_string().parse(), Ok(overrides.clone()));
+            serde_round_trip(&overrides);
+            assert!(overrides.len() <= Overrides::MAX);
+        }
+        Err(error) => repeats_nothing(error),
+    }
+    match text.parse::<Allowance>() {
+        Ok(allowance) => {
+            assert_eq!(allowance.to_string().parse(), Ok(allowance));
+            serde_round_trip(&allowance);
+        }
+        Err(error) => repeats_nothing(error),
+    }
     match text.parse::<Timestamp>() {
         Ok(instant) => instants(instant.as_unix_millis()),
         Err(error) => repeats_nothing(error),
@@ -252,6 +268,7 @@ fn structures(text: &str) {
     read::<KeyFormat>(text);
     read::<KeyFormats>(text);
     read::<Quotas>(text);
+    read::<Overrides>(text);
     read::<Owner>(text);
     read::<KeyRecord>(text);
     read::<ScopeSet>(text);

@@ -8,10 +8,11 @@ use std::{cell::OnceCell, fmt, time::Duration};
 use arbitrary::Arbitrary;
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
-    Limiter, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    Limiter, MemoryStore, Outcome, Quota, RateHeaders, Route, Scope, Timestamp,
     gate::{CheckedRoute, Refusal, Step},
     key::{Grace, KeyFormats, KeyId, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
-    limit::{Decision, LimitKey, LimiterConfig},
+    limit::{Decision, Limit, LimitKey, LimiterConfig},
+    quota::{Allowance, Overrides, PolicyName},
     request::{
         ChallengeErrorCode, CredentialSources, ErrorBody, ErrorFacts, ErrorText, PublicReason,
         RefusalReason, ResponseHeader,
@@ -125,6 +126,7 @@ const WRITE: Scope = Scope::from_static("write:issues");
 const HIGHER: Tier = Tier::from_static("higher");
 const T0: Timestamp = Timestamp::from_unix_millis(1_700_000_000_250);
 const LIMIT: Quota = Quota::per_minute(3);
+const LIMITS: [&str; 3] = ["keys", "owners", "exports"];
 
 fuzz_target!(|input: Input<'_>| {
     let challenges: Vec<Challenge> =
@@ -237,6 +239,10 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
             .with_publishable([PUBLIC.kind()])
             .with_errors(input.bodies.build())
             .with_rate_headers(input.rate_headers.build());
+    for name in LIMITS {
+        let limit = Limit::new(name, LIMIT);
+        builder = builder.with_limit(if name == "owners" { limit.per_owner() } else { limit });
+    }
     for challenge in challenges {
         builder = builder.with_challenge(challenge);
     }
@@ -264,7 +270,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
     let tokens = world.tokens();
     let mut head = request.head.plain(&tokens);
     if request.address {
-        head = head.with_address(LimitKey::named(1, b"192.0.2.1"));
+        head = head.with_address(LimitKey::host(1, b"192.0.2.1"));
     }
     let route = gate.route(world.route(request)).expect("the gate knows every scope and kind");
     let store = world.issuer.registry();
@@ -454,10 +460,13 @@ impl World {
         };
         let draft = |of: &str| KeyDraft::new(owner(of), "k".parse().expect("a name"));
         let both = ScopeSet::new([READ, WRITE]).expect("two scopes");
+        let overrides = Overrides::single(PolicyName::from_static("keys"), LIMIT)
+            .with(PolicyName::from_static("exports"), Allowance::Unlimited)
+            .expect("two overrides");
         issue(LQT, draft("org_a"), None);
         issue(API, draft("org_b"), None);
         issue(API, draft("org_b").with_scopes(both), None);
-        issue(PUBLIC, draft("org_a").with_quotas(LIMIT.into()), None);
+        issue(PUBLIC, draft("org_a").with_overrides(overrides), None);
         let expiry = T0 + Duration::from_secs(600);
         issue(LQT, draft("org_a").with_expiry(expiry), Some(expiry));
         let revoked = issue(LQT, draft("org_a"), Some(Timestamp::ZERO));
@@ -492,10 +501,8 @@ impl World {
             _ => Access::any_key().with_owner(owner("org_a")),
         };
         let route = Route::new(access);
-        let route = if request.route & 1 == 0 { route } else { route.limit_key(LIMIT) };
-        let route = if request.route & 2 == 0 { route } else { route.limit_owner(LIMIT) };
-        let quotas = Quotas::from(LIMIT);
-        let route = if request.route & 4 == 0 { route } else { route.limit_group(7, quotas) };
+        let named = LIMITS.iter().enumerate().filter(|(bit, _)| request.route >> bit & 1 != 0);
+        let route = named.fold(route, |route, (_, name)| route.with_limit(name));
         route.with_cost(1 + u32::from(request.cost % 5))
     }
 }

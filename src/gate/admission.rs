@@ -2,8 +2,9 @@
 
 use crate::{
     clock::timestamp::Timestamp,
-    gate::refusal::Refusal,
-    limit::decision::Decision,
+    gate::{charges::Charges, checked::CheckedRoute, refusal::Refusal},
+    limit::{charged::Charged, decision::Decision},
+    quota::policy_name::PolicyName,
     request::{
         header::ResponseHeader,
         rate_headers::{Lines, RateHeaders},
@@ -48,6 +49,9 @@ impl Outcome {
 pub struct Admission {
     pub(super) caller: KeyCaller,
     pub(super) decision: Option<Decision>,
+    /// The route, if it has limits.
+    pub(super) route: Option<CheckedRoute>,
+    pub(super) charges: Charges,
     pub(super) rate_headers: RateHeaders,
     pub(super) now: Timestamp,
 }
@@ -63,9 +67,30 @@ impl Admission {
         self.caller
     }
 
-    /// Returns the decision of the limiter, if the route has limits.
+    /// Returns the decision of the limiter, if the request was charged. It is not on a route
+    /// without limits, nor if every limit allows the caller everything or was
+    /// [charged](Charged) by another layer.
     pub const fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()
+    }
+
+    /// Returns the name of the limit that the [decision](Admission::decision) is about.
+    pub fn policy(&self) -> Option<&PolicyName> {
+        let (route, position) = (self.route.as_ref()?, self.decision()?.position);
+        Some(&route.charged_policy(&self.charges, &self.caller, position)?.name)
+    }
+
+    /// Returns everything that was charged for this request, here and by the layers around this
+    /// one; `None` if that is nothing. A layer inside of this one hands it to the gate in
+    /// [`RequestHead::charged`](crate::request::RequestHead::charged), so that a limit which both
+    /// layers name is charged once.
+    pub fn charged(&self) -> Option<Charged> {
+        match &self.route {
+            Some(route) if self.decision.is_some() => {
+                Some(route.charged(&self.charges, &self.caller))
+            }
+            _ => self.charges.before().cloned(),
+        }
     }
 
     /// Returns the headers to add to the response, whatever its status. Only the styles of the

@@ -6,7 +6,7 @@ use crate::{
         checked::CheckedRoute,
         pending::{PendingLookup, Step},
         pipeline::Gate,
-        refusal::{Refusal, Subject},
+        refusal::{Bound, Principal, Refusal},
         steps::Examined,
     },
     limit::decision::Decision,
@@ -56,6 +56,7 @@ impl Gate {
             true => RefusalReason::Host(reason),
             false => RefusalReason::ForeignRoute,
         };
-        self.refusal(route, reason, Subject::nobody(), decision, now)
+        let bound = decision.map(|decision| Bound { decision, policy: None });
+        self.refusal(route, reason, Principal::nobody(), bound, now)
     }
 }

@@ -8,10 +8,11 @@ use crate::{
     gate::{
         attempts::Attempts,
         pipeline::{Config, Gate},
+        policy::Policy,
         responses::Responses,
     },
     key::{formats::KeyFormats, kind::KeyKind},
-    limit::limiter::Limiter,
+    limit::{charged::GateId, limit::Limit, limiter::Limiter},
     quota::quotas::Quotas,
     request::{
         bodies::ErrorBodies, challenge::Challenge, rate_headers::RateHeaders,
@@ -30,6 +31,7 @@ pub struct GateBuilder {
     sources: CredentialSources,
     publishable: Vec<KeyKind>,
     allow_foreign: bool,
+    limits: Vec<Limit>,
     limiter: Option<Arc<Limiter>>,
     attempts: Option<Attempts>,
     challenges: Vec<Challenge>,
@@ -60,6 +62,7 @@ impl GateBuilder {
             sources,
             publishable: Vec::new(),
             allow_foreign: false,
+            limits: Vec::new(),
             limiter: None,
             attempts: None,
             challenges: Vec::new(),
@@ -82,6 +85,31 @@ impl GateBuilder {
     /// without a credential is still refused, and so is a malformed key of a known kind.
     pub fn allow_foreign(self) -> Self {
         Self { allow_foreign: true, ..self }
+    }
+
+    /// Declares a limit. Routes refer to it by its name, with
+    /// [`Route::with_limit`](crate::gate::Route::with_limit).
+    ///
+    /// ```
+    /// use keyward::{limit::{Limit, Rule}, Access, Quota, Route};
+    /// # use keyward::{Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, Limiter, MemoryStore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let issuer = Issuer::new(MemoryStore::new(), KeyFormat::hex("k_"), KeyHasher::sha256());
+    /// # let (formats, verifier) = (issuer.formats().clone(), issuer.verifier());
+    /// let gate = Gate::builder(formats, verifier, CredentialSource::bearer())
+    ///     .with_challenge(Challenge::bearer("acme")?)
+    ///     .with_limiter(Limiter::system()?)
+    ///     .with_limit(Limit::new("default", Quota::per_second(20)))
+    ///     .with_limit(Limit::new("exports", Rule::sliding(Quota::per_hour(10))).per_owner())
+    ///     .build()?;
+    /// let read = gate.route(Route::new(Access::any_key()).with_limit("default"))?;
+    /// let export = gate.route(Access::any_key().with_limit("default").with_limit("exports"))?;
+    /// assert!(gate.route(Access::any_key().with_limit("exprots")).is_err());
+    /// # let _ = (read, export); Ok(()) }
+    /// ```
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
+        self
     }
 
     /// Charges the limits of routes with `limiter`. Without one, requests to routes with limits
@@ -157,11 +185,19 @@ impl GateBuilder {
             ));
         }
         self.errors.check()?;
+        let mut policies: Vec<Arc<Policy>> = Vec::with_capacity(self.limits.len());
+        for limit in self.limits {
+            let policy = Policy::new(limit)?;
+            policies.iter().try_for_each(|other| policy.check_apart(other))?;
+            policies.push(Arc::new(policy));
+        }
         Ok(Gate::of(Config {
             formats: self.formats,
             verifier: self.verifier,
             sources: self.sources,
             allow_foreign: self.allow_foreign,
+            id: GateId::default(),
+            policies,
             limiter: self.limiter,
             attempts: self.attempts,
             responses: Responses::new(self.errors, self.challenges),

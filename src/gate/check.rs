@@ -52,7 +52,7 @@ impl Gate {
         match self.examine(head, route, now) {
             Examined::Done(outcome) => outcome,
             Examined::Lookup(attempt) => match find(&attempt.lookup) {
-                Ok(found) => self.finish(route, &attempt, found, now),
+                Ok(found) => self.finish(route, attempt, found, now),
                 Err(error) => self.store_failed(route, &attempt, Arc::new(error), now),
             },
         }
@@ -75,12 +75,12 @@ impl Gate {
     fn finish(
         &self,
         route: &CheckedRoute,
-        attempt: &Attempt,
+        attempt: Attempt,
         found: Option<StoredKey>,
         now: Timestamp,
     ) -> Outcome {
-        match self.authenticate(route, attempt, found, now) {
-            Ok(verified) => self.settle(route, verified, now),
+        match self.authenticate(route, &attempt, found, now) {
+            Ok(verified) => self.settle(route, attempt.charges, verified, now),
             Err(refusal) => Outcome::Refused(*refusal),
         }
     }

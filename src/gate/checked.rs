@@ -5,13 +5,14 @@ use std::{fmt, sync::Arc};
 use crate::{
     error::{ConfigError, ConfigErrorKind},
     gate::{
+        charges::{Charges, Due, Policies},
         pipeline::Gate,
+        policy::Policy,
         route::{Cost, Requirement, Route},
     },
     key::owner::OwnerId,
-    limit::key::LimitKey,
-    quota::quotas::Quotas,
-    request::reason::LimitedBy,
+    limit::{charged::Charged, limit::Subject, limiter::Limiter},
+    quota::allowance::Allowance,
     verify::{access::Access, verified::Verified},
 };
 
@@ -47,12 +48,13 @@ pub struct CheckedRoute {
 #[derive(Clone)]
 struct Checked {
     gate: Gate,
-    requirement: Requirement,
+    access: Access,
+    limits: Vec<Arc<Policy>>,
 }
 
 impl Gate {
-    /// Checks a route: this gate accepts every kind of key that it names, and the scope
-    /// catalogue defines every scope.
+    /// Checks a route: this gate accepts every kind of key that it names, the scope catalogue
+    /// defines every scope, and the gate declares every limit.
     ///
     /// A verifier without a [catalogue](crate::verify::Verifier::with_catalog) knows no scopes
     /// by name, so there every scope passes. Whether somebody charges the limits of the route
@@ -61,12 +63,13 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`ConfigErrorKind::Route`], naming the kind or the scope that is unknown.
+    /// [`ConfigErrorKind::Route`], naming the kind, the scope or the limit that is unknown; also if
+    /// the route has more limits than [`Limiter::MAX_LIMITS`].
     pub fn route(&self, route: impl Into<Route>) -> Result<CheckedRoute, ConfigError> {
-        let (requirement, cost) = route.into().into_parts();
+        let (Requirement { access, limits }, cost) = route.into().into_parts();
         let refused = |message: String| ConfigError::new(ConfigErrorKind::Route, message);
         let config = self.config();
-        let kinds = requirement.access.required_kinds().unwrap_or_default();
+        let kinds = access.required_kinds().unwrap_or_default();
         if let Some(kind) = kinds.iter().find(|kind| config.formats.get(**kind).is_none()) {
             return Err(refused(format!(
                 "the route admits keys of kind {kind}, which the gate does not accept; add its \
@@ -74,11 +77,8 @@ impl Gate {
             )));
         }
         if let Some(catalog) = config.verifier.catalog()
-            && let Some(scope) = requirement
-                .access
-                .required_scopes()
-                .iter()
-                .find(|scope| catalog.scope(scope.as_str()).is_err())
+            && let Some(scope) =
+                access.required_scopes().iter().find(|scope| catalog.scope(scope.as_str()).is_err())
         {
             return Err(refused(format!(
                 "the route requires the scope {scope}, which the catalogue does not define; add \
@@ -86,7 +86,24 @@ impl Gate {
                  ApiKeysBuilder::with_catalog"
             )));
         }
-        let checked = Checked { gate: self.clone(), requirement };
+        if limits.len() > Limiter::MAX_LIMITS {
+            return Err(refused(format!(
+                "the route has {} limits, and one decision charges at most {}; drop some calls of \
+                 Route::with_limit",
+                limits.len(),
+                Limiter::MAX_LIMITS
+            )));
+        }
+        let declared = |name: &str| config.policies.iter().find(|own| own.name.as_str() == name);
+        let limit = |name: Box<str>| match declared(&name) {
+            Some(policy) => Ok(Arc::clone(policy)),
+            None => Err(refused(format!(
+                "the route has the limit {name:?}, which the gate does not declare; call \
+                 GateBuilder::with_limit or ApiKeysBuilder::with_limit"
+            ))),
+        };
+        let limits = limits.into_iter().map(limit).collect::<Result<_, _>>()?;
+        let checked = Checked { gate: self.clone(), access, limits };
         Ok(CheckedRoute { checked: Arc::new(checked), cost })
     }
 }
@@ -102,25 +119,36 @@ impl CheckedRoute {
     /// The check of the route stands, because an owner only narrows it. See
     /// [`Access::with_owner`].
     pub fn with_owner(mut self, owner: OwnerId) -> Self {
-        let access = &mut Arc::make_mut(&mut self.checked).requirement.access;
+        let access = &mut Arc::make_mut(&mut self.checked).access;
         *access = access.clone().with_owner(owner);
         self
     }
 
     /// Returns the access that a caller needs.
     pub fn access(&self) -> &Access {
-        &self.checked.requirement.access
+        &self.checked.access
     }
 
     /// Returns whether the route has a limit.
     pub fn is_limited(&self) -> bool {
-        self.checked.requirement.is_limited()
+        !self.checked.limits.is_empty()
+    }
+
+    /// Returns the subjects by which the limits of the route count, for an adapter that has to
+    /// provide [addresses](Subject::Address) and [subjects of the host](Subject::Host).
+    pub fn subjects(&self) -> impl Iterator<Item = Subject> {
+        self.checked.limits.iter().map(|policy| policy.subject)
     }
 
     /// Returns the gate that checked the route.
     #[inline]
     pub fn gate(&self) -> &Gate {
         &self.checked.gate
+    }
+
+    /// Returns the names of the limits.
+    pub(super) fn limit_names(&self) -> Vec<&str> {
+        self.policies().iter().map(|policy| policy.name.as_str()).collect()
     }
 
     pub(super) const fn cost(&self) -> u32 {
@@ -132,27 +160,56 @@ impl CheckedRoute {
         self.checked.gate.is(gate)
     }
 
+    pub(super) fn policies(&self) -> &Policies {
+        &self.checked.limits
+    }
+
+    /// Returns whether a limit of the route counts by address.
+    pub(super) fn counts_addresses(&self) -> bool {
+        self.policies().iter().any(|policy| policy.subject == Subject::Address)
+    }
+
+    /// Returns the limit that blocks this caller, if one does.
     #[inline]
-    pub(super) fn limits<'r>(
-        &'r self,
+    pub(super) fn blocked(&self, verified: &Verified) -> Option<&Policy> {
+        let mut policies = self.policies().iter().map(|policy| &**policy);
+        policies.find(|policy| matches!(policy.allowance(verified).0, Allowance::Blocked))
+    }
+
+    /// Returns what a request is charged, in the order of the limits.
+    #[inline]
+    pub(super) fn due<'p: 'r, 'r>(
+        &'p self,
+        charges: &'r Charges,
         verified: &'r Verified,
-    ) -> impl Iterator<Item = (LimitKey, &'r Quotas)> {
-        self.checked.requirement.limits(verified)
+    ) -> impl Iterator<Item = Due<'p, 'r>> {
+        charges.due(self.gate().id(), self.policies(), verified)
     }
 
-    pub(super) fn limited_by(&self, position: usize) -> LimitedBy {
-        self.checked.requirement.limited_by(position)
+    /// Returns the policy at a position of what a request is charged; beyond the last one, that of
+    /// the first.
+    pub(super) fn charged_policy<'p>(
+        &'p self,
+        charges: &Charges,
+        verified: &Verified,
+        position: usize,
+    ) -> Option<&'p Policy> {
+        let at = |position| self.due(charges, verified).nth(position).map(|due| due.policy);
+        at(position).or_else(|| at(0))
     }
 
-    pub(super) fn limited_by_all(&self) -> impl Iterator<Item = LimitedBy> + Clone + use<> {
-        self.checked.requirement.limited_by_all()
+    /// Returns everything that was charged for an admitted request, here and around it.
+    pub(super) fn charged(&self, charges: &Charges, verified: &Verified) -> Charged {
+        let keys = self.due(charges, verified).map(|due| due.key);
+        Charged::new(charges.before(), self.gate().id(), verified.key_id(), keys)
     }
 }
 
 impl fmt::Debug for CheckedRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckedRoute")
-            .field("requirement", &self.checked.requirement)
+            .field("access", &self.checked.access)
+            .field("limits", &self.limit_names())
             .field("cost", &self.cost())
             .finish_non_exhaustive()
     }

@@ -8,12 +8,14 @@ pub(crate) mod admission;
 pub(crate) mod attempts;
 pub(crate) mod begin;
 pub(crate) mod builder;
+pub(crate) mod charges;
 pub(crate) mod check;
 pub(crate) mod checked;
 pub(crate) mod driver;
 pub(crate) mod issuer;
 pub(crate) mod pending;
 pub(crate) mod pipeline;
+pub(crate) mod policy;
 pub(crate) mod recheck;
 pub(crate) mod refusal;
 pub(crate) mod responses;
@@ -29,5 +31,6 @@ pub use self::{
     pipeline::Gate,
     recheck::PendingRecheck,
     refusal::Refusal,
-    route::{Route, RouteQuotas},
+    route::Route,
 };
+pub use crate::limit::charged::Charged;

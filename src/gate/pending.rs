@@ -4,10 +4,15 @@ use std::{error::Error, fmt, sync::Arc};
 
 use crate::{
     clock::timestamp::Timestamp,
-    gate::{admission::Outcome, checked::CheckedRoute, steps::Attempt},
+    gate::{
+        admission::Outcome,
+        charges::Charges,
+        checked::CheckedRoute,
+        steps::{Attempt, Prepared},
+    },
     limit::{decision::Decision, key::LimitKey},
-    quota::quotas::Quotas,
-    request::reason::{LimitedBy, RefusalReason},
+    quota::{policy_name::PolicyName, quotas::Quotas},
+    request::reason::RefusalReason,
     store::{lookup::Lookup, stored_key::StoredKey},
     verify::verified::Verified,
 };
@@ -48,10 +53,15 @@ impl PendingLookup {
         let gate = route.gate();
         match gate.authenticate(&route, &attempt, found, now) {
             Err(refusal) => Step::Done(Outcome::Refused(*refusal)),
-            Ok(verified) if gate.charges_elsewhere(&route) => {
-                Step::Charge(PendingCharge { route, verified })
+            Ok(verified) if gate.has_limiter() => {
+                Step::Done(gate.settle(&route, attempt.charges, verified, now))
             }
-            Ok(verified) => Step::Done(gate.settle(&route, verified, now)),
+            Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
+                Prepared::Done(outcome) => Step::Done(outcome),
+                Prepared::Charge(charges, verified) => {
+                    Step::Charge(PendingCharge { route, charges, verified })
+                }
+            },
         }
     }
 
@@ -85,17 +95,23 @@ impl fmt::Debug for PendingLookup {
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
     route: CheckedRoute,
+    charges: Charges,
     verified: Verified,
 }
 
 impl PendingCharge {
     /// Returns the limits to charge together, all or nothing.
     ///
-    /// There is at least one and at most [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS).
-    /// No key occurs twice unless the host's [shared](crate::gate::Route::limit_shared) key is
-    /// that of a key or owner.
+    /// There is at least one and at most [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS),
+    /// and no key occurs twice. Limits that allow the caller everything are not among them, and
+    /// neither is what another layer has [charged](crate::gate::Charged).
     pub fn limits(&self) -> impl Iterator<Item = (LimitKey, &Quotas)> {
-        self.route.limits(&self.verified)
+        self.route.due(&self.charges, &self.verified).map(|due| (due.key, due.quotas))
+    }
+
+    /// Returns the names of these limits, in the same order.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyName> {
+        self.route.due(&self.charges, &self.verified).map(|due| &due.policy.name)
     }
 
     /// Returns the cost of the request, which every limit is charged.
@@ -111,8 +127,8 @@ impl PendingCharge {
     /// Continues with the decision of the limiter. [`Decision::position`] is the position of the
     /// binding limit in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
-        let Self { route, verified } = self;
-        route.gate().charged(&route, verified, &decision, now)
+        let Self { route, charges, verified } = self;
+        route.gate().charged(&route, charges, verified, &decision, now)
     }
 
     /// Ends with 503 because the limiter failed or did not respond in time.
@@ -132,7 +148,7 @@ impl PendingCharge {
 
 impl fmt::Debug for PendingCharge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits: Vec<LimitedBy> = self.route.limited_by_all().collect();
+        let limits: Vec<&PolicyName> = self.policies().collect();
         f.debug_struct("PendingCharge")
             .field("key", &self.verified.key_id())
             .field("limits", &limits)

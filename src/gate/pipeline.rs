@@ -4,9 +4,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::{
     audit::Audit,
-    gate::{attempts::Attempts, responses::Responses},
+    gate::{attempts::Attempts, policy::Policy, responses::Responses},
     key::formats::KeyFormats,
-    limit::limiter::Limiter,
+    limit::{charged::GateId, limiter::Limiter},
     request::{rate_headers::RateHeaders, sources::CredentialSources},
     verify::verifier::Verifier,
 };
@@ -33,6 +33,8 @@ pub(super) struct Config {
     pub(super) verifier: Verifier,
     pub(super) sources: CredentialSources,
     pub(super) allow_foreign: bool,
+    pub(super) id: GateId,
+    pub(super) policies: Vec<Arc<Policy>>,
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) attempts: Option<Attempts>,
     pub(super) responses: Responses,
@@ -55,6 +57,11 @@ impl Gate {
     /// Returns whether the gate charges the limits of routes itself.
     pub fn has_limiter(&self) -> bool {
         self.0.limiter.is_some()
+    }
+
+    /// Returns whether the gate declares a limit of this name.
+    pub fn has_limit(&self, name: &str) -> bool {
+        self.0.policies.iter().any(|policy| policy.name.as_str() == name)
     }
 
     /// Returns whether the gate limits failed attempts by address. They only count where
@@ -80,6 +87,12 @@ impl Gate {
 
     pub(super) fn of(config: Config) -> Self {
         Self(Arc::new(config))
+    }
+
+    /// Returns the identity of this gate and its clones.
+    #[inline]
+    pub(super) fn id(&self) -> &GateId {
+        &self.0.id
     }
 
     #[inline]

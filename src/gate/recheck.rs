@@ -7,7 +7,7 @@ use crate::{
     gate::{
         checked::CheckedRoute,
         pipeline::Gate,
-        refusal::{Refusal, Subject},
+        refusal::{Principal, Refusal},
     },
     key::{id::KeyId, owner::OwnerId},
     request::reason::RefusalReason,
@@ -77,8 +77,8 @@ impl PendingRecheck {
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let Self { gate, route, lookup, key, owner } = self;
-        let subject = Subject { key: Some(key), owner, kind: Some(lookup.kind()) };
-        gate.refusal(&route, reason, subject, None, now)
+        let principal = Principal { key: Some(key), owner, kind: Some(lookup.kind()) };
+        gate.refusal(&route, reason, principal, None, now)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     gate::{checked::CheckedRoute, pipeline::Gate, responses::Challenges},
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
+    quota::policy_name::PolicyName,
     request::{
         facts::{ErrorBody, ErrorFacts},
         header::ResponseHeader,
@@ -29,21 +30,28 @@ pub struct Refusal {
     route: Option<CheckedRoute>,
     reason: RefusalReason,
     public: PublicReason,
-    decision: Option<Box<Decision>>,
+    bound: Option<Box<Bound>>,
     key: Option<KeyId>,
     now: Timestamp,
     /// Rendered on first use, where it is not constant.
     body: OnceLock<Box<ErrorBody>>,
 }
 
+/// The decision of a limiter, and the policy that it is about, where it is one of the gate's.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) decision: Decision,
+    pub(super) policy: Option<PolicyName>,
+}
+
 /// The subject of an audit event. The owner is cloned only when auditing is enabled.
-pub(super) struct Subject {
+pub(super) struct Principal {
     pub(super) key: Option<KeyId>,
     pub(super) owner: Option<OwnerId>,
     pub(super) kind: Option<KeyKind>,
 }
 
-impl Subject {
+impl Principal {
     pub(super) const fn nobody() -> Self {
         Self { key: None, owner: None, kind: None }
     }
@@ -66,14 +74,17 @@ impl Gate {
         &self,
         route: &CheckedRoute,
         reason: RefusalReason,
-        subject: Subject,
-        decision: Option<Decision>,
+        principal: Principal,
+        bound: Option<Bound>,
         now: Timestamp,
     ) -> Refusal {
-        let (key, public) = (subject.key, reason.public());
+        let (key, public) = (principal.key, reason.public());
         let config = self.config();
         config.audit.report(|| {
-            subject.event(AuditAction::Refused { reason: reason.clone(), decision }, now)
+            let decision = bound.as_ref().map(|bound| bound.decision);
+            let policy = policy(&reason, bound.as_ref()).cloned();
+            let action = AuditAction::Refused { reason: reason.clone(), decision, policy };
+            principal.event(action, now)
         });
         // The reference count that all threads share is touched only where it is needed.
         let names_scopes =
@@ -83,7 +94,7 @@ impl Gate {
             route: names_scopes.then(|| route.clone()),
             reason,
             public,
-            decision: decision.map(Box::new),
+            bound: bound.map(Box::new),
             key,
             now,
             body: OnceLock::new(),
@@ -91,9 +102,9 @@ impl Gate {
     }
 
     /// Returns the subject of an event about a proved key.
-    pub(super) fn subject(&self, verified: &Verified) -> Subject {
+    pub(super) fn principal(&self, verified: &Verified) -> Principal {
         let owner = self.config().audit.is_on().then(|| verified.owner_id().clone());
-        Subject { key: Some(verified.key_id()), owner, kind: Some(verified.kind()) }
+        Principal { key: Some(verified.key_id()), owner, kind: Some(verified.kind()) }
     }
 }
 
@@ -122,7 +133,13 @@ impl Refusal {
 
     /// Returns the decision of the limiter, if one was charged.
     pub fn decision(&self) -> Option<&Decision> {
-        self.decision.as_deref()
+        self.bound.as_ref().map(|bound| &bound.decision)
+    }
+
+    /// Returns the name of the limit that refused, or else of the one that the
+    /// [decision](Refusal::decision) is about. A limit that the host has charged itself has none.
+    pub fn policy(&self) -> Option<&PolicyName> {
+        policy(&self.reason, self.bound.as_deref())
     }
 
     /// Returns the headers: content type, challenges and rate limit.
@@ -171,10 +188,13 @@ impl Refusal {
     }
 
     fn facts(&self) -> ErrorFacts<'_> {
+        let (public, decision) = (self.public(), self.decision());
         ErrorFacts {
-            retry_after_secs: self.decision().and_then(Decision::retry_after_secs),
+            retry_after_secs: decision.and_then(Decision::retry_after_secs),
             missing_scope: self.missing_scope(),
-            ..ErrorFacts::new(self.public())
+            policy: self.reason.policy().filter(|_| public.has_policy()),
+            quota: decision.map(Decision::quota).filter(|_| public.has_quota()),
+            ..ErrorFacts::new(public)
         }
     }
 
@@ -192,13 +212,19 @@ impl Refusal {
     }
 }
 
+/// Returns the name of the limit that refused, or else of the one that was charged.
+fn policy<'r>(reason: &'r RefusalReason, bound: Option<&'r Bound>) -> Option<&'r PolicyName> {
+    reason.policy().or_else(|| bound?.policy.as_ref())
+}
+
 impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refusal")
             .field("status", &self.status())
             .field("reason", &self.reason)
             .field("key", &self.key)
-            .field("decision", &self.decision)
+            .field("policy", &self.policy())
+            .field("decision", &self.decision())
             .finish_non_exhaustive()
     }
 }

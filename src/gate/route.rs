@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    key::owner::Tier,
-    limit::key::LimitKey,
-    quota::{Quota, quotas::Quotas},
-    request::reason::LimitedBy,
-    verify::{access::Access, verified::Verified},
-};
+use crate::verify::access::Access;
 
 /// The description of a route: the access it requires, its limits, and the cost of a request.
 ///
@@ -17,13 +11,11 @@ use crate::{
 /// everything but the cost.
 ///
 /// ```
-/// use keyward::{gate::RouteQuotas, key::Tier, Access, Quota, Route, Scope};
+/// use keyward::{Access, Route, Scope};
 ///
-/// let quotas = RouteQuotas::new(Quota::per_minute(100))
-///     .with_tier(Tier::from_static("higher"), Quota::per_minute(1_000));
 /// let route = Route::new(Access::scope(Scope::from_static("write:issues")))
-///     .limit_key(quotas)
-///     .limit_owner(Quota::per_minute(5_000));
+///     .with_limit("default")
+///     .with_limit("writes");
 /// assert_eq!(route.access().required_scopes()[0].as_str(), "write:issues");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +29,8 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Requirement {
     pub(super) access: Access,
-    key: Option<RouteQuotas>,
-    owner: Option<RouteQuotas>,
-    group: Option<(u16, RouteQuotas)>,
-    shared: Option<(LimitKey, RouteQuotas)>,
+    /// The names of the limits, each once.
+    pub(super) limits: Vec<Box<str>>,
 }
 
 /// The cost of a request, at least 1.
@@ -60,37 +50,21 @@ impl Cost {
 impl Route {
     /// Describes a route without limits, on which a request costs 1.
     pub fn new(access: Access) -> Self {
-        let requirement = Requirement { access, key: None, owner: None, group: None, shared: None };
+        let requirement = Requirement { access, limits: Vec::new() };
         Self { requirement: Arc::new(requirement), cost: Cost::new(1) }
     }
 
-    /// Limits each key: by its own quotas, else by its owner's, else by these.
+    /// Adds the limit that [`GateBuilder::with_limit`](crate::gate::GateBuilder::with_limit) has
+    /// declared under this name. All routes that name it count together.
     ///
-    /// So these quotas are a default and no ceiling. All routes with a key limit count
-    /// together, whatever quotas they name. [`Route::limit_group`] counts a route separately.
-    pub fn limit_key(mut self, quotas: impl Into<RouteQuotas>) -> Self {
-        self.requirement_mut().key = Some(quotas.into());
-        self
-    }
-
-    /// Limits the keys of one owner together, by these quotas. All routes with an owner limit
-    /// count together.
-    pub fn limit_owner(mut self, quotas: impl Into<RouteQuotas>) -> Self {
-        self.requirement_mut().owner = Some(quotas.into());
-        self
-    }
-
-    /// Limits each key within a group of routes, by these quotas alone. `group` is a number
-    /// that the host chooses, and the namespace of [`LimitKey::named`].
-    pub fn limit_group(mut self, group: u16, quotas: impl Into<RouteQuotas>) -> Self {
-        self.requirement_mut().group = Some((group, quotas.into()));
-        self
-    }
-
-    /// Limits all callers together, for example on a costly route, under a key that the host
-    /// chooses.
-    pub fn limit_shared(mut self, key: LimitKey, quotas: impl Into<RouteQuotas>) -> Self {
-        self.requirement_mut().shared = Some((key, quotas.into()));
+    /// A request is admitted if every limit of its route admits it, and is then charged to all of
+    /// them. Naming a limit again changes nothing. A name that is not declared is an error of
+    /// [`Gate::route`](crate::gate::Gate::route).
+    pub fn with_limit(mut self, name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        if !self.has_limit(name) {
+            Arc::make_mut(&mut self.requirement).limits.push(name.into());
+        }
         self
     }
 
@@ -107,20 +81,16 @@ impl Route {
 
     /// Returns whether the route has a limit.
     pub fn is_limited(&self) -> bool {
-        self.requirement.is_limited()
+        !self.requirement.limits.is_empty()
     }
 
-    /// Returns whether the route limits each key, with [`Route::limit_key`].
-    pub fn limits_keys(&self) -> bool {
-        self.requirement.key.is_some()
+    /// Returns whether the route has the limit of this name.
+    pub fn has_limit(&self, name: &str) -> bool {
+        self.requirement.limits.iter().any(|own| **own == *name)
     }
 
     pub(super) fn into_parts(self) -> (Requirement, Cost) {
         (Arc::unwrap_or_clone(self.requirement), self.cost)
-    }
-
-    fn requirement_mut(&mut self) -> &mut Requirement {
-        Arc::make_mut(&mut self.requirement)
     }
 }
 
@@ -130,89 +100,10 @@ impl From<Access> for Route {
     }
 }
 
-impl Requirement {
-    pub(super) fn is_limited(&self) -> bool {
-        let Self { key, owner, group, shared, .. } = self;
-        key.is_some() || owner.is_some() || group.is_some() || shared.is_some()
-    }
-
-    /// Returns the limits that apply to this caller, in the order in which they are charged.
-    #[inline]
-    pub(super) fn limits<'r>(
-        &'r self,
-        verified: &'r Verified,
-    ) -> impl Iterator<Item = (LimitKey, &'r Quotas)> {
-        let Self { key, owner, group, shared, .. } = self;
-        let tier = verified.tier();
-        let key = key.as_ref().map(|quotas| {
-            (verified.key_id().into(), verified.quotas().unwrap_or_else(|| quotas.of(tier)))
-        });
-        let owner = owner.as_ref().map(|quotas| (verified.owner_id().into(), quotas.of(tier)));
-        let group = group.as_ref().map(|(group, quotas)| {
-            (LimitKey::named(*group, verified.key_id().as_bytes()), quotas.of(tier))
-        });
-        let shared = shared.as_ref().map(|(key, quotas)| (*key, quotas.of(tier)));
-        [key, owner, group, shared].into_iter().flatten()
-    }
-
-    /// Returns the subject of the limit at this position of [`Requirement::limits`]; beyond the
-    /// last one, that of the first.
-    pub(super) fn limited_by(&self, position: usize) -> LimitedBy {
-        let mut all = self.limited_by_all();
-        let first = all.clone().next().unwrap_or(LimitedBy::Key);
-        all.nth(position).unwrap_or(first)
-    }
-
-    /// Returns the subjects of all limits, in the order in which they are charged.
-    pub(super) fn limited_by_all(&self) -> impl Iterator<Item = LimitedBy> + Clone + use<> {
-        let Self { key, owner, group, shared, .. } = self;
-        let all = [
-            key.as_ref().map(|_| LimitedBy::Key),
-            owner.as_ref().map(|_| LimitedBy::Owner),
-            group.as_ref().map(|_| LimitedBy::KeyInGroup),
-            shared.as_ref().map(|_| LimitedBy::Shared),
-        ];
-        all.into_iter().flatten()
-    }
-}
-
-/// The quotas of one limit, which can depend on the owner's tier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct RouteQuotas {
-    default: Quotas,
-    tiers: Vec<(Tier, Quotas)>,
-}
-
-impl RouteQuotas {
-    /// Applies the same quotas to every tier.
-    pub fn new(quotas: impl Into<Quotas>) -> Self {
-        Self { default: quotas.into(), tiers: Vec::new() }
-    }
-
-    /// Applies other quotas to owners of `tier`. The last call for a tier wins.
-    pub fn with_tier(mut self, tier: Tier, quotas: impl Into<Quotas>) -> Self {
-        self.tiers.retain(|(other, _)| *other != tier);
-        self.tiers.push((tier, quotas.into()));
-        self
-    }
-
-    /// Returns the quotas for an owner of this tier.
-    #[inline]
-    pub fn of(&self, tier: Option<&Tier>) -> &Quotas {
-        let named = self.tiers.iter().find(|(own, _)| Some(own) == tier);
-        named.map_or(&self.default, |(_, quotas)| quotas)
-    }
-}
-
-impl From<Quotas> for RouteQuotas {
-    fn from(quotas: Quotas) -> Self {
-        Self::new(quotas)
-    }
-}
-
-impl From<Quota> for RouteQuotas {
-    fn from(quota: Quota) -> Self {
-        Self::new(quota)
+impl Access {
+    /// Describes a route of this access with a limit: [`Route::with_limit`] of a
+    /// [`Route::new`](crate::gate::Route::new).
+    pub fn with_limit(self, name: impl AsRef<str>) -> Route {
+        Route::new(self).with_limit(name)
     }
 }

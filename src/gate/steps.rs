@@ -7,9 +7,10 @@ use crate::{
     clock::timestamp::Timestamp,
     gate::{
         admission::{Admission, Outcome},
+        charges::Charges,
         checked::CheckedRoute,
         pipeline::Gate,
-        refusal::{Refusal, Subject},
+        refusal::{Bound, Principal, Refusal},
     },
     key::parse::ParseError,
     limit::{
@@ -17,6 +18,7 @@ use crate::{
         key::LimitKey,
         limiter::Limiter,
     },
+    quota::policy_name::PolicyName,
     request::{
         credential::CredentialError, head::RequestHead, reason::RefusalReason, sources::Credential,
     },
@@ -27,12 +29,21 @@ use crate::{
 /// The part of a request that is kept while its key is looked up.
 pub(super) struct Attempt {
     pub(super) lookup: Lookup,
+    /// The address on which the attempt is counted if it fails.
     address: Option<LimitKey>,
+    pub(super) charges: Charges,
 }
 
 /// The result of the first step.
 pub(super) enum Examined {
     Lookup(Attempt),
+    Done(Outcome),
+}
+
+/// An authenticated request, after its limits were resolved for its caller.
+pub(super) enum Prepared {
+    /// There is something to charge.
+    Charge(Charges, Verified),
     Done(Outcome),
 }
 
@@ -46,8 +57,10 @@ impl Gate {
         now: Timestamp,
     ) -> Examined {
         let config = self.config();
-        let address = if config.attempts.is_some() { head.address() } else { None };
-        self.examine_credential(config.sources.find(head), address, route, now)
+        let needs_address = config.attempts.is_some() || route.counts_addresses();
+        let address = if needs_address { head.address() } else { None };
+        let charges = Charges::read(head, address, route.policies());
+        self.examine_credential(config.sources.find(head), address, charges, route, now)
     }
 
     /// The part of the first step that does not depend on the type of the head.
@@ -55,13 +68,13 @@ impl Gate {
         &self,
         found: Result<Option<Credential<'_>>, CredentialError>,
         address: Option<LimitKey>,
+        charges: Result<Charges, PolicyName>,
         route: &CheckedRoute,
         now: Timestamp,
     ) -> Examined {
         let config = self.config();
         let stop = |reason| {
-            let subject = Subject::nobody();
-            let refusal = self.failed_attempt(route, reason, address, subject, now);
+            let refusal = self.failed_attempt(route, reason, address, Principal::nobody(), now);
             Examined::Done(Outcome::Refused(refusal))
         };
         if !route.belongs_to(self) {
@@ -91,14 +104,24 @@ impl Gate {
         if !credential.takes(presented.kind()) {
             return stop(RefusalReason::NotTaken { kind: presented.kind() });
         }
+        let principal = Principal::claimed(presented.kind());
         if let (Some(attempts), Some(address)) = (&config.attempts, address)
-            && let Some(refused) = attempts.refused(address, now)
+            && let Some(decision) = attempts.refused(address, now)
         {
-            let subject = Subject::claimed(presented.kind());
+            let bound = Some(Bound { decision, policy: None });
             let reason = RefusalReason::TooManyAttempts;
-            return Examined::Done(self.refused(route, reason, subject, Some(refused), now));
+            return Examined::Done(self.refused(route, reason, principal, bound, now));
         }
-        Examined::Lookup(Attempt { lookup: config.verifier.lookup(&presented), address })
+        match charges {
+            Ok(charges) => {
+                let lookup = config.verifier.lookup(&presented);
+                Examined::Lookup(Attempt { lookup, address, charges })
+            }
+            Err(policy) => {
+                let reason = RefusalReason::NoSubject { policy };
+                Examined::Done(self.refused(route, reason, principal, None, now))
+            }
+        }
     }
 
     /// The second step: verifies the key that the store found.
@@ -122,37 +145,58 @@ impl Gate {
             _ => None,
         };
         config.verifier.verify(&attempt.lookup, found, now).map_err(|error| {
-            let claimed = Subject::claimed(attempt.lookup.kind());
-            let subject =
-                if is_proved(error) { Subject { key, owner, ..claimed } } else { claimed };
+            let claimed = Principal::claimed(attempt.lookup.kind());
+            let principal =
+                if is_proved(error) { Principal { key, owner, ..claimed } } else { claimed };
             let reason = RefusalReason::Verify(error);
-            Box::new(self.failed_attempt(route, reason, attempt.address, subject, now))
+            Box::new(self.failed_attempt(route, reason, attempt.address, principal, now))
         })
     }
 
-    /// Returns whether the host charges, because the route has limits and the gate no limiter.
-    pub(super) fn charges_elsewhere(&self, route: &CheckedRoute) -> bool {
-        self.config().limiter.is_none() && route.is_limited()
+    /// The part of the third step before the limiter: which limits are to be charged? A caller whom
+    /// a limit blocks is refused, and one who has nothing to be charged for goes on.
+    #[inline]
+    pub(super) fn prepare(
+        &self,
+        route: &CheckedRoute,
+        mut charges: Charges,
+        verified: Verified,
+        now: Timestamp,
+    ) -> Prepared {
+        if !route.is_limited() {
+            return Prepared::Done(self.authorize(route, charges, verified, None, now));
+        }
+        if let Some(policy) = route.blocked(&verified) {
+            let reason = RefusalReason::Blocked { policy: policy.name.clone() };
+            return Prepared::Done(self.uncharged(route, reason, &verified, now));
+        }
+        charges.refit(route.policies(), &verified);
+        if route.due(&charges, &verified).next().is_none() {
+            return Prepared::Done(self.authorize(route, charges, verified, None, now));
+        }
+        Prepared::Charge(charges, verified)
     }
 
-    /// The remaining steps, where the gate has a limiter or the route no limits.
+    /// The remaining steps, where the host does not charge.
     #[inline]
     pub(super) fn settle(
         &self,
         route: &CheckedRoute,
+        charges: Charges,
         verified: Verified,
         now: Timestamp,
     ) -> Outcome {
-        if !route.is_limited() {
-            return self.authorize(route, verified, None, now);
-        }
+        let (charges, verified) = match self.prepare(route, charges, verified, now) {
+            Prepared::Charge(charges, verified) => (charges, verified),
+            Prepared::Done(outcome) => return outcome,
+        };
         let charged = match &self.config().limiter {
-            Some(limiter) => charge(limiter, route, &verified, now),
+            Some(limiter) => charge(limiter, route, &charges, &verified, now),
             // Nothing can be charged, and no request passes uncharged.
             None => Err(RefusalReason::NoLimiter),
         };
         match charged {
-            Ok(decision) => self.charged(route, verified, &decision, now),
+            Ok(decision) => self.charged(route, charges, verified, &decision, now),
             Err(reason) => self.uncharged(route, reason, &verified, now),
         }
     }
@@ -162,15 +206,26 @@ impl Gate {
     pub(super) fn charged(
         &self,
         route: &CheckedRoute,
+        charges: Charges,
         verified: Verified,
         decision: &Decision,
         now: Timestamp,
     ) -> Outcome {
         if decision.allowed {
-            return self.authorize(route, verified, Some(decision), now);
+            return self.authorize(route, charges, verified, Some(decision), now);
         }
-        let reason = RefusalReason::Throttled { by: route.limited_by(decision.position) };
-        self.refused(route, reason, self.subject(&verified), Some(*decision), now)
+        let (principal, decision) = (self.principal(&verified), *decision);
+        let reason = match route.charged_policy(&charges, &verified, decision.position) {
+            Some(policy) => RefusalReason::Throttled {
+                policy: policy.name.clone(),
+                subject: policy.subject,
+                quota: decision.quota(),
+            },
+            // A decision about nothing. No request passes that way.
+            None => RefusalReason::Charge(ChargeError::NoLimits),
+        };
+        let bound = Bound { decision, policy: None };
+        self.refused(route, reason, principal, Some(bound), now)
     }
 
     /// The last step: has the caller the access that the route requires?
@@ -178,24 +233,35 @@ impl Gate {
     fn authorize(
         &self,
         route: &CheckedRoute,
+        charges: Charges,
         verified: Verified,
         decision: Option<&Decision>,
         now: Timestamp,
     ) -> Outcome {
         let config = self.config();
+        let policy = |verified: &Verified| {
+            let policy = route.charged_policy(&charges, verified, decision?.position)?;
+            Some(policy.name.clone())
+        };
         match verified.authorized(route.access()) {
             Ok(caller) => {
                 config.audit.report(|| {
                     let (matched, decision) = (caller.matched(), decision.copied());
-                    self.subject(&caller).event(AuditAction::Admitted { matched, decision }, now)
+                    let action =
+                        AuditAction::Admitted { matched, decision, policy: policy(&caller) };
+                    self.principal(&caller).event(action, now)
                 });
                 let decision = decision.map(Decision::copy_of_admission);
                 let rate_headers = config.rate_headers;
-                Outcome::Admitted(Admission { caller, decision, rate_headers, now })
+                // The reference count that all threads share is touched only where it is needed.
+                let route = route.is_limited().then(|| route.clone());
+                Outcome::Admitted(Admission { caller, decision, route, charges, rate_headers, now })
             }
             Err((forbidden, verified)) => {
+                let bound = decision
+                    .map(|decision| Bound { decision: *decision, policy: policy(&verified) });
                 let reason = RefusalReason::Forbidden(forbidden);
-                self.refused(route, reason, self.subject(&verified), decision.copied(), now)
+                self.refused(route, reason, self.principal(&verified), bound, now)
             }
         }
     }
@@ -208,7 +274,7 @@ impl Gate {
         verified: &Verified,
         now: Timestamp,
     ) -> Outcome {
-        self.refused(route, reason, self.subject(verified), None, now)
+        self.refused(route, reason, self.principal(verified), None, now)
     }
 
     /// Refuses a request because the store failed.
@@ -219,8 +285,8 @@ impl Gate {
         error: Arc<dyn Error + Send + Sync>,
         now: Timestamp,
     ) -> Outcome {
-        let subject = Subject::claimed(attempt.lookup.kind());
-        self.refused(route, RefusalReason::Store(error), subject, None, now)
+        let principal = Principal::claimed(attempt.lookup.kind());
+        self.refused(route, RefusalReason::Store(error), principal, None, now)
     }
 
     /// Counts an attempt for whose response nobody waited.
@@ -237,28 +303,28 @@ impl Gate {
         route: &CheckedRoute,
         reason: RefusalReason,
         address: Option<LimitKey>,
-        subject: Subject,
+        principal: Principal,
         now: Timestamp,
     ) -> Refusal {
         if let (Some(attempts), Some(address)) = (&self.config().attempts, address)
             && is_failed_attempt(&reason)
             && let Some(decision) = attempts.failed(address, now)
         {
-            let reason = RefusalReason::TooManyAttempts;
-            return self.refusal(route, reason, subject, Some(decision), now);
+            let bound = Some(Bound { decision, policy: None });
+            return self.refusal(route, RefusalReason::TooManyAttempts, principal, bound, now);
         }
-        self.refusal(route, reason, subject, None, now)
+        self.refusal(route, reason, principal, None, now)
     }
 
     fn refused(
         &self,
         route: &CheckedRoute,
         reason: RefusalReason,
-        subject: Subject,
-        decision: Option<Decision>,
+        principal: Principal,
+        bound: Option<Bound>,
         now: Timestamp,
     ) -> Outcome {
-        Outcome::Refused(self.refusal(route, reason, subject, decision, now))
+        Outcome::Refused(self.refusal(route, reason, principal, bound, now))
     }
 }
 
@@ -267,23 +333,24 @@ impl Gate {
 fn charge(
     limiter: &Limiter,
     route: &CheckedRoute,
+    charges: &Charges,
     verified: &Verified,
     now: Timestamp,
 ) -> Result<Decision, RefusalReason> {
-    let (cost, mut limits) = (route.cost(), route.limits(verified));
-    let first = limits.next().ok_or(RefusalReason::Charge(ChargeError::NoLimits))?;
-    let Some(second) = limits.next() else {
-        let charged = limiter.check(first.0, first.1, cost, now);
+    let mut due = route.due(charges, verified).map(|due| (due.key, due.quotas));
+    let first = due.next().ok_or(RefusalReason::Charge(ChargeError::NoLimits))?;
+    let Some(second) = due.next() else {
+        let charged = limiter.check(first.0, first.1, route.cost(), now);
         return charged.map_err(RefusalReason::Charge);
     };
     let mut all = [first; Limiter::MAX_LIMITS];
     let mut count = 1;
-    for (place, limit) in all.iter_mut().skip(1).zip(std::iter::once(second).chain(limits)) {
+    for (place, limit) in all.iter_mut().skip(1).zip(std::iter::once(second).chain(due)) {
         *place = limit;
         count += 1;
     }
     let limits = all.get(..count).unwrap_or_default();
-    limiter.check_all(limits, cost, now).map_err(RefusalReason::Charge)
+    limiter.check_all(limits, route.cost(), now).map_err(RefusalReason::Charge)
 }
 
 /// Returns whether a client has tried an invalid key.

@@ -10,7 +10,7 @@ use crate::{
         id::KeyId, name::KeyName, owner::OwnerId, record::KeyRecord, scope::ScopeSet,
         state::KeyState,
     },
-    quota::quotas::Quotas,
+    quota::overrides::Overrides,
     store::{
         KeyRegistry,
         error::ReplaceError,
@@ -128,21 +128,22 @@ impl<R: KeyRegistry> Issuer<R> {
         self.change(&found, |record, now| record.set_scopes(scopes, now), action, now).await
     }
 
-    /// Sets the quotas of a key. With `None` it has none of its own, and those of its owner
-    /// apply.
+    /// Replaces what a key is allowed by limits per key, from the next decision on. What it does not
+    /// name is as its owner or the service allows.
     ///
     /// # Errors
     ///
     /// As [`Issuer::suspend`].
-    pub async fn set_quotas(
+    pub async fn set_overrides(
         &self,
         id: KeyId,
-        quotas: Option<Quotas>,
+        overrides: Overrides,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        let action = AuditAction::QuotasChanged { quotas };
-        self.change(&found, |record, now| record.set_quotas(quotas, now), action, now).await
+        let action = AuditAction::OverridesChanged { overrides: overrides.clone() };
+        let change = |record: &KeyRecord, now| record.set_overrides(overrides, now);
+        self.change(&found, change, action, now).await
     }
 
     /// Removes at most `limit` keys that have been revoked or expired for longer than `kept_for`,

@@ -2,8 +2,9 @@
 
 use crate::{
     clock::timestamp::Timestamp,
+    error::ConfigError,
     key::{name::KeyName, owner::OwnerId, scope::ScopeSet},
-    quota::quotas::Quotas,
+    quota::{allowance::Allowance, overrides::Overrides, policy_name::PolicyName},
 };
 
 /// The properties of a new key that the host decides.
@@ -19,16 +20,16 @@ pub struct KeyDraft {
     /// scopes of the kind in its catalogue, and [`KeyRecord::issue`](crate::key::KeyRecord::issue)
     /// grants none.
     pub scopes: Option<ScopeSet>,
-    /// The quotas of the key, which take precedence over those of its owner.
-    pub quotas: Option<Quotas>,
+    /// What the key is allowed by limits per key, in place of what its owner or the service allows.
+    pub overrides: Overrides,
     /// The time from which the key is refused.
     pub expires_at: Option<Timestamp>,
 }
 
 impl KeyDraft {
-    /// Builds a draft without quotas and expiry, with the default scopes of the kind.
+    /// Builds a draft without overrides and expiry, with the default scopes of the kind.
     pub const fn new(owner: OwnerId, name: KeyName) -> Self {
-        Self { owner, name, scopes: None, quotas: None, expires_at: None }
+        Self { owner, name, scopes: None, overrides: Overrides::none(), expires_at: None }
     }
 
     /// Sets the scopes.
@@ -38,10 +39,24 @@ impl KeyDraft {
         self
     }
 
-    /// Sets quotas for this key alone.
+    /// Sets what a policy allows this key alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Overrides::with`].
+    pub fn with_override(
+        mut self,
+        name: PolicyName,
+        allowance: impl Into<Allowance>,
+    ) -> Result<Self, ConfigError> {
+        self.overrides = self.overrides.with(name, allowance)?;
+        Ok(self)
+    }
+
+    /// Replaces all overrides of the key.
     #[must_use]
-    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
-        self.quotas = Some(quotas);
+    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
         self
     }
 

@@ -1,9 +1,9 @@
 //! Owners of keys, and their tiers.
 
 use crate::{
-    error::InvalidText,
+    error::{ConfigError, InvalidText},
     key::name::check_name,
-    quota::quotas::Quotas,
+    quota::{allowance::Allowance, overrides::Overrides, policy_name::PolicyName},
     text::{Text, text_noun},
 };
 
@@ -81,14 +81,15 @@ pub struct Owner {
     pub id: OwnerId,
     /// The tier of the owner. Without one it passes no route that requires a tier.
     pub tier: Option<Tier>,
-    /// The quotas of each key of the owner that has none of its own.
-    pub quotas: Option<Quotas>,
+    /// What the owner is allowed by limits per key and per owner, in place of what the service
+    /// allows.
+    pub overrides: Overrides,
 }
 
 impl Owner {
-    /// Builds an owner without a tier and without quotas.
+    /// Builds an owner without a tier and without overrides.
     pub const fn new(id: OwnerId) -> Self {
-        Self { id, tier: None, quotas: None }
+        Self { id, tier: None, overrides: Overrides::none() }
     }
 
     /// Sets the tier.
@@ -98,12 +99,25 @@ impl Owner {
         self
     }
 
-    /// Sets the quotas of the keys that have none of their own. Each key is counted by itself;
-    /// [`Route::limit_owner`](crate::gate::Route::limit_owner) counts all keys of an owner
-    /// together.
+    /// Sets what a policy allows this owner. If the policy counts per key, it is what each key of
+    /// the owner is allowed whose record does not override the policy.
+    ///
+    /// # Errors
+    ///
+    /// As [`Overrides::with`].
+    pub fn with_override(
+        mut self,
+        name: PolicyName,
+        allowance: impl Into<Allowance>,
+    ) -> Result<Self, ConfigError> {
+        self.overrides = self.overrides.with(name, allowance)?;
+        Ok(self)
+    }
+
+    /// Replaces all overrides of the owner.
     #[must_use]
-    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
-        self.quotas = Some(quotas);
+    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
         self
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         secret::{RetiringSecret, StoredSecret},
         state::KeyState,
     },
-    quota::quotas::Quotas,
+    quota::overrides::Overrides,
 };
 
 /// Every field of a [`KeyRecord`](crate::key::KeyRecord), for stores that keep them in columns.
@@ -42,9 +42,8 @@ pub struct KeyRecordParts {
     pub id: KeyId,
     /// The number of the last change, from 1.
     pub revision: u64,
-    /// The quotas of the key.
-    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
-    pub quotas: Option<Quotas>,
+    /// What the key is allowed by limits per key.
+    pub overrides: Overrides,
     /// The owner of the key.
     pub owner: OwnerId,
     /// The name of the key.
@@ -59,7 +58,7 @@ impl KeyRecordParts {
             owner,
             name,
             scopes: ScopeSet::empty(),
-            quotas: None,
+            overrides: Overrides::none(),
             created_at: secret.created_at,
             expires_at: None,
             state: KeyState::Active,

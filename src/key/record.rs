@@ -18,7 +18,7 @@ use crate::{
         secret::{RetiringSecret, StoredSecret},
         state::{KeyState, KeyStatus},
     },
-    quota::quotas::Quotas,
+    quota::overrides::Overrides,
 };
 
 /// The record of one key: its owner, its scopes and its secrets.
@@ -95,9 +95,10 @@ impl KeyRecord {
         &self.0.scopes
     }
 
-    /// Returns the quotas of the key, which take precedence over those of its owner.
-    pub const fn quotas(&self) -> Option<&Quotas> {
-        self.0.quotas.as_ref()
+    /// Returns what the key is allowed by limits per key, in place of what its owner or the service
+    /// allows.
+    pub const fn overrides(&self) -> &Overrides {
+        &self.0.overrides
     }
 
     /// Returns the time at which the key was issued.

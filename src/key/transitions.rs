@@ -16,7 +16,7 @@ use crate::{
         secret::{RetiringSecret, StoredSecret},
         state::{KeyState, KeyStatus},
     },
-    quota::quotas::Quotas,
+    quota::overrides::Overrides,
 };
 
 impl KeyRecord {
@@ -36,7 +36,7 @@ impl KeyRecord {
         }
         Ok(Self(KeyRecordParts {
             scopes: draft.scopes.unwrap_or_default(),
-            quotas: draft.quotas,
+            overrides: draft.overrides,
             created_at: now,
             expires_at: draft.expires_at,
             ..KeyRecordParts::new(id, draft.owner, draft.name, secret)
@@ -204,18 +204,19 @@ impl KeyRecord {
         Ok(Self(KeyRecordParts { scopes, ..self.next()? }))
     }
 
-    /// Replaces the quotas of the key. With `None` those of its owner apply.
+    /// Replaces what the key is allowed by limits per key. What it does not name is as its owner or
+    /// the service allows.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`KeyRecord::rename`].
-    pub fn set_quotas(
+    pub fn set_overrides(
         &self,
-        quotas: Option<Quotas>,
+        overrides: Overrides,
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        Ok(Self(KeyRecordParts { quotas, ..self.next()? }))
+        Ok(Self(KeyRecordParts { overrides, ..self.next()? }))
     }
 
     /// Replaces the hash `old` of a secret by the hash `new` of the same secret under a newer scheme.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The maximum number of limits that one decision charges together.
-pub(super) const MAX_LIMITS: usize = 4;
+pub(super) const MAX_LIMITS: usize = 8;
 
 /// Whether a request may pass, and the state of its limit.
 ///

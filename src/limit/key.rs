@@ -4,26 +4,36 @@ use std::{fmt, net::IpAddr};
 
 use sha2::{Digest, Sha256};
 
-/// The subject of a limit: a key's id, an owner, an address, or a name of the host. Requests with
-/// the same `LimitKey` are counted together.
+use crate::limit::limit::PolicyTag;
+
+/// What requests are counted by: a subject (a key's id, an owner, an address, everybody, or one that
+/// only the host knows), and the policy under which it is counted. Requests with the same `LimitKey`
+/// are counted together.
 ///
 /// It has 24 bytes, is `Copy` and never allocates. The constructors cannot collide with one another,
-/// because each value contains its kind, its namespace and its length. A name of up to 16 bytes is
-/// stored verbatim. A longer one is stored as the first 128 bits of its SHA-256, which costs a hash
-/// at each construction, so build it once and keep it.
+/// because each value contains its kind, its number and its length. Text of up to 16 bytes is stored
+/// verbatim. A longer one is stored as the first 128 bits of its SHA-256, which costs a hash at each
+/// construction, so build it once and keep it.
+///
+/// The constructors build keys without a policy. A [`Gate`](crate::gate::Gate) counts each
+/// [`Limit`](crate::limit::Limit) under the [`PolicyTag`] of its name, so the same subject counts
+/// separately under every policy.
 ///
 /// ```
-/// use keyward::limit::LimitKey;
+/// use keyward::{limit::{LimitKey, PolicyTag}, quota::PolicyName};
 ///
-/// const TENANT: u16 = 1;
-/// let tenant = LimitKey::named(TENANT, b"acme");
-/// assert_ne!(tenant, LimitKey::named(2, b"acme"));
-/// assert_ne!(LimitKey::owner("acme"), LimitKey::named(0, b"acme"));
+/// const TENANT: u8 = 1;
+/// let tenant = LimitKey::host(TENANT, b"acme");
+/// assert_ne!(tenant, LimitKey::host(2, b"acme"));
+/// assert_ne!(tenant, LimitKey::owner("acme"));
+///
+/// let exports = PolicyTag::of(&PolicyName::from_static("exports"));
+/// assert_ne!(tenant.with_policy(exports), tenant);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LimitKey {
     pub(super) body: [u64; 2],
-    /// Kind, length and namespace, in this order from the lowest byte.
+    /// From the lowest bit: 3 bits of kind, 5 of length, 8 of the host's number, 16 of the policy.
     pub(super) head: u32,
 }
 
@@ -67,12 +77,26 @@ impl LimitKey {
         Self { head: Self::head(ADDRESS, length, 0), body: words(body) }
     }
 
-    /// Builds the limit key of anything else, such as a route group.
+    /// Builds the limit key of all callers together.
+    pub const fn shared() -> Self {
+        Self { head: Self::head(SHARED, 0, 0), body: [0; 2] }
+    }
+
+    /// Builds the limit key of anything else that the host counts by, such as a tenant or a session.
     ///
-    /// `namespace` is the host's own number for each kind of thing that it limits. Equal bytes in two
-    /// namespaces are two limits.
-    pub fn named(namespace: u16, bytes: &[u8]) -> Self {
-        Self::of_bytes(NAMED, namespace, bytes)
+    /// `number` is the host's own for each kind of thing; that of
+    /// [`Subject::Host`](crate::limit::Subject::Host) is the usual choice. Equal bytes under two
+    /// numbers are two keys.
+    pub fn host(number: u8, bytes: &[u8]) -> Self {
+        Self::of_bytes(HOST, number, bytes)
+    }
+
+    /// Returns the key of the same subject under a policy, whichever it had before.
+    #[must_use]
+    #[inline]
+    pub const fn with_policy(self, tag: PolicyTag) -> Self {
+        let head = self.head & 0xffff | (tag.as_u16() as u32) << 16;
+        Self { head, ..self }
     }
 
     /// Returns the key as bytes, for a limiter elsewhere. Different keys have different bytes, and a
@@ -88,32 +112,31 @@ impl LimitKey {
         bytes
     }
 
-    fn of_bytes(kind: u8, namespace: u16, bytes: &[u8]) -> Self {
+    fn of_bytes(kind: u8, number: u8, bytes: &[u8]) -> Self {
         let mut body = [0; 16];
         if let Some(start) = body.get_mut(..bytes.len()) {
             start.copy_from_slice(bytes);
-            return Self {
-                head: Self::head(kind, bytes.len() as u8, namespace),
-                body: words(body),
-            };
+            return Self { head: Self::head(kind, bytes.len() as u8, number), body: words(body) };
         }
         for (to, from) in body.iter_mut().zip(Sha256::digest(bytes)) {
             *to = from;
         }
-        Self { head: Self::head(kind, DIGEST, namespace), body: words(body) }
+        Self { head: Self::head(kind, DIGEST, number), body: words(body) }
     }
 
-    const fn head(kind: u8, length: u8, namespace: u16) -> u32 {
-        kind as u32 | (length as u32) << 8 | (namespace as u32) << 16
+    const fn head(kind: u8, length: u8, number: u8) -> u32 {
+        kind as u32 | (length as u32) << 3 | (number as u32) << 8
     }
 }
 
+/// The kinds of subjects, in 3 bits.
 const KEY: u8 = 1;
 const OWNER: u8 = 2;
-const NAMED: u8 = 3;
-const ADDRESS: u8 = 4;
-/// In place of a length: the body is a digest.
-const DIGEST: u8 = u8::MAX;
+const ADDRESS: u8 = 3;
+const SHARED: u8 = 4;
+const HOST: u8 = 5;
+/// In place of a length, which has 5 bits: the body is a digest.
+const DIGEST: u8 = 31;
 
 const fn words(bytes: [u8; 16]) -> [u64; 2] {
     let bits = u128::from_le_bytes(bytes);
@@ -249,23 +272,34 @@ mod tests {
             LimitKey::owner("sixteen bytes.. "),
             LimitKey::owner("sixteen bytes.. +"),
             LimitKey::owner(long),
-            LimitKey::named(0, b""),
-            LimitKey::named(0, b"acme"),
-            LimitKey::named(1, b"acme"),
-            LimitKey::named(0, long.as_bytes()),
-            LimitKey::named(1, long.as_bytes()),
-            LimitKey::named(0, &digest),
+            LimitKey::shared(),
+            LimitKey::host(0, b""),
+            LimitKey::host(0, b"acme"),
+            LimitKey::host(1, b"acme"),
+            LimitKey::host(255, b"acme"),
+            LimitKey::host(0, long.as_bytes()),
+            LimitKey::host(1, long.as_bytes()),
+            LimitKey::host(0, &digest),
             LimitKey::key(digest),
             LimitKey::address([0; 4].into()),
             LimitKey::address([0; 16].into()),
             LimitKey::address((*b"acme").into()),
-            LimitKey::named(0, &[0; 4]),
-            LimitKey::named(0, &[0; 8]),
+            LimitKey::host(0, &[0; 4]),
+            LimitKey::host(0, &[0; 8]),
         ];
+        let policies = ["exports", "search"].map(|name| PolicyTag::of(&name.parse().unwrap()));
+        let tagged = |tag| keys.map(|key| key.with_policy(tag));
+        let keys = [keys, tagged(policies[0]), tagged(policies[1])].concat();
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
         assert_eq!(keys.iter().map(LimitKey::to_bytes).collect::<HashSet<_>>().len(), keys.len());
-        let bytes = [&[2, 4, 0, 0], b"acme".as_slice(), &[0; 12]].concat();
+        let bytes = [&[2 | 4 << 3, 0, 0, 0], b"acme".as_slice(), &[0; 12]].concat();
         assert_eq!(LimitKey::owner("acme").to_bytes().as_slice(), bytes);
+        let tag = policies[0].as_u16().to_le_bytes();
+        let bytes = [&[5 | 31 << 3, 9, tag[0], tag[1]], &digest[..]].concat();
+        let tagged = LimitKey::host(9, long.as_bytes()).with_policy(policies[0]);
+        assert_eq!(tagged.to_bytes().as_slice(), bytes);
+        // The policy is replaced, and no other bit.
+        assert_eq!(tagged.with_policy(policies[1]).with_policy(policies[0]), tagged);
         assert_eq!(size_of::<LimitKey>(), 24);
     }
 
@@ -300,7 +334,7 @@ mod tests {
         for step in 0..200_u8 {
             seed[usize::from(step) % 16] ^= step.wrapping_mul(37);
             let bytes: [u8; 16] = std::array::from_fn(|i| step ^ (i as u8 * 11));
-            let key = LimitKey::named(u16::from(step) * 257, &bytes);
+            let key = LimitKey::host(step, &bytes);
             let hash = KeyedHash::new(seed);
             let mut peer = SipHasher13::new_with_keys(hash.sip[0], hash.sip[1]);
             peer.write(&bytes);

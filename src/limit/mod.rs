@@ -1,8 +1,11 @@
-//! The exact sliding-window limiter.
+//! Named limits, and the exact sliding-window limiter.
 
+pub(crate) mod charged;
 pub(crate) mod config;
 pub(crate) mod decision;
 pub(crate) mod key;
+#[expect(clippy::module_inception, reason = "a limit is what this room is about")]
+pub(crate) mod limit;
 pub(crate) mod limiter;
 mod subject;
 mod table;
@@ -12,5 +15,6 @@ pub use self::{
     config::LimiterConfig,
     decision::{ChargeError, Decision},
     key::LimitKey,
+    limit::{Limit, PolicyTag, Rule, Subject},
     limiter::{Limiter, Ticket},
 };

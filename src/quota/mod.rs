@@ -1,9 +1,15 @@
-//! Limits as data: a number of requests in a length of time.
+//! Limits as data: a number of requests in a length of time, and what single keys and owners are
+//! allowed in its place.
 
+pub(crate) mod allowance;
+pub(crate) mod overrides;
+pub(crate) mod policy_name;
 pub(crate) mod quotas;
 mod text;
 
-pub use self::quotas::Quotas;
+pub use self::{
+    allowance::Allowance, overrides::Overrides, policy_name::PolicyName, quotas::Quotas,
+};
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
@@ -215,6 +221,14 @@ impl Quota {
     pub fn try_with_precision(self, precision: Precision) -> Result<Self, ConfigError> {
         self.check_precision(precision)
             .map_err(|text| ConfigError::fixed(ConfigErrorKind::Limit, text))
+    }
+
+    /// Sets the precision; where [`Precision::Exact`] cannot hold the quota, it is coarse.
+    pub(crate) const fn fitted(self, precision: Precision) -> Self {
+        match self.check_precision(precision) {
+            Ok(quota) => quota,
+            Err(_) => Self { precision: Precision::Coarse, ..self },
+        }
     }
 
     /// Builds a quota from what its getters return. A limit of zero becomes 1.

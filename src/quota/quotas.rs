@@ -70,6 +70,11 @@ impl Quotas {
         Self { quotas: [quota; Self::MAX], len: 1 }
     }
 
+    /// Changes every quota by a function that keeps its window.
+    pub(crate) fn map(self, change: impl FnMut(Quota) -> Quota) -> Self {
+        Self { quotas: self.quotas.map(change), ..self }
+    }
+
     /// Returns the quota if there is only one.
     #[inline]
     pub(crate) const fn only(&self) -> Option<&Quota> {

@@ -1,6 +1,6 @@
 //! The bodies of refusals.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::{
     error::ConfigError,
@@ -67,7 +67,8 @@ impl ErrorBodies {
 
     /// Builds problem details of RFC 9457, `application/problem+json`: `type`, `title`, `status` and
     /// `detail`, then `code` if the text has one, and its fields. A text without a type has
-    /// `about:blank`, whose title is the name of the status (§4.2.1).
+    /// `about:blank`, whose title is the name of the status (§4.2.1). A limit that is used up is named
+    /// in `policy`, and its quota in `quota`; a limit that blocks the caller is named in `policy`.
     pub const fn problem_details() -> Self {
         Self::with_style(Style::Problem)
     }
@@ -139,6 +140,9 @@ impl ErrorBodies {
                     Some(code) => object.text("code", code),
                     None => object,
                 };
+                let named =
+                    [Field::Policy(Cow::Borrowed(POLICY)), Field::Quota(Cow::Borrowed(QUOTA))];
+                let object = named.iter().fold(object, |object, field| field.write(object, facts));
                 let body = ErrorBody::json(with_fields(object));
                 ErrorBody { content_type: "application/problem+json", ..body }
             }
@@ -151,6 +155,7 @@ impl ErrorBodies {
         let text = self.text(reason);
         let message = text.map_or(reason.default_message(), |text| &*text.message);
         !matches!(self.style, Style::Custom(_))
+            && !(matches!(self.style, Style::Problem) && reason.has_policy())
             && !message.contains(['{', '}'])
             && text.is_none_or(|text| text.fields.iter().all(Field::is_constant))
     }
@@ -158,7 +163,7 @@ impl ErrorBodies {
     /// Checks that every placeholder is known, and that each reason whose text has it can fill it.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (reason, text) in &self.texts {
-            text.check(*reason, self.style.members())?;
+            text.check(*reason, self.style.members(*reason))?;
         }
         Ok(())
     }
@@ -185,12 +190,19 @@ impl Default for ErrorBodies {
     }
 }
 
+/// The members of problem details that name the limit that refused.
+const POLICY: &str = "policy";
+const QUOTA: &str = "quota";
+
 impl Style {
     /// Returns the members of every body of this shape, whose names no field can have.
-    const fn members(&self) -> &'static [&'static str] {
+    const fn members(&self, reason: PublicReason) -> &'static [&'static str] {
         match self {
             Self::Flat => &["error"],
             Self::Nested => &["code", "message"],
+            Self::Problem if reason.has_policy() => {
+                &["type", "title", "status", "detail", "instance", "code", POLICY, QUOTA]
+            }
             Self::Problem => &["type", "title", "status", "detail", "instance", "code"],
             Self::Custom(_) => &[],
         }

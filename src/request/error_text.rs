@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
+    key::scope::Scope,
+    quota::policy_name::PolicyName,
     request::{
         facts::ErrorFacts,
         json::JsonObject,
@@ -14,9 +16,11 @@ use crate::{
 
 /// The text for one reason: a message, and further members of the body.
 ///
-/// A message can have two placeholders: `{retry_after}`, in whole seconds, for
-/// [`PublicReason::RateLimited`] and [`PublicReason::TooManyAttempts`], and `{scope}` for
-/// [`PublicReason::MissingScope`]. Double a brace that is part of the text. What happens without the
+/// A message can have placeholders: `{retry_after}`, in whole seconds, for
+/// [`PublicReason::RateLimited`] and [`PublicReason::TooManyAttempts`]; `{scope}` for
+/// [`PublicReason::MissingScope`]; `{policy}`, the name of the limit, for
+/// [`PublicReason::RateLimited`] and [`PublicReason::Blocked`]; and `{quota}`, such as `100/min`, for
+/// [`PublicReason::RateLimited`]. Double a brace that is part of the text. What happens without the
 /// fact for a placeholder is described at [`ErrorBodies::message`](crate::request::ErrorBodies::message).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -33,6 +37,8 @@ pub(super) enum Field {
     Text(Cow<'static, str>, Cow<'static, str>),
     RetryAfter(Cow<'static, str>),
     Scope(Cow<'static, str>),
+    Policy(Cow<'static, str>),
+    Quota(Cow<'static, str>),
 }
 
 impl ErrorText {
@@ -74,6 +80,16 @@ impl ErrorText {
         self.with(Field::Scope(name.into()))
     }
 
+    /// Adds a member: a string, the name of the limit that refused.
+    pub fn with_policy(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with(Field::Policy(name.into()))
+    }
+
+    /// Adds a member: a string, the quota that is used up, such as `100/min`.
+    pub fn with_quota(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with(Field::Quota(name.into()))
+    }
+
     fn with(mut self, field: Field) -> Self {
         self.fields.push(field);
         self
@@ -105,7 +121,9 @@ impl ErrorText {
                 Piece::Text(_) => {}
                 Piece::RetryAfter if reason.has_retry_time() => {}
                 Piece::Scope if reason == PublicReason::MissingScope => {}
-                Piece::RetryAfter | Piece::Scope => {
+                Piece::Policy if reason.has_policy() => {}
+                Piece::Quota if reason.has_quota() => {}
+                Piece::RetryAfter | Piece::Scope | Piece::Policy | Piece::Quota => {
                     return Err(unfilled(reason));
                 }
                 Piece::Unknown(_) => {
@@ -135,7 +153,11 @@ impl From<String> for ErrorText {
 impl Field {
     fn name(&self) -> &str {
         match self {
-            Self::Text(name, _) | Self::RetryAfter(name) | Self::Scope(name) => name,
+            Self::Text(name, _)
+            | Self::RetryAfter(name)
+            | Self::Scope(name)
+            | Self::Policy(name)
+            | Self::Quota(name) => name,
         }
     }
 
@@ -148,15 +170,27 @@ impl Field {
             Self::Text(..) => true,
             Self::RetryAfter(_) => reason.has_retry_time(),
             Self::Scope(_) => reason == PublicReason::MissingScope,
+            Self::Policy(_) => reason.has_policy(),
+            Self::Quota(_) => reason.has_quota(),
         }
     }
 
     pub(super) fn write(&self, object: JsonObject, facts: &ErrorFacts<'_>) -> JsonObject {
-        match (self, facts.retry_after_secs, facts.missing_scope) {
-            (Self::Text(name, value), ..) => object.text(name, value),
-            (Self::RetryAfter(name), Some(secs), _) => object.number(name, secs),
-            (Self::Scope(name), _, Some(scope)) => object.text(name, scope.as_str()),
-            (Self::RetryAfter(_) | Self::Scope(_), ..) => object,
+        let text = |name: &str, value: Option<&str>, object: JsonObject| match value {
+            Some(value) => object.text(name, value),
+            None => object,
+        };
+        match self {
+            Self::Text(name, value) => object.text(name, value),
+            Self::RetryAfter(name) => match facts.retry_after_secs {
+                Some(secs) => object.number(name, secs),
+                None => object,
+            },
+            Self::Scope(name) => text(name, facts.missing_scope.map(Scope::as_str), object),
+            Self::Policy(name) => text(name, facts.policy.map(PolicyName::as_str), object),
+            Self::Quota(name) => {
+                text(name, facts.quota.map(|quota| quota.to_string()).as_deref(), object)
+            }
         }
     }
 }
@@ -164,7 +198,8 @@ impl Field {
 fn unfilled(reason: PublicReason) -> ConfigError {
     refused(format!(
         "the text for {reason:?} uses a placeholder or field that this reason does not provide: \
-         retry times belong to throttling, scopes to MissingScope; mend ErrorBodies::with_text"
+         retry times belong to throttling, scopes to MissingScope, policies to RateLimited and \
+         Blocked, quotas to RateLimited; mend ErrorBodies::with_text"
     ))
 }
 

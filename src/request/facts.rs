@@ -2,6 +2,7 @@
 
 use crate::{
     key::scope::Scope,
+    quota::{Quota, policy_name::PolicyName},
     request::{
         json::JsonObject,
         placeholder::{Piece, pieces},
@@ -19,12 +20,16 @@ pub struct ErrorFacts<'f> {
     pub retry_after_secs: Option<u64>,
     /// The scope that is missing, if that is the reason.
     pub missing_scope: Option<&'f Scope>,
+    /// The name of the limit that is used up or blocks the caller.
+    pub policy: Option<&'f PolicyName>,
+    /// The quota that is used up.
+    pub quota: Option<Quota>,
 }
 
 impl<'f> ErrorFacts<'f> {
     /// Builds the facts of a reason alone.
     pub const fn new(reason: PublicReason) -> Self {
-        Self { reason, retry_after_secs: None, missing_scope: None }
+        Self { reason, retry_after_secs: None, missing_scope: None, policy: None, quota: None }
     }
 
     /// Sets the time to wait in whole seconds.
@@ -39,6 +44,18 @@ impl<'f> ErrorFacts<'f> {
         Self { missing_scope: Some(scope), ..self }
     }
 
+    /// Sets the name of the limit that refused.
+    #[must_use]
+    pub const fn with_policy(self, policy: &'f PolicyName) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// Sets the quota that is used up.
+    #[must_use]
+    pub const fn with_quota(self, quota: Quota) -> Self {
+        Self { quota: Some(quota), ..self }
+    }
+
     /// Returns the message with its placeholders filled, or `None` if the fact for one is missing.
     pub(super) fn fill(&self, message: &str) -> Option<String> {
         let mut filled = String::with_capacity(message.len());
@@ -47,6 +64,8 @@ impl<'f> ErrorFacts<'f> {
                 Piece::Text(text) | Piece::Unknown(text) => filled.push_str(text),
                 Piece::RetryAfter => filled.push_str(&self.retry_after_secs?.to_string()),
                 Piece::Scope => filled.push_str(self.missing_scope?.as_str()),
+                Piece::Policy => filled.push_str(self.policy?.as_str()),
+                Piece::Quota => filled.push_str(&self.quota?.to_string()),
             }
         }
         Some(filled)

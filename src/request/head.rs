@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limit::key::LimitKey;
+use crate::limit::{charged::Charged, key::LimitKey};
 
 /// The parts of a request's head that can contain credentials.
 ///
@@ -38,12 +38,29 @@ pub trait RequestHead {
     /// Returns the part of the target behind the first `?`, percent-encoded.
     fn query(&self) -> Option<&[u8]>;
 
-    /// Returns the key on which a gate counts failed attempts, usually the
-    /// [`LimitKey::address`] of the client. Without one, nothing is counted.
+    /// Returns the key on which a gate counts failed attempts, and on which limits
+    /// [per address](crate::limit::Limit::per_address) count: usually the [`LimitKey::address`] of the
+    /// client. Without one, no failed attempt is counted, and a request to a route with such a limit
+    /// is refused with 503.
     ///
     /// Only the host knows the address. A header such as `X-Forwarded-For` contains whatever the
     /// client wrote, unless a proxy of the host has set it.
     fn address(&self) -> Option<LimitKey> {
+        None
+    }
+
+    /// Returns the key on which limits of [`Subject::Host(number)`](crate::limit::Subject::Host)
+    /// count, such as [`LimitKey::host`] of a tenant in the path. Without one, a request to a route
+    /// with such a limit is refused with 503. It is called for the numbers that the route needs, each
+    /// once, before the key is looked up.
+    fn subject(&self, number: u8) -> Option<LimitKey> {
+        let _number = number;
+        None
+    }
+
+    /// Returns what a decision of the same gate on the same request has charged, which this one does
+    /// not charge again. See [`Admission::charged`](crate::gate::Admission::charged).
+    fn charged(&self) -> Option<&Charged> {
         None
     }
 }
@@ -60,6 +77,14 @@ impl<H: RequestHead + ?Sized> RequestHead for &H {
     fn address(&self) -> Option<LimitKey> {
         (**self).address()
     }
+
+    fn subject(&self, number: u8) -> Option<LimitKey> {
+        (**self).subject(number)
+    }
+
+    fn charged(&self) -> Option<&Charged> {
+        (**self).charged()
+    }
 }
 
 /// A [`RequestHead`] of copies, for tests and for hosts without a type of their own.
@@ -71,12 +96,20 @@ pub struct PlainHead {
     headers: Vec<(String, Vec<u8>)>,
     query: Option<Vec<u8>>,
     address: Option<LimitKey>,
+    subjects: Vec<(u8, LimitKey)>,
+    charged: Option<Charged>,
 }
 
 impl PlainHead {
     /// Builds a head without headers and query.
     pub const fn new() -> Self {
-        Self { headers: Vec::new(), query: None, address: None }
+        Self {
+            headers: Vec::new(),
+            query: None,
+            address: None,
+            subjects: Vec::new(),
+            charged: None,
+        }
     }
 
     /// Adds a header line behind those of the same name.
@@ -91,9 +124,22 @@ impl PlainHead {
         self
     }
 
-    /// Sets the key on which failed attempts are counted.
+    /// Sets the key on which failed attempts and limits per address count.
     pub fn with_address(mut self, address: LimitKey) -> Self {
         self.address = Some(address);
+        self
+    }
+
+    /// Sets the key on which limits of [`Subject::Host(number)`](crate::limit::Subject::Host) count.
+    pub fn with_subject(mut self, number: u8, subject: LimitKey) -> Self {
+        self.subjects.retain(|(other, _)| *other != number);
+        self.subjects.push((number, subject));
+        self
+    }
+
+    /// Sets what another decision on the same request has charged.
+    pub fn with_charged(mut self, charged: Charged) -> Self {
+        self.charged = Some(charged);
         self
     }
 }
@@ -110,6 +156,14 @@ impl RequestHead for PlainHead {
 
     fn address(&self) -> Option<LimitKey> {
         self.address
+    }
+
+    fn subject(&self, number: u8) -> Option<LimitKey> {
+        self.subjects.iter().find(|(own, _)| *own == number).map(|(_, subject)| *subject)
+    }
+
+    fn charged(&self) -> Option<&Charged> {
+        self.charged.as_ref()
     }
 }
 

@@ -27,7 +27,7 @@ pub use self::{
     public_reason::PublicReason,
     query::redact_query,
     rate_headers::RateHeaders,
-    reason::{LimitedBy, RefusalReason},
+    reason::RefusalReason,
     source::CredentialSource,
     sources::{Credential, CredentialSources},
 };

@@ -1,10 +1,12 @@
-//! Messages with placeholders: `{retry_after}` and `{scope}`.
+//! Messages with placeholders: `{retry_after}`, `{scope}`, `{policy}` and `{quota}`.
 
 /// A part of a message.
 pub(super) enum Piece<'m> {
     Text(&'m str),
     RetryAfter,
     Scope,
+    Policy,
+    Quota,
     /// A brace that belongs to no placeholder.
     Unknown(&'m str),
 }
@@ -30,6 +32,8 @@ fn brace(rest: &str) -> (Piece<'_>, usize) {
         ("}}", Piece::Text("}")),
         ("{retry_after}", Piece::RetryAfter),
         ("{scope}", Piece::Scope),
+        ("{policy}", Piece::Policy),
+        ("{quota}", Piece::Quota),
     ] {
         if rest.starts_with(start) {
             return (piece, start.len());

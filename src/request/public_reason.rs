@@ -30,19 +30,21 @@ pub enum PublicReason {
     ForeignOwner,
     /// The route does not admit the tier of the owner.
     ForbiddenTier,
+    /// A limit allows the caller nothing.
+    Blocked,
+    /// The request costs more than its limit ever allows. Waiting does not help.
+    CostAboveLimit,
     /// A limit is used up for now.
     RateLimited,
     /// Too many attempts to authenticate from this address have failed.
     TooManyAttempts,
-    /// The request costs more than its limit ever allows.
-    CostAboveLimit,
     /// The service cannot find out whether the request may pass.
     Unavailable,
 }
 
 impl PublicReason {
     /// Every reason, in the order of the statuses.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AmbiguousCredentials,
         Self::MissingKey,
         Self::InvalidKey,
@@ -54,9 +56,10 @@ impl PublicReason {
         Self::MissingScope,
         Self::ForeignOwner,
         Self::ForbiddenTier,
+        Self::Blocked,
+        Self::CostAboveLimit,
         Self::RateLimited,
         Self::TooManyAttempts,
-        Self::CostAboveLimit,
         Self::Unavailable,
     ];
 
@@ -72,10 +75,13 @@ impl PublicReason {
             | Self::ExpiredKey
             | Self::SuspendedKey
             | Self::RetiredKey => 401,
-            Self::ForbiddenKind | Self::MissingScope | Self::ForeignOwner | Self::ForbiddenTier => {
-                403
-            }
-            Self::RateLimited | Self::TooManyAttempts | Self::CostAboveLimit => 429,
+            Self::ForbiddenKind
+            | Self::MissingScope
+            | Self::ForeignOwner
+            | Self::ForbiddenTier
+            | Self::Blocked
+            | Self::CostAboveLimit => 403,
+            Self::RateLimited | Self::TooManyAttempts => 429,
             Self::Unavailable => 503,
         }
     }
@@ -116,6 +122,7 @@ impl PublicReason {
             Self::MissingScope => "Missing required scope: {scope}",
             Self::ForeignOwner => "The key belongs to another owner",
             Self::ForbiddenTier => "Not available on this tier",
+            Self::Blocked => "Access is blocked",
             Self::RateLimited => "Rate limit exceeded",
             Self::TooManyAttempts => "Too many failed attempts",
             Self::CostAboveLimit => "The request costs more than its limit allows",
@@ -129,6 +136,16 @@ impl PublicReason {
             Self::MissingScope => "Missing a required scope",
             other => other.default_message(),
         }
+    }
+
+    /// Returns whether a response for this reason names the policy that refused.
+    pub(crate) const fn has_policy(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Blocked)
+    }
+
+    /// Returns whether a response for this reason names the quota that is used up.
+    pub(crate) const fn has_quota(self) -> bool {
+        matches!(self, Self::RateLimited)
     }
 
     /// Returns whether a response for this reason has a time to retry.

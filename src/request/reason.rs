@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use crate::{
     key::{kind::KeyKind, parse::ParseError},
-    limit::decision::ChargeError,
+    limit::{decision::ChargeError, limit::Subject},
+    quota::{Quota, policy_name::PolicyName},
     request::{credential::CredentialError, public_reason::PublicReason},
     verify::{access::Forbidden, error::VerifyError},
 };
@@ -43,10 +44,29 @@ pub enum RefusalReason {
     #[error(transparent)]
     Forbidden(Forbidden),
     /// A limit is used up for now.
-    #[error("the limit of {by} is used up")]
+    #[error("the limit {policy} ({quota} {subject}) is used up")]
     Throttled {
-        /// The limit.
-        by: LimitedBy,
+        /// The name of the limit.
+        policy: PolicyName,
+        /// What it counts by.
+        subject: Subject,
+        /// The quota that is used up, of those which the limit allows this caller.
+        quota: Quota,
+    },
+    /// A limit allows this caller nothing. Nothing was charged.
+    #[error("the limit {policy} blocks the caller")]
+    Blocked {
+        /// The name of the limit.
+        policy: PolicyName,
+    },
+    /// A limit counts by something that the head of the request does not have.
+    #[error(
+        "the limit {policy} has nothing to count by; return it from RequestHead::address or \
+         RequestHead::subject"
+    )]
+    NoSubject {
+        /// The name of the limit.
+        policy: PolicyName,
     },
     /// Too many attempts to authenticate from this address have failed.
     #[error("too many attempts from this address have failed")]
@@ -70,31 +90,6 @@ pub enum RefusalReason {
     /// The host itself refused the request, with a response of the gate.
     #[error("refused by the host: {0:?}")]
     Host(PublicReason),
-}
-
-/// The limit that a request has used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LimitedBy {
-    /// The limit of the key.
-    Key,
-    /// The limit of its owner.
-    Owner,
-    /// The limit of the key within the group of the route.
-    KeyInGroup,
-    /// The limit that all callers of the route share.
-    Shared,
-}
-
-impl std::fmt::Display for LimitedBy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Key => "the key",
-            Self::Owner => "the owner",
-            Self::KeyInGroup => "the key in this group",
-            Self::Shared => "all callers",
-        })
-    }
 }
 
 impl RefusalReason {
@@ -129,14 +124,26 @@ impl RefusalReason {
                 Forbidden::Tier { .. } => PublicReason::ForbiddenTier,
             },
             Self::Throttled { .. } => PublicReason::RateLimited,
+            Self::Blocked { .. } => PublicReason::Blocked,
             Self::TooManyAttempts => PublicReason::TooManyAttempts,
             Self::Charge(ChargeError::AboveLimit { .. }) => PublicReason::CostAboveLimit,
-            Self::Charge(_)
+            Self::NoSubject { .. }
+            | Self::Charge(_)
             | Self::Store(_)
             | Self::Limiter(_)
             | Self::NoLimiter
             | Self::ForeignRoute => PublicReason::Unavailable,
             Self::Host(reason) => *reason,
+        }
+    }
+
+    /// Returns the name of the limit that refused.
+    pub const fn policy(&self) -> Option<&PolicyName> {
+        match self {
+            Self::Throttled { policy, .. }
+            | Self::Blocked { policy }
+            | Self::NoSubject { policy } => Some(policy),
+            _ => None,
         }
     }
 

@@ -54,7 +54,7 @@ pub enum Change {
         /// hashes do no harm. A change that adds no hash, such as a revocation, may omit them.
         hashes: Vec<KeyHash>,
     },
-    /// An owner was put. Its tier and quotas concern all of its keys.
+    /// An owner was put. Its tier and overrides concern all of its keys.
     Owner {
         /// The owner.
         id: OwnerId,

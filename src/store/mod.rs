@@ -165,6 +165,6 @@ pub trait KeyRegistry: KeyStore {
 
     /// Adds or replaces an owner. The next `find` of any of its keys returns the new owner.
     ///
-    /// A key whose owner was never put is joined with [`Owner::new`]: no tier and no quotas.
+    /// A key whose owner was never put is joined with [`Owner::new`]: no tier and no overrides.
     fn put_owner(&self, owner: Owner) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

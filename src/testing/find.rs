@@ -12,7 +12,7 @@ use crate::{
     store::{KeyRegistry, stored_key::StoredKey},
     testing::{
         BlockOn,
-        world::{World, quotas},
+        world::{World, overrides},
     },
     verify::verifier::Verifier,
 };
@@ -143,7 +143,8 @@ pub fn find_by_id_sees_every_change(executor: &impl BlockOn, store: &impl KeyReg
         }
         let bare = Owner::new(first.owner().clone());
         for tier in ["enterprise", "standard"] {
-            let owner = bare.clone().with_tier(Tier::new(tier).unwrap()).with_quotas(quotas());
+            let owner =
+                bare.clone().with_tier(Tier::new(tier).unwrap()).with_overrides(overrides());
             store.put_owner(owner.clone()).await.unwrap();
             let found = agreed(&keys, &world).await.expect("its owner was put, it is not found");
             assert_eq!((found.record(), &**found.owner()), (&revoked, &owner));
@@ -189,7 +190,7 @@ pub fn try_find_agrees_with_find(executor: &impl BlockOn, store: &impl KeyRegist
         agreed(&keys, &world).await;
         store.replace(rotated.clone()).await.unwrap();
         agreed(&keys, &world).await;
-        let owner = Owner::new(first.owner().clone()).with_quotas(quotas());
+        let owner = Owner::new(first.owner().clone()).with_overrides(overrides());
         store.put_owner(owner).await.unwrap();
         agreed(&keys, &world).await;
         let (secret, key) = world.secret();

@@ -5,7 +5,7 @@ use crate::{
     store::KeyRegistry,
     testing::{
         BlockOn,
-        world::{World, quotas},
+        world::{World, overrides},
     },
 };
 
@@ -25,7 +25,8 @@ pub fn owners_are_joined(executor: &impl BlockOn, store: &impl KeyRegistry) {
             store.insert(record).await.unwrap();
         }
         for tier in ["enterprise", "standard"] {
-            let owner = bare.clone().with_tier(Tier::new(tier).unwrap()).with_quotas(quotas());
+            let owner =
+                bare.clone().with_tier(Tier::new(tier).unwrap()).with_overrides(overrides());
             store.put_owner(owner.clone()).await.unwrap();
             assert_eq!(*store.owner(&owner.id).await.unwrap().unwrap(), owner);
             for key in [&first_key, &second_key] {
@@ -36,7 +37,7 @@ pub fn owners_are_joined(executor: &impl BlockOn, store: &impl KeyRegistry) {
             let other = store.find(&world.lookup(&other_key)).await.unwrap().unwrap();
             assert_eq!(other.owner().tier, None, "another owner's tier changed");
         }
-        let early = Owner::new(OwnerId::new("early").unwrap()).with_quotas(quotas());
+        let early = Owner::new(OwnerId::new("early").unwrap()).with_overrides(overrides());
         store.put_owner(early.clone()).await.unwrap();
         let (record, key) = world.issue("early");
         store.insert(record).await.unwrap();

@@ -12,7 +12,7 @@ use crate::{
     store::{KeyRegistry, error::ReplaceError, listing::PageRequest},
     testing::{
         BlockOn,
-        world::{World, quotas},
+        world::{World, overrides},
     },
 };
 
@@ -24,7 +24,7 @@ pub fn ended_keys_are_purged(executor: &impl BlockOn, store: &impl KeyRegistry) 
         let before = world.now + Duration::from_secs(3_600);
         let millisecond = Duration::from_millis(1);
         let (earlier, later) = (before.saturating_sub(millisecond), before + millisecond);
-        let owner = Owner::new(OwnerId::new("owner").unwrap()).with_quotas(quotas());
+        let owner = Owner::new(OwnerId::new("owner").unwrap()).with_overrides(overrides());
         store.put_owner(owner.clone()).await.unwrap();
         let asleep = Some(KeyState::Suspended { since: world.now });
         let revoked = |since| Some(KeyState::Revoked { since });

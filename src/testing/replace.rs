@@ -11,7 +11,7 @@ use crate::{
     store::{KeyRegistry, error::ReplaceError, listing::PageRequest},
     testing::{
         BlockOn,
-        world::{World, quotas},
+        world::{World, overrides},
     },
 };
 
@@ -77,7 +77,7 @@ pub fn every_field_survives(executor: &impl BlockOn, store: &impl KeyRegistry) {
             parts.name = "it's; DROP TABLE \"keys\" -- 😀".parse().unwrap();
             parts.scopes =
                 "read:lucent write:issues !#$%&'()*+,-./:;<=>?@[]^_`{|}~".parse().unwrap();
-            parts.quotas = Some(quotas());
+            parts.overrides = overrides();
             parts.expires_at = Some(Timestamp::MAX);
             parts.revision = 1;
             if suspended {

@@ -11,7 +11,9 @@ use crate::{
         id::KeyId, plaintext::PlaintextKey, record::KeyRecord, scope::ScopeSet,
         secret::StoredSecret,
     },
-    quota::{Quota, quotas::Quotas},
+    quota::{
+        Quota, allowance::Allowance, overrides::Overrides, policy_name::PolicyName, quotas::Quotas,
+    },
     store::lookup::Lookup,
     verify::verifier::Verifier,
 };
@@ -67,7 +69,17 @@ impl World {
     }
 }
 
-pub(super) fn quotas() -> Quotas {
-    let quota = |limit, secs| Quota::new(limit, Duration::from_secs(secs)).unwrap();
-    Quotas::new(&[quota(100, 60), quota(5_000, 86_400), quota(u32::MAX, 366 * 86_400)]).unwrap()
+/// As many overrides as there can be, with the longest names, and each kind of value.
+pub(super) fn overrides() -> Overrides {
+    let quota = |limit, millis| Quota::new(limit, Duration::from_millis(millis)).unwrap();
+    let year = 366 * 86_400_000;
+    let longest = [year - 3, year - 2, year - 1, year].map(|millis| quota(u32::MAX, millis));
+    let longest = Allowance::from(Quotas::new(&longest).unwrap());
+    let mut overrides = Overrides::single(PolicyName::DEFAULT, quota(100, 60_000));
+    for at in 1..Overrides::MAX {
+        let name = PolicyName::new(&format!("{at:x<64}")).unwrap();
+        let allowance = [longest, Allowance::Unlimited, Allowance::Blocked][at % 3];
+        overrides = overrides.with(name, allowance).unwrap();
+    }
+    overrides
 }

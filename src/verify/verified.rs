@@ -13,7 +13,6 @@ use crate::{
         scope::ScopeSet,
         secret::StoredSecret,
     },
-    quota::quotas::Quotas,
     store::{lookup::Lookup, stored_key::StoredKey},
     verify::{
         access::{Access, Forbidden},
@@ -109,7 +108,7 @@ impl Verified {
         self.found.record().name()
     }
 
-    /// Returns the owner of the key, with tier and quotas.
+    /// Returns the owner of the key, with its tier and overrides.
     pub fn owner(&self) -> &Owner {
         self.found.owner()
     }
@@ -128,12 +127,6 @@ impl Verified {
     pub fn scopes(&self) -> &ScopeSet {
         let held = self.differing.as_ref().and_then(|differing| differing.scopes.as_ref());
         held.unwrap_or_else(|| self.record().scopes())
-    }
-
-    /// Returns the quotas of the key, or else those of its owner. With `None` those of the route
-    /// apply.
-    pub fn quotas(&self) -> Option<&Quotas> {
-        self.found.record().quotas().or(self.found.owner().quotas.as_ref())
     }
 
     /// Returns which secret was presented, and for a retiring one its deadline.

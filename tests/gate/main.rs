@@ -4,3 +4,4 @@ mod challenges;
 mod credentials;
 mod error_bodies;
 mod pipeline;
+mod policies;

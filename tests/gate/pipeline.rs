@@ -20,17 +20,16 @@ use keyward::{
     error::{ConfigError, ConfigErrorKind},
     gate::{
         Admission, CheckedRoute, Driver, GateBuilder, PendingCharge, PendingLookup, PendingRecheck,
-        Refusal, RouteQuotas, Step,
+        Refusal, Step,
     },
     issue::Issued,
     key::{
         Grace, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, Owner, OwnerId, ScopeCatalog,
         ScopeSet, StoredSecret, Tier,
     },
-    limit::{Decision, LimitKey, LimiterConfig},
-    request::{
-        CredentialSources, ErrorBody, ErrorText, LimitedBy, PlainHead, PublicReason, RefusalReason,
-    },
+    limit::{Decision, Limit, LimitKey, LimiterConfig, PolicyTag, Subject},
+    quota::{Overrides, PolicyName},
+    request::{CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason, RefusalReason},
     store::{Lookup, StoredKey},
     verify::{Forbidden, MatchedSecret, Verifier, VerifyError},
 };
@@ -167,6 +166,7 @@ impl Service {
             .builder(PUBLIC, sources)
             .with_publishable([PUBLIC.kind()])
             .with_limiter(Arc::clone(&self.limiter))
+            .with_limit(Limit::new("sending", per_minute(100)).with_tier(HIGHER, per_minute(1_000)))
             .with_challenge(Challenge::api_key("lucent", "x-lucent-api-key").unwrap())
             .with_errors(
                 ErrorBodies::flat()
@@ -175,8 +175,7 @@ impl Service {
             )
             .build()
             .unwrap();
-        let quotas = RouteQuotas::new(per_minute(100)).with_tier(HIGHER, per_minute(1_000));
-        let route = gate.route(Route::new(Access::any_key()).limit_key(quotas)).unwrap();
+        let route = gate.route(Access::any_key().with_limit("sending")).unwrap();
         (gate, route)
     }
 
@@ -209,24 +208,38 @@ impl Service {
             .with_rate_headers(RateHeaders::x_ratelimit())
             .with_challenge(Challenge::bearer("lucitra").unwrap().with_errors())
             .with_errors(errors)
+            .with_limit(
+                Limit::new("default", per_minute(100))
+                    .with_tier(HIGHER, per_minute(1_000))
+                    .with_tier(ENTERPRISE, per_minute(1_000)),
+            )
     }
 
     fn lucitra(&self) -> Gate {
-        self.lucitra_builder().with_limiter(Arc::clone(&self.limiter)).build().unwrap()
+        self.lucitra_with([])
+    }
+
+    /// Lucitra's gate, with further limits.
+    fn lucitra_with(&self, limits: impl IntoIterator<Item = Limit>) -> Gate {
+        let builder = self.lucitra_builder().with_limiter(Arc::clone(&self.limiter));
+        limits.into_iter().fold(builder, GateBuilder::with_limit).build().unwrap()
     }
 }
 
-fn lucitra_quotas() -> RouteQuotas {
-    let quotas = RouteQuotas::new(per_minute(100));
-    quotas.with_tier(HIGHER, per_minute(1_000)).with_tier(ENTERPRISE, per_minute(1_000))
-}
-
 fn datasets(gate: &Gate) -> CheckedRoute {
-    gate.route(Route::new(Access::any_key()).limit_key(lucitra_quotas())).unwrap()
+    gate.route(Access::any_key().with_limit("default")).unwrap()
 }
 
 fn compliance() -> Route {
-    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(lucitra_quotas())
+    Access::any_key().with_tiers([ENTERPRISE]).with_limit("default")
+}
+
+/// The name of the limit that refused, and what it counts by.
+fn throttled(refusal: &Refusal) -> (&str, Subject) {
+    match refusal.reason() {
+        RefusalReason::Throttled { policy, subject, .. } => (policy.as_str(), *subject),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A stopped clock.
@@ -428,7 +441,7 @@ fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
         answer(&refusal),
         expected(429, &["retry-after: 13"], r#"{"error":"Rate limit exceeded"}"#)
     );
-    assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Key }));
+    assert_eq!(throttled(&refusal), ("sending", Subject::Key));
     let early = at(60).saturating_sub(Duration::from_millis(1));
     assert_eq!(refused(check(early)).status(), 429);
     assert!(matches!(check(at(60)), Outcome::Admitted(_)));
@@ -590,12 +603,13 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
 #[test]
 fn a_failed_authentication_charges_nobody() {
     let service = Service::new();
-    let gate = service.lucitra();
-    let limits = Route::new(Access::any_key())
-        .limit_key(lucitra_quotas())
-        .limit_owner(per_minute(100))
-        .limit_group(7, per_minute(100))
-        .limit_shared(LimitKey::named(9, b"all"), per_minute(100));
+    let gate = service.lucitra_with([
+        Limit::new("owners", per_minute(100)).per_owner(),
+        Limit::new("exports", per_minute(100)),
+        Limit::new("all", per_minute(100)).shared(),
+    ]);
+    let limits = ["default", "owners", "exports", "all"];
+    let limits = limits.into_iter().fold(Route::new(Access::any_key()), Route::with_limit);
     let limits = gate.route(limits).unwrap();
     let keys = service.dead_keys(LUCI);
     for (key, now, _) in &keys {
@@ -616,47 +630,51 @@ fn a_failed_authentication_charges_nobody() {
 #[test]
 fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
     let service = Service::new();
-    let gate = service.lucitra();
+    let gate = service.lucitra_with([
+        Limit::new("keys", per_minute(8)),
+        Limit::new("owners", per_minute(10)).per_owner(),
+        Limit::new("exports", per_minute(6)),
+        Limit::new("search", per_minute(12)).shared(),
+    ]);
     let [one, two] = [service.key(LUCI), service.key(LUCI)];
     let other = service.issue(LUCI, draft("org_b"));
-    let route = Route::new(Access::any_key())
-        .limit_key(per_minute(8))
-        .limit_owner(per_minute(10))
-        .limit_group(1, per_minute(6))
-        .limit_shared(LimitKey::named(2, b"search"), per_minute(12));
+    let route = ["keys", "owners", "exports", "search"];
+    let route = route.into_iter().fold(Route::new(Access::any_key()), Route::with_limit);
     let route = gate.route(route).unwrap();
     let check = |issued: &Issued, now| {
         gate.check_sync(&bearer(issued.key.expose()), &route, service.store(), now)
     };
-    let by = |outcome| match refused(outcome).reason() {
-        RefusalReason::Throttled { by } => *by,
-        other => panic!("{other:?}"),
+    let by = |outcome| {
+        let refusal = refused(outcome);
+        let (policy, subject) = throttled(&refusal);
+        assert_eq!(refusal.policy().unwrap().as_str(), policy);
+        (policy.to_owned(), subject)
     };
     for _ in 0..6 {
         drop(admitted(check(&one, at(0))));
     }
-    assert_eq!(by(check(&one, at(0))), LimitedBy::KeyInGroup);
+    assert_eq!(by(check(&one, at(0))), ("exports".to_owned(), Subject::Key));
     for _ in 0..4 {
         drop(admitted(check(&two, at(0))));
     }
-    assert_eq!(by(check(&two, at(0))), LimitedBy::Owner);
+    assert_eq!(by(check(&two, at(0))), ("owners".to_owned(), Subject::Owner));
     for _ in 0..2 {
         drop(admitted(check(&other, at(0))));
     }
-    assert_eq!(by(check(&other, at(0))), LimitedBy::Shared);
-    // Outside the group, and apart from the rest, the key still has two of its own.
-    let own = gate.route(Route::new(Access::any_key()).limit_key(per_minute(8))).unwrap();
+    assert_eq!(by(check(&other, at(0))), ("search".to_owned(), Subject::Shared));
+    // Apart from the other limits, the key still has two of its own.
+    let own = gate.route(Access::any_key().with_limit("keys")).unwrap();
     let check = |issued: &Issued| {
         gate.check_sync(&bearer(issued.key.expose()), &own, service.store(), at(0))
     };
     for _ in 0..2 {
         drop(admitted(check(&one)));
     }
-    assert_eq!(by(check(&one)), LimitedBy::Key);
+    assert_eq!(by(check(&one)), ("keys".to_owned(), Subject::Key));
 }
 
 #[test]
-fn a_keys_own_quotas_go_before_its_owners_and_these_before_the_routes() {
+fn overrides_of_a_key_go_before_its_owners_and_these_before_the_limits() {
     let service = Service::new();
     let gate = service.lucitra();
     let owner = Owner::new(OwnerId::from_static("org_q")).with_tier(HIGHER);
@@ -667,19 +685,21 @@ fn a_keys_own_quotas_go_before_its_owners_and_these_before_the_routes() {
         admission.decision().unwrap().limit
     };
     service.store().put_owner_sync(owner.clone());
-    assert_eq!(limit_of(draft("org_q")), 1_000, "the route's for the tier");
-    assert_eq!(limit_of(draft("org_r")), 100, "the route's for everybody else");
-    service.store().put_owner_sync(owner.with_quotas(Quotas::single(per_minute(50))));
+    assert_eq!(limit_of(draft("org_q")), 1_000, "the limit's for the tier");
+    assert_eq!(limit_of(draft("org_r")), 100, "the limit's for everybody else");
+    service
+        .store()
+        .put_owner_sync(owner.with_override(PolicyName::DEFAULT, per_minute(50)).unwrap());
     assert_eq!(limit_of(draft("org_q")), 50, "the owner's");
-    let own = draft("org_q").with_quotas(Quotas::single(per_minute(5)));
+    let own = draft("org_q").with_override(PolicyName::DEFAULT, per_minute(5)).unwrap();
     assert_eq!(limit_of(own), 5, "the key's");
 }
 
 #[test]
 fn rotating_doubles_nobodys_quota() {
     let service = Service::new();
-    let gate = service.lucitra();
-    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(2))).unwrap();
+    let gate = service.lucitra_with([Limit::new("two", per_minute(2))]);
+    let route = gate.route(Access::any_key().with_limit("two")).unwrap();
     let first = service.key(LUCI);
     let second = service.rotate(first.record.id(), at(0));
     let check = |issued: &Issued| {
@@ -707,7 +727,8 @@ fn costs_count_and_one_above_the_limit_has_no_retry_time() {
     let refusal = refused(check(101));
     assert_eq!(refusal.public(), PublicReason::CostAboveLimit);
     let Answer(status, head, _) = answer(&refusal);
-    assert_eq!((status, head.len()), (429, 1), "{head:?}");
+    // No client would do better later, so it is not asked to wait.
+    assert_eq!((status, head.len()), (403, 1), "{head:?}");
     assert_eq!(admitted(check(40)).decision().unwrap().remaining, 0);
 }
 
@@ -795,15 +816,6 @@ fn a_route_with_limits_and_nobody_to_ask_is_503() {
         assert_eq!(refusal.status(), 503);
         assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
     }
-    // One key charged twice by one route is a mistake of the host's, and nobody's pass.
-    let id = OwnerId::from_static("org_a");
-    let twice = Route::new(Access::any_key())
-        .limit_owner(per_minute(1))
-        .limit_shared(LimitKey::from(&id), per_minute(1));
-    let limiting = service.lucitra();
-    let twice = limiting.route(twice).unwrap();
-    let refusal = refused(limiting.check_sync(&head, &twice, service.store(), at(0)));
-    assert_eq!(refusal.status(), 503);
     let free = gate.route(Access::any_key()).unwrap();
     drop(admitted(gate.check_sync(&head, &free, service.store(), at(0))));
 }
@@ -811,10 +823,11 @@ fn a_route_with_limits_and_nobody_to_ask_is_503() {
 #[test]
 fn a_limiter_elsewhere_is_asked_and_obeyed() {
     let service = Service::new();
-    let gate = service.lucitra_builder().build().unwrap();
+    let owners = Limit::new("owners", per_minute(7)).per_owner();
+    let gate = service.lucitra_builder().with_limit(owners).build().unwrap();
     let issued = service.key(LUCI);
     let head = bearer(issued.key.expose());
-    let route = compliance().limit_owner(per_minute(7)).with_cost(3);
+    let route = compliance().with_limit("owners").with_cost(3);
     let route = gate.route(route).unwrap();
     let charge = || -> PendingCharge {
         let Step::Lookup(pending) = gate.begin(&head, &route, at(0)) else { panic!() };
@@ -826,13 +839,19 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
     };
     let pending = charge();
     let owner = OwnerId::from_static("org_a");
+    let tag = |name: &str| PolicyTag::of(&name.parse().unwrap());
     assert_eq!(
         pending.limits().collect::<Vec<_>>(),
         [
-            (LimitKey::from(issued.record.id()), &Quotas::single(per_minute(100))),
-            (LimitKey::from(&owner), &Quotas::single(per_minute(7))),
+            (
+                LimitKey::from(issued.record.id()).with_policy(tag("default")),
+                &Quotas::single(per_minute(100))
+            ),
+            (LimitKey::from(&owner).with_policy(tag("owners")), &Quotas::single(per_minute(7))),
         ]
     );
+    let policies: Vec<&str> = pending.policies().map(PolicyName::as_str).collect();
+    assert_eq!(policies, ["default", "owners"]);
     assert_eq!((pending.cost(), pending.verified().key_id()), (3, issued.record.id()));
 
     let reset = "x-ratelimit-reset: 1700000011";
@@ -841,14 +860,14 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
         refused(charge().decided(decision.with_position(position), at(0)))
     };
     let refusal = refused_by(1);
-    assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Owner }));
+    assert_eq!(throttled(&refusal), ("owners", Subject::Owner));
     assert_eq!(
         answer(&refusal).1[1..],
         ["x-ratelimit-limit: 7", "x-ratelimit-remaining: 1", reset, "retry-after: 10"]
     );
     for position in [0, 9, usize::MAX] {
         let refusal = refused_by(position);
-        assert!(matches!(refusal.reason(), RefusalReason::Throttled { by: LimitedBy::Key }));
+        assert_eq!(throttled(&refusal), ("default", Subject::Key));
     }
     // Admitted there, the request is still authorized here, and the answer says what it cost.
     let decision = Decision::admitted_elsewhere(per_minute(7), 4, at(10));
@@ -914,7 +933,7 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
 
 #[test]
 fn brute_force_from_one_address_is_throttled() {
-    const ADDRESS: u16 = 1;
+    const ADDRESS: u8 = 1;
     let service = Service::new();
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
     let gate = service
@@ -924,7 +943,7 @@ fn brute_force_from_one_address_is_throttled() {
         .build()
         .unwrap();
     let good = service.key(LUCI);
-    let attacker = LimitKey::named(ADDRESS, &[192, 0, 2, 7]);
+    let attacker = LimitKey::host(ADDRESS, &[192, 0, 2, 7]);
     let check = |head: PlainHead, address, now| {
         let head = match address {
             Some(address) => head.with_address(address),
@@ -968,7 +987,7 @@ fn brute_force_from_one_address_is_throttled() {
     let begun = gate.begin(&head, &datasets(&gate), at(48));
     assert!(matches!(begun, Step::Done(_)), "it was looked up");
     // Other addresses, and hosts that name none, are not concerned.
-    let neighbour = LimitKey::named(ADDRESS, &[192, 0, 2, 8]);
+    let neighbour = LimitKey::host(ADDRESS, &[192, 0, 2, 8]);
     assert_eq!(refused(check(bearer(&unknown), Some(neighbour), at(48))).status(), 401);
     for _ in 0..10 {
         assert_eq!(refused(check(bearer(&unknown), None, at(48))).status(), 401);
@@ -1133,7 +1152,7 @@ fn attempts_that_were_under_way_are_counted_one_by_one() {
         .build()
         .unwrap();
     let head = bearer(&format!("luci_{}", "0".repeat(64)))
-        .with_address(LimitKey::named(1, &[192, 0, 2, 7]));
+        .with_address(LimitKey::host(1, &[192, 0, 2, 7]));
     let route = gate.route(Access::any_key()).unwrap();
     let pending: Vec<PendingLookup> = (0..5)
         .map(|_| match gate.begin(&head, &route, at(0)) {
@@ -1265,11 +1284,11 @@ fn a_key_rehashed_in_flight_stands() {
 /// An event in few words.
 fn told(event: &AuditEvent) -> String {
     let action = match &event.action {
-        AuditAction::Admitted { matched, decision } => {
+        AuditAction::Admitted { matched, decision, .. } => {
             let remaining = decision.map(|decision| decision.remaining);
             format!("admitted {matched:?} {remaining:?}")
         }
-        AuditAction::Refused { reason, decision } => {
+        AuditAction::Refused { reason, decision, .. } => {
             let retry = decision.and_then(|decision| decision.retry_after_secs());
             format!("{} {reason} {retry:?}", reason.status())
         }
@@ -1284,10 +1303,9 @@ fn told(event: &AuditEvent) -> String {
 #[test]
 fn every_outcome_and_every_change_is_told_once() {
     let service = Service::new();
-    let gate = service.lucitra();
-    let route = gate.route(Route::new(Access::any_key()).limit_key(per_minute(3))).unwrap();
-    let forbidden = Route::new(Access::scope(WRITE)).limit_key(per_minute(3));
-    let forbidden = gate.route(forbidden).unwrap();
+    let gate = service.lucitra_with([Limit::new("three", per_minute(3))]);
+    let route = gate.route(Access::any_key().with_limit("three")).unwrap();
+    let forbidden = gate.route(Access::scope(WRITE).with_limit("three")).unwrap();
     let mut expected: Vec<String> = Vec::new();
     let mut check = |head: &PlainHead, route: &CheckedRoute, secs, told: &str| {
         let _outcome = gate.check_sync(head, route, service.store(), at(secs));
@@ -1307,7 +1325,12 @@ fn every_outcome_and_every_change_is_told_once() {
     let unknown = bearer(&format!("luci_{}", "0".repeat(64)));
     check(&unknown, &route, 3, "-  luci_ 401 no key has this secret None");
     check(&head, &route, 3, "key org_a luci_ admitted Current Some(0)");
-    check(&head, &route, 49, "key org_a luci_ 429 the limit of the key is used up Some(12)");
+    check(
+        &head,
+        &route,
+        49,
+        "key org_a luci_ 429 the limit three (3/min per key) is used up Some(12)",
+    );
     let _failed = gate.check_with(&head, &route, |_| Err(Broken), at(50));
     expected.push("50 -  luci_ 503 the store failed: connection refused None".to_owned());
     let _refused = gate.refuse(&route, PublicReason::InvalidKey, at(51));
@@ -1369,7 +1392,7 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
         issuer.rename(id, "other".parse().unwrap(), at(5)).await.unwrap();
         assert!(issuer.set_scopes(id, ScopeSet::new([WRITE]).unwrap(), at(5)).await.is_err());
         issuer.set_scopes(id, ScopeSet::empty(), at(5)).await.unwrap();
-        issuer.set_quotas(id, None, at(5)).await.unwrap();
+        issuer.set_overrides(id, Overrides::none(), at(5)).await.unwrap();
         issuer.revoke(id, at(5)).await.unwrap();
         assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![id]));
         assert_eq!(issuer.purge(Duration::ZERO, 9, at(6)).await, Ok(vec![]));
@@ -1389,7 +1412,7 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
             format!("{:?}", AuditAction::Rotated { previous_valid_until: None }),
             "Renamed".to_owned(),
             format!("{:?}", AuditAction::ScopesChanged { scopes: ScopeSet::empty() }),
-            format!("{:?}", AuditAction::QuotasChanged { quotas: None }),
+            format!("{:?}", AuditAction::OverridesChanged { overrides: Overrides::none() }),
             "Revoked".to_owned(),
             "Purged".to_owned(),
         ]
@@ -1431,7 +1454,8 @@ fn a_route_names_only_what_its_gate_knows() {
         .unwrap();
     assert!(gate.route(Access::scope(typo)).is_ok());
     // Limits are charged here or elsewhere, which the gate does not know.
-    assert!(gate.route(Route::new(any()).limit_key(per_minute(1))).unwrap().is_limited());
+    let elsewhere = service.lucitra_builder().build().unwrap();
+    assert!(elsewhere.route(any().with_limit("default")).unwrap().is_limited());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use keyward::{
         Grace, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyRecordParts, KeyState,
         KeyStatus, RecordError, RetiringSecret, ScopeSet, StoredSecret, TransitionError,
     },
+    quota::{Overrides, PolicyName},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -38,8 +39,8 @@ fn scopes() -> ScopeSet {
     "read:lucent write:issues".parse().unwrap()
 }
 
-fn quotas() -> Quotas {
-    Quotas::single(Quota::new(7, DAY).unwrap())
+fn overrides() -> Overrides {
+    Overrides::single(PolicyName::DEFAULT, Quota::new(7, DAY).unwrap())
 }
 
 fn issued(at: Timestamp) -> KeyRecord {
@@ -95,8 +96,8 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
         assert_eq!(record.expire_at(Timestamp::MAX, later), Err(error), "{what}");
         assert_eq!(record.rename(name(), later), Err(error), "{what}");
         assert_eq!(record.set_scopes(scopes(), later), Err(error), "{what}");
-        assert_eq!(record.set_quotas(Some(quotas()), later), Err(error), "{what}");
-        assert_eq!(record.set_quotas(None, later), Err(error), "{what}");
+        assert_eq!(record.set_overrides(overrides(), later), Err(error), "{what}");
+        assert_eq!(record.set_overrides(Overrides::none(), later), Err(error), "{what}");
         assert_eq!(error.status(), 409);
         // Revoking it, again or at last, is always possible.
         let dead = record.revoke(later).unwrap();
@@ -111,7 +112,7 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
     assert!(expired.rotate(secret(1, before), Grace::DAY, before).is_ok());
     assert!(expired.rename(name(), before).is_ok());
     assert!(expired.set_scopes(scopes(), before).is_ok());
-    assert!(expired.set_quotas(None, before).is_ok());
+    assert!(expired.set_overrides(Overrides::none(), before).is_ok());
 }
 
 #[test]
@@ -129,13 +130,13 @@ fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
         assert_eq!(changed(|parts| parts.name = name()), Ok(renamed.clone()));
         let scoped = record.set_scopes(scopes(), now()).unwrap();
         assert_eq!(changed(|parts| parts.scopes = scopes()), Ok(scoped.clone()));
-        let limited = record.set_quotas(Some(quotas()), now()).unwrap();
-        assert_eq!(changed(|parts| parts.quotas = Some(quotas())), Ok(limited.clone()));
+        let limited = record.set_overrides(overrides(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.overrides = overrides()), Ok(limited.clone()));
         // And back again, two revisions later.
         for back in [
             renamed.rename(record.name().clone(), now()),
             scoped.set_scopes(ScopeSet::empty(), now()),
-            limited.set_quotas(None, now()),
+            limited.set_overrides(Overrides::none(), now()),
         ] {
             let mut parts = back.unwrap().into_parts();
             parts.revision -= 2;
@@ -233,7 +234,7 @@ fn clocks_at_both_ends_neither_panic_nor_open_anything() {
         assert_eq!(record.expire_at(now() + DAY, at).map(|_| ()), expected, "{at}");
         assert_eq!(record.rename(name(), at).map(|_| ()), expected, "{at}");
         assert_eq!(record.set_scopes(scopes(), at).map(|_| ()), expected, "{at}");
-        assert_eq!(record.set_quotas(None, at).map(|_| ()), expected, "{at}");
+        assert_eq!(record.set_overrides(Overrides::none(), at).map(|_| ()), expected, "{at}");
         // A leak can be stopped whatever the clock says.
         assert_eq!(record.revoke(at).unwrap().status(now()), KeyStatus::Revoked);
         assert!(record.suspend(at).is_ok());

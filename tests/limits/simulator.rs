@@ -342,7 +342,7 @@ fn quota_of(limit: u32, millis: i64) -> Quota {
 }
 
 fn key_of(number: u64) -> LimitKey {
-    LimitKey::named(1, &number.to_le_bytes())
+    LimitKey::host(1, &number.to_le_bytes())
 }
 
 /// SplitMix64: small, seeded, and the same everywhere.

@@ -7,11 +7,12 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use keyward::{
-    KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Timestamp,
+    KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Timestamp,
     key::{
         Grace, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, KeyState, KeyStatus, Owner, OwnerId,
         ScopeSet, StoredSecret, TransitionError,
     },
+    quota::{Allowance, Overrides, PolicyName},
     store::{InsertError, Lookup, ReplaceError, StoredKey},
     verify::{MatchedSecret, Verified, Verifier, VerifyError},
 };
@@ -32,7 +33,7 @@ enum Event {
     ExpirySet { to: u64 },
     Renamed { to: usize },
     Rescoped { to: usize },
-    Requoted { to: usize },
+    Overridden { to: usize },
 }
 
 /// What became of a secret.
@@ -119,13 +120,13 @@ fn secrets(log: &[Event]) -> impl DoubleEndedIterator<Item = usize> {
     })
 }
 
-/// Which of the pool's name, scopes and quotas the key has.
+/// Which of the pool's name, scopes and overrides the key has.
 fn amendable(log: &[Event]) -> [usize; 3] {
     let last = |of: fn(&Event) -> Option<usize>| log.iter().rev().find_map(of).unwrap_or_default();
     [
         last(|event| if let Event::Renamed { to } = event { Some(*to) } else { None }),
         last(|event| if let Event::Rescoped { to } = event { Some(*to) } else { None }),
-        last(|event| if let Event::Requoted { to } = event { Some(*to) } else { None }),
+        last(|event| if let Event::Overridden { to } = event { Some(*to) } else { None }),
     ]
 }
 
@@ -200,7 +201,7 @@ struct Library {
     expire_at: fn(&KeyRecord, Timestamp, Timestamp) -> Result<KeyRecord, TransitionError>,
     rename: fn(&KeyRecord, KeyName, Timestamp) -> Result<KeyRecord, TransitionError>,
     set_scopes: fn(&KeyRecord, ScopeSet, Timestamp) -> Result<KeyRecord, TransitionError>,
-    set_quotas: fn(&KeyRecord, Option<Quotas>, Timestamp) -> Result<KeyRecord, TransitionError>,
+    set_overrides: fn(&KeyRecord, Overrides, Timestamp) -> Result<KeyRecord, TransitionError>,
     verify: fn(&Verifier, &Lookup, Option<StoredKey>, Timestamp) -> Result<Verified, VerifyError>,
     replace: fn(&MemoryStore, KeyRecord) -> Result<(), ReplaceError<Infallible>>,
 }
@@ -212,7 +213,7 @@ const REAL: Library = Library {
     expire_at: KeyRecord::expire_at,
     rename: KeyRecord::rename,
     set_scopes: KeyRecord::set_scopes,
-    set_quotas: KeyRecord::set_quotas,
+    set_overrides: KeyRecord::set_overrides,
     verify: Verifier::verify,
     replace: MemoryStore::replace_sync,
 };
@@ -226,7 +227,7 @@ struct Pool {
     /// What a key can be named, granted and limited to; each key begins with the first.
     names: [KeyName; 3],
     scopes: [ScopeSet; 3],
-    quotas: [Option<Quotas>; 3],
+    overrides: [Overrides; 3],
 }
 
 /// The most secrets that one sequence can mint.
@@ -234,6 +235,11 @@ const POOL: usize = 40;
 const ID: KeyId = KeyId::from_bytes([7; 16]);
 const OWNER: OwnerId = OwnerId::from_static("proj_abc123");
 const QUOTA: Quota = Quota::per_minute(100);
+const OTHER: PolicyName = PolicyName::from_static("other");
+
+fn limited(allowance: Allowance) -> Overrides {
+    Overrides::single(PolicyName::DEFAULT, allowance)
+}
 
 impl Pool {
     fn new() -> Self {
@@ -249,8 +255,12 @@ impl Pool {
         let owner = Arc::new(Owner::new(OWNER));
         let names = ["ingest", "ingest, old", "backup"].map(KeyName::from_static);
         let scopes = ["write:issues", "", "read:lucent write:issues"].map(|it| it.parse().unwrap());
-        let quotas = [Some(QUOTA.into()), None, Some(Quota::per_second(1).into())];
-        Self { lookups, verifier, owner, names, scopes, quotas }
+        let overrides = [
+            limited(Allowance::from(QUOTA)),
+            Overrides::none(),
+            limited(Allowance::Blocked).with(OTHER, Quota::per_second(1)).unwrap(),
+        ];
+        Self { lookups, verifier, owner, names, scopes, overrides }
     }
 
     fn secret(&self, secret: usize, now: u64) -> StoredSecret {
@@ -260,7 +270,8 @@ impl Pool {
 
     fn draft(&self) -> KeyDraft {
         let ([name, ..], [scopes, ..]) = (&self.names, &self.scopes);
-        KeyDraft::new(OWNER, name.clone()).with_scopes(scopes.clone()).with_quotas(QUOTA.into())
+        let overrides = limited(Allowance::from(QUOTA));
+        KeyDraft::new(OWNER, name.clone()).with_scopes(scopes.clone()).with_overrides(overrides)
     }
 
     fn digest(&self, secret: usize) -> &[u8; 32] {
@@ -316,7 +327,7 @@ impl Mix {
             (self.expire, Operation::Expire),
             (self.amend, Operation::Rename),
             (self.amend, Operation::SetScopes),
-            (self.amend, Operation::SetQuotas),
+            (self.amend, Operation::SetOverrides),
             (self.advance, Operation::Advance),
             (self.jump, Operation::Jump),
             (self.step_back, Operation::StepBack),
@@ -342,7 +353,7 @@ enum Operation {
     Expire,
     Rename,
     SetScopes,
-    SetQuotas,
+    SetOverrides,
     Advance,
     Jump,
     StepBack,
@@ -461,7 +472,7 @@ impl<'p> Life<'p> {
                 let found = (self.library.expire_at)(self.record(), at(to), at(now));
                 (expected, found, Event::ExpirySet { to })
             }
-            Operation::Rename | Operation::SetScopes | Operation::SetQuotas => {
+            Operation::Rename | Operation::SetScopes | Operation::SetOverrides => {
                 let expected = alive(&self.log, now);
                 let (record, pool, now) = (self.record(), self.pool, at(now));
                 let to = rng.random_range(0..3);
@@ -475,8 +486,9 @@ impl<'p> Life<'p> {
                         ((self.library.set_scopes)(record, scopes, now), Event::Rescoped { to })
                     }
                     _ => {
-                        let quotas = pool.quotas[to];
-                        ((self.library.set_quotas)(record, quotas, now), Event::Requoted { to })
+                        let overrides = pool.overrides[to].clone();
+                        let found = (self.library.set_overrides)(record, overrides, now);
+                        (found, Event::Overridden { to })
                     }
                 };
                 (expected, found, event)
@@ -574,10 +586,14 @@ impl<'p> Life<'p> {
         ensure!(record.state() == state, "{:?}, not {state:?}", record.state());
         ensure!(record.expires_at() == expiry(log).map(at), "{:?}", record.expires_at());
         ensure!(record.created_at() == at(born(log)), "{:?}", record.created_at());
-        let [name, scopes, quotas] = amendable(log);
+        let [name, scopes, overrides] = amendable(log);
         ensure!(*record.name() == self.pool.names[name], "named {}", record.name());
         ensure!(*record.scopes() == self.pool.scopes[scopes], "scopes {}", record.scopes());
-        ensure!(record.quotas() == self.pool.quotas[quotas].as_ref(), "{:?}", record.quotas());
+        ensure!(
+            *record.overrides() == self.pool.overrides[overrides],
+            "overrides {}",
+            record.overrides()
+        );
         let current = secrets(log).next_back().unwrap_or_default();
         let digest = |secret: usize| self.pool.digest(secret);
         ensure!(record.current().hash.digest() == digest(current), "{current} is not current");
@@ -695,7 +711,7 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
             let same = [
                 (Operation::Rename, record.name() == before.name()),
                 (Operation::SetScopes, record.scopes() == before.scopes()),
-                (Operation::SetQuotas, record.quotas() == before.quotas()),
+                (Operation::SetOverrides, record.overrides() == before.overrides()),
             ];
             for (may, same) in same {
                 ensure!(same || operation == Some(may), "{operation:?} did what {may:?} does");
@@ -720,7 +736,10 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
                     .verify(*secret, life.now)
                     .map_err(|error| format!("a promised grace was cut short: {error:?}"))?;
                 ensure!(verified.key_id() == ID, "rotating made another key");
-                ensure!(verified.quotas() == record.quotas(), "an old secret has another quota");
+                ensure!(
+                    verified.record().overrides() == record.overrides(),
+                    "an old secret has other overrides"
+                );
                 ensure!(verified.scopes() == record.scopes(), "an old secret has other scopes");
             }
         }
@@ -842,7 +861,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
                     11 => (library.revoke)(base, at(now)),
                     12 => (library.rename)(base, pool.names[1].clone(), at(now)),
                     13 => (library.set_scopes)(base, pool.scopes[1].clone(), at(now)),
-                    _ => (library.set_quotas)(base, None, at(now)),
+                    _ => (library.set_overrides)(base, Overrides::none(), at(now)),
                 };
                 minted += 1;
                 let Ok(attempt) = attempt else { continue };
@@ -1104,16 +1123,16 @@ mod planted {
     }
 
     #[test]
-    fn quotas_that_are_set_without_a_revision_are_caught() {
+    fn overrides_that_are_set_without_a_revision_are_caught() {
         let library = Library {
-            set_quotas: |record, quotas, now| {
-                let mut parts = record.set_quotas(quotas, now)?.into_parts();
+            set_overrides: |record, overrides, now| {
+                let mut parts = record.set_overrides(overrides, now)?.into_parts();
                 parts.revision = record.revision();
                 Ok(parts.build().unwrap())
             },
             ..REAL
         };
-        is_caught("quotas without a revision", &library, invariant_6);
+        is_caught("overrides without a revision", &library, invariant_6);
     }
 
     #[test]

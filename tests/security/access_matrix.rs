@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use keyward::{
-    Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Quotas, Scope, Timestamp,
+    Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Scope, Timestamp,
     issue::IssuerError,
     key::{
         Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord,
         KeyRecordParts, KeyState, Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog,
         ScopeSet, StoredSecret, Tier, TransitionError,
     },
+    quota::{Overrides, PolicyName},
     store::{Lookup, StoredKey},
     verify::{Forbidden, KeyCaller, MatchedSecret, Verified, Verifier, VerifyError},
 };
@@ -466,7 +467,7 @@ fn ceilings_hold_when_scopes_are_set() {
         assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
         let refused = block_on(strangers.rename(id, name, now()));
         assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
-        let refused = block_on(strangers.set_quotas(id, None, now()));
+        let refused = block_on(strangers.set_overrides(id, Overrides::none(), now()));
         assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
 
         let expected = expected.map(str::to_owned).map_err(IssuerError::Grant);
@@ -482,22 +483,22 @@ fn ceilings_hold_when_scopes_are_set() {
 }
 
 #[test]
-fn names_and_quotas_are_changed_through_the_issuer() {
+fn names_and_overrides_are_changed_through_the_issuer() {
     let issuer =
         Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
     let mut rng = StdRng::seed_from_u64(3);
     let draft = KeyDraft::new(owner_id("org_a"), "a key".parse().unwrap());
     let issued = block_on(issuer.issue(API, draft, &mut rng, now())).unwrap();
     let id = issued.record.id();
-    let quotas = Quotas::single(Quota::per_minute(1));
+    let overrides = Overrides::single(PolicyName::DEFAULT, Quota::per_minute(1));
     let renamed = block_on(issuer.rename(id, "another".parse().unwrap(), now())).unwrap();
-    let limited = block_on(issuer.set_quotas(id, Some(quotas), now())).unwrap();
+    let limited = block_on(issuer.set_overrides(id, overrides.clone(), now())).unwrap();
     let stored = issuer.registry().find_by_id_sync(id).unwrap();
-    assert_eq!((renamed.name().as_str(), limited.quotas()), ("another", Some(&quotas)));
+    assert_eq!((renamed.name().as_str(), limited.overrides()), ("another", &overrides));
     assert_eq!(*stored.record(), limited);
     assert_eq!(limited.name(), renamed.name());
-    let unlimited = block_on(issuer.set_quotas(id, None, now())).unwrap();
-    assert_eq!((unlimited.quotas(), unlimited.revision()), (None, 4));
+    let unlimited = block_on(issuer.set_overrides(id, Overrides::none(), now())).unwrap();
+    assert_eq!((unlimited.overrides().len(), unlimited.revision()), (0, 4));
     block_on(issuer.revoke(id, now())).unwrap();
     let refused = block_on(issuer.rename(id, "again".parse().unwrap(), now()));
     assert_eq!(refused.unwrap_err(), IssuerError::Transition(TransitionError::Revoked));
@@ -600,28 +601,6 @@ fn the_tier_is_the_owner_s_and_reaches_all_keys_at_once() {
 }
 
 #[test]
-fn quotas_are_the_key_s_own_else_its_owner_s() {
-    let quotas =
-        |limit| -> Quotas { Quota::new(limit, std::time::Duration::from_secs(60)).unwrap().into() };
-    let verifier = Verifier::new(KeyHasher::sha256());
-    let lookup = lookup(API, 'e');
-    for (own, owner_s, expected) in [
-        (None, None, None),
-        (Some(100), None, Some(100)),
-        (None, Some(1_000), Some(1_000)),
-        (Some(100), Some(1_000), Some(100)),
-    ] {
-        let mut parts = forged(&lookup, &[], "org_a").into_parts();
-        parts.quotas = own.map(quotas);
-        let mut owner = Owner::new(owner_id("org_a"));
-        owner.quotas = owner_s.map(quotas);
-        let found = StoredKey::join(parts.build().unwrap(), Arc::new(owner)).unwrap();
-        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
-        assert_eq!(verified.quotas().copied(), expected.map(quotas));
-    }
-}
-
-#[test]
 fn an_issuer_confined_to_an_owner_sees_no_other_s_keys() {
     block_on(async {
         let mut rng = StdRng::seed_from_u64(3);
@@ -692,7 +671,7 @@ fn proof_comes_before_state() {
             parts.state = KeyState::Revoked { since: now() };
         }
         let record = parts.build().unwrap();
-        // Whatever else is wrong, another owner's tier and quotas are not to be had.
+        // Whatever else is wrong, another owner's tier and overrides are not to be had.
         let stranger = Arc::new(Owner::new(owner_id("org_b")));
         assert_eq!(
             StoredKey::join(record.clone(), stranger),
@@ -718,7 +697,7 @@ fn proof_comes_before_state() {
 }
 
 /// A store whose tables contradict each other has nothing to answer with but an error: a
-/// record with another owner's tier and quotas cannot be made.
+/// record with another owner's tier and overrides cannot be made.
 #[test]
 fn a_record_is_joined_with_its_own_owner_alone() {
     let record = forged(&lookup(API, '9'), &["read:lucent"], "org_a");

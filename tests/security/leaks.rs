@@ -9,7 +9,7 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
-    MemoryStore, Outcome, Quota, Quotas, RateHeaders, Route, Scope, Timestamp,
+    MemoryStore, Outcome, Quota, Quotas, RateHeaders, Scope, Timestamp,
     audit::Audit,
     gate::{Refusal, Step},
     key::{
@@ -17,7 +17,8 @@ use keyward::{
         KeyRecord, KeyState, KeyStatus, Owner, OwnerId, PlaintextKey, ScopeCatalog, ScopeSet,
         StoredSecret, Tier,
     },
-    limit::Decision,
+    limit::{Decision, Limit},
+    quota::{Allowance, Overrides, PolicyName},
     request::{CredentialSources, PlainHead},
     store::{Cursor, Lookup, PageRequest, StoredKey},
     verify::{Verifier, VerifyError},
@@ -310,11 +311,12 @@ fn no_step_answer_or_event_shows_the_key() {
             .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
             .with_errors(ErrorBodies::nested())
             .with_rate_headers(RateHeaders::x_ratelimit().with_draft_09("p").unwrap())
+            .with_limit(Limit::new("default", quotas))
             .with_audit(audit);
         canary.debug("GateBuilder", &builder);
         let gate = builder.build().unwrap();
         canary.debug("Gate", &gate);
-        let route = Route::new(Access::any_key()).limit_key(quotas);
+        let route = Access::any_key().with_limit("default");
         canary.debug("Route", &route);
         let route = gate.route(route).unwrap();
         canary.debug("CheckedRoute", &route);
@@ -536,9 +538,12 @@ mod serialized {
             let secret = StoredSecret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
             let quotas: Quotas =
                 Quota::new(100, std::time::Duration::from_secs(60)).unwrap().into();
+            let overrides = Overrides::single(PolicyName::DEFAULT, quotas)
+                .with("exports".parse().unwrap(), Allowance::Blocked)
+                .unwrap();
             let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap())
                 .with_scopes("read:lucent".parse().unwrap())
-                .with_quotas(quotas);
+                .with_overrides(overrides.clone());
             let next = format.mint(&mut StdRng::seed_from_u64(8)).unwrap();
             let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret.clone(), now())
                 .and_then(|record| {
@@ -551,7 +556,7 @@ mod serialized {
                 .unwrap();
             let owner = Owner::new("proj_abc123".parse().unwrap())
                 .with_tier("enterprise".parse().unwrap())
-                .with_quotas(quotas);
+                .with_overrides(overrides.clone());
             let retiring: RetiringSecret = record.retiring()[0].clone();
             let parts: KeyRecordParts = record.clone().into_parts();
             let rule: ScannerRule = format.scanner_rule();
@@ -580,6 +585,7 @@ mod serialized {
             show("KeyName", to_value(record.name()));
             show("Scope", to_value(Scope::from_static("read:lucent")));
             show("ScopeSet", to_value(record.scopes()));
+            show("Overrides", to_value(&overrides));
             show("Quotas", to_value(quotas));
             show("Quota", to_value(quotas.as_slice()[0]));
             show("Timestamp", to_value(now()));

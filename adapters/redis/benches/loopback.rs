@@ -312,7 +312,7 @@ impl Bench {
 }
 
 fn key_of(number: u64) -> LimitKey {
-    LimitKey::named(1, &number.to_le_bytes())
+    LimitKey::host(1, &number.to_le_bytes())
 }
 
 fn now() -> Timestamp {

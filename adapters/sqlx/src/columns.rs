@@ -1,21 +1,21 @@
 //! The columns of the tables, and what is written to them.
 
 use keyward::{
-    Quotas, Timestamp,
+    Timestamp,
     key::{KeyRecord, KeyState, Owner},
+    quota::Overrides,
     store::Cursor,
 };
 
 use crate::{
     SqlStoreError,
     dialect::{Dialect, Statement},
-    quota_text,
 };
 
 /// The columns of a key that [`KeyColumns::bind`] writes, without `id` and `revision`.
 macro_rules! key_fields {
     () => {
-        "owner, name, scopes, quotas, created_at, expires_at, state, state_since"
+        "owner, name, scopes, overrides, created_at, expires_at, state, state_since"
     };
 }
 pub(crate) use key_fields;
@@ -32,10 +32,10 @@ pub(crate) use key_values;
 /// `s` the secret and `o` the owner. A name is given to each column, so that it is read by it.
 macro_rules! joined_columns {
     () => {
-        "k.id AS id, k.owner AS owner, k.name AS name, k.scopes AS scopes, k.quotas AS quotas, \
-         k.created_at AS created_at, k.expires_at AS expires_at, k.state AS state, \
+        "k.id AS id, k.owner AS owner, k.name AS name, k.scopes AS scopes, \
+         k.overrides AS overrides, k.created_at AS created_at, k.expires_at AS expires_at, k.state AS state, \
          k.state_since AS state_since, k.revision AS revision, \
-         o.tier AS owner_tier, o.quotas AS owner_quotas, \
+         o.tier AS owner_tier, o.overrides AS owner_overrides, \
          s.place AS secret_place, s.hash AS secret_hash, s.kind AS secret_kind, \
          s.hint AS secret_hint, s.created_at AS secret_created_at, \
          s.valid_until AS secret_valid_until"
@@ -68,7 +68,7 @@ pub(crate) struct KeyColumns {
     owner: String,
     name: String,
     scopes: String,
-    quotas: Option<String>,
+    overrides: Option<String>,
     created_at: i64,
     expires_at: Option<i64>,
     state: &'static str,
@@ -95,7 +95,7 @@ impl KeyColumns {
             owner: record.owner().as_str().to_owned(),
             name: record.name().as_str().to_owned(),
             scopes: record.scopes().to_string(),
-            quotas: quotas(record.quotas(), "keyward_keys.quotas")?,
+            overrides: overrides(record.overrides()),
             created_at: millis(record.created_at()),
             expires_at: record.expires_at().map(millis),
             state,
@@ -110,7 +110,7 @@ impl KeyColumns {
         let statement = D::text(statement, Some(self.owner));
         let statement = D::text(statement, Some(self.name));
         let statement = D::text(statement, Some(self.scopes));
-        let statement = D::text(statement, self.quotas);
+        let statement = D::text(statement, self.overrides);
         let statement = D::integer(statement, Some(self.created_at));
         let statement = D::integer(statement, self.expires_at);
         let statement = D::text(statement, Some(self.state.to_owned()));
@@ -151,14 +151,14 @@ impl SecretColumns {
     }
 }
 
-/// Binds the id, tier and quotas of an owner.
+/// Binds the id, tier and overrides of an owner.
 pub(crate) fn bind_owner<'q, D: Dialect>(
     owner: &Owner,
     statement: Statement<'q, D>,
-) -> Result<Statement<'q, D>, SqlStoreError> {
+) -> Statement<'q, D> {
     let statement = D::text(statement, Some(owner.id.as_str().to_owned()));
     let statement = D::text(statement, owner.tier.as_ref().map(|tier| tier.as_str().to_owned()));
-    Ok(D::text(statement, quotas(owner.quotas.as_ref(), "keyward_owners.quotas")?))
+    D::text(statement, overrides(&owner.overrides))
 }
 
 /// Binds a position in a listing: an instant and an id. Without a cursor it is a position before
@@ -174,9 +174,9 @@ pub(crate) fn bind_cursor<D: Dialect>(
     D::text(D::integer(statement, Some(created_at)), Some(id))
 }
 
-fn quotas(quotas: Option<&Quotas>, column: &'static str) -> Result<Option<String>, SqlStoreError> {
-    let text = |quotas| quota_text::write(quotas).ok_or(SqlStoreError::Unsupported { column });
-    quotas.map(text).transpose()
+/// Writes overrides as text, and none of them as NULL.
+fn overrides(overrides: &Overrides) -> Option<String> {
+    (!overrides.is_empty()).then(|| overrides.to_string())
 }
 
 /// Converts an instant to the value of a column. [`Timestamp::MAX`] is far below `i64::MAX`.

@@ -38,16 +38,17 @@
 //!
 //! | table | a row is | columns |
 //! |---|---|---|
-//! | `keyward_owners` | an owner that was put | `id`, `tier`, `quotas` |
-//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `quotas`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
+//! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides` |
+//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until` |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //!
 //! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
 //! characters, so that an id from a log or a URL can be used in a query. A hash is the text of
 //! [`KeyHash`](keyward::key::KeyHash), for example `sha256:` and 64 hexadecimal characters. The text names the scheme, is
-//! unique for a hash, and can be compared by eye. Bytes would halve the size of the index. Quotas
-//! are `limit/milliseconds/exact` or `…/coarse`, separated by commas. They are read together with
+//! unique for a hash, and can be compared by eye. Bytes would halve the size of the index.
+//! Overrides are the text of [`Overrides`](keyward::quota::Overrides), for example
+//! `default=100/min; exports=blocked`, and `NULL` if there are none. They are read together with
 //! their row and never searched for.
 //!
 //! A lookup is one query by the unique index of the hashes, for all candidates at once. It returns
@@ -79,7 +80,6 @@ mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod quota_text;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod registry;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

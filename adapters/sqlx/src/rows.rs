@@ -3,11 +3,12 @@
 use std::{str::FromStr, sync::Arc};
 
 use keyward::{
-    Quotas, Timestamp,
+    Timestamp,
     key::{
         KeyHash, KeyId, KeyKind, KeyRecord, KeyRecordParts, KeyState, Owner, OwnerId,
         RetiringSecret, ScopeSet, StoredSecret,
     },
+    quota::Overrides,
     store::StoredKey,
     usage::Usage,
 };
@@ -16,7 +17,6 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 use crate::{
     SqlStoreError,
     columns::{ACTIVE, REVOKED, SUSPENDED, instant},
-    quota_text,
 };
 
 /// A row of any database from which integers and text can be read.
@@ -107,7 +107,7 @@ pub(crate) fn read_id(row: &impl ReadRow) -> Result<KeyId, SqlStoreError> {
     Fields { row, corrupt: &corrupt }.parsed(key!("id"))
 }
 
-/// Reads the owner of a row of tier and quotas.
+/// Reads the owner of a row of tier and overrides.
 pub(crate) fn read_owner(id: &OwnerId, row: &impl ReadRow) -> Result<Owner, SqlStoreError> {
     let corrupt = |column| SqlStoreError::CorruptOwner { owner: id.clone(), column };
     Fields { row, corrupt: &corrupt }.owner(id.clone())
@@ -175,7 +175,7 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
         let (owner, name) = (self.parsed(key!("owner"))?, self.parsed(key!("name"))?);
         let mut parts = KeyRecordParts::new(id, owner, name, current);
         parts.scopes = self.parsed::<ScopeSet>(key!("scopes"))?;
-        parts.quotas = self.quotas(key!("quotas"))?;
+        parts.overrides = self.overrides(key!("overrides"))?;
         parts.created_at = self.needed_instant(key!("created_at"))?;
         parts.expires_at = self.instant(key!("expires_at"))?;
         parts.state = self.state()?;
@@ -208,7 +208,7 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
         if let Some(tier) = self.text(owner!("tier"))? {
             owner = owner.with_tier(tier.parse().map_err(|_| self.corrupt(owner!("tier")))?);
         }
-        owner.quotas = self.quotas(owner!("quotas"))?;
+        owner.overrides = self.overrides(owner!("overrides"))?;
         Ok(owner)
     }
 
@@ -225,9 +225,11 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
         }
     }
 
-    fn quotas(&self, column: Column) -> Result<Option<Quotas>, SqlStoreError> {
-        let text = self.text(column)?;
-        text.map(|text| quota_text::read(text).ok_or_else(|| self.corrupt(column))).transpose()
+    /// Reads overrides. None of them are NULL; a text without any is a mistake.
+    fn overrides(&self, column: Column) -> Result<Overrides, SqlStoreError> {
+        let Some(text) = self.text(column)? else { return Ok(Overrides::none()) };
+        let overrides = text.parse().ok().filter(|overrides: &Overrides| !overrides.is_empty());
+        overrides.ok_or_else(|| self.corrupt(column))
     }
 
     fn needed_instant(&self, column: Column) -> Result<Timestamp, SqlStoreError> {

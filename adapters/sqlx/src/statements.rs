@@ -24,7 +24,7 @@ pub(crate) struct Statements {
     pub(crate) delete_secrets: &'static str,
     /// Finds an owner. Parameter: the id.
     pub(crate) owner: &'static str,
-    /// Inserts or updates an owner. Parameters: the id, the tier, the quotas.
+    /// Inserts or updates an owner. Parameters: the id, the tier, the overrides.
     pub(crate) put_owner: &'static str,
     /// Returns the newest version of the tables, 0 if there are none. No parameters.
     pub(crate) version: &'static str,
@@ -78,10 +78,11 @@ impl Statements {
         ),
         has_key: "SELECT 1 FROM keyward_keys WHERE id = $1",
         delete_secrets: "DELETE FROM keyward_secrets WHERE key_id = $1",
-        owner: "SELECT tier AS owner_tier, quotas AS owner_quotas FROM keyward_owners
+        owner: "SELECT tier AS owner_tier, overrides AS owner_overrides FROM keyward_owners
                 WHERE id = $1",
-        put_owner: "INSERT INTO keyward_owners (id, tier, quotas) VALUES ($1, $2, $3)
-                    ON CONFLICT (id) DO UPDATE SET tier = excluded.tier, quotas = excluded.quotas",
+        put_owner: "INSERT INTO keyward_owners (id, tier, overrides) VALUES ($1, $2, $3)
+                    ON CONFLICT (id) DO UPDATE
+                    SET tier = excluded.tier, overrides = excluded.overrides",
         version: "SELECT coalesce(max(version), 0) AS version FROM keyward_migrations",
         note_version: "INSERT INTO keyward_migrations (version) VALUES ($1)",
     };

@@ -61,7 +61,7 @@ impl<D: Dialect> Tables<'_, D> {
     }
 
     pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
-        let statement = bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner))?;
+        let statement = bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner));
         let mut connection = self.0.acquire().await?;
         D::execute(&mut connection, statement).await?;
         Ok(())

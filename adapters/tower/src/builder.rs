@@ -6,8 +6,10 @@ use keyward::{
     Challenge, Clock, ConfigError, CredentialSource, ErrorBodies, Gate, KeyFormat, KeyHasher,
     Limiter, RateHeaders, SystemClock,
     audit::Audit,
-    gate::{GateBuilder, RouteQuotas},
+    gate::GateBuilder,
     key::{KeyFormats, ScopeCatalog},
+    limit::{Limit, Rule},
+    quota::PolicyName,
     verify::Verifier,
 };
 use rand_core::TryCryptoRng;
@@ -23,7 +25,7 @@ use crate::{keys::ApiKeys, random::Random, shared::Shared};
 /// | hashes of SHA-256 without a pepper | [`with_hasher`](Self::with_hasher) |
 /// | no scopes | [`with_catalog`](Self::with_catalog) |
 /// | a `WWW-Authenticate` challenge whose realm is the prefix without its last `_` | [`with_challenge`](Self::with_challenge) |
-/// | no limit | [`limit`](Self::limit) |
+/// | no limit | [`limit`](Self::limit), [`with_limit`](Self::with_limit) |
 /// | [`Limiter::system`] | [`with_limiter`](Self::with_limiter), [`without_limiter`](Self::without_limiter) |
 /// | `X-RateLimit-*` and `Retry-After` | [`with_rate_headers`](Self::with_rate_headers) |
 /// | error bodies `{"error":"…"}` in English | [`with_errors`](Self::with_errors) |
@@ -44,7 +46,9 @@ pub struct ApiKeysBuilder<K> {
     hasher: KeyHasher,
     catalog: ScopeCatalog,
     challenges: Vec<Challenge>,
-    limit: Option<RouteQuotas>,
+    /// The limit of every route.
+    default_limit: Option<Limit>,
+    limits: Vec<Limit>,
     limiter: LimiterChoice,
     rate_headers: RateHeaders,
     errors: ErrorBodies,
@@ -106,7 +110,8 @@ impl<K> ApiKeysBuilder<K> {
             hasher: KeyHasher::sha256(),
             catalog: ScopeCatalog::empty(),
             challenges: Vec::new(),
-            limit: None,
+            default_limit: None,
+            limits: Vec::new(),
             limiter: LimiterChoice::System,
             rate_headers: RateHeaders::x_ratelimit(),
             errors: ErrorBodies::flat(),
@@ -117,12 +122,39 @@ impl<K> ApiKeysBuilder<K> {
         }
     }
 
-    /// Limits each key on every route that [`ApiKeys::require`] protects, by its own quotas, else
-    /// by its owner's, else by these. All these routes count together.
+    /// Limits each key on every route that [`ApiKeys::require`] and `ApiKeys::guard` protect. All
+    /// these routes count together.
     ///
-    /// A route with a [key limit](keyward::Route::limit_key) of its own keeps that one.
-    pub fn limit(self, quotas: impl Into<RouteQuotas>) -> Self {
-        Self { limit: Some(quotas.into()), ..self }
+    /// It declares the [`Limit`] named `default`, per key. What keys, owners and tiers are allowed
+    /// in its place is described [there](Limit).
+    pub fn limit(self, rule: impl Into<Rule>) -> Self {
+        self.with_limit(Limit::new(PolicyName::DEFAULT.as_str(), rule))
+    }
+
+    /// Declares a limit, for the routes that name it with
+    /// [`Route::with_limit`](keyward::Route::with_limit). The limit named `default` is that of
+    /// every route, as [`limit`](Self::limit) has it, and the last one of that name counts.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use keyward::{Access, MemoryStore, Quota, limit::Limit};
+    /// use keyward_tower::ApiKeys;
+    ///
+    /// let keys = ApiKeys::bearer("acme_", MemoryStore::new())
+    ///     .limit(Quota::per_second(20))
+    ///     .with_limit(Limit::new("exports", Quota::per_hour(10)).per_owner())
+    ///     .build()?;
+    /// let read = keys.require(Access::any_key())?; // 20 a second
+    /// let export = keys.require(Access::any_key().with_limit("exports"))?; // and 10 an hour
+    /// # let _ = (read, export); Ok(()) }
+    /// ```
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        if limit.is_named(PolicyName::DEFAULT.as_str()) {
+            self.default_limit = Some(limit);
+        } else {
+            self.limits.push(limit);
+        }
+        self
     }
 
     /// Sets the formats of the keys. The prefix then only names the realm.
@@ -220,12 +252,15 @@ impl<K> ApiKeysBuilder<K> {
             LimiterChoice::Given(limiter) => gate.with_limiter(limiter),
             LimiterChoice::System => gate.with_limiter(Limiter::system()?),
         };
+        let has_default_limit = self.default_limit.is_some();
+        gate =
+            self.default_limit.into_iter().chain(self.limits).fold(gate, GateBuilder::with_limit);
         gate = challenges.into_iter().fold(gate, GateBuilder::with_challenge);
         gate = self.adjust.into_iter().fold(gate, |gate, adjust| adjust(gate));
         let gate = gate.build()?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let shared = Shared::new(gate, self.store, clock);
-        Ok(ApiKeys::of(Shared { random: self.random, default_limit: self.limit, ..shared }))
+        Ok(ApiKeys::of(Shared { random: self.random, has_default_limit, ..shared }))
     }
 }
 
@@ -240,7 +275,8 @@ impl<K> fmt::Debug for ApiKeysBuilder<K> {
         f.debug_struct("ApiKeysBuilder")
             .field("prefix", &self.prefix)
             .field("header", &self.header)
-            .field("limit", &self.limit)
+            .field("default_limit", &self.default_limit)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL, req
 use keyward::{
     KeyStore, Outcome,
     gate::{Admission, CheckedRoute, PendingRecheck, Refusal},
+    limit::Decision,
     store::StoreFuture,
 };
 use pin_project_lite::pin_project;
@@ -22,7 +23,7 @@ use crate::{
     caller::Caller,
     decide::{Deciding, recheck},
     foreign::ForeignCredential,
-    head::{mark_sensitive, redact_query},
+    head::{leave_charged, mark_sensitive, redact_query},
     response::{Protocol, insert_headers, report_limit},
     shared::Shared,
     trace,
@@ -73,6 +74,8 @@ pub(crate) struct Style {
     pub(crate) cache_control: Option<HeaderValue>,
     /// Whether an outer layer of this crate needs the limit of this one.
     pub(crate) inside: bool,
+    /// The decision of an outer layer, for a handler whose own layer had nothing left to charge.
+    pub(crate) outer: Option<Decision>,
 }
 
 /// The part of an admission that is kept while the request is served.
@@ -140,6 +143,11 @@ where
                             None
                         }
                         Outcome::Admitted(admission) => {
+                            let outer = this.style.outer.filter(|_| this.route.is_limited());
+                            if let Some(decision) = admission.decision().copied().or(outer) {
+                                parts.extensions.insert(decision);
+                            }
+                            leave_charged(&mut parts, &admission);
                             Some(Admitted::new(this.shared, this.route, admission, &mut parts))
                         }
                     };
@@ -199,9 +207,6 @@ impl Admitted {
     ) -> Self {
         let recheck = shared.recheck.then(|| shared.gate.recheck(admission.caller(), route));
         parts.extensions.insert(Caller(admission.caller().clone()));
-        if let Some(decision) = admission.decision() {
-            parts.extensions.insert(*decision);
-        }
         if shared.redact_query {
             redact_query(parts, &shared.gate);
         }

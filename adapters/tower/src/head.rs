@@ -3,7 +3,14 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuery};
-use keyward::{Gate, limit::LimitKey, request::RequestHead};
+use keyward::{
+    Gate,
+    gate::{Admission, Charged},
+    limit::LimitKey,
+    request::RequestHead,
+};
+
+use crate::trace;
 
 /// The head of an `http` request as keyward reads it, for a host that reads credentials itself:
 /// [foreign ones](crate::ForeignCredential::credential), or those of routes without a layer.
@@ -55,10 +62,22 @@ impl fmt::Debug for HttpHead<'_> {
     }
 }
 
-/// The head that the gate reads, with the address on which it counts failures.
+/// The head that the gate reads, with everything that limits count by.
 pub(crate) struct Head<'p> {
-    pub(crate) head: HttpHead<'p>,
-    pub(crate) address: Option<LimitKey>,
+    head: HttpHead<'p>,
+    parts: &'p Parts,
+    address: Option<&'p CountedBy>,
+    subjects: &'p [(u8, CountedBy)],
+}
+
+impl<'p> Head<'p> {
+    pub(crate) fn new(
+        parts: &'p Parts,
+        address: Option<&'p CountedBy>,
+        subjects: &'p [(u8, CountedBy)],
+    ) -> Self {
+        Self { head: parts.into(), parts, address, subjects }
+    }
 }
 
 impl RequestHead for Head<'_> {
@@ -71,20 +90,43 @@ impl RequestHead for Head<'_> {
     }
 
     fn address(&self) -> Option<LimitKey> {
-        self.address
+        let address = self.address?.of(self.parts);
+        if address.is_none() {
+            trace::no_address();
+        }
+        address
+    }
+
+    fn subject(&self, number: u8) -> Option<LimitKey> {
+        let (_, subject) = self.subjects.iter().find(|(own, _)| *own == number)?;
+        subject.of(self.parts)
+    }
+
+    fn charged(&self) -> Option<&Charged> {
+        self.parts.extensions.get().map(|ChargedBefore(charged)| charged)
     }
 }
 
-/// The host's function that returns the address on which failed attempts are counted.
+/// What this layer and those around it have charged, for layers inside of this one.
+#[derive(Clone)]
+struct ChargedBefore(Charged);
+
+/// Leaves in the request what was charged for it.
+pub(crate) fn leave_charged(parts: &mut Parts, admission: &Admission) {
+    if let Some(charged) = admission.charged() {
+        parts.extensions.insert(ChargedBefore(charged));
+    }
+}
+
+/// The host's function that returns what a request is counted by: its address, or a subject that
+/// only the host knows.
 #[derive(Clone)]
 #[expect(clippy::type_complexity, reason = "this is where the type gets a name")]
-pub(crate) struct ClientAddress(Arc<dyn Fn(&Parts) -> Option<LimitKey> + Send + Sync>);
+pub(crate) struct CountedBy(Arc<dyn Fn(&Parts) -> Option<LimitKey> + Send + Sync>);
 
-impl ClientAddress {
-    pub(crate) fn new(
-        address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(address))
+impl CountedBy {
+    pub(crate) fn new(find: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
     }
 
     pub(crate) fn of(&self, parts: &Parts) -> Option<LimitKey> {

@@ -11,7 +11,7 @@ use keyward::{
 };
 
 use crate::{
-    head::ClientAddress, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
+    head::CountedBy, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
     route::Routing, shared::Shared,
 };
 
@@ -115,12 +115,14 @@ impl<K> ApiKeys<K> {
     }
 
     /// Sets the address on which failed attempts are counted, for a gate that
-    /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts): for example the peer
-    /// address that the server put into the extensions of the request.
+    /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts), and for limits
+    /// [per address](keyward::limit::Limit::per_address): for example the peer address that the
+    /// server put into the extensions of the request.
     ///
-    /// Such a gate has no layer without this. Attempts of a request for which `address` returns
-    /// `None` are not counted, and the feature `tracing` warns about each. axum knows the peer
-    /// only if it serves `router.into_make_service_with_connect_info::<SocketAddr>()`.
+    /// Such a gate, and a route with such a limit, has no layer without this. Attempts of a request
+    /// for which `address` returns `None` are not counted, and such a request to a route with a
+    /// limit per address is refused with 503. The feature `tracing` warns about each. axum knows the
+    /// peer only if it serves `router.into_make_service_with_connect_info::<SocketAddr>()`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -146,8 +148,40 @@ impl<K> ApiKeys<K> {
         self,
         address: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
     ) -> Self {
-        let address = Some(ClientAddress::new(address));
+        let address = Some(CountedBy::new(address));
         self.with(|shared| Shared { address, ..shared })
+    }
+
+    /// Sets what limits of [`Subject::Host(number)`](keyward::limit::Subject::Host) count by, such
+    /// as a tenant in the path. The last call for a number counts.
+    ///
+    /// A route with such a limit has no layer without this. A request for which `subject` returns
+    /// `None` is refused there with 503.
+    ///
+    /// ```
+    /// use keyward::limit::LimitKey;
+    /// # use keyward_tower::ApiKeys;
+    ///
+    /// const TENANT: u8 = 1;
+    ///
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.with_subject(TENANT, |parts| {
+    ///     let tenant = parts.uri.path().split('/').nth(1)?;
+    ///     Some(LimitKey::host(TENANT, tenant.as_bytes()))
+    /// })
+    /// # }
+    /// ```
+    pub fn with_subject(
+        self,
+        number: u8,
+        subject: impl Fn(&Parts) -> Option<LimitKey> + Send + Sync + 'static,
+    ) -> Self {
+        let subject = (number, CountedBy::new(subject));
+        self.with(|mut shared| {
+            shared.subjects.retain(|(other, _)| *other != number);
+            shared.subjects.push(subject);
+            shared
+        })
     }
 
     /// Sets the treatment of CORS preflights. By default they need a key like every request.

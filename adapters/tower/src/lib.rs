@@ -36,7 +36,7 @@
 //! use axum::{Router, routing::get};
 //! use keyward::{
 //!     Access, Challenge, CredentialSource, Gate, Issuer, KeyFormat, KeyHasher, Limiter,
-//!     MemoryStore, Quota, RateHeaders, Route, SystemClock,
+//!     MemoryStore, Quota, RateHeaders, SystemClock, limit::Limit,
 //! };
 //! use keyward_tower::{ApiKeys, Caller};
 //!
@@ -52,13 +52,13 @@
 //! let gate = Gate::builder(KEYS, issuer.verifier(), CredentialSource::bearer())
 //!     .with_challenge(Challenge::bearer("lucitra")?)
 //!     .with_limiter(Limiter::system()?)
+//!     .with_limit(Limit::new("default", Quota::per_minute(100)))
 //!     .with_rate_headers(RateHeaders::x_ratelimit())
 //!     .build()?;
 //! let keys = ApiKeys::new(gate, store, SystemClock::new())
 //!     .with_deadline(Duration::from_secs(2), tokio::time::sleep);
 //!
-//! let hundred = Quota::per_minute(100);
-//! let route = Route::new(Access::any_key()).limit_key(hundred);
+//! let route = Access::any_key().with_limit("default");
 //! let router: Router =
 //!     Router::new().route("/v1/datasets", get(datasets).route_layer(keys.require(route)?));
 //! # let _ = router; Ok(()) }
@@ -149,9 +149,11 @@
 //! }
 //! ```
 //!
-//! Of two nested layers of this crate each enforces its own route, and the response reports one
-//! limit: the one that refused, else the one with less left, else the one with the later reset, as
-//! if one limiter had decided on both. A header that the handler itself set is replaced. If both
+//! Of two nested layers of this crate each enforces its own route. A limit that both routes name is
+//! charged once, if both layers have the same gate (or clones of it) and find the same key: the
+//! inner one charges only what is missing, whatever its cost is. The response reports one limit: the
+//! one that refused, else the one with less left, else the one with the later reset, as if one
+//! limiter had decided on both. A header that the handler itself set is replaced. If both
 //! read a key from the same query, the outer one must [keep it](ApiKeys::keep_query).
 //!
 //! # Features

@@ -58,7 +58,7 @@ where
         let service = mem::replace(&mut self.inner, clone);
         let shared = Arc::clone(&self.shared);
         let (mut parts, body) = request.into_parts();
-        let inside = clear_outer(&mut parts);
+        let (inside, outer) = clear_outer(&mut parts);
         let route = self.routing.route(&parts);
         let protocol = Protocol::of(&parts.headers, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
@@ -66,7 +66,7 @@ where
                 let mut response = Response::new(ResponseBody::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 *response.headers_mut() = headers.clone();
-                let style = Style { protocol, cache_control: None, inside };
+                let style = Style { protocol, cache_control: None, inside, outer };
                 return ResponseFuture::done(shared, route, style, response);
             }
             Some(Preflights::PassOn) => Deciding::done(Outcome::ForeignCredential),
@@ -75,7 +75,8 @@ where
                 Deciding::new(&shared, step)
             }
         };
-        let style = Style { protocol, cache_control: shared.cache_control(&parts), inside };
+        let cache_control = shared.cache_control(&parts);
+        let style = Style { protocol, cache_control, inside, outer };
         ResponseFuture::deciding(shared, route, style, deciding, service, (parts, body))
     }
 }
@@ -91,13 +92,14 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
 }
 
 /// Removes what an outer layer has put into the request, so that only this layer counts, even if
-/// it passes the request on without a caller. Returns whether there is such a layer.
-fn clear_outer(parts: &mut Parts) -> bool {
+/// it passes the request on without a caller. What was charged stays. Returns whether there is such
+/// a layer, and its decision.
+fn clear_outer(parts: &mut Parts) -> (bool, Option<Decision>) {
     let extensions = &mut parts.extensions;
-    extensions.remove::<Decision>();
+    let decision = extensions.remove::<Decision>();
     let (caller, foreign) =
         (extensions.remove::<Caller>(), extensions.remove::<ForeignCredential>());
-    caller.is_some() || foreign.is_some()
+    (caller.is_some() || foreign.is_some(), decision)
 }
 
 /// Returns the treatment of this request if it is a preflight.

@@ -7,15 +7,16 @@ use keyward::{
     Clock, ConfigError, Gate, KeyStore, Route,
     clock::Timer,
     error::ConfigErrorKind,
-    gate::{CheckedRoute, Driver, RouteQuotas},
+    gate::{CheckedRoute, Driver},
+    limit::Subject,
+    quota::PolicyName,
 };
 
 use crate::{
-    head::{ClientAddress, Head},
+    head::{CountedBy, Head},
     preflight::Preflights,
     random::Random,
     remote::RemoteLimiter,
-    trace,
 };
 
 /// The state that every request needs. Behind one `Arc`, so a layer clones it cheaply.
@@ -28,9 +29,11 @@ pub(crate) struct Shared<K> {
     pub(crate) sensitive: Vec<HeaderName>,
     pub(crate) deadline: Option<(Duration, Timer)>,
     pub(crate) limiter: Option<RemoteLimiter>,
-    /// The limit of each key on routes that have no key limit of their own.
-    pub(crate) default_limit: Option<RouteQuotas>,
-    pub(crate) address: Option<ClientAddress>,
+    /// Whether every route has the limit named `default`.
+    pub(crate) has_default_limit: bool,
+    pub(crate) address: Option<CountedBy>,
+    /// The subjects of the host by their numbers.
+    pub(crate) subjects: Vec<(u8, CountedBy)>,
     pub(crate) preflights: Preflights,
     pub(crate) handles_foreign: bool,
     pub(crate) cache_control: Option<HeaderValue>,
@@ -54,8 +57,9 @@ impl<K> Shared<K> {
             sensitive,
             deadline: None,
             limiter: None,
-            default_limit: None,
+            has_default_limit: false,
             address: None,
+            subjects: Vec::new(),
             preflights: Preflights::default(),
             handles_foreign: false,
             cache_control: Some(HeaderValue::from_static("private")),
@@ -66,12 +70,8 @@ impl<K> Shared<K> {
     }
 
     /// Returns the head as the gate reads it.
-    pub(crate) fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
-        let address = self.address.as_ref().and_then(|address| address.of(parts));
-        if self.address.is_some() && address.is_none() {
-            trace::no_address();
-        }
-        Head { head: parts.into(), address }
+    pub(crate) fn head<'p>(&'p self, parts: &'p Parts) -> Head<'p> {
+        Head::new(parts, self.address.as_ref(), &self.subjects)
     }
 
     /// Returns the `Cache-Control` of the response, if the inner service sets none.
@@ -84,9 +84,9 @@ impl<K> Shared<K> {
     /// Checks a route, and that this layer does all that the route and the gate need.
     pub(crate) fn route(&self, route: Route) -> Result<CheckedRoute, ConfigError> {
         self.check()?;
-        let route = match &self.default_limit {
-            Some(quotas) if !route.limits_keys() => route.limit_key(quotas.clone()),
-            _ => route,
+        let route = match self.has_default_limit {
+            true => route.with_limit(PolicyName::DEFAULT),
+            false => route,
         };
         if route.is_limited() && self.limiter.is_none() && !self.gate.has_limiter() {
             return Err(refused(
@@ -94,7 +94,32 @@ impl<K> Shared<K> {
                  or ApiKeys::charge_with",
             ));
         }
-        self.gate.route(route)
+        let route = self.gate.route(route)?;
+        for subject in route.subjects() {
+            match subject {
+                Subject::Address if self.address.is_none() => {
+                    return Err(refused(
+                        "the route has a limit per address but no client has an address; call \
+                         ApiKeys::with_client_address",
+                    ));
+                }
+                Subject::Host(number) if !self.has_subject(number) => {
+                    return Err(ConfigError::new(
+                        ConfigErrorKind::Layer,
+                        format!(
+                            "the route has a limit per subject {number}, which no request has; \
+                             call ApiKeys::with_subject({number}, …)"
+                        ),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(route)
+    }
+
+    fn has_subject(&self, number: u8) -> bool {
+        self.subjects.iter().any(|(own, _)| *own == number)
     }
 
     /// Checks that this layer does all that the gate needs.
@@ -129,8 +154,8 @@ impl<K> Shared<K> {
             sensitive: self.sensitive.clone(),
             deadline: self.deadline.clone(),
             limiter: self.limiter.clone(),
-            default_limit: self.default_limit.clone(),
             address: self.address.clone(),
+            subjects: self.subjects.clone(),
             preflights: self.preflights.clone(),
             cache_control: self.cache_control.clone(),
             ..*self

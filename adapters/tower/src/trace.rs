@@ -7,8 +7,9 @@ use keyward::{Outcome, gate::Refusal};
 pub(crate) fn decided(outcome: &Outcome) {
     match outcome {
         Outcome::Admitted(admission) => {
-            let caller = admission.caller();
-            tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), "admitted");
+            let (caller, policy) = (admission.caller(), admission.policy());
+            let policy = policy.map(tracing::field::display);
+            tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), policy, "admitted");
         }
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::ForeignCredential => tracing::debug!("passed on without a key"),
@@ -20,17 +21,20 @@ pub(crate) fn decided(outcome: &Outcome) {
 pub(crate) fn refused(refusal: &Refusal) {
     let (status, reason) = (refusal.status(), refusal.reason());
     let key = refusal.key_id().map(tracing::field::display);
+    let policy = refusal.policy().map(tracing::field::display);
     if status >= 500 {
-        tracing::error!(status, key, %reason, "cannot decide");
+        tracing::error!(status, key, policy, %reason, "cannot decide");
     } else {
-        tracing::info!(status, key, %reason, "refused");
+        tracing::info!(status, key, policy, %reason, "refused");
     }
 }
 
-/// Warns that an attempt cannot be counted because its client has no address.
+/// Warns that a client has no address to count by.
 #[cfg(feature = "tracing")]
 pub(crate) fn no_address() {
-    tracing::warn!("no client address: a failed attempt is not counted");
+    tracing::warn!(
+        "no client address: a failed attempt is not counted, and a limit per address refuses"
+    );
 }
 
 /// Logs a mistake in the wiring of the service.

@@ -23,7 +23,7 @@ use keyward::{
     gate::CheckedRoute,
     issue::IssuerError,
     key::{KeyFormats, KeyKind, ScopeCatalog, ScopeSet},
-    limit::{Decision, LimiterConfig},
+    limit::{Decision, Limit, LimiterConfig},
 };
 use keyward_tower::{ApiKeys, Caller, IssueError};
 use rand_core::{TryCryptoRng, TryRng};
@@ -111,15 +111,17 @@ async fn keys_can_be_in_a_header_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_routes_own_key_limit_goes_before_the_default() {
+async fn a_routes_own_limits_stand_beside_the_default() {
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())
         .limit(per_minute(100))
+        .with_limit(Limit::new("few", per_minute(7)))
+        .with_limit(Limit::new("owners", per_minute(50)).per_owner())
         .with_clock(ManualClock::new(NOON))
         .build()
         .unwrap();
     let key = keys.issue("acme", "laptop").await.unwrap();
-    let own = Route::new(Access::any_key()).limit_key(per_minute(7));
-    let besides = Route::new(Access::any_key()).limit_owner(per_minute(50));
+    let own = Access::any_key().with_limit("few");
+    let besides = Access::any_key().with_limit("owners");
     let app = Router::new()
         .route("/own", get(data).route_layer(keys.require(own).unwrap()))
         .route("/besides", get(data).route_layer(keys.require(besides).unwrap()));
@@ -130,6 +132,11 @@ async fn a_routes_own_key_limit_goes_before_the_default() {
     assert_eq!(limit("/own").await, "7");
     // The owner's limit has less left than the key's.
     assert_eq!(limit("/besides").await, "50");
+    // Both were charged to the default limit too, whose name is that of every route.
+    let any =
+        Router::new().route("/", get(data).route_layer(keys.require(Access::any_key()).unwrap()));
+    let response = send(&any, bearing("/", key.key.expose())).await;
+    assert_eq!(response.headers()["x-ratelimit-remaining"], "97");
     let checked: CheckedRoute = keys.route(Access::any_key()).unwrap();
     assert!(checked.is_limited(), "require_by gets the default limit too");
 }

@@ -43,7 +43,7 @@ fn said(headers: &HeaderMap) -> Vec<String> {
 /// The same keys behind a limiter of its own.
 fn beside(world: &World, style: RateHeaders) -> World {
     let gate = Gate::builder(SECRET, world.issuer.verifier(), CredentialSource::bearer());
-    let gate = gate
+    let gate = with_limits(gate)
         .with_challenge(Challenge::bearer("inner").unwrap())
         .with_limiter(limiter())
         .with_rate_headers(style)
@@ -79,8 +79,9 @@ fn of_two_that_have_as_much_left_the_later_reset_is_told() {
     let outer = World::new();
     let inner = beside(&outer, RateHeaders::x_ratelimit());
     let key = outer.key();
-    // The inner one has counted two more, half a minute ago.
-    let (_, _) = last((&inner, 9), (&inner, 9), &key, 1);
+    // The inner one has counted two more, half a minute ago. Both layers name one limit there, which
+    // is charged once a request.
+    let (_, _) = last((&inner, 9), (&inner, 9), &key, 2);
     outer.clock.advance(Duration::from_secs(30));
     let (status, headers) = last((&outer, 7), (&inner, 9), &key, 1);
     assert_eq!((status, said(&headers)), (200, vec!["7".to_owned(), "6".to_owned()]));

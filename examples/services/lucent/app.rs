@@ -118,7 +118,7 @@ pub(crate) fn router(app: Arc<App>, admin: Router) -> Result<Router, Box<dyn Err
     // Around the fallback too: whatever the method, ingest asks for a key first.
     let replay = post(ingest::replay)
         .fallback(async || Failure::method_not_allowed())
-        .layer((auth::cors(), ingest.require(auth::sending(app.durations.window)?)?));
+        .layer((auth::cors(), ingest.require(auth::sending())?));
     let list = get(issues::list).route_layer(data.require(Access::scope(READ_LUCENT))?);
     let change = patch(issues::change).route_layer(data.require(Access::scope(WRITE_ISSUES))?);
     Ok(Router::new()

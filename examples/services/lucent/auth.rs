@@ -7,8 +7,8 @@ use axum::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER},
 };
 use keyward::{
-    Access, Challenge, CredentialSource, ErrorBodies, Gate, Limiter, Quota, Route,
-    gate::RouteQuotas,
+    Access, Challenge, ConfigError, CredentialSource, ErrorBodies, Gate, Limiter, Quota, Route,
+    limit::Limit,
     request::{CredentialSources, PublicReason},
     store::DynKeyRegistry,
 };
@@ -38,17 +38,25 @@ pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<
         .with_challenge(Challenge::api_key("lucent", API_KEY)?)
         .with_errors(errors)
         .with_limiter(Limiter::system()?)
+        .with_limit(limit(app.durations.window)?)
         .with_audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))
 }
 
-/// Any public key, with 100 requests in any 60 seconds (`window`), and 1,000 for higher tiers.
-pub(crate) fn sending(window: Duration) -> Result<Route, Box<dyn Error>> {
+/// The name of the limit on ingest.
+const INGEST: &str = "ingest";
+
+/// 100 requests of each key in any 60 seconds (`window`), and 1,000 for higher tiers.
+fn limit(window: Duration) -> Result<Limit, ConfigError> {
     let (hundred, thousand) = (Quota::new(100, window)?, Quota::new(1_000, window)?);
-    let quotas =
-        RouteQuotas::new(hundred).with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand);
-    Ok(Route::new(Access::any_key()).limit_key(quotas))
+    let limit = Limit::new(INGEST, hundred);
+    Ok(limit.with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand))
+}
+
+/// Any public key, within the limit on ingest.
+pub(crate) fn sending() -> Route {
+    Access::any_key().with_limit(INGEST)
 }
 
 /// The tokens of programs, whose challenge names the scope that a route requires.

@@ -9,9 +9,9 @@ use axum::{
 };
 use keyward::{
     Clock, Issuer, KeyDraft, KeyHasher,
-    gate::RouteQuotas,
     issue::Issued,
     key::{KeyId, KeyName, Owner, OwnerId, PlaintextKey, Tier, TryCryptoRng},
+    limit::Limit,
     store::{DynKeyRegistry, KeyRegistry},
 };
 use keyward_services::{
@@ -36,8 +36,8 @@ pub(crate) struct App {
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
     /// Where requests are counted.
     pub(crate) limits: Limits,
-    /// The quotas by tier, for each key and each dashboard user.
-    pub(crate) quotas: RouteQuotas,
+    /// The limit of each key. A dashboard user has as much, by the same tiers.
+    pub(crate) limit: Limit,
     pub(crate) usage: Arc<UsageTable>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sessions: SessionTokens,
@@ -76,7 +76,7 @@ impl App {
         let app = Self {
             issuer: Issuer::new(registry, KEYS, KeyHasher::sha256()),
             limits,
-            quotas: auth::quotas(durations.window)?,
+            limit: auth::limit(durations.window)?,
             usage: Arc::default(),
             clock,
             sessions: SessionTokens::with_random_secret(durations.session)?,
@@ -113,10 +113,8 @@ pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Er
     let keys = auth::keys(app)?;
     let or_session = from_fn_with_state(Arc::clone(app), or_session);
     let (open, paid) = routes();
-    let open =
-        open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key(&app.quotas))?);
-    let paid =
-        paid.route_layer(or_session).route_layer(keys.require(auth::enterprise(&app.quotas))?);
+    let open = open.route_layer(or_session.clone()).route_layer(keys.require(auth::any_key())?);
+    let paid = paid.route_layer(or_session).route_layer(keys.require(auth::enterprise())?);
     around(open.merge(paid).merge(admin))
 }
 

@@ -3,8 +3,9 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use keyward::{
-    Access, Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, Quota, RateHeaders, Route,
-    gate::RouteQuotas,
+    Access, Challenge, ConfigError, CredentialSource, ErrorBodies, Gate, KeyFormat, Quota,
+    RateHeaders, Route,
+    limit::Limit,
     request::{ErrorText, PublicReason},
     store::DynKeyRegistry,
 };
@@ -26,6 +27,7 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
         .with_challenge(Challenge::bearer("lucitra")?.with_errors())
         .with_errors(errors())
         .with_rate_headers(RateHeaders::x_ratelimit())
+        .with_limit(app.limit.clone())
         .with_audit(app.usage.audit());
     let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
@@ -33,20 +35,24 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     Ok(app.limits.in_layer(keys).recheck().handle_foreign())
 }
 
-/// Any key, within its quota.
-pub(crate) fn any_key(quotas: &RouteQuotas) -> Route {
-    Route::new(Access::any_key()).limit_key(quotas.clone())
+/// The name of the limit on all routes.
+const REQUESTS: &str = "requests";
+
+/// Any key, within its limit.
+pub(crate) fn any_key() -> Route {
+    Access::any_key().with_limit(REQUESTS)
 }
 
 /// Only those who pay by contract.
-pub(crate) fn enterprise(quotas: &RouteQuotas) -> Route {
-    Route::new(Access::any_key().with_tiers([ENTERPRISE])).limit_key(quotas.clone())
+pub(crate) fn enterprise() -> Route {
+    Access::any_key().with_tiers([ENTERPRISE]).with_limit(REQUESTS)
 }
 
-/// 100 requests in any 60 seconds (`window`), and 1,000 for higher tiers.
-pub(crate) fn quotas(window: Duration) -> Result<RouteQuotas, Box<dyn Error>> {
+/// 100 requests of each key in any 60 seconds (`window`), and 1,000 for higher tiers.
+pub(crate) fn limit(window: Duration) -> Result<Limit, ConfigError> {
     let (hundred, thousand) = (Quota::new(100, window)?, Quota::new(1_000, window)?);
-    Ok(RouteQuotas::new(hundred).with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand))
+    let limit = Limit::new(REQUESTS, hundred);
+    Ok(limit.with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand))
 }
 
 fn errors() -> ErrorBodies {

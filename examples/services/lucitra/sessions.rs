@@ -10,7 +10,8 @@ use axum::{
 };
 use keyward::{
     key::{OwnerId, ScopeSet},
-    limit::{Decision, LimitKey},
+    limit::{Decision, LimitKey, PolicyTag},
+    quota::{Allowance, PolicyName},
     request::{PublicReason, RefusalReason},
     store::KeyRegistry,
 };
@@ -68,9 +69,11 @@ async fn admit(
     let owner = owner.ok_or_else(|| refuse(PublicReason::InvalidKey))?;
 
     // Each user has a window, by the tier of the organization; as much as one key has.
-    let window = LimitKey::named(SESSIONS, user.as_bytes());
-    let quotas = app.quotas.of(owner.tier.as_ref());
-    let charged = app.limits.check(window, quotas, app.clock.now()).await;
+    let window = LimitKey::host(USERS, user.as_bytes()).with_policy(PolicyTag::of(&SESSIONS));
+    let Allowance::Limited(quotas) = app.limit.allowance(owner.tier.as_ref()) else {
+        return Err(refuse(PublicReason::Unavailable));
+    };
+    let charged = app.limits.check(window, &quotas, app.clock.now()).await;
     let decision = charged.map_err(|_undecided| refuse(PublicReason::Unavailable))?;
     let refuse = |reason| passed.refuse_charged(reason, decision).map(Body::from);
     if !decision.allowed {
@@ -82,5 +85,7 @@ async fn admit(
     Ok((Organization(organization.clone()), decision))
 }
 
-/// The windows of sessions, apart from those of keys.
-const SESSIONS: u16 = 1;
+/// The name of the limit of sessions, which counts them apart from keys.
+const SESSIONS: PolicyName = PolicyName::from_static("sessions");
+/// The number of users among what the service counts by.
+const USERS: u8 = 1;

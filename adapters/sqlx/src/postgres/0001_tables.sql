@@ -2,7 +2,7 @@
 CREATE TABLE keyward_owners (
   id text COLLATE "C" PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 128),
   tier text CHECK (octet_length(tier) BETWEEN 1 AND 64),
-  quotas text
+  overrides text
 );
 
 -- An owner need not be put before its keys, so there is no reference to it.
@@ -11,7 +11,7 @@ CREATE TABLE keyward_keys (
   owner text COLLATE "C" NOT NULL CHECK (octet_length(owner) BETWEEN 1 AND 128),
   name text NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 128),
   scopes text NOT NULL DEFAULT '',
-  quotas text,
+  overrides text,
   created_at bigint NOT NULL CHECK (created_at >= 0),
   expires_at bigint CHECK (expires_at >= 0),
   state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'revoked')),

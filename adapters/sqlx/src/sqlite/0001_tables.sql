@@ -1,7 +1,7 @@
 CREATE TABLE keyward_owners (
   id TEXT PRIMARY KEY NOT NULL CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND 128),
   tier TEXT CHECK (length(CAST(tier AS BLOB)) BETWEEN 1 AND 64),
-  quotas TEXT
+  overrides TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- An owner need not be put before its keys, so there is no reference to it.
@@ -10,7 +10,7 @@ CREATE TABLE keyward_keys (
   owner TEXT NOT NULL CHECK (length(CAST(owner AS BLOB)) BETWEEN 1 AND 128),
   name TEXT NOT NULL CHECK (length(CAST(name AS BLOB)) BETWEEN 1 AND 128),
   scopes TEXT NOT NULL DEFAULT '',
-  quotas TEXT,
+  overrides TEXT,
   created_at INTEGER NOT NULL CHECK (created_at >= 0),
   expires_at INTEGER CHECK (expires_at >= 0),
   state TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'revoked')),

@@ -170,8 +170,8 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
         (of_keys, "name", "'two' || char10 || 'lines'"),
         (of_keys, "scopes", "'read  write'"),
         (of_keys, "scopes", "'\"'"),
-        (of_keys, "quotas", "''"),
-        (of_keys, "quotas", "'100/60000'"),
+        (of_keys, "overrides", "''"),
+        (of_keys, "overrides", "'100/min'"),
         (of_keys, "created_at", "-1"),
         (of_keys, "created_at", &too_late),
         (of_keys, "expires_at", "-5"),
@@ -191,7 +191,8 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
         (of_secrets, "created_at", "-1"),
         (of_secrets, "valid_until", &too_late),
         (of_owners, "tier", "''"),
-        (of_owners, "quotas", "'0/1/exact'"),
+        (of_owners, "overrides", "'default=0/s'"),
+        (of_owners, "overrides", "'default=blocked; default=unlimited'"),
     ];
     for (table, column, value) in cases {
         let (record, key) = issue("corrupted", NOW);

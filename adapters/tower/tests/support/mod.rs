@@ -19,6 +19,7 @@ use keyward::{
     Timestamp,
     gate::GateBuilder,
     key::{Grace, KeyFormats, KeyId, KeyName, Owner, OwnerId, ScopeCatalog, ScopeSet, Tier},
+    limit::Limit,
     request::{CredentialSources, ErrorText, PublicReason},
     store::{Lookup, StoredKey},
 };
@@ -76,7 +77,7 @@ impl World {
                             .with_retry_after("retry_after"),
                     ),
             );
-        let gate = change(gate).build().unwrap();
+        let gate = change(with_limits(gate)).build().unwrap();
         Self { store, issuer, clock: Arc::new(ManualClock::new(NOON)), gate }
     }
 
@@ -146,7 +147,14 @@ pub(crate) fn reading(per_minute: u32) -> Route {
 }
 
 pub(crate) fn limited(access: Access, per_minute: u32) -> Route {
-    Route::new(access).limit_key(Quota::per_minute(per_minute))
+    access.with_limit(format!("{per_minute}-a-minute"))
+}
+
+/// Declares the limits that tests name by their numbers.
+pub(crate) fn with_limits(gate: GateBuilder) -> GateBuilder {
+    [1, 2, 3, 7, 9, 10, 20, 100].into_iter().fold(gate, |gate, number| {
+        gate.with_limit(Limit::new(&format!("{number}-a-minute"), Quota::per_minute(number)))
+    })
 }
 
 /// A store that does something else than to find.

@@ -1,0 +1,132 @@
+//! What one request is charged: the limits of its route, as they concern its caller.
+
+use std::sync::Arc;
+
+use crate::{
+    gate::policy::Policy,
+    key::id::KeyId,
+    limit::{
+        charged::{Charged, GateId},
+        key::LimitKey,
+        limit::Subject,
+    },
+    quota::{allowance::Allowance, policy_name::PolicyName, quotas::Quotas},
+    request::head::RequestHead,
+    verify::verified::Verified,
+};
+
+/// The limits of a route.
+pub(super) type Policies = [Arc<Policy>];
+
+/// The part of a request by which it is charged, apart from its caller. Owned, and without an
+/// allocation unless a limit counts by a subject of the host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Charges {
+    address: Option<LimitKey>,
+    hosts: Vec<(u8, LimitKey)>,
+    /// What layers around this one have charged.
+    before: Option<Charged>,
+    /// The quotas of overrides whose precision is not that of their policy, in the order of the
+    /// limits.
+    refitted: Vec<Quotas>,
+}
+
+/// A limit that a request is charged for.
+pub(super) struct Due<'p, 'r> {
+    pub(super) policy: &'p Policy,
+    pub(super) key: LimitKey,
+    pub(super) quotas: &'r Quotas,
+}
+
+impl Charges {
+    /// Reads from a head the subjects by which these limits count.
+    ///
+    /// # Errors
+    ///
+    /// The name of the first limit whose subject the head does not have.
+    pub(super) fn read<H: RequestHead>(
+        head: &H,
+        address: Option<LimitKey>,
+        policies: &Policies,
+    ) -> Result<Self, PolicyName> {
+        let mut charges = Self { address, before: head.charged().cloned(), ..Self::default() };
+        for policy in policies {
+            let found = match policy.subject {
+                Subject::Address => address.is_some(),
+                Subject::Host(number) if charges.host(number).is_none() => {
+                    let subject = head.subject(number);
+                    charges.hosts.extend(subject.map(|subject| (number, subject)));
+                    subject.is_some()
+                }
+                _ => true,
+            };
+            if !found {
+                return Err(policy.name.clone());
+            }
+        }
+        Ok(charges)
+    }
+
+    /// Gives overrides of this caller the precision of their policies.
+    #[inline]
+    pub(super) fn refit(&mut self, policies: &Policies, verified: &Verified) {
+        self.refitted = policies
+            .iter()
+            .filter_map(|policy| match policy.allowance(verified) {
+                (Allowance::Limited(quotas), true) => policy.refit(quotas),
+                _ => None,
+            })
+            .collect();
+    }
+
+    /// Returns what the request is charged, in the order of the limits. No limit may block the
+    /// caller.
+    #[inline]
+    pub(super) fn due<'p: 'r, 'r>(
+        &'r self,
+        gate: &'r GateId,
+        policies: &'p Policies,
+        verified: &'r Verified,
+    ) -> impl Iterator<Item = Due<'p, 'r>> {
+        let mut refitted = self.refitted.iter();
+        policies.iter().filter_map(move |policy| {
+            let (allowance, overridden) = policy.allowance(verified);
+            let Allowance::Limited(quotas) = allowance else { return None };
+            let quotas = match overridden && policy.refit(quotas).is_some() {
+                true => refitted.next().unwrap_or(quotas),
+                false => quotas,
+            };
+            let key = self.key(policy, verified);
+            let is_due = !self.is_charged(gate, verified.key_id(), key);
+            is_due.then_some(Due { policy, key, quotas })
+        })
+    }
+
+    /// Returns what layers around this one have charged.
+    pub(super) const fn before(&self) -> Option<&Charged> {
+        self.before.as_ref()
+    }
+
+    #[inline]
+    fn is_charged(&self, gate: &GateId, key: KeyId, limit: LimitKey) -> bool {
+        self.before.as_ref().is_some_and(|before| before.covers(gate, key, limit))
+    }
+
+    #[inline]
+    fn key(&self, policy: &Policy, verified: &Verified) -> LimitKey {
+        // A request without the subject of a limit was refused by its head. Were it not, it would
+        // count with all others of its kind.
+        let subject = match policy.subject {
+            Subject::Key => verified.key_id().into(),
+            Subject::Owner => verified.owner_id().into(),
+            Subject::Address => self.address.unwrap_or(LimitKey::shared()),
+            Subject::Shared => LimitKey::shared(),
+            Subject::Host(number) => self.host(number).unwrap_or(LimitKey::shared()),
+        };
+        subject.with_policy(policy.tag)
+    }
+
+    fn host(&self, number: u8) -> Option<LimitKey> {
+        self.hosts.iter().find(|(own, _)| *own == number).map(|(_, key)| *key)
+    }
+}

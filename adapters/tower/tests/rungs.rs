@@ -201,6 +201,41 @@ async fn every_default_can_be_replaced() {
     assert_eq!(*events.lock().unwrap(), 3, "issued, refused, admitted");
 }
 
+/// Panics on its second key, as a generator might halfway through a change of its state.
+struct Faulty(u8);
+
+impl TryRng for Faulty {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        unreachable!()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        unreachable!()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.0 += 1;
+        assert_ne!(self.0, 3, "the generator is broken");
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Faulty {}
+
+#[tokio::test]
+async fn a_generator_that_panicked_mints_no_further_key() {
+    let keys = ApiKeys::bearer("acme_", MemoryStore::new()).with_rng(Faulty(0)).build().unwrap();
+    keys.issue("acme", "one").await.unwrap();
+    let other = keys.clone();
+    assert!(tokio::spawn(async move { other.issue("acme", "two").await }).await.is_err());
+    let error = keys.issue("acme", "three").await.unwrap_err();
+    assert!(matches!(error, IssueError::Issuer(IssuerError::Mint(_))), "{error:?}");
+    assert!(error.to_string().contains("panicked"), "{error}");
+}
+
 #[tokio::test]
 async fn limits_can_be_charged_elsewhere() {
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())

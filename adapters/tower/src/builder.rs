@@ -120,7 +120,9 @@ impl<K> ApiKeysBuilder<K> {
     /// Limits each key on every route that [`ApiKeys::require`] protects, by its own quotas, else
     /// by its owner's, else by these. All these routes count together.
     ///
-    /// A route with a [key limit](keyward::Route::limit_key) of its own keeps that one.
+    /// A route with a [key limit](keyward::Route::limit_key) of its own keeps that one. For
+    /// [`ApiKeys::require_by`], check routes with [`ApiKeys::route`]: [`Gate::route`] does not know
+    /// this limit and adds none.
     pub fn limit(self, quotas: impl Into<RouteQuotas>) -> Self {
         Self { limit: Some(quotas.into()), ..self }
     }

@@ -225,9 +225,8 @@ impl<K> ApiKeys<K> {
         &self.shared
     }
 
-    pub(crate) fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
-        let shared = Arc::try_unwrap(self.shared).unwrap_or_else(|shared| shared.duplicate());
-        Self { shared: Arc::new(change(shared)) }
+    fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
+        Self { shared: Arc::new(change(Arc::unwrap_or_clone(self.shared))) }
     }
 }
 

@@ -119,8 +119,11 @@ impl<K> Shared<K> {
         }
         Ok(())
     }
+}
 
-    pub(crate) fn duplicate(&self) -> Self {
+/// For settings that change after a layer or a clone shares them. `K` need not be `Clone`.
+impl<K> Clone for Shared<K> {
+    fn clone(&self) -> Self {
         Self {
             gate: self.gate.clone(),
             store: Arc::clone(&self.store),

@@ -1,4 +1,7 @@
 //! Quotas as the text of a column: `100/60000/exact,5000/86400000/coarse`.
+//!
+//! The `Display` of [`Quotas`] cannot serve: rows hold this text already, and a column always names
+//! the precision, so that another default in a later version changes no stored quota.
 
 use std::{fmt::Write as _, time::Duration};
 

@@ -82,8 +82,9 @@ impl<K> ApiKeys<K> {
     /// reads from the [`PendingCharge`] what to charge, and its future returns the
     /// [`Decision`].
     ///
-    /// It replaces the limiter of the gate, so the gate must have none. Routes and their limits
-    /// stay as they are.
+    /// It replaces the limiter of the gate, so the gate must have none: after [`ApiKeys::bearer`],
+    /// call [`ApiKeysBuilder::without_limiter`](crate::ApiKeysBuilder::without_limiter). Routes and
+    /// their limits stay as they are.
     ///
     /// ```
     /// # use keyward::{gate::PendingCharge, limit::Decision, Clock};

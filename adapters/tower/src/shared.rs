@@ -101,8 +101,8 @@ impl<K> Shared<K> {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.limiter.is_some() && self.gate.has_limiter() {
             return Err(refused(
-                "the gate has a limiter, so ApiKeys::charge_with would never be called; remove one \
-                 of GateBuilder::with_limiter and ApiKeys::charge_with",
+                "the gate has a limiter, so ApiKeys::charge_with would never be called; drop that \
+                 call, or GateBuilder::with_limiter, or call ApiKeysBuilder::without_limiter",
             ));
         }
         if self.gate.limits_failed_attempts() && self.address.is_none() {

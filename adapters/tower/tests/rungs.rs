@@ -258,6 +258,17 @@ async fn limits_can_be_charged_elsewhere() {
     assert_eq!(response.headers()["x-ratelimit-remaining"], "4");
 }
 
+/// The short form has a limiter that nobody asked for, so the text names what leaves it out.
+#[test]
+fn a_limiter_by_default_beside_one_elsewhere_is_named() {
+    let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(per_minute(9)).build().unwrap();
+    let keys = keys.charge_with(|_, now| {
+        std::future::ready(Ok::<_, Infallible>(Decision::admitted_elsewhere(per_minute(9), 4, now)))
+    });
+    let error = keys.require(Access::any_key()).unwrap_err();
+    assert!(error.to_string().contains("ApiKeysBuilder::without_limiter"), "{error}");
+}
+
 #[tokio::test]
 async fn mistakes_are_named() {
     let kind = |error: ConfigError| error.kind();

@@ -1,6 +1,7 @@
 //! How a limiter remembers admissions.
 
-/// The precision with which a limiter remembers the admissions under a [`Quota`].
+/// The precision with which a limiter remembers the admissions under a
+/// [`Quota`](crate::quota::Quota).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {

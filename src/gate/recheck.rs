@@ -54,16 +54,18 @@ impl PendingRecheck {
     }
 
     /// Decides by the result of the store, found by [`PendingRecheck::lookup`] or by
-    /// [`PendingRecheck::key_id`].
+    /// [`PendingRecheck::key_id`]. A record with another id does not count, even if it holds the
+    /// same secret.
     ///
     /// # Errors
     ///
     /// The refusal to send instead of the handler's response: 401 if the key was revoked,
-    /// suspended or rotated out, or has expired; 503 if another gate checked the route.
+    /// suspended, rotated out or removed, or has expired; 503 if another gate checked the route.
     pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<(), Box<Refusal>> {
         if !self.route.belongs_to(&self.gate) {
             return Err(Box::new(self.refused(RefusalReason::ForeignRoute, now)));
         }
+        let found = found.filter(|found| found.record().id() == self.key);
         match self.gate.config().verifier.verify(&self.lookup, found, now) {
             Ok(_) => Ok(()),
             Err(error) => Err(Box::new(self.refused(RefusalReason::Withdrawn(error), now))),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use crate::{
     error::InvalidText,
-    quota::{Quota, quotas::Quotas},
+    quota::{quotas::Quotas, single::Quota},
 };
 
 /// What a policy allows one caller. It is the part of a limit that varies: by tier, by owner and by

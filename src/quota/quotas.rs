@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
-    quota::Quota,
+    quota::single::Quota,
 };
 
 /// One to [`Quotas::MAX`] quotas that hold together, such as 100 a minute and 5,000 a day: a

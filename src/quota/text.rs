@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     error::InvalidText,
-    quota::{Precision, Quota, quotas::Quotas},
+    quota::{precision::Precision, quotas::Quotas, single::Quota},
 };
 
 const NO_QUOTA: InvalidText = InvalidText::new(

@@ -1252,6 +1252,30 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     assert_eq!(recheck().found(None, at(1)).unwrap_err().status(), 401);
 }
 
+/// A key that was purged stays withdrawn if its secret is imported again, for another owner.
+#[test]
+fn a_recheck_is_about_the_key_and_not_about_its_secret() {
+    let service = Service::new();
+    let gate = service.lucitra();
+    let key = LUCI.mint(&mut *service.rng.lock().unwrap()).unwrap();
+    let secret = StoredSecret::of(&key, &KeyHasher::sha256(), T0);
+    let import = |service: &Service, id, owner| {
+        let id = KeyId::from_bytes([id; 16]);
+        block_on(service.issuer.import(id, draft(owner), secret.clone(), T0)).unwrap();
+    };
+    import(&service, 7, "org_a");
+    let head = bearer(key.expose());
+    let admission = admitted(gate.check_sync(&head, &datasets(&gate), service.store(), at(0)));
+    let other = Service::new();
+    import(&other, 8, "org_b");
+    for (store, stands) in [(service.store(), true), (other.store(), false)] {
+        let recheck = gate.recheck(admission.caller(), &datasets(&gate));
+        let found = store.find_sync(recheck.lookup());
+        assert!(found.is_some());
+        assert_eq!(recheck.found(found, at(1)).is_ok(), stands);
+    }
+}
+
 #[test]
 fn a_key_rehashed_in_flight_stands() {
     let service = Service::new();

@@ -125,6 +125,9 @@ impl<K> ApiKeysBuilder<K> {
     /// Limits each key on every route that [`ApiKeys::require`] and `ApiKeys::guard` protect. All
     /// these routes count together.
     ///
+    /// For [`ApiKeys::require_by`], check routes with [`ApiKeys::route`]: [`Gate::route`] does not know
+    /// this limit and adds none.
+    ///
     /// It declares the [`Limit`] named `default`, per key. What keys, owners and tiers are allowed
     /// in its place is described [there](Limit).
     pub fn limit(self, rule: impl Into<Rule>) -> Self {

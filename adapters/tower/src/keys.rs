@@ -82,8 +82,9 @@ impl<K> ApiKeys<K> {
     /// reads from the [`PendingCharge`] what to charge, and its future returns the
     /// [`Decision`].
     ///
-    /// It replaces the limiter of the gate, so the gate must have none. Routes and their limits
-    /// stay as they are.
+    /// It replaces the limiter of the gate, so the gate must have none: after [`ApiKeys::bearer`],
+    /// call [`ApiKeysBuilder::without_limiter`](crate::ApiKeysBuilder::without_limiter). Routes and
+    /// their limits stay as they are.
     ///
     /// ```
     /// # use keyward::{gate::PendingCharge, limit::Decision, Clock};
@@ -259,9 +260,8 @@ impl<K> ApiKeys<K> {
         &self.shared
     }
 
-    pub(crate) fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
-        let shared = Arc::try_unwrap(self.shared).unwrap_or_else(|shared| shared.duplicate());
-        Self { shared: Arc::new(change(shared)) }
+    fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {
+        Self { shared: Arc::new(change(Arc::unwrap_or_clone(self.shared))) }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The random generator that mints keys.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use keyward::SysRng;
@@ -30,8 +31,9 @@ trait Fill: Send + Sync {
 
 impl<G: TryCryptoRng + Send> Fill for Mutex<G> {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RngFailed> {
-        let mut rng = self.lock().unwrap_or_else(PoisonError::into_inner);
-        rng.try_fill_bytes(bytes).map_err(|error| RngFailed(error.to_string()))
+        // A generator that panicked may repeat itself, so no further key is minted with it.
+        let mut rng = self.lock().map_err(|_| RngFailed::panicked())?;
+        rng.try_fill_bytes(bytes).map_err(|error| RngFailed(error.to_string().into()))
     }
 }
 
@@ -59,7 +61,13 @@ impl TryCryptoRng for Random {}
 
 /// The message of a generator that failed.
 #[derive(Clone, Debug)]
-pub(crate) struct RngFailed(String);
+pub(crate) struct RngFailed(Cow<'static, str>);
+
+impl RngFailed {
+    const fn panicked() -> Self {
+        Self(Cow::Borrowed("the random generator panicked before"))
+    }
+}
 
 impl fmt::Display for RngFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

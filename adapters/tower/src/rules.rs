@@ -85,8 +85,13 @@ impl Rules {
     }
 
     /// Protects a service that was added with [`nest_service`](axum::Router::nest_service) at
-    /// this prefix: the prefix itself, and everything below it that no other route matches. Of
-    /// several prefixes the longest applies.
+    /// this prefix: the prefix itself, and everything below it that no other route matches.
+    ///
+    /// Of several prefixes the one applies that axum prefers: a written segment goes before a
+    /// parameter, and a longer prefix before its beginning. A service at `/acme/files` needs a rule
+    /// of its own beside one for `/{tenant}/files`, which covers it too. Targets are compared as
+    /// they were sent, so a rule for a part of one service does not protect it: the service may
+    /// decode `%66` and ignore an empty segment.
     pub fn nested(self, prefix: &str, route: impl Into<Route>) -> Self {
         self.with(Place::Nested(prefix.trim_end_matches('/').into()), route)
     }
@@ -119,7 +124,10 @@ impl Rules {
             if let Place::Path(path, _) | Place::Nested(path) = &place
                 && !path.starts_with('/')
             {
-                return Err(refused(format!("the path {path:?} of a rule does not begin with /")));
+                return Err(refused(format!(
+                    "the path {path:?} of a rule does not begin with /; write it as in \
+                     Router::route, and what has no path as Rules::fallback"
+                )));
             }
             let is_first = match &place {
                 Place::Path(path, method) => {
@@ -129,17 +137,18 @@ impl Rules {
                     is_first
                 }
                 Place::Nested(prefix) => {
-                    let is_first = checked.nested.iter().all(|(other, _)| other != prefix);
+                    let is_same = |other: &str| precedence(other).eq(precedence(prefix));
+                    let is_first = checked.nested.iter().all(|(other, _)| !is_same(other));
                     checked.nested.push((prefix.clone(), route));
                     is_first
                 }
                 Place::Fallback => checked.fallback.replace(route).is_none(),
             };
             if !is_first {
-                return Err(refused(format!("two rules for {place}; remove one")));
+                return Err(refused(format!("two rules for {place}; drop one of them from Rules")));
             }
         }
-        checked.nested.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.split('/').count()));
+        checked.nested.sort_by(|(one, _), (other, _)| precedence(one).cmp(precedence(other)));
         Ok(checked)
     }
 }
@@ -158,7 +167,7 @@ impl std::fmt::Display for Place {
 /// Rules whose routes are checked.
 pub(crate) struct CheckedRules {
     paths: HashMap<Box<str>, Vec<(Option<Method>, CheckedRoute)>>,
-    /// The longest prefix first.
+    /// In the order in which axum tries them.
     nested: Vec<(Box<str>, CheckedRoute)>,
     fallback: Option<CheckedRoute>,
     denied: CheckedRoute,
@@ -172,10 +181,13 @@ impl CheckedRules {
         uri: &Uri,
         extensions: &Extensions,
     ) -> Option<&CheckedRoute> {
-        let Some(path) = matched_path(extensions) else {
-            let path = uri.path();
-            let nested = self.nested.iter().find(|(prefix, _)| covers(prefix, path));
-            return nested.map(|(_, route)| route).or(self.fallback.as_ref());
+        let path = match matched_path(uri.path(), extensions) {
+            Matched::Path(path) => path,
+            Matched::Nothing => {
+                let nested = self.nested.iter().find(|(prefix, _)| covers(prefix, uri.path()));
+                return nested.map(|(_, route)| route).or(self.fallback.as_ref());
+            }
+            Matched::Unclear => return None,
         };
         if let Some(rules) = self.paths.get(path) {
             return by_method(rules, method);
@@ -206,13 +218,25 @@ fn by_method<'r>(
     named.or_else(|| find(None))
 }
 
+/// Returns the place of a prefix in the order in which axum tries nested services: at the first
+/// segment that differs, a written one goes before a parameter, and a parameter before the end.
+fn precedence(prefix: &str) -> impl Iterator<Item = (u8, &str)> {
+    let segments =
+        prefix.split('/').map(|part| if is_parameter(part) { (1, "") } else { (0, part) });
+    segments.chain(std::iter::once((2, "")))
+}
+
+fn is_parameter(part: &str) -> bool {
+    part.starts_with('{') && part.ends_with('}')
+}
+
 /// Returns whether `path` lies below `prefix`, in which `{name}` stands for one segment.
 fn covers(prefix: &str, path: &str) -> bool {
     let mut segments = path.split('/');
     let mut is_below = true;
     for part in prefix.split('/') {
         is_below &= match segments.next() {
-            Some(segment) if part.starts_with('{') && part.ends_with('}') => !segment.is_empty(),
+            Some(segment) if is_parameter(part) => !segment.is_empty(),
             Some(segment) => segment == part,
             None => false,
         };
@@ -227,8 +251,9 @@ pub(crate) struct NestedAt(Option<NestedPath>);
 impl NestedAt {
     /// Removes what an outer router has matched, so that only the guarded router counts.
     ///
-    /// An outer router that nests the guarded one leaves a mark that no one else can read, and
-    /// axum puts its prefix before the path that the guarded router matches.
+    /// An outer router that nests the guarded one as a service leaves a mark that no one else can
+    /// read, and axum puts its prefix before the path that the guarded router matches. The fallback
+    /// of a nested router leaves none.
     pub(crate) fn enter(extensions: &mut Extensions) {
         let outer = extensions.remove::<MatchedPath>();
         let prefix = match outer {
@@ -240,13 +265,50 @@ impl NestedAt {
     }
 }
 
-/// Returns the path that the guarded router matched; `None` if it matched none.
-fn matched_path(extensions: &Extensions) -> Option<&str> {
-    let path = extensions.get::<MatchedPath>()?.as_str();
-    match extensions.get::<NestedAt>()? {
-        NestedAt(None) => Some(path),
-        NestedAt(Some(prefix)) => path.strip_prefix(prefix.as_str().trim_end_matches('/')),
+/// What the guarded router matched.
+enum Matched<'e> {
+    /// This path, as it was written in the router.
+    Path(&'e str),
+    /// No path: a nested service or the fallback.
+    Nothing,
+    /// A path that cannot be told from another. What no one knows is denied.
+    Unclear,
+}
+
+/// Returns the path that the guarded router matched to the target `path`.
+///
+/// axum may have put the prefix of outer routers before it, or the beginning of that prefix, or
+/// nothing. What remains without it is the path that the target matches.
+fn matched_path<'e>(target: &str, extensions: &'e Extensions) -> Matched<'e> {
+    let Some(matched) = extensions.get::<MatchedPath>() else { return Matched::Nothing };
+    let matched = matched.as_str();
+    let prefix = match extensions.get::<NestedAt>() {
+        Some(NestedAt(Some(prefix))) => prefix.as_str().trim_end_matches('/'),
+        Some(NestedAt(None)) => return Matched::Path(matched),
+        None => return Matched::Unclear,
+    };
+    let ends = prefix.match_indices('/').map(|(end, _)| end).chain([prefix.len()]);
+    let mut paths = ends
+        .filter_map(|end| matched.strip_prefix(prefix.get(..end)?))
+        .filter(|path| can_match(path, target));
+    match (paths.next(), paths.next()) {
+        (Some(path), None) => Matched::Path(path),
+        _ => Matched::Unclear,
     }
+}
+
+/// Returns whether a route with this path can have matched the target. A segment with a parameter
+/// or an escaped brace passes for any.
+fn can_match(path: &str, target: &str) -> bool {
+    let mut segments = target.split('/');
+    for part in path.split('/') {
+        match segments.next() {
+            Some(_) if part.contains("{*") => return true,
+            Some(segment) if segment == part || part.contains(['{', '}']) => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
 }
 
 #[cfg(test)]

@@ -126,8 +126,8 @@ impl<K> Shared<K> {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.limiter.is_some() && self.gate.has_limiter() {
             return Err(refused(
-                "the gate has a limiter, so ApiKeys::charge_with would never be called; remove one \
-                 of GateBuilder::with_limiter and ApiKeys::charge_with",
+                "the gate has a limiter, so ApiKeys::charge_with would never be called; drop that \
+                 call, or GateBuilder::with_limiter, or call ApiKeysBuilder::without_limiter",
             ));
         }
         if self.gate.limits_failed_attempts() && self.address.is_none() {
@@ -144,8 +144,11 @@ impl<K> Shared<K> {
         }
         Ok(())
     }
+}
 
-    pub(crate) fn duplicate(&self) -> Self {
+/// For settings that change after a layer or a clone shares them. `K` need not be `Clone`.
+impl<K> Clone for Shared<K> {
+    fn clone(&self) -> Self {
         Self {
             gate: self.gate.clone(),
             store: Arc::clone(&self.store),

@@ -280,6 +280,100 @@ async fn a_path_that_an_outer_router_matched_is_no_rule() {
     assert_eq!(send(&outer, request("GET", "/items", None)).await.status(), 401);
 }
 
+/// The fallback of a nested router leaves another mark than a nested service: axum strips the
+/// prefix from the target and does not put it before the matched path.
+#[tokio::test]
+async fn behind_the_fallback_of_a_nested_router_every_path_keeps_its_own_rule() {
+    let world = World::new();
+    let key = world.key();
+    let inner = || {
+        let router = Router::new()
+            .route("/secret", get(async || "secret"))
+            .route("/items", get(async || "list"))
+            // Its path begins with the prefix of the outer router.
+            .route("/api/items", get(async || "other list"))
+            .route("/api/{*rest}", get(async || "other rest"))
+            .route("/files/{*rest}", get(async || "files"))
+            .nest_service("/service", Router::new().fallback(async || "service"))
+            .fallback(async || "fallback");
+        let rules = Rules::new()
+            .get("/items", Access::scope(READ))
+            .get("/files/{*rest}", Access::scope(READ))
+            .nested("/service", Access::scope(READ))
+            .fallback(Access::scope(READ));
+        world.keys().guard(rules, router).unwrap()
+    };
+    let outer = [
+        ("/api", Router::new().nest("/api", Router::new().fallback_service(inner()))),
+        ("/api/api", Router::new().nest("/api/api", Router::new().fallback_service(inner()))),
+        (
+            "/api/api",
+            Router::new().nest_service(
+                "/api",
+                Router::new().nest("/api", Router::new().fallback_service(inner())),
+            ),
+        ),
+        ("/v/x", Router::new().nest("/v/{a}", Router::new().fallback_service(inner()))),
+    ];
+    for (prefix, outer) in outer {
+        let service = outer.into_service();
+        for (target, expected) in [
+            ("/items", (200, "list")),
+            ("/files/a/b", (200, "files")),
+            ("/service/a", (200, "service")),
+            ("/nowhere", (200, "fallback")),
+            // Named by no rule, and no fallback.
+            ("/secret", (404, "")),
+            ("/api/items", (404, "")),
+            ("/api/other", (404, "")),
+        ] {
+            let target = format!("{prefix}{target}");
+            let (status, text) = served(&service, "GET", &target, &key).await;
+            assert_eq!((status, text.as_str()), expected, "{target}");
+            assert_eq!(send(&service, request("GET", &target, None)).await.status(), 401);
+        }
+    }
+}
+
+/// axum prefers a written segment to a parameter, and whatever is more specific further left. The
+/// order of the rules does not matter.
+#[tokio::test]
+async fn of_nested_services_the_rule_of_the_one_that_axum_calls_applies() {
+    let world = World::new();
+    let key = world.key();
+    let router = || {
+        let service = |text: &'static str| Router::new().fallback(async move || text);
+        Router::new()
+            .nest_service("/{tenant}/files", service("of a tenant"))
+            .nest_service("/acme/files", service("of acme"))
+            .nest_service("/{tenant}/files/deep/down", service("deep"))
+    };
+    // The key has the scope to read only.
+    let (open, closed) = (|| Access::scope(READ), || Access::scope(WRITE));
+    for rules in [
+        Rules::new()
+            .nested("/{tenant}/files", open())
+            .nested("/{tenant}/files/deep/down", open())
+            .nested("/acme/files", closed()),
+        Rules::new()
+            .nested("/acme/files", closed())
+            .nested("/{tenant}/files/deep/down", open())
+            .nested("/{tenant}/files", open()),
+    ] {
+        let service = world.keys().guard(rules, router()).unwrap();
+        for (target, expected) in [
+            ("/other/files/a", (200, "of a tenant")),
+            ("/other/files/deep/down/a", (200, "deep")),
+            ("/acme/files/a", (403, "")),
+            ("/acme/files/deep/down/a", (403, "")),
+        ] {
+            let (status, text) = served(&service, "GET", target, &key).await;
+            let text = if status == 200 { text.as_str() } else { "" };
+            assert_eq!((status, text), expected, "{target}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_foreign_credential_opens_no_unnamed_route() {
     let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
@@ -354,17 +448,31 @@ fn contradictory_rules_are_refused() {
         error.to_string()
     };
     for (rules, message) in [
-        (Rules::new().get("/a", any()).get("/a", any()), "two rules for GET /a; remove one"),
+        (
+            Rules::new().get("/a", any()).get("/a", any()),
+            "two rules for GET /a; drop one of them from Rules",
+        ),
         (
             Rules::new().any("/a", any()).any("/a", any()),
-            "two rules for all methods of /a; remove one",
+            "two rules for all methods of /a; drop one of them from Rules",
         ),
         (
             Rules::new().nested("/a", any()).nested("/a/", any()),
-            "two rules for everything below /a; remove one",
+            "two rules for everything below /a; drop one of them from Rules",
         ),
-        (Rules::new().fallback(any()).fallback(any()), "two rules for the fallback; remove one"),
-        (Rules::new().get("a", any()), r#"the path "a" of a rule does not begin with /"#),
+        (
+            Rules::new().fallback(any()).fallback(any()),
+            "two rules for the fallback; drop one of them from Rules",
+        ),
+        (
+            Rules::new().nested("/{a}/b", any()).nested("/{c}/b", any()),
+            "two rules for everything below /{c}/b; drop one of them from Rules",
+        ),
+        (
+            Rules::new().get("a", any()),
+            "the path \"a\" of a rule does not begin with /; write it as in Router::route, and what \
+             has no path as Rules::fallback",
+        ),
     ] {
         assert_eq!(text(rules), message);
     }

@@ -208,6 +208,41 @@ async fn every_default_can_be_replaced() {
     assert_eq!(*events.lock().unwrap(), 3, "issued, refused, admitted");
 }
 
+/// Panics on its second key, as a generator might halfway through a change of its state.
+struct Faulty(u8);
+
+impl TryRng for Faulty {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        unreachable!()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        unreachable!()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.0 += 1;
+        assert_ne!(self.0, 3, "the generator is broken");
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Faulty {}
+
+#[tokio::test]
+async fn a_generator_that_panicked_mints_no_further_key() {
+    let keys = ApiKeys::bearer("acme_", MemoryStore::new()).with_rng(Faulty(0)).build().unwrap();
+    keys.issue("acme", "one").await.unwrap();
+    let other = keys.clone();
+    assert!(tokio::spawn(async move { other.issue("acme", "two").await }).await.is_err());
+    let error = keys.issue("acme", "three").await.unwrap_err();
+    assert!(matches!(error, IssueError::Issuer(IssuerError::Mint(_))), "{error:?}");
+    assert!(error.to_string().contains("panicked"), "{error}");
+}
+
 #[tokio::test]
 async fn limits_can_be_charged_elsewhere() {
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())
@@ -228,6 +263,17 @@ async fn limits_can_be_charged_elsewhere() {
     let app = Router::new().route("/", get(data).route_layer(layer));
     let response = send(&app, bearing("/", key.key.expose())).await;
     assert_eq!(response.headers()["x-ratelimit-remaining"], "4");
+}
+
+/// The short form has a limiter that nobody asked for, so the text names what leaves it out.
+#[test]
+fn a_limiter_by_default_beside_one_elsewhere_is_named() {
+    let keys = ApiKeys::bearer("acme_", MemoryStore::new()).limit(per_minute(9)).build().unwrap();
+    let keys = keys.charge_with(|_, now| {
+        std::future::ready(Ok::<_, Infallible>(Decision::admitted_elsewhere(per_minute(9), 4, now)))
+    });
+    let error = keys.require(Access::any_key()).unwrap_err();
+    assert!(error.to_string().contains("ApiKeysBuilder::without_limiter"), "{error}");
 }
 
 #[tokio::test]

@@ -59,8 +59,8 @@ fn a_setting_without_effect_is_refused() {
          ApiKeys::charge_with",
     );
     const TWO_LIMITERS: Option<&str> = Some(
-        "the gate has a limiter, so ApiKeys::charge_with would never be called; remove one of \
-         GateBuilder::with_limiter and ApiKeys::charge_with",
+        "the gate has a limiter, so ApiKeys::charge_with would never be called; drop that \
+         call, or GateBuilder::with_limiter, or call ApiKeysBuilder::without_limiter",
     );
     const NO_ADDRESS: Option<&str> = Some(
         "the gate limits failed attempts but no client has an address; call \

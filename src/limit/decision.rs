@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The maximum number of limits that one decision charges together.
-pub(super) const MAX_LIMITS: usize = 4;
+pub(super) const MAX_LIMITS: usize = 8;
 
 /// Whether a request may pass, and the state of its limit.
 ///
@@ -238,4 +238,11 @@ pub enum ChargeError {
     /// A key was given twice.
     #[error("a limit key was given twice")]
     SameKey,
+    /// The key already has eight windows of other lengths that are live, and this decision asks for
+    /// one more.
+    #[error(
+        "a limit key has 8 live windows of other lengths; use fewer lengths under one policy, or \
+         call Limiter::reset for the key"
+    )]
+    TooManyWindows,
 }

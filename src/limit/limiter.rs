@@ -11,7 +11,7 @@ use crate::{
         config::LimiterConfig,
         decision::{Binding, ChargeError, Decision, MAX_LIMITS},
         key::LimitKey,
-        table::{book::Receipt, shards::Shards},
+        table::{book::Receipt, shards::Shards, tracked::TooManyWindows},
     },
     quota::{Precision, quotas::Quotas},
 };
@@ -144,6 +144,7 @@ impl Limiter {
         payable(quotas, cost)?;
         let book = self.shards.lock(hash);
         let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
+        let binding = binding.transpose()?;
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
@@ -176,7 +177,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         payable(quotas, cost)?;
-        let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
+        let charged = self.charge_payable(&[(key.into(), quotas)], cost, now)?;
         Ok(charged.unwrap_or_else(|| {
             let now = now.as_unix_millis();
             (Binding::without_place(quotas, now).decide(now), None)
@@ -215,7 +216,7 @@ impl Limiter {
         let now = now.as_unix_millis();
         let hash = self.shards.hash(&key);
         let book = self.shards.lock(hash);
-        let binding = book.map(|book| book.peek(hash, &key, quotas, cost, now));
+        let binding = book.map(|book| book.peek(hash, &key, quotas, cost, now)).transpose()?;
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
@@ -295,7 +296,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         Self::check_chargeable(limits, cost)?;
-        self.charge_payable(limits, cost, now).ok_or(ChargeError::NoLimits)
+        self.charge_payable(limits, cost, now)?.ok_or(ChargeError::NoLimits)
     }
 
     /// Decides by all limits, and charges all or none, under the locks of all. Returns `None` if
@@ -305,7 +306,7 @@ impl Limiter {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Option<(Decision, Option<Ticket>)> {
+    ) -> Result<Option<(Decision, Option<Ticket>)>, ChargeError> {
         let now = now.as_unix_millis();
         let mut hashes = [0; MAX_LIMITS];
         for (hash, (key, _)) in hashes.iter_mut().zip(limits) {
@@ -313,16 +314,18 @@ impl Limiter {
         }
         let hashed = || hashes.iter().copied().zip(limits.iter().copied());
         self.shards.with_all(hashed().map(|(hash, _)| hash), |locked| {
-            let asked = hashed().enumerate().map(|(position, (hash, (key, quotas)))| {
-                let asked = locked.book(hash).map_or_else(
-                    || Binding::without_place(quotas, now),
-                    |book| book.judge(hash, &key, quotas, cost, now),
-                );
-                Binding { position: position as u8, ..asked }
-            });
-            let binding = asked.reduce(Binding::and)?;
+            let mut binding: Option<Binding> = None;
+            for (position, (hash, (key, quotas))) in hashed().enumerate() {
+                let asked = match locked.book(hash) {
+                    Some(book) => book.judge(hash, &key, quotas, cost, now)?,
+                    None => Binding::without_place(quotas, now),
+                };
+                let asked = Binding { position: position as u8, ..asked };
+                binding = Some(binding.map_or(asked, |binding| binding.and(asked)));
+            }
+            let Some(binding) = binding else { return Ok(None) };
             if !binding.allowed {
-                return Some((binding.decide(now), None));
+                return Ok(Some((binding.decide(now), None)));
             }
             let mut ticket = Ticket { cost, parts: [const { None }; MAX_LIMITS] };
             for (part, (hash, (key, quotas))) in ticket.parts.iter_mut().zip(hashed()) {
@@ -331,7 +334,7 @@ impl Limiter {
                     *part = receipt.map(|receipt| Part { hash, key, receipt });
                 }
             }
-            Some((binding.decide(now), Some(ticket)))
+            Ok(Some((binding.decide(now), Some(ticket))))
         })
     }
 }
@@ -360,6 +363,12 @@ struct Part {
     hash: u64,
     key: LimitKey,
     receipt: Receipt,
+}
+
+impl From<TooManyWindows> for ChargeError {
+    fn from(TooManyWindows: TooManyWindows) -> Self {
+        Self::TooManyWindows
+    }
 }
 
 /// Checks that waiting could admit `cost`.

@@ -121,6 +121,8 @@ fn planted(bug: Bug) -> Subject {
 }
 
 const PLACES: u64 = 64;
+/// The least time that a `now` may be late.
+const LATE: u64 = 5 * 60_000;
 
 impl Subject {
     fn check(&self, limits: &[(LimitKey, &Quotas)], cost: u32, now: Timestamp) -> Expected {
@@ -231,21 +233,24 @@ fn simulate(shape: Shape, seed: u64, subject: &Subject) -> Result<Outcome, Strin
                     _ => now + random.below(2),
                 };
             }
+            // All keys first, so that no newcomer sweeps later: an idle key may be forgotten, and
+            // one that begins anew begins no earlier than what was forgotten.
+            Shape::OutOfOrder | Shape::ClockSteps if step < keys => key = step,
             Shape::OutOfOrder => {
                 now += random.below(2 * mean);
-                at = now - random.below(window + 1);
+                at = now - random.below(LATE.max(window) + 1);
             }
-            // All keys first, so that no newcomer sweeps later: a key that was idle for two
-            // windows may be forgotten, and a clock that is then set back finds it empty.
-            Shape::ClockSteps if step < keys => key = step,
             Shape::ClockSteps => {
                 now += random.below(2 * mean);
+                let late = LATE.max(window);
                 match random.below(40) {
                     0 => now -= random.below(5 * window),
                     1 => now += random.below(5 * window),
                     2 => at = now + 365 * 86_400_000,
                     3 => at = now + window + random.below(3) - 1,
                     4 => at = now - window - random.below(3) + 1,
+                    5 => at = now - late - random.below(3) + 1,
+                    6 => now -= late + random.below(window),
                     _ => {}
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     error::{ConfigError, ConfigErrorKind},
     limit::{
         config::LimiterConfig,
-        decision::{Binding, ChargeError, Decision, MAX_LIMITS},
+        decision::{Binding, ChargeError, Decision, MAX_LIMITS, WindowStatus},
         key::LimitKey,
         table::{book::Receipt, shards::Shards, tracked::TooManyWindows},
     },
@@ -49,8 +49,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// The maximum number of limits that one decision charges together: a key, its owner, a route
-    /// group, and one more.
+    /// The maximum number of limits that one decision charges together: 8.
     pub const MAX_LIMITS: usize = MAX_LIMITS;
 
     /// Builds a limiter with the default configuration and a seed from the operating system.
@@ -82,12 +81,14 @@ impl Limiter {
     /// Decides whether a request of `cost` may pass, and counts it if so. A refused request consumes
     /// nothing.
     ///
-    /// A `now` up to one window behind the key's latest counts as the latest. Further behind, the
-    /// clock was set back, and the limiter follows it.
+    /// A window is identified by the key and its length, so that calls with other quotas forget
+    /// nothing. A `now` up to one window, and at least five minutes, behind the window's latest counts
+    /// as the latest. Further behind, the clock was set back, and the limiter follows it.
     ///
     /// # Errors
     ///
-    /// If `cost` is zero or above the limit of a quota.
+    /// If `cost` is zero or above the limit of a quota, or if the key has eight live windows of other
+    /// lengths ([`ChargeError::TooManyWindows`]).
     #[inline]
     pub fn check(
         &self,
@@ -220,11 +221,42 @@ impl Limiter {
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
+    /// Returns the state of each window of a key, in the order of `quotas`. It counts and changes
+    /// nothing.
+    ///
+    /// ```
+    /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
+    ///
+    /// let limiter = Limiter::system()?;
+    /// let quotas = Quotas::from(Quota::per_minute(3));
+    /// let (key, now) = (LimitKey::owner("acme"), Timestamp::from_unix_secs(1_000));
+    /// assert_eq!(limiter.status(key, &quotas, now)?[0].remaining, 3);
+    /// let _ = limiter.check(key, &quotas, 1, now)?;
+    /// assert_eq!(limiter.status(key, &quotas, now)?[0].remaining, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ChargeError::TooManyWindows`], if the key has other windows in all its places.
+    pub fn status(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        now: Timestamp,
+    ) -> Result<Vec<WindowStatus>, ChargeError> {
+        let key = key.into();
+        let now = now.as_unix_millis();
+        let hash = self.shards.hash(&key);
+        let Some(book) = self.shards.lock(hash) else { return Ok(Vec::new()) };
+        Ok(book.status(hash, &key, quotas, now)?)
+    }
+
     /// Takes an admission back, so that its cost no longer counts. Returns whether any of it still
     /// counted.
     ///
-    /// It has no effect after the admission has left its windows, the key was reset, its quotas took
-    /// another shape, or the clock was set back by more than a window. Nor has it any on a key that
+    /// It has no effect after the admission has left its windows, the key was reset, or the clock was
+    /// set back. An admission that a new window of the key began with is not taken back there. Nor has it any on a key that
     /// was counted in overflow when it was admitted.
     pub fn refund(&self, ticket: Ticket) -> bool {
         let mut refunded = false;

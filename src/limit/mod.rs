@@ -10,7 +10,7 @@ mod window;
 
 pub use self::{
     config::LimiterConfig,
-    decision::{ChargeError, Decision},
+    decision::{ChargeError, Decision, WindowStatus},
     key::LimitKey,
     limiter::{Limiter, Ticket},
 };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::{
     limit::{
-        decision::{Binding, MAX_LIMITS},
+        decision::{Binding, MAX_LIMITS, WindowStatus},
         key::{KeyedHash, LimitKey},
         table::{
             overflow::{Begin, Overflow, Witnesses},
@@ -192,6 +192,33 @@ impl Book {
             Some(entry) => entry.tracked.judge(quotas, cost, now, earlier, self.floor),
             None => Ok(self.judge_newcomer(key, quotas, cost, self.begin(now))),
         }
+    }
+
+    /// Returns the state of each window, and changes nothing.
+    pub(in crate::limit) fn status(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        now: u64,
+    ) -> Result<Vec<WindowStatus>, TooManyWindows> {
+        // Under such a quota a cost of 0 is always allowed, and the instant is that of the oldest.
+        let unlimited =
+            |quota: &Quota| Quota::from_parts(u32::MAX, quota.window_millis(), quota.precision());
+        let tracked = self.find(hash, key).and_then(|at| self.entries.get(at));
+        let state = |quota: &Quota| {
+            let asked = unlimited(quota);
+            let verdict = match tracked {
+                Some(entry) => entry.tracked.verdict(&asked, now, self.floor),
+                None => self.overflow.verdict(&self.hash, key, &asked, 0, self.begin(now)),
+            };
+            WindowStatus::of(quota, verdict, now)
+        };
+        if let Some(entry) = tracked {
+            let Witnesses { earlier, .. } = witnesses(&mut self.arrivals.clone(), now);
+            entry.tracked.room(quotas, earlier)?;
+        }
+        Ok(quotas.as_slice().iter().map(state).collect())
     }
 
     /// Decides by the admissions that a newcomer may have in overflow.

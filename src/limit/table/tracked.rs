@@ -4,7 +4,10 @@
 //! as they are, so that no decision forgets what another counted.
 
 use crate::{
-    limit::{decision::Binding, window::Window},
+    limit::{
+        decision::Binding,
+        window::{Verdict, Window, effective},
+    },
     quota::{Precision, Quota, quotas::Quotas},
 };
 
@@ -89,7 +92,7 @@ impl Tracked {
     /// # Errors
     ///
     /// If there would be more than [`MAX_SHAPES`] windows without those that are idle at `earlier`.
-    fn room(&self, quotas: &Quotas, earlier: u64) -> Result<usize, TooManyWindows> {
+    pub(super) fn room(&self, quotas: &Quotas, earlier: u64) -> Result<usize, TooManyWindows> {
         let missing = quotas.as_slice().iter().filter(|quota| self.of(quota).is_none()).count();
         let kept = |window: &&Window| is_asked(window, quotas) || !window.idle(earlier);
         if missing > 0 && self.windows().iter().filter(kept).count() + missing > MAX_SHAPES {
@@ -120,6 +123,12 @@ impl Tracked {
             None => decide(quota, &self.begin(quota, now, floor)),
         });
         Ok(bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now)))
+    }
+
+    /// Decides on a cost of 0 in one window, which may be new.
+    pub(super) fn verdict(&self, quota: &Quota, now: u64, floor: u64) -> Verdict {
+        let decide = |window: &Window| window.verdict(quota, &window.view(quota, now), 0);
+        self.of(quota).map_or_else(|| decide(&self.begin(quota, now, floor)), decide)
     }
 
     /// Forgets the admissions of the asked windows that have left, and follows the clock. Returns
@@ -196,7 +205,7 @@ impl Tracked {
                 most = Some((count, now, window));
             }
         }
-        let start = |now| crate::limit::window::effective(floor, span, now);
+        let start = |now| effective(floor, span, now);
         match most {
             Some((_, now, window)) => Window::inheriting(quota, window, start(now)),
             None => Window::new(quota, start(now)),

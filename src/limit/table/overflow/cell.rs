@@ -153,18 +153,19 @@ mod tests {
             let (mut log, mut now, mut last) = (Vec::new(), 1_767_323_045_678_u64, 0);
             for (step, cost) in steps {
                 now = now.saturating_add_signed(step);
-                last = last.max(now);
                 if cost > 0 {
                     grid.add(&mut cell, cost, now);
+                    last = last.max(now);
                     log.push((last, cost));
                 }
-                let e = grid.effective(&cell, last);
-                let exact: u32 = log.iter().filter(|(at, _)| at + window > last).map(|(_, cost)| cost).sum();
-                let late = window + 2 * grid.third();
-                let at_most: u32 = log.iter().filter(|(at, _)| at + late > last).map(|(_, cost)| cost).sum();
-                let live = grid.live(&cell, last);
-                prop_assert!(e >= last);
-                prop_assert!((exact..=at_most).contains(&live), "{live} is not in {exact}..={at_most}");
+                let now = last.max(now);
+                let within = |span: u64| -> u32 {
+                    log.iter().filter(|(at, _)| at + span > now).map(|(_, cost)| cost).sum()
+                };
+                let (exact, late) = (within(window), within(window + 2 * grid.third()));
+                let live = grid.live(&cell, now);
+                prop_assert!(grid.effective(&cell, now) >= now);
+                prop_assert!((exact..=late).contains(&live), "{live} is not in {exact}..={late}");
             }
         }
     }

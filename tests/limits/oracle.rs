@@ -22,7 +22,7 @@ pub(crate) struct Oracle {
 
 impl Default for Oracle {
     fn default() -> Self {
-        Self { keys: HashMap::new(), next_ticket: 0, late: 5 * 60_000 }
+        Self::with_lateness(5 * 60_000)
     }
 }
 
@@ -62,6 +62,11 @@ impl From<Decision> for Expected {
 }
 
 impl Oracle {
+    /// Builds an empty log that takes a `now` for late up to so many milliseconds, or a window.
+    pub(crate) fn with_lateness(late: u64) -> Self {
+        Self { keys: HashMap::new(), next_ticket: 0, late }
+    }
+
     /// Decides, and charges all limits or none. The number is a ticket for
     /// [`Oracle::refund`], of meaning only if allowed.
     pub(crate) fn check(
@@ -128,7 +133,7 @@ impl Oracle {
         cost: u32,
         now: Timestamp,
     ) -> Expected {
-        let mut copy = Self { late: self.late, ..Self::default() };
+        let mut copy = Self::with_lateness(self.late);
         if let Some(logs) = self.keys.get(&key) {
             copy.keys.insert(key, logs.clone());
         }

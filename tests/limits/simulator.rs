@@ -55,6 +55,18 @@ fn planted_bugs_are_found() {
     assert!(found(&|| planted(Bug::ChargesRefused)) >= 6);
 }
 
+/// The simulator sees how late a `now` may be: a naive log that allows less differs.
+#[test]
+fn another_lateness_is_found() {
+    let differs = |late| {
+        let with = |shape, seed| simulate_with(shape, seed, &ours(), Oracle::with_lateness(late));
+        (0..20).any(|seed| with(Shape::OutOfOrder, seed).is_err())
+    };
+    assert!(!differs(LATE));
+    assert!(differs(0));
+    assert!(differs(LATE - 1_000));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     /// Each key at about its limit.
@@ -192,8 +204,16 @@ struct Outcome {
 
 /// Runs one shape from one seed, and tells the first difference.
 fn simulate(shape: Shape, seed: u64, subject: &Subject) -> Result<Outcome, String> {
+    simulate_with(shape, seed, subject, Oracle::with_lateness(LATE))
+}
+
+fn simulate_with(
+    shape: Shape,
+    seed: u64,
+    subject: &Subject,
+    mut oracle: Oracle,
+) -> Result<Outcome, String> {
     let mut random = Random(seed.wrapping_mul(1_000_003) ^ shape as u64);
-    let mut oracle = Oracle::default();
     let mut outcome = Outcome::default();
     let window = [20, 100, 1_000, 60_000][random.below(4) as usize];
     let limit = [1, 2, 5, 6, 7, 20, 50][random.below(7) as usize];

@@ -10,10 +10,11 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, Limiter,
-    MemoryStore, Outcome, Quota, RateHeaders, Timestamp,
+    MemoryStore, Outcome, Quota, Quotas, RateHeaders, Timestamp,
     gate::Step,
     key::{KeyFormats, KeyId, KeyKind, ParseError, Tier},
-    limit::{Decision, Limit, LimiterConfig},
+    limit::{Decision, Limit, LimitKey, LimiterConfig},
+    quota::Precision,
     request::PlainHead,
     usage::UsageLedger,
 };
@@ -189,6 +190,29 @@ fn an_admitted_request_allocates_nothing() {
         let refusal = gate.check_sync(&malformed, &one, store, NOW).refused().unwrap();
         let head: usize = refusal.headers().map(|header| header.value().len()).sum();
         assert!(black_box(head + refusal.body().len()) > 10);
+    });
+    assert_eq!(count, 0);
+}
+
+/// A key with a window that counts 60,000, and another route that asks two windows of it: neither
+/// decision reads, moves or copies the other's window.
+#[test]
+fn routes_that_alternate_on_one_key_rebuild_nothing() {
+    let limiter = Limiter::new(LimiterConfig::default(), [3; 16]);
+    let (key, now) = (LimitKey::owner("acme"), Timestamp::from_unix_secs(1_767_323_045));
+    let large = Quota::per_day(60_000).with_precision(Precision::Exact);
+    let large = Quotas::from(large);
+    let two = Quotas::new(&[Quota::per_second(1_000), Quota::per_hour(1_000)]).unwrap();
+    for _ in 0..59_000 {
+        assert!(limiter.check(key, &large, 1, now).unwrap().allowed);
+    }
+    // The two begin with the newest thousand that they can hold.
+    assert!(!limiter.check(key, &two, 1, now).unwrap().allowed);
+    let count = allocations(|| {
+        for _ in 0..500 {
+            assert!(limiter.check(key, &large, 1, now).unwrap().allowed);
+            assert!(!limiter.check(key, &two, 1, now).unwrap().allowed);
+        }
     });
     assert_eq!(count, 0);
 }

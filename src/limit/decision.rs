@@ -122,6 +122,34 @@ impl Decision {
     }
 }
 
+/// The state of one window of a key, told without using it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowStatus {
+    /// The quota that was asked about.
+    pub quota: Quota,
+    /// The number of requests that count at this instant.
+    pub used: u32,
+    /// The number of requests of cost 1 that would be admitted at this instant.
+    pub remaining: u32,
+    /// The instant at which the oldest counted request leaves the window; the `now` of the call if
+    /// none counts.
+    pub reset_at: Timestamp,
+}
+
+impl WindowStatus {
+    /// Builds the status of a window of a limiter elsewhere.
+    pub const fn elsewhere(quota: Quota, used: u32, reset_at: Timestamp) -> Self {
+        Self { quota, used, remaining: quota.limit().saturating_sub(used), reset_at }
+    }
+
+    /// Builds the status from a decision on a cost of zero under an unlimited quota.
+    pub(super) const fn of(quota: &Quota, verdict: Verdict, now: u64) -> Self {
+        let reset_at = if verdict.live == 0 { now } else { verdict.instant };
+        Self::elsewhere(*quota, verdict.live, Timestamp::from_unix_millis(reset_at))
+    }
+}
+
 /// The state of the binding window, before the wait is computed from `now`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding {
@@ -238,4 +266,11 @@ pub enum ChargeError {
     /// A key was given twice.
     #[error("a limit key was given twice")]
     SameKey,
+    /// The key already has eight windows of other lengths that are live, and this decision asks for
+    /// one more.
+    #[error(
+        "a limit key has 8 live windows of other lengths; use fewer lengths under one policy, or \
+         call Limiter::reset for the key"
+    )]
+    TooManyWindows,
 }

@@ -9,9 +9,9 @@ use crate::{
     error::{ConfigError, ConfigErrorKind},
     limit::{
         config::LimiterConfig,
-        decision::{Binding, ChargeError, Decision, MAX_LIMITS},
+        decision::{Binding, ChargeError, Decision, MAX_LIMITS, WindowStatus},
         key::LimitKey,
-        table::{book::Receipt, shards::Shards},
+        table::{book::Receipt, shards::Shards, tracked::TooManyWindows},
     },
     quota::{Precision, quotas::Quotas},
 };
@@ -49,8 +49,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// The maximum number of limits that one decision charges together: a key, its owner, a route
-    /// group, and one more.
+    /// The maximum number of limits that one decision charges together: 8.
     pub const MAX_LIMITS: usize = MAX_LIMITS;
 
     /// Builds a limiter with the default configuration and a seed from the operating system.
@@ -82,12 +81,14 @@ impl Limiter {
     /// Decides whether a request of `cost` may pass, and counts it if so. A refused request consumes
     /// nothing.
     ///
-    /// A `now` up to one window behind the key's latest counts as the latest. Further behind, the
-    /// clock was set back, and the limiter follows it.
+    /// A window is identified by the key and its length, so that calls with other quotas forget
+    /// nothing. A `now` up to one window, and at least five minutes, behind the window's latest counts
+    /// as the latest. Further behind, the clock was set back, and the limiter follows it.
     ///
     /// # Errors
     ///
-    /// If `cost` is zero or above the limit of a quota.
+    /// If `cost` is zero or above the limit of a quota, or if the key has eight live windows of other
+    /// lengths ([`ChargeError::TooManyWindows`]).
     #[inline]
     pub fn check(
         &self,
@@ -144,6 +145,7 @@ impl Limiter {
         payable(quotas, cost)?;
         let book = self.shards.lock(hash);
         let binding = book.map(|mut book| book.check_slowly(hash, key, quotas, cost, now));
+        let binding = binding.transpose()?;
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
     }
 
@@ -176,7 +178,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         payable(quotas, cost)?;
-        let charged = self.charge_payable(&[(key.into(), quotas)], cost, now);
+        let charged = self.charge_payable(&[(key.into(), quotas)], cost, now)?;
         Ok(charged.unwrap_or_else(|| {
             let now = now.as_unix_millis();
             (Binding::without_place(quotas, now).decide(now), None)
@@ -215,15 +217,46 @@ impl Limiter {
         let now = now.as_unix_millis();
         let hash = self.shards.hash(&key);
         let book = self.shards.lock(hash);
-        let binding = book.map(|book| book.peek(hash, &key, quotas, cost, now));
+        let binding = book.map(|book| book.peek(hash, &key, quotas, cost, now)).transpose()?;
         Ok(binding.unwrap_or_else(|| Binding::without_place(quotas, now)).decide(now))
+    }
+
+    /// Returns the state of each window of a key, in the order of `quotas`. It counts and changes
+    /// nothing.
+    ///
+    /// ```
+    /// use keyward::{limit::LimitKey, Limiter, Quota, Quotas, Timestamp};
+    ///
+    /// let limiter = Limiter::system()?;
+    /// let quotas = Quotas::from(Quota::per_minute(3));
+    /// let (key, now) = (LimitKey::owner("acme"), Timestamp::from_unix_secs(1_000));
+    /// assert_eq!(limiter.status(key, &quotas, now)?[0].remaining, 3);
+    /// let _ = limiter.check(key, &quotas, 1, now)?;
+    /// assert_eq!(limiter.status(key, &quotas, now)?[0].remaining, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ChargeError::TooManyWindows`], if the key has other windows in all its places.
+    pub fn status(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        now: Timestamp,
+    ) -> Result<Vec<WindowStatus>, ChargeError> {
+        let key = key.into();
+        let now = now.as_unix_millis();
+        let hash = self.shards.hash(&key);
+        let Some(book) = self.shards.lock(hash) else { return Ok(Vec::new()) };
+        Ok(book.status(hash, &key, quotas, now)?)
     }
 
     /// Takes an admission back, so that its cost no longer counts. Returns whether any of it still
     /// counted.
     ///
-    /// It has no effect after the admission has left its windows, the key was reset, its quotas took
-    /// another shape, or the clock was set back by more than a window. Nor has it any on a key that
+    /// It has no effect after the admission has left its windows, the key was reset, or the clock was
+    /// set back. An admission that a new window of the key began with is not taken back there. Nor has it any on a key that
     /// was counted in overflow when it was admitted.
     pub fn refund(&self, ticket: Ticket) -> bool {
         let mut refunded = false;
@@ -295,7 +328,7 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<(Decision, Option<Ticket>), ChargeError> {
         Self::check_chargeable(limits, cost)?;
-        self.charge_payable(limits, cost, now).ok_or(ChargeError::NoLimits)
+        self.charge_payable(limits, cost, now)?.ok_or(ChargeError::NoLimits)
     }
 
     /// Decides by all limits, and charges all or none, under the locks of all. Returns `None` if
@@ -305,7 +338,7 @@ impl Limiter {
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
         now: Timestamp,
-    ) -> Option<(Decision, Option<Ticket>)> {
+    ) -> Result<Option<(Decision, Option<Ticket>)>, ChargeError> {
         let now = now.as_unix_millis();
         let mut hashes = [0; MAX_LIMITS];
         for (hash, (key, _)) in hashes.iter_mut().zip(limits) {
@@ -313,16 +346,18 @@ impl Limiter {
         }
         let hashed = || hashes.iter().copied().zip(limits.iter().copied());
         self.shards.with_all(hashed().map(|(hash, _)| hash), |locked| {
-            let asked = hashed().enumerate().map(|(position, (hash, (key, quotas)))| {
-                let asked = locked.book(hash).map_or_else(
-                    || Binding::without_place(quotas, now),
-                    |book| book.judge(hash, &key, quotas, cost, now),
-                );
-                Binding { position: position as u8, ..asked }
-            });
-            let binding = asked.reduce(Binding::and)?;
+            let mut binding: Option<Binding> = None;
+            for (position, (hash, (key, quotas))) in hashed().enumerate() {
+                let asked = match locked.book(hash) {
+                    Some(book) => book.judge(hash, &key, quotas, cost, now)?,
+                    None => Binding::without_place(quotas, now),
+                };
+                let asked = Binding { position: position as u8, ..asked };
+                binding = Some(binding.map_or(asked, |binding| binding.and(asked)));
+            }
+            let Some(binding) = binding else { return Ok(None) };
             if !binding.allowed {
-                return Some((binding.decide(now), None));
+                return Ok(Some((binding.decide(now), None)));
             }
             let mut ticket = Ticket { cost, parts: [const { None }; MAX_LIMITS] };
             for (part, (hash, (key, quotas))) in ticket.parts.iter_mut().zip(hashed()) {
@@ -331,7 +366,7 @@ impl Limiter {
                     *part = receipt.map(|receipt| Part { hash, key, receipt });
                 }
             }
-            Some((binding.decide(now), Some(ticket)))
+            Ok(Some((binding.decide(now), Some(ticket))))
         })
     }
 }
@@ -360,6 +395,12 @@ struct Part {
     hash: u64,
     key: LimitKey,
     receipt: Receipt,
+}
+
+impl From<TooManyWindows> for ChargeError {
+    fn from(TooManyWindows: TooManyWindows) -> Self {
+        Self::TooManyWindows
+    }
 }
 
 /// Checks that waiting could admit `cost`.

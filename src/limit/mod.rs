@@ -13,7 +13,7 @@ mod window;
 
 pub use self::{
     config::LimiterConfig,
-    decision::{ChargeError, Decision},
+    decision::{ChargeError, Decision, WindowStatus},
     key::LimitKey,
     limit::{Limit, PolicyTag, Rule, Subject},
     limiter::{Limiter, Ticket},

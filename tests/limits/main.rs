@@ -1,6 +1,10 @@
-//! Limits: every decision compared with a naive log, and the headers that report it.
+//! Limits: every decision compared with a naive log, what holds where limits meet, time, and the
+//! headers that report a limit.
 
+mod composed;
 mod model;
 mod oracle;
+mod overflow;
 mod rate_headers;
 mod simulator;
+mod time;

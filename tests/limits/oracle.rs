@@ -1,5 +1,9 @@
-//! The naive limiter that ours must agree with: a list of instants per window, scanned in
-//! full at each decision. Slow, and too simple to be wrong in an interesting way.
+//! The naive limiter that ours must agree with: a list of instants for each window of a key,
+//! scanned in full at each decision. Slow, and too simple to be wrong in an interesting way.
+//!
+//! It implements the page `how_the_limiter_decides.md`: a window is identified by its key and its
+//! length, and a late `now` counts as the latest. It forgets no window, so it has no floor: where
+//! the limiter may forget keys, compare the two only under a clock that is never set back.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,10 +13,17 @@ use keyward::{
 };
 
 /// The naive log of every key.
-#[derive(Default)]
 pub(crate) struct Oracle {
     keys: HashMap<LimitKey, Vec<Log>>,
     next_ticket: u64,
+    /// The least time that a `now` may be late, in milliseconds. A longer window allows its length.
+    late: u64,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        Self::with_lateness(5 * 60_000)
+    }
 }
 
 /// The naive log of one window.
@@ -20,7 +31,8 @@ pub(crate) struct Oracle {
 struct Log {
     span: u64,
     last: u64,
-    /// Each admitted request by its instant and its ticket, oldest first.
+    /// Each admitted request by its instant and its ticket, oldest first. An inherited one has no
+    /// ticket, which is 0.
     admitted: Vec<(u64, u64)>,
 }
 
@@ -50,6 +62,11 @@ impl From<Decision> for Expected {
 }
 
 impl Oracle {
+    /// Builds an empty log that takes a `now` for late up to so many milliseconds, or a window.
+    pub(crate) fn with_lateness(late: u64) -> Self {
+        Self { keys: HashMap::new(), next_ticket: 0, late }
+    }
+
     /// Decides, and charges all limits or none. The number is a ticket for
     /// [`Oracle::refund`], of meaning only if allowed.
     pub(crate) fn check(
@@ -64,9 +81,10 @@ impl Oracle {
             // A key that is refused on first sight is not remembered.
             let mut fresh = Vec::new();
             let logs = self.keys.get_mut(key).unwrap_or(&mut fresh);
-            fit(logs, quotas);
-            for (log, quota) in logs.iter_mut().zip(quotas.as_slice()) {
-                log.settle(now);
+            fit(logs, quotas, now, self.late);
+            for quota in quotas.as_slice() {
+                let log = of(logs, quota);
+                log.settle(now, self.late);
                 let (allowed, remaining, instant) = log.judge(quota, cost as usize);
                 let binds = match binding {
                     None => true,
@@ -87,9 +105,10 @@ impl Oracle {
         if allowed {
             for (key, quotas) in limits {
                 let logs = self.keys.entry(*key).or_default();
-                fit(logs, quotas);
-                for log in logs {
-                    log.settle(now);
+                fit(logs, quotas, now, self.late);
+                for quota in quotas.as_slice() {
+                    let log = of(logs, quota);
+                    log.settle(now, self.late);
                     let ticket = self.next_ticket;
                     log.admitted.extend((0..cost).map(|_| (log.last, ticket)));
                 }
@@ -114,7 +133,7 @@ impl Oracle {
         cost: u32,
         now: Timestamp,
     ) -> Expected {
-        let mut copy = Self::default();
+        let mut copy = Self::with_lateness(self.late);
         if let Some(logs) = self.keys.get(&key) {
             copy.keys.insert(key, logs.clone());
         }
@@ -137,42 +156,46 @@ impl Oracle {
     }
 }
 
-/// A window of an unchanged length is kept; a new one begins with what the longest holds.
-fn fit(logs: &mut Vec<Log>, quotas: &Quotas) {
-    let quotas = quotas.as_slice();
-    if let ([log], [quota]) = (&mut logs[..], quotas) {
-        log.span = quota.window_millis();
-        return;
-    }
-    if logs.iter().map(|log| log.span).eq(quotas.iter().map(Quota::window_millis)) {
-        return;
-    }
-    let fitted = quotas.iter().map(|quota| {
+/// Adds a log for each length that is new to the key. It begins with those admissions of a present
+/// log that are younger than its length, at most as many as its limit: of the log that has the most
+/// of them, and of equals, of the longest. The other logs stay as they are.
+fn fit(logs: &mut Vec<Log>, quotas: &Quotas, now: u64, late: u64) {
+    let present = logs.clone();
+    for quota in quotas.as_slice() {
         let span = quota.window_millis();
-        if let Some(same) = logs.iter().find(|log| log.span == span) {
-            return same.clone();
+        if present.iter().any(|log| log.span == span) {
+            continue;
         }
-        let Some(longest) = logs.last() else {
-            return Log { span, last: 0, admitted: Vec::new() };
-        };
-        let mut log = longest.clone();
-        log.span = span;
-        log.admitted.retain(|&(at, _)| log.last - at < span);
-        log
-    });
-    *logs = fitted.collect();
+        let begun = present.iter().map(|log| {
+            let last = effective(log.last, span, now, late);
+            let ages = log.admitted.iter().map(|&(at, _)| (at.min(last), 0));
+            let young = ages.filter(|(at, _)| last - at < span).collect::<Vec<_>>();
+            (young.len(), log.span, Log { span, last, admitted: young })
+        });
+        let most = begun.max_by_key(|(count, span, _)| (*count, *span));
+        let mut log = most.map_or(Log { span, last: now, admitted: Vec::new() }, |(.., log)| log);
+        let surplus = log.admitted.len().saturating_sub(quota.limit() as usize);
+        log.admitted.drain(..surplus);
+        logs.push(log);
+    }
+}
+
+fn of<'l>(logs: &'l mut [Log], quota: &Quota) -> &'l mut Log {
+    logs.iter_mut().find(|log| log.span == quota.window_millis()).unwrap()
+}
+
+/// A `now` that is late counts as `last`. One that is later still was read from a clock that was
+/// set back.
+fn effective(last: u64, span: u64, now: u64, late: u64) -> u64 {
+    if now < last && last - now <= span.max(late) { last } else { now }
 }
 
 impl Log {
     /// Effective time, and the log without what is at least one window old.
-    fn settle(&mut self, now: u64) {
-        if now >= self.last {
-            self.last = now;
-        } else if self.last - now > self.span {
-            self.last = now;
-            for (at, _) in &mut self.admitted {
-                *at = now.min(*at);
-            }
+    fn settle(&mut self, now: u64, late: u64) {
+        self.last = effective(self.last, self.span, now, late);
+        for (at, _) in &mut self.admitted {
+            *at = self.last.min(*at);
         }
         self.admitted.retain(|&(at, _)| self.last - at < self.span);
     }

@@ -55,6 +55,18 @@ fn planted_bugs_are_found() {
     assert!(found(&|| planted(Bug::ChargesRefused)) >= 6);
 }
 
+/// The simulator sees how late a `now` may be: a naive log that allows less differs.
+#[test]
+fn another_lateness_is_found() {
+    let differs = |late| {
+        let with = |shape, seed| simulate_with(shape, seed, &ours(), Oracle::with_lateness(late));
+        (0..20).any(|seed| with(Shape::OutOfOrder, seed).is_err())
+    };
+    assert!(!differs(LATE));
+    assert!(differs(0));
+    assert!(differs(LATE - 1_000));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     /// Each key at about its limit.
@@ -121,6 +133,8 @@ fn planted(bug: Bug) -> Subject {
 }
 
 const PLACES: u64 = 64;
+/// The least time that a `now` may be late.
+const LATE: u64 = 5 * 60_000;
 
 impl Subject {
     fn check(&self, limits: &[(LimitKey, &Quotas)], cost: u32, now: Timestamp) -> Expected {
@@ -190,8 +204,16 @@ struct Outcome {
 
 /// Runs one shape from one seed, and tells the first difference.
 fn simulate(shape: Shape, seed: u64, subject: &Subject) -> Result<Outcome, String> {
+    simulate_with(shape, seed, subject, Oracle::with_lateness(LATE))
+}
+
+fn simulate_with(
+    shape: Shape,
+    seed: u64,
+    subject: &Subject,
+    mut oracle: Oracle,
+) -> Result<Outcome, String> {
     let mut random = Random(seed.wrapping_mul(1_000_003) ^ shape as u64);
-    let mut oracle = Oracle::default();
     let mut outcome = Outcome::default();
     let window = [20, 100, 1_000, 60_000][random.below(4) as usize];
     let limit = [1, 2, 5, 6, 7, 20, 50][random.below(7) as usize];
@@ -231,21 +253,24 @@ fn simulate(shape: Shape, seed: u64, subject: &Subject) -> Result<Outcome, Strin
                     _ => now + random.below(2),
                 };
             }
+            // All keys first, so that no newcomer sweeps later: an idle key may be forgotten, and
+            // one that begins anew begins no earlier than what was forgotten.
+            Shape::OutOfOrder | Shape::ClockSteps if step < keys => key = step,
             Shape::OutOfOrder => {
                 now += random.below(2 * mean);
-                at = now - random.below(window + 1);
+                at = now - random.below(LATE.max(window) + 1);
             }
-            // All keys first, so that no newcomer sweeps later: a key that was idle for two
-            // windows may be forgotten, and a clock that is then set back finds it empty.
-            Shape::ClockSteps if step < keys => key = step,
             Shape::ClockSteps => {
                 now += random.below(2 * mean);
+                let late = LATE.max(window);
                 match random.below(40) {
                     0 => now -= random.below(5 * window),
                     1 => now += random.below(5 * window),
                     2 => at = now + 365 * 86_400_000,
                     3 => at = now + window + random.below(3) - 1,
                     4 => at = now - window - random.below(3) + 1,
+                    5 => at = now - late - random.below(3) + 1,
+                    6 => now -= late + random.below(window),
                     _ => {}
                 }
             }

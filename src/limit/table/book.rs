@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use crate::{
     limit::{
-        decision::{Binding, MAX_LIMITS},
+        decision::{Binding, MAX_LIMITS, WindowStatus},
         key::{KeyedHash, LimitKey},
         table::{
-            overflow::Overflow,
-            tracked::{Stamps, Tracked},
+            overflow::{Begin, Overflow, Witnesses},
+            tracked::{Stamps, TooManyWindows, Tracked},
         },
-        window::Verdict,
+        window::{LONGEST_WAIT, Verdict},
     },
     quota::{Quota, quotas::Quotas},
 };
@@ -38,8 +38,12 @@ pub(in crate::limit) struct Book {
     pub(super) max_entries: u32,
     /// The entry that the sweep of idle keys visits next.
     hand: usize,
-    /// The latest two different instants at which newcomers arrived: see [`Book::sweep`].
+    /// The latest two different instants at which a key or a shape was new: see
+    /// [`Book::witnesses`].
     arrivals: [u64; 2],
+    /// No window that was forgotten here counted anything at this instant or later. A key that
+    /// begins anew begins no earlier.
+    floor: u64,
     /// The latest era: each new one is one more.
     era: u32,
     overflow: Overflow,
@@ -83,6 +87,7 @@ impl Book {
             max_entries,
             hand: 0,
             arrivals: [0; 2],
+            floor: 0,
             era: 0,
             overflow: Overflow::new(max_entries),
         }
@@ -119,12 +124,12 @@ impl Book {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Binding {
-        let binding = self.judge(hash, key, quotas, cost, now);
+    ) -> Result<Binding, TooManyWindows> {
+        let binding = self.judge(hash, key, quotas, cost, now)?;
         if binding.allowed {
             self.record(hash, key, quotas, cost, now);
         }
-        binding
+        Ok(binding)
     }
 
     /// Decides by the key's windows, which follow the clock. Charges nothing.
@@ -135,22 +140,42 @@ impl Book {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Binding {
-        if let Some(at) = self.find(hash, key)
-            && let Some(entry) = self.entries.get_mut(at)
-        {
-            let reshaped = entry.tracked.fit(quotas);
-            if entry.tracked.settle(quotas, now) || reshaped {
-                entry.era = next_era(&mut self.era);
+    ) -> Result<Binding, TooManyWindows> {
+        if let Some(at) = self.find(hash, key) {
+            return self.judge_tracked(at, quotas, cost, now);
+        }
+        let witnesses = self.sweep(now);
+        let begin = self.begin(now);
+        self.overflow.settle(&self.hash, key, quotas, begin);
+        let binding = self.judge_newcomer(key, quotas, cost, begin);
+        if binding.allowed && !begin.in_table && !self.overflow.has_sets_for(quotas) {
+            self.floor = self.floor.max(self.overflow.drop_idle_sets(witnesses));
+            if !self.overflow.has_sets_for(quotas) {
+                return Ok(self.overflow.without_set(quotas, now));
             }
-            return entry.tracked.judge(quotas, cost, now);
         }
-        self.sweep(now);
-        let binding = self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now);
-        if binding.allowed && !self.has_place_for(quotas) {
-            return Binding::without_place(quotas, now);
+        Ok(binding)
+    }
+
+    fn judge_tracked(
+        &mut self,
+        at: usize,
+        quotas: &Quotas,
+        cost: u32,
+        now: u64,
+    ) -> Result<Binding, TooManyWindows> {
+        let Some(entry) = self.entries.get_mut(at) else { return Err(TooManyWindows) };
+        let (mut earlier, mut floor) = (0, 0);
+        if quotas.as_slice().iter().any(|quota| entry.tracked.of(quota).is_none()) {
+            earlier = witnesses(&mut self.arrivals, now).earlier;
+            floor = self.floor;
+            let dropped = entry.tracked.fit(quotas, now, earlier, floor)?;
+            self.floor = self.floor.max(dropped.unwrap_or_default());
         }
-        binding
+        if entry.tracked.settle(quotas, now) {
+            entry.era = next_era(&mut self.era);
+        }
+        entry.tracked.judge(quotas, cost, now, earlier, floor)
     }
 
     /// Returns the decision of [`Book::judge`] and changes nothing.
@@ -161,11 +186,55 @@ impl Book {
         quotas: &Quotas,
         cost: u32,
         now: u64,
-    ) -> Binding {
+    ) -> Result<Binding, TooManyWindows> {
+        let Witnesses { earlier, .. } = witnesses(&mut self.arrivals.clone(), now);
         match self.find(hash, key).and_then(|at| self.entries.get(at)) {
-            Some(entry) => entry.tracked.judge(quotas, cost, now),
-            None => self.windows_of_newcomer(key, quotas, now).judge(quotas, cost, now),
+            Some(entry) => entry.tracked.judge(quotas, cost, now, earlier, self.floor),
+            None => Ok(self.judge_newcomer(key, quotas, cost, self.begin(now))),
         }
+    }
+
+    /// Returns the state of each window, and changes nothing.
+    pub(in crate::limit) fn status(
+        &self,
+        hash: u64,
+        key: &LimitKey,
+        quotas: &Quotas,
+        now: u64,
+    ) -> Result<Vec<WindowStatus>, TooManyWindows> {
+        // Under such a quota a cost of 0 is always allowed, and the instant is that of the oldest.
+        let unlimited =
+            |quota: &Quota| Quota::from_parts(u32::MAX, quota.window_millis(), quota.precision());
+        let tracked = self.find(hash, key).and_then(|at| self.entries.get(at));
+        let state = |quota: &Quota| {
+            let asked = unlimited(quota);
+            let verdict = match tracked {
+                Some(entry) => entry.tracked.verdict(&asked, now, self.floor),
+                None => self.overflow.verdict(&self.hash, key, &asked, 0, self.begin(now)),
+            };
+            WindowStatus::of(quota, verdict, now)
+        };
+        if let Some(entry) = tracked {
+            let Witnesses { earlier, .. } = witnesses(&mut self.arrivals.clone(), now);
+            entry.tracked.room(quotas, earlier)?;
+        }
+        Ok(quotas.as_slice().iter().map(state).collect())
+    }
+
+    /// Decides by the admissions that a newcomer may have in overflow.
+    fn judge_newcomer(&self, key: &LimitKey, quotas: &Quotas, cost: u32, begin: Begin) -> Binding {
+        let bindings = quotas.as_slice().iter().map(|quota| {
+            let verdict = self.overflow.verdict(&self.hash, key, quota, cost, begin);
+            Binding::of(quota, verdict, cost)
+        });
+        bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, begin.now))
+    }
+
+    /// Returns when a newcomer begins, and whether the table has a place for every key of one
+    /// decision, as each is judged before any is recorded.
+    fn begin(&self, now: u64) -> Begin {
+        let in_table = self.entries.len() + MAX_LIMITS <= self.max_entries as usize;
+        Begin { now, floor: self.floor, in_table }
     }
 
     /// Charges a request that [`Book::judge`] allowed at the same `now` under the same lock. Returns
@@ -183,7 +252,12 @@ impl Book {
             None => self.insert(hash, key, quotas, now),
         };
         let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
-            self.overflow.record(&self.hash, key, quotas, cost, now);
+            let [previous, latest] = self.arrivals;
+            let witnesses =
+                Witnesses { earlier: previous.min(latest), later: previous.max(latest) };
+            let begin = self.begin(now);
+            let end = self.overflow.record(&self.hash, key, quotas, cost, begin, witnesses);
+            self.floor = self.floor.max(end);
             return None;
         };
         let stamps = entry.tracked.record(quotas, cost, now);
@@ -213,23 +287,21 @@ impl Book {
         found.is_some()
     }
 
-    /// Drops idle entries among the next few. Entries in the future of the clock follow it.
-    ///
-    /// One bad `now` must not forget the limits of others, so two different instants must agree: an
-    /// entry is idle if both find it idle, and in the future if both are behind it.
-    fn sweep(&mut self, now: u64) {
-        let [previous, latest] = self.arrivals;
-        if now != latest {
-            self.arrivals = [latest, now];
+    /// Drops idle entries among the next few. Entries in the future of the clock follow it. Returns
+    /// the two witnesses.
+    fn sweep(&mut self, now: u64) -> Witnesses {
+        let witnesses @ Witnesses { earlier, later } = witnesses(&mut self.arrivals, now);
+        // Both witnesses are behind, and none of them is later than a wait can make it.
+        if self.floor > later.saturating_add(LONGEST_WAIT) {
+            self.floor = later;
         }
-        let other = if now == latest { previous } else { latest };
-        let (earlier, later) = (now.min(other), now.max(other));
         for _ in 0..if self.is_full() { SWEEP_WHEN_FULL } else { SWEEP } {
             if self.hand >= self.entries.len() {
                 self.hand = 0;
             }
-            let Some(entry) = self.entries.get_mut(self.hand) else { return };
+            let Some(entry) = self.entries.get_mut(self.hand) else { break };
             if entry.tracked.idle(earlier) {
+                self.floor = self.floor.max(entry.tracked.end());
                 self.remove(self.hand);
                 continue;
             }
@@ -238,24 +310,7 @@ impl Book {
             }
             self.hand += 1;
         }
-    }
-
-    /// Builds the first windows of a key that is not tracked, with the admissions that it may have
-    /// in overflow.
-    fn windows_of_newcomer(&self, key: &LimitKey, quotas: &Quotas, now: u64) -> Tracked {
-        self.overflow.windows(&self.hash, key, quotas, now)
-    }
-
-    /// Returns whether a newcomer could be counted, in an entry of its own or in overflow.
-    fn has_place_for(&mut self, quotas: &Quotas) -> bool {
-        // Room for every key of one decision, as each is judged before any is recorded.
-        let room = self.entries.len() + MAX_LIMITS <= self.max_entries as usize;
-        if room || self.overflow.has_set_for(quotas) {
-            return true;
-        }
-        let [previous, latest] = self.arrivals;
-        self.overflow.drop_idle_sets(previous.min(latest));
-        self.overflow.has_set_for(quotas)
+        witnesses
     }
 
     /// Inserts an entry for a newcomer, which inherits its admissions in overflow. Returns `None` if
@@ -264,7 +319,9 @@ impl Book {
         if self.is_full() {
             return None;
         }
-        let tracked = self.windows_of_newcomer(key, quotas, now);
+        let tracked = Tracked::with(quotas, |quota| {
+            self.overflow.window(&self.hash, key, quota, self.begin(now))
+        });
         self.make_room();
         let at = self.entries.len();
         let era = next_era(&mut self.era);
@@ -282,6 +339,20 @@ impl Book {
 /// the sweep outruns the insertions.
 const SWEEP: usize = 2;
 const SWEEP_WHEN_FULL: usize = 4;
+
+/// Returns the earlier and the later of two witnesses of the time: `now`, and the latest other
+/// instant at which something was new.
+///
+/// One bad `now` must not forget the limits of others. So a window is forgotten if both witnesses
+/// find it idle, and it is in the future if both are behind it.
+fn witnesses(arrivals: &mut [u64; 2], now: u64) -> Witnesses {
+    let [previous, latest] = *arrivals;
+    if now != latest {
+        *arrivals = [latest, now];
+    }
+    let other = if now == latest { previous } else { latest };
+    Witnesses { earlier: now.min(other), later: now.max(other) }
+}
 
 /// Begins a new era.
 fn next_era(era: &mut u32) -> u32 {
@@ -337,7 +408,7 @@ mod tests {
         let mut book = Book::new(4, Arc::clone(&hash));
         let mut check = |number: u8, now: u64| {
             let key = LimitKey::key([number; 16]);
-            book.check_slowly(hash.place(&key), &key, &quotas(), 3, now).allowed
+            book.check_slowly(hash.place(&key), &key, &quotas(), 3, now).unwrap().allowed
         };
         let year = 365 * 86_400_000;
         assert!(check(1, NOW));

@@ -4,4 +4,4 @@ pub(super) mod book;
 mod index;
 mod overflow;
 pub(super) mod shards;
-mod tracked;
+pub(super) mod tracked;

@@ -1,12 +1,12 @@
 //! Exact precision: a ring of stamps, one for each admitted request.
 
-use super::{INLINE, Stamps, Verdict, Window, wrap};
+use super::{INLINE, Stamps, Verdict, Window, effective, wrap};
 use crate::quota::Quota;
 
 impl Window {
     /// Views, decides, settles and, if allowed, charges in one pass over an exact ring: the path of
     /// nearly all requests. Returns `None` and changes nothing in the rare cases: coarse precision,
-    /// a clock that was set back, a ring that must grow. The quota is exact.
+    /// another length, a clock that was set back, a ring that must grow. The quota is exact.
     #[inline]
     pub(in crate::limit) fn check(
         &mut self,
@@ -16,19 +16,19 @@ impl Window {
     ) -> Option<Verdict> {
         let ask = Ask { span: quota.window_millis(), limit: quota.limit(), cost, now };
         match &mut self.stamps {
-            Stamps::Inline { span, head, len, slots } => {
+            Stamps::Inline { span, head, len, slots } if u64::from(*span) == ask.span => {
                 let (mut at, mut used) = ((*head).into(), (*len).into());
                 let verdict = ask.of(slots, &mut at, &mut used, &mut self.last)?;
-                (*span, *head, *len) = (ask.span as u32, at as u8, used as u8);
+                (*head, *len) = (at as u8, used as u8);
                 Some(verdict)
             }
-            Stamps::Spilled { span, head, len, slots } => {
+            Stamps::Spilled { span, head, len, slots } if u64::from(*span) == ask.span => {
                 let (mut at, mut used) = (*head as usize, *len as usize);
                 let verdict = ask.of(slots, &mut at, &mut used, &mut self.last)?;
-                (*span, *head, *len) = (ask.span as u32, at as u32, used as u32);
+                (*head, *len) = (at as u32, used as u32);
                 Some(verdict)
             }
-            Stamps::Coarse { .. } => None,
+            _ => None,
         }
     }
 
@@ -164,13 +164,10 @@ impl Ask {
         len: &mut usize,
         last: &mut u64,
     ) -> Option<Verdict> {
-        let now = if self.now >= *last {
-            self.now
-        } else if *last - self.now <= self.span {
-            *last
-        } else {
+        let now = effective(*last, self.span, self.now);
+        if now < *last {
             return None;
-        };
+        }
         let (mut first, mut live) = (*head, *len);
         if now - *last >= self.span {
             live = 0;

@@ -68,7 +68,7 @@ struct Segment {
 pub(super) struct View {
     /// The effective time: see [`Window::view`].
     now: u64,
-    /// Whether the clock was set back by more than one window.
+    /// Whether the clock was set back: see [`effective`].
     stepped: bool,
     /// The number of the oldest slots that no longer count.
     gone: u32,
@@ -88,8 +88,8 @@ pub(super) struct Verdict {
 }
 
 impl Window {
-    /// Builds an empty window that has decided nothing yet.
-    pub(super) fn new(quota: &Quota) -> Self {
+    /// Builds an empty window that decides nothing before `start`.
+    pub(super) fn new(quota: &Quota, start: u64) -> Self {
         let stamps = match quota.precision() {
             Precision::Exact => Stamps::Inline { span: 0, head: 0, len: 0, slots: [0; INLINE] },
             Precision::Coarse => Stamps::Coarse {
@@ -101,25 +101,28 @@ impl Window {
                 slots: Box::default(),
             },
         };
-        let mut window = Self { last: 0, stamps };
+        let mut window = Self { last: start, stamps };
         window.set_span(quota.window_millis());
         window
     }
 
-    /// Builds a window for `quota` that begins with the admissions of `other`: the newest ones if
-    /// it cannot hold all.
-    pub(super) fn inheriting(quota: &Quota, other: &Self) -> Self {
-        let mut window = Self::new(quota);
-        window.last = other.last;
-        let mut room = Quota::MAX_EXACT_LIMIT;
+    /// Builds a window for `quota` that begins at `now` with the admissions of `other` that are
+    /// younger than its length: the newest ones, at most as many as the limit.
+    ///
+    /// `now` is the effective time. An admission after it counts as of `now`.
+    pub(super) fn inheriting(quota: &Quota, other: &Self, now: u64) -> Self {
+        let mut window = Self::new(quota, now);
+        let mut room = quota.limit();
         let mut kept = Vec::new();
         other.for_each_newest_first(|stamp, units| {
-            if other.last - stamp < quota.window_millis() {
-                let units =
-                    if quota.precision() == Precision::Exact { units.min(room) } else { units };
-                room = room.saturating_sub(units);
-                kept.push((stamp, units));
+            let stamp = stamp.min(now);
+            if room == 0 || now - stamp >= quota.window_millis() {
+                return false;
             }
+            let units = units.min(room);
+            room -= units;
+            kept.push((stamp, units));
+            true
         });
         for (stamp, units) in kept.into_iter().rev() {
             window.push(stamp, units, quota);
@@ -127,13 +130,76 @@ impl Window {
         window
     }
 
-    /// Counts admissions at `stamp`, which is not before the latest stamp. A newcomer's window
-    /// begins with its admissions in overflow this way.
+    /// Counts admissions at `stamp`, which is not after the latest effective time and not before
+    /// the newest stamp. A newcomer's window begins with its admissions in overflow this way.
     pub(super) fn count(&mut self, quota: &Quota, stamp: u64, units: u32) {
-        if units > 0 {
-            self.last = stamp;
-            self.push(stamp, units, quota);
+        if units > 0 && self.last - stamp.min(self.last) < quota.window_millis() {
+            self.push(stamp.min(self.last), units, quota);
         }
+    }
+
+    /// Returns the number of requests at most `span` old at the effective time `now`, up to `most`.
+    pub(super) fn younger_than(&self, span: u64, now: u64, most: u32) -> u32 {
+        let mut count = 0_u32;
+        if let Some(ring) = self.ring() {
+            // The stamps ascend, so that those which are too old come first.
+            let (mut from, mut to) = (0, ring.len);
+            while from < to {
+                let middle = from + (to - from) / 2;
+                if self.age(ring.at(middle), now) >= span { from = middle + 1 } else { to = middle }
+            }
+            count = (ring.len - from) as u32;
+        } else {
+            self.for_each_newest_first(|stamp, units| {
+                let young = now - stamp.min(now) < span;
+                count = if young { count.saturating_add(units) } else { count };
+                young && count < most
+            });
+        }
+        count.min(most)
+    }
+
+    /// Returns the effective time of `now` for a window of the length `span` whose latest is this
+    /// window's.
+    pub(super) fn effective(&self, span: u64, now: u64) -> u64 {
+        effective(self.last, span, now)
+    }
+
+    /// Returns the first instant at which nothing of this window counts, whoever asks.
+    pub(super) fn end(&self) -> u64 {
+        self.last + self.span()
+    }
+
+    /// Takes the precision of `quota` if nothing is remembered. Otherwise the precision stays.
+    #[inline]
+    pub(super) fn adopt(&mut self, quota: &Quota) {
+        if !self.keeps(quota.precision()) && self.is_empty() {
+            *self = Self::new(quota, self.last);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self.stamps {
+            Stamps::Inline { len, .. } => len == 0,
+            Stamps::Spilled { len, .. } => len == 0,
+            Stamps::Coarse { len, .. } => len == 0,
+        }
+    }
+
+    /// Makes an exact window coarse, because exact precision cannot hold the limit that is asked.
+    #[cold]
+    pub(super) fn coarsen(&mut self, quota: &Quota) {
+        let quota = Quota::from_parts(quota.limit(), self.span(), Precision::Coarse);
+        let mut coarse = Self::new(&quota, self.last);
+        let mut kept = Vec::new();
+        self.for_each_newest_first(|stamp, units| {
+            kept.push((stamp, units));
+            true
+        });
+        for (stamp, units) in kept.into_iter().rev() {
+            coarse.push(stamp, units, &quota);
+        }
+        *self = coarse;
     }
 
     /// Returns whether this window has this precision.
@@ -155,18 +221,12 @@ impl Window {
         }
     }
 
-    /// Reads the window at `now` and computes the effective time: a `now` up to one window behind
-    /// the latest counts as the latest; further behind, the clock was set back.
+    /// Reads the window at `now` and computes the effective time: see [`effective`].
     #[inline]
     pub(super) fn view(&self, quota: &Quota, now: u64) -> View {
         let span = quota.window_millis();
-        let (now, stepped) = if now >= self.last {
-            (now, false)
-        } else if self.last - now <= span {
-            (self.last, false)
-        } else {
-            (now, true)
-        };
+        let now = effective(self.last, span, now);
+        let stepped = now < self.last;
         let Some(ring) = self.ring() else {
             return self.view_coarse(span, now, stepped);
         };
@@ -204,7 +264,7 @@ impl Window {
     /// Applies `view`: forgets the admissions that have left and follows the clock. Returns whether
     /// the clock was set back, because stamps handed out before are then no longer found.
     #[inline]
-    pub(super) fn settle(&mut self, quota: &Quota, view: &View) -> bool {
+    pub(super) fn settle(&mut self, view: &View) -> bool {
         if view.stepped {
             self.step_back(view.now);
         }
@@ -224,14 +284,13 @@ impl Window {
             }
         }
         self.last = view.now;
-        self.set_span(quota.window_millis());
         view.stepped
     }
 
     /// Settles, counts `cost` requests at the effective time, and returns that time.
     #[inline]
     pub(super) fn record(&mut self, quota: &Quota, view: &View, cost: u32) -> u64 {
-        self.settle(quota, view);
+        self.settle(view);
         self.charge(quota, cost)
     }
 
@@ -250,16 +309,15 @@ impl Window {
         }
     }
 
-    /// Returns whether, for every `now` up to one window behind this one, the window decides as an
-    /// empty new one does. Only then may it be forgotten.
+    /// Returns whether nothing counts at `now` or later. Then the window may be forgotten, if a
+    /// later one of its key begins no earlier than [`Window::end`].
     pub(super) fn idle(&self, now: u64) -> bool {
-        now.checked_sub(self.last).is_some_and(|silence| silence >= 2 * self.span())
+        now >= self.end()
     }
 
-    /// Follows a clock that is more than one window behind, as a request does. Returns whether it
-    /// was.
+    /// Follows a clock that was set back, as a request does. Returns whether it was.
     pub(super) fn follow(&mut self, now: u64) -> bool {
-        let behind = self.last.saturating_sub(now) > self.span();
+        let behind = effective(self.last, self.span(), now) < self.last;
         if behind {
             self.step_back(now);
             self.last = now;
@@ -276,22 +334,45 @@ impl Window {
         }
     }
 
-    /// Calls `see` with each remembered stamp and its number of requests. The stamp of a segment is
-    /// its last millisecond, but never after `last`.
-    fn for_each_newest_first(&self, mut see: impl FnMut(u64, u32)) {
+    /// Calls `see` with each remembered stamp and its number of requests, until it returns `false`.
+    /// The stamp of a segment is its last millisecond, but never after `last`.
+    fn for_each_newest_first(&self, mut see: impl FnMut(u64, u32) -> bool) {
         if let Some(ring) = self.ring() {
             for i in (0..ring.len).rev() {
-                see(self.last - self.age(ring.at(i), self.last), 1);
+                if !see(self.last - self.age(ring.at(i), self.last), 1) {
+                    return;
+                }
             }
         } else if let Some(segments) = self.segments() {
             for i in (0..segments.len).rev() {
                 let segment = segments.at(i);
                 let end = segments.start(segment) + segments.grain - 1;
-                see(end.min(self.last), segment.units);
+                if !see(end.min(self.last), segment.units) {
+                    return;
+                }
             }
         }
     }
 }
+
+/// Returns the effective time of a request at `now` for a window of the length `span` that has
+/// already decided at `last`.
+///
+/// A `now` up to [`lateness`] behind counts as `last`, because it was read before a wait. Further
+/// behind, the clock was set back, and the window follows it.
+#[inline(always)]
+pub(super) const fn effective(last: u64, span: u64, now: u64) -> u64 {
+    if now >= last || last - now > lateness(span) { now } else { last }
+}
+
+/// Returns the longest time that a `now` may be late: one window, and at least five minutes.
+#[inline(always)]
+pub(super) const fn lateness(span: u64) -> u64 {
+    if span > LONGEST_WAIT { span } else { LONGEST_WAIT }
+}
+
+/// The time within which every wait of a host ends: five minutes, in milliseconds.
+pub(super) const LONGEST_WAIT: u64 = 300_000;
 
 /// Returns the position that `at` wraps to. `at` is less than twice `len`.
 #[inline(always)]

@@ -229,7 +229,7 @@ fn a_shorter_window_from_the_environment_is_kept_as_exactly() {
 
 #[test]
 fn what_breaks_the_laws_of_a_window_is_caught() {
-    window::the_laws_catch_what_breaks_them();
+    window::the_window_laws_detect_planted_violations();
 }
 
 #[test]

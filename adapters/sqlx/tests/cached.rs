@@ -117,7 +117,7 @@ fn put(name: &str) -> Owner {
 #[test]
 fn a_change_in_one_process_is_visible_in_another() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("what_one_process_changes").await else { return };
+        let Some(database) = fresh_database("a_change_in_one_process").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let one = Process::new(&database).await;
@@ -153,7 +153,7 @@ fn a_change_in_one_process_is_visible_in_another() {
 #[test]
 fn the_bound_holds_while_the_listener_is_disconnected() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("a_listener_that_is_cut_off").await else { return };
+        let Some(database) = fresh_database("a_disconnected_listener").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let mut other = Process::new(&database).await;
@@ -186,7 +186,7 @@ fn the_bound_holds_while_the_listener_is_disconnected() {
 #[test]
 fn the_staleness_bound_holds_without_announcements() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("without_announcements").await else { return };
+        let Some(database) = fresh_database("no_announcements").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::new(NOW));

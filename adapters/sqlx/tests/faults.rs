@@ -262,7 +262,12 @@ fn postgres_keeps_acknowledged_changes_after_its_client_is_killed() {
     let mut rng = StdRng::seed_from_u64(seed());
     let cluster = match Cluster::new() {
         Ok(cluster) => cluster,
-        Err(reason) => return not_run("postgres_keeps_acknowledged_changes_after_its_client_is_killed", &reason),
+        Err(reason) => {
+            return not_run(
+                "postgres_keeps_acknowledged_changes_after_its_client_is_killed",
+                &reason,
+            );
+        }
     };
     cluster.start();
     let mut book = Book::new();
@@ -289,7 +294,12 @@ fn postgres_keeps_acknowledged_changes_after_its_server_is_killed() {
     let mut rng = StdRng::seed_from_u64(seed());
     let cluster = match Cluster::new() {
         Ok(cluster) => cluster,
-        Err(reason) => return not_run("postgres_keeps_acknowledged_changes_after_its_server_is_killed", &reason),
+        Err(reason) => {
+            return not_run(
+                "postgres_keeps_acknowledged_changes_after_its_server_is_killed",
+                &reason,
+            );
+        }
     };
     cluster.start();
     let store = |acquire_timeout| {

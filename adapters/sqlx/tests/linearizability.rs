@@ -180,7 +180,7 @@ fn is_right(what: &str, seed: u64, history: &History) -> Shown {
 const PASSES: &str = "is accepted through cache";
 
 /// The violation if two changes to one revision were both acknowledged.
-const TWO_WINNERS: &str = "is acknowledged, where";
+const TWO_WINNERS: &str = "is acknowledged, expected";
 
 /// Checks the history of a schedule with correct caches and stores.
 fn passes(schedule: Schedule, history: &History) -> Shown {

@@ -154,7 +154,7 @@ fn each_change_is_announced_by_its_transaction() {
 #[test]
 fn manual_sql_changes_are_announced() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("changes_by_hand").await else { return };
+        let Some(store) = postgres_store("manual_sql_changes").await else { return };
         let mut heard = Heard::from(&store.pool().connect_options()).await;
         let (record, _) = issue("owner", NOW);
         store.insert(record.clone()).await.unwrap();
@@ -254,7 +254,9 @@ fn a_listener_reconnects_after_a_server_restart() {
     OnTokio.block_on(async {
         let cluster = match postgres::Cluster::new() {
             Ok(cluster) => cluster,
-            Err(reason) => return postgres::not_run("a_listener_reconnects_after_a_server_restart", &reason),
+            Err(reason) => {
+                return postgres::not_run("a_listener_reconnects_after_a_server_restart", &reason);
+            }
         };
         let (sender, mut changes) = unbounded_channel();
         let (reporter, mut reports) = unbounded_channel();
@@ -295,7 +297,10 @@ fn a_listener_reconnects_after_a_server_restart() {
             }
             cluster.kill();
             let heard = timeout(PATIENCE, changes.recv()).await;
-            assert_eq!(heard.expect("the listener does not notice the lost connection"), Some(Change::Everything));
+            assert_eq!(
+                heard.expect("the listener does not notice the lost connection"),
+                Some(Change::Everything)
+            );
             let report = reports.recv().await;
             assert!(matches!(report, Some(ListenerReport::Lost { .. })), "{report:?}");
         }
@@ -309,7 +314,7 @@ fn a_silent_connection_is_replaced() {
     OnTokio.block_on(async {
         let cluster = match postgres::Cluster::new() {
             Ok(cluster) => cluster,
-            Err(reason) => return postgres::not_run("a_connection_that_says_nothing", &reason),
+            Err(reason) => return postgres::not_run("a_silent_connection_is_replaced", &reason),
         };
         cluster.start();
         let store = connect(&cluster.options()).await;
@@ -344,7 +349,10 @@ fn a_silent_connection_is_replaced() {
                 assert_eq!(length, expected);
                 break over;
             };
-            assert!(expected != silence || heard.changes.is_empty(), "the connection was replaced too early");
+            assert!(
+                expected != silence || heard.changes.is_empty(),
+                "the connection was replaced too early"
+            );
             over.send(()).unwrap();
         }
         // One invalidation when the connection is closed, one when there is a new one.

@@ -93,7 +93,10 @@ on_one_store!(
 #[test]
 fn exactly_one_concurrent_rotation_succeeds() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("exactly_one_concurrent_rotation_succeeds").await else { return };
+        let Some(database) = fresh_database("exactly_one_concurrent_rotation_succeeds").await
+        else {
+            return;
+        };
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
@@ -107,8 +110,9 @@ fn exactly_one_concurrent_rotation_succeeds() {
 #[test]
 fn exactly_one_concurrent_rotation_succeeds_under_serializable_isolation() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("serializable").await else { return };
-        let database = database.options([("default_transaction_isolation", "serializable")]);
+        let Some(database) = fresh_database("serializable_isolation").await else { return };
+        let database =
+            database.options([("default_transaction_isolation", "serializable_isolation")]);
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
@@ -121,7 +125,10 @@ fn exactly_one_concurrent_rotation_succeeds_under_serializable_isolation() {
 #[test]
 fn migrations_are_repeatable_and_concurrent() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("migrations_are_repeatable_and_concurrent").await else { return };
+        let Some(database) = fresh_database("migrations_are_repeatable_and_concurrent").await
+        else {
+            return;
+        };
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
@@ -138,7 +145,7 @@ fn migrations_of_the_host_are_untouched() {
     let migrations = TempDir::new();
     std::fs::write(migrations.path().join("1_host.sql"), "CREATE TABLE host (a TEXT);").unwrap();
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("a_hosts_own_migrations").await else { return };
+        let Some(store) = postgres_store("migrations_of_the_host").await else { return };
         let host = Migrator::new(migrations.path()).await.unwrap();
         host.run(store.pool()).await.unwrap();
         let before = store.dump("_sqlx_migrations").await;
@@ -194,7 +201,7 @@ fn an_existing_table_is_imported() {
 #[test]
 fn lookups_and_listings_use_their_indexes() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("lookups_use_their_indexes").await else { return };
+        let Some(store) = postgres_store("lookups_and_listings").await else { return };
         sqlx::raw_sql(
             "INSERT INTO keyward_keys (id, owner, name, created_at)
              SELECT md5(i::text), 'owner ' || i % 100, 'key', i FROM generate_series(1, 20000) i;
@@ -312,7 +319,7 @@ fn a_slow_server_and_an_exhausted_pool_return_different_errors_and_are_recoverab
 #[test]
 fn lookups_reuse_their_query_plan() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("lookups_are_not_planned").await else { return };
+        let Some(store) = postgres_store("lookups_reuse_their_query_plan").await else { return };
         store.pool().close().await;
         let options = (*store.pool().connect_options()).clone();
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();

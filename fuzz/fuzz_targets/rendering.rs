@@ -332,8 +332,9 @@ impl Served<'_> {
                 let headers: Vec<ResponseHeader<'_>> = admission.headers().collect();
                 check_headers(&headers);
 
-                let found =
-                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().find_by_id_sync(id) };
+                let found = |id: KeyId| -> Option<StoredKey> {
+                    self.world.issuer.registry().find_by_id_sync(id)
+                };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {

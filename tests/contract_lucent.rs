@@ -198,7 +198,11 @@ fn missing_and_invalid_keys_return_different_errors() {
         assert_eq!(answer.json(), json!({"error": "Invalid or revoked API key"}));
         assert_eq!(answer.headers("www-authenticate"), [INGEST_CHALLENGE]);
     }
-    assert_eq!(client.ingest(format!(" \t{good} \t")).status, 202, "HTTP strips surrounding whitespace");
+    assert_eq!(
+        client.ingest(format!(" \t{good} \t")).status,
+        202,
+        "HTTP strips surrounding whitespace"
+    );
 }
 
 #[test]
@@ -498,7 +502,11 @@ fn tenants_are_isolated_whatever_the_request_contains() {
     assert_eq!(changed.json()["status"], "resolved");
     assert_eq!(changed.json()["id"], *own_ids[0]);
     let own_issues = client.list_issues(own).json();
-    assert_eq!(own_issues["issues"][0], changed.json(), "in the same place, with the reported content");
+    assert_eq!(
+        own_issues["issues"][0],
+        changed.json(),
+        "in the same place, with the reported content"
+    );
     let their_issues = client.list_issues(theirs).json();
     assert!(!their_issues.to_string().contains("resolved"), "{their_issues}");
 
@@ -967,7 +975,9 @@ impl Client {
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("expected one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 let known = [
                     INGEST_CHALLENGE,
                     READ_CHALLENGE,

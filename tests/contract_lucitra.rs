@@ -131,7 +131,11 @@ fn a_key_and_a_session_list_only_the_datasets_of_their_organization() {
     assert_eq!(key.json(), session.json(), "the same organization");
     assert_ne!(key.json(), enterprise.json(), "different organizations");
     let other = format!("{DATASETS}?organization=org_enterprise&owner=org_enterprise");
-    assert_eq!(client.get(&other, client.key()).json(), key.json(), "only the key selects the organization");
+    assert_eq!(
+        client.get(&other, client.key()).json(),
+        key.json(),
+        "only the key selects the organization"
+    );
     for line in [format!("bearer {}", client.key()), format!("BEARER   {}", client.key())] {
         let request = Request::get(DATASETS).header("Authorization", line);
         assert_eq!(client.call(request).status, 200);
@@ -330,7 +334,9 @@ fn every_response_has_a_unique_request_id() {
     let client = Client::start();
     let mut ids = HashSet::new();
     let mut seen = |answer: &Response| {
-        let [id] = answer.headers("x-request-id")[..] else { panic!("expected one id: {answer:?}") };
+        let [id] = answer.headers("x-request-id")[..] else {
+            panic!("expected one id: {answer:?}")
+        };
         assert!(REQUEST_ID.is_match(id), "{id}");
         assert!(ids.insert(id.to_owned()), "{id} was used twice");
     };
@@ -455,7 +461,11 @@ fn a_key_revoked_while_its_request_is_served_returns_401() {
             assert_eq!(response.headers("www-authenticate"), [INVALID_TOKEN]);
             let took = answered.saturating_since(*sent);
             assert!(took + SLACK >= Duration::from_secs(seconds), "served after only {took:?}");
-            assert_eq!(client.get(DATASETS, key(at)).status, 401, "the next request is refused too");
+            assert_eq!(
+                client.get(DATASETS, key(at)).status,
+                401,
+                "the next request is refused too"
+            );
         }
         Some(())
     });
@@ -691,7 +701,9 @@ impl Client {
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("expected one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 assert!(challenge.starts_with(r#"Bearer realm="lucitra"#), "{challenge}");
             }
             400 => {}

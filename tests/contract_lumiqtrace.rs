@@ -704,7 +704,9 @@ impl Client {
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("expected one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 assert!(
                     challenge == KEY_CHALLENGE || challenge.starts_with(CHALLENGE),
                     "{challenge}"

@@ -1601,7 +1601,10 @@ fn a_gate_issues_keys_that_it_accepts() {
     drop(admitted(gate.check_sync(&head, &read, service.store(), at(0))));
     assert!(block_on(issuer.issue(LUCI.kind(), draft("org_a"), &mut rng, T0)).is_err());
     let told = service.events();
-    assert!(matches!(told[0].action, AuditAction::Issued { .. }), "the gate's audit receives the event");
+    assert!(
+        matches!(told[0].action, AuditAction::Issued { .. }),
+        "the gate's audit receives the event"
+    );
 }
 
 // ---------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ fn tokens_are_parsed_strictly() {
         ("a key", format!("lqt_{body}").into(), Ok(lqt)),
         ("zeros", format!("lqt_{}", "0".repeat(64)).into(), Ok(lqt)),
         ("the empty key", "".into(), Err(ParseError::Empty)),
-        ("the prefix alone", "lqt_".into(), short(4)),
+        ("only the prefix", "lqt_".into(), short(4)),
         ("a part of the prefix", "lqt".into(), unknown),
-        ("the body alone", body.clone().into(), unknown),
+        ("only the body", body.clone().into(), unknown),
         ("one character short", format!("lqt_{}", &body[1..]).into(), short(67)),
         ("one character long", format!("lqt_{body}0").into(), long(69)),
         ("upper-case hex", format!("lqt_{}", body.to_uppercase()).into(), bad(14)),
@@ -167,7 +167,11 @@ fn tokens_are_parsed_strictly() {
         let mut token = format!("lqt_{body}").into_bytes();
         token[30] = byte;
         assert_eq!(kind_of(&formats, &token), bad(30), "{byte:#x} inside");
-        assert_eq!(kind_of(&formats, &[token, vec![byte]].concat()), long(69), "{byte:#x} appended");
+        assert_eq!(
+            kind_of(&formats, &[token, vec![byte]].concat()),
+            long(69),
+            "{byte:#x} appended"
+        );
     }
 }
 

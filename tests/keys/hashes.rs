@@ -222,7 +222,11 @@ fn hmac_matches_the_rfc_4231_and_wycheproof_vectors() {
         let (key, message, tag) = (bytes(key), bytes(message), bytes(tag));
         let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(&message);
         let full = mac.clone().finalize().into_bytes();
-        assert_eq!(<[u8; 32]>::from(full), rfc_2104(&key, &message), "the independent RFC 2104 computation");
+        assert_eq!(
+            <[u8; 32]>::from(full),
+            rfc_2104(&key, &message),
+            "the independent RFC 2104 computation"
+        );
         match *result {
             "valid" => {
                 assert_eq!(full[..tag.len()], tag, "{source}");

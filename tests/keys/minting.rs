@@ -310,8 +310,8 @@ fn scanner_rules_ignore_near_misses() {
         let (prefix, body) = key.expose().split_at(format.kind().as_str().len());
         let is_hex = matches!(wrong, 'g' | 'G');
         let mut misses = vec![
-            ("the prefix alone", prefix.to_owned()),
-            ("the body alone", body.to_owned()),
+            ("only the prefix", prefix.to_owned()),
+            ("only the body", body.to_owned()),
             ("one short", format!("{prefix}{}", &body[1..])),
             ("one long", format!("{prefix}{body}0")),
             ("one long, a letter", format!("{prefix}{body}z")),

@@ -104,7 +104,11 @@ fn a_revoked_or_expired_key_rejects_every_reviving_change() {
         assert_eq!(dead.revision(), record.revision() + 1);
     }
     let again = revoked.revoke(later).unwrap();
-    assert_eq!(again.state(), KeyState::Revoked { since: now() }, "keeps the time of the first revocation");
+    assert_eq!(
+        again.state(),
+        KeyState::Revoked { since: now() },
+        "keeps the time of the first revocation"
+    );
     assert_eq!(revoked.suspend(later), Err(TransitionError::Revoked));
     // One millisecond before its expiry the key is active.
     let before = Timestamp::from_unix_millis(later.as_unix_millis() - 1);

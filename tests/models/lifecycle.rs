@@ -1136,7 +1136,7 @@ mod planted {
             },
             ..REAL
         };
-        is_caught("revoking the current secret alone", &library, invariant_5);
+        is_caught("revoking only the current secret", &library, invariant_5);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn routes() -> Vec<Route> {
         },
         Route {
             scopes: "admin:all",
-            ..open("a scope nobody knows", Access::scope(Scope::from_static("admin:all")))
+            ..open("an unknown scope", Access::scope(Scope::from_static("admin:all")))
         },
         Route {
             scopes: "READ:LUCENT",
@@ -312,7 +312,7 @@ fn documented_access_rows_are_decided_as_documented() {
 }
 
 #[test]
-fn default_access_admits_nothing() {
+fn empty_and_conflicting_access_rules_admit_nothing() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let lookup = lookup(API, 'c');
     let all = ["read:lucent", "write:issues"];
@@ -332,13 +332,13 @@ fn default_access_admits_nothing() {
         ("two owners, the right one last", {
             Access::any_key().with_owner(owner_id("org_b")).with_owner(owner_id("org_a"))
         }),
-        ("two owners, and kinds behind", {
+        ("two owners, then kinds", {
             Access::any_key()
                 .with_owner(owner_id("org_b"))
                 .with_owner(owner_id("org_a"))
                 .with_kinds([API])
         }),
-        ("an owner in other letters", Access::any_key().with_owner(owner_id("ORG_A"))),
+        ("an owner in upper case", Access::any_key().with_owner(owner_id("ORG_A"))),
         ("an owner's start", Access::any_key().with_owner(owner_id("org_"))),
     ] {
         assert!(powerful.clone().authorize(&access).is_err(), "{what}");
@@ -804,7 +804,7 @@ fn each_refusal_has_its_documented_status() {
 }
 
 #[test]
-fn values_attached_to_a_request_are_owned_and_send() {
+fn values_attached_to_a_request_are_owned_and_thread_safe() {
     fn travels<T: Clone + Send + Sync + 'static>() {}
     travels::<Verified>();
     travels::<KeyCaller>();

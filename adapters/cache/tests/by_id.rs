@@ -39,7 +39,11 @@ fn a_cached_result_is_returned_only_within_the_staleness_bound() {
         assert_eq!(rig.store.finds() as u64, queries, "{age:?}");
         rig.clock.set(Timestamp::from_unix_secs(1));
         by_id(&rig, record.id());
-        assert_eq!(rig.store.finds() as u64, queries + 1, "no result is used after the clock is set back");
+        assert_eq!(
+            rig.store.finds() as u64,
+            queries + 1,
+            "no result is used after the clock is set back"
+        );
     }
 }
 

@@ -32,7 +32,10 @@ fn a_cancelled_lookup_leaves_the_shared_query_running() {
         tasks[cancelled].cancel();
         rig.store.open(Point::BeforeRead);
         for (at, task) in tasks.iter_mut().enumerate() {
-            assert!(at == cancelled || task.is_woken(), "{at} is not woken after {cancelled} was cancelled");
+            assert!(
+                at == cancelled || task.is_woken(),
+                "{at} is not woken after {cancelled} was cancelled"
+            );
             let expected = (at != cancelled).then_some(Ok(Some(1)));
             assert_eq!(task.poll(), expected, "{at} after {cancelled} was cancelled");
         }

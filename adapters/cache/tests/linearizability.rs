@@ -475,7 +475,10 @@ fn two_caches_return_only_results_that_the_model_allows() {
     }
     println!("refused, accepted, written: {counts:?}");
     if env::var_os("KEYWARD_SEED").is_none() {
-        assert!(counts.iter().all(|count| *count > 1_000), "the histories cover too little: {counts:?}");
+        assert!(
+            counts.iter().all(|count| *count > 1_000),
+            "the histories cover too little: {counts:?}"
+        );
     }
 }
 
@@ -506,7 +509,10 @@ fn every_planted_mistake_is_detected() {
     }
     let huge = CacheConfig::new().with_staleness(STALENESS * 1_000);
     let make = |registry, clock| CachedStore::with_config(registry, clock, huge);
-    assert!((1..=3_000).any(|seed| run(seed, false, make).is_err()), "a longer bound is not detected");
+    assert!(
+        (1..=3_000).any(|seed| run(seed, false, make).is_err()),
+        "a longer bound is not detected"
+    );
 }
 
 /// The same with threads, without replay: every later `find` reflects the changes that a thread

@@ -169,7 +169,7 @@ fn the_inner_service_sees_the_original_method() {
         service_fn(async |request: Request<Empty<Bytes>>| Ok::<_, Infallible>(methods(&request)));
     let guard = TruePreflightsLayer::new(tower::layer::layer_fn(|inner| {
         tower::util::MapRequest::new(inner, |request: Request<Empty<Bytes>>| {
-            assert_ne!(request.method(), Method::OPTIONS, "a CORS layer would answer this");
+            assert_ne!(request.method(), Method::OPTIONS, "a CORS layer would respond to OPTIONS");
             request
         })
     }));

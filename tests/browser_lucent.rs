@@ -1,10 +1,10 @@
-//! Lucent's ingest from a real browser: a page on another origin sends as its SDK would, by
-//! `fetch` with the key in a header and by `navigator.sendBeacon` with the key in the query,
-//! and reads `Retry-After` when it is throttled.
+//! Lucent's ingest from a real browser. A page on another origin sends like the SDK: with `fetch`
+//! and the key in a header, and with `navigator.sendBeacon` and the key in the query. It reads
+//! `Retry-After` when it is throttled.
 //!
-//! It needs Chromium (Debian's package `chromium`; see `support/browser.rs` for where it is
-//! looked for). Without, the test says that it was not run; with `KEYWARD_REQUIRE_BROWSER=1`,
-//! as in CI, that is a failure.
+//! The test requires Chromium (Debian's package `chromium`; `support/browser.rs` lists the searched
+//! places). Without Chromium the test reports that it did not run; with
+//! `KEYWARD_REQUIRE_BROWSER=1`, as in CI, it fails.
 
 mod support;
 
@@ -28,8 +28,8 @@ static LUCENT: Example = Example::new("lucent");
 /// Browsers start slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What the page does. Every answer is told as the script sees it; one that the browser
-/// keeps from it is told as `blocked`.
+/// The script of the page. It reports each response as the script sees it, and a response that the
+/// browser withholds as `blocked`.
 const SCRIPT: &str = r#"
 const replay = `${given.service}/api/sdk/replay`;
 const send = async (url, options) => {
@@ -84,7 +84,7 @@ const report = (seen) => fetch("/report", { method: "POST", body: JSON.stringify
 "#;
 
 #[test]
-fn a_page_of_another_origin_sends_and_reads_when_to_retry() {
+fn a_cross_origin_page_can_send_events_and_read_retry_after() {
     let Some(executable) = browser::find() else { return not_run() };
     // A day, so that no request leaves the window however slowly the page sends them.
     let service = LUCENT.start(&[A_DAY]);
@@ -112,36 +112,36 @@ fn a_page_of_another_origin_sends_and_reads_when_to_retry() {
     for name in ["with_header", "with_gzip", "with_query"] {
         assert_eq!(answer(name), accepted, "{name}: {seen}");
     }
-    // Refusals are for the script to read too.
+    // Scripts can read refusals too.
     let error = |text: &str| (json!(401), json!({ "error": text }));
     assert_eq!(answer("without_key"), error("Missing API key"), "{seen}");
     assert_eq!(answer("unknown_key"), error("Invalid or revoked API key"), "{seen}");
-    // What the preflight does not allow is not sent, and what is not for scripts not shown:
-    // this browser holds pages to the rules that the test is about.
+    // The browser does not send what the preflight disallows, and hides responses without CORS
+    // headers: this browser enforces the rules under test.
     for name in ["other_header", "other_method", "data_api"] {
         assert_eq!(seen[name], json!({"blocked": "TypeError"}), "{name}: {seen}");
     }
-    // Of 101 requests in one window the last is refused, and says when to come again.
+    // Of 101 requests in one window the last one is refused, with a Retry-After.
     assert_eq!(seen["sent"], 101, "{seen}");
     assert_eq!(answer("last"), (json!(429), json!({"error": "Rate limit exceeded"})), "{seen}");
     let retry_after: u64 = seen["last"]["retry_after"].as_str().unwrap().parse().unwrap();
     assert!((1..=86_400).contains(&retry_after), "{seen}");
-    assert_eq!(seen["last"]["date"], Value::Null, "only what is exposed is seen: {seen}");
+    assert_eq!(seen["last"]["date"], Value::Null, "only exposed headers are visible: {seen}");
 
-    // A beacon's answer is seen by nobody, but its key was used.
+    // Scripts cannot see the response to a beacon, but its key was used.
     assert_eq!(seen["beacons"], json!([true, true]), "{seen}");
     wait_for("both beacons", || requests(&service, &beacon_key) == 2);
     assert_eq!(requests(&service, &fetch_key), 101);
-    // A request is logged when it is answered, after it was counted.
+    // A request is logged when its response is sent, after it was counted.
     let logged = |line: &str| service.log().lines().filter(|other| *other == line).count();
     wait_for("the log", || logged("POST /api/sdk/replay 202") == 102);
     assert_eq!(logged("POST /api/sdk/replay 400"), 0, "{}", service.log());
 }
 
-/// Says so past the harness, which keeps what passing tests print to itself.
+/// Reports it directly to stderr, because the test harness captures the output of passing tests.
 fn not_run() {
     let required = env::var_os("KEYWARD_REQUIRE_BROWSER").is_some_and(|value| value == "1");
-    assert!(!required, "KEYWARD_REQUIRE_BROWSER=1, and there is no chromium");
+    assert!(!required, "KEYWARD_REQUIRE_BROWSER=1, but chromium was not found");
     let message = "\nNOT RUN: browser_lucent needs chromium (CHROMIUM, or chromium on the path).\n";
     io::stderr().write_all(message.as_bytes()).expect("stderr");
 }

@@ -1,5 +1,5 @@
-//! Every row of Lucent's contract, driven over a real socket against the runnable service
-//! (`cargo run --example lucent`). What a browser does is in `browser_lucent.rs`.
+//! Every row of Lucent's contract, tested over a real socket against the runnable service (`cargo
+//! run --example lucent`). `browser_lucent.rs` covers browsers.
 
 mod support;
 
@@ -46,7 +46,7 @@ static KEY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("^luc_(pk|api|oat|mcp)_[0-9a-f]{64}$").unwrap());
 
 #[test]
-fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() {
+fn stdout_contains_only_the_start_line_and_signals_stop_the_service_cleanly() {
     for signal in ["INT", "TERM"] {
         let client = Client::start();
         let expected = [
@@ -83,7 +83,7 @@ fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() 
 }
 
 #[test]
-fn settings_that_cannot_be_used_end_the_service_with_2() {
+fn invalid_settings_exit_with_status_2() {
     for (name, value) in [
         ("PORT", "abc"),
         ("GRACE_SECONDS", "0"),
@@ -101,18 +101,18 @@ fn settings_that_cannot_be_used_end_the_service_with_2() {
 }
 
 #[test]
-fn the_help_lists_the_settings_and_other_arguments_are_refused() {
+fn the_help_lists_the_settings_and_unknown_arguments_are_rejected() {
     check_command_line(&LUCENT, &[], &["TOKEN_SECONDS", "WINDOW_SECONDS"]);
 }
 
 #[test]
-fn the_banner_lists_the_routes_and_its_commands_work() {
+fn the_banner_lists_the_routes_and_its_commands_succeed() {
     let statuses = [202, 200, 200, 200, 201, 200, 204];
     check_banner(&LUCENT, &statuses, &[("{owner}", "org_a")]);
 }
 
 #[test]
-fn a_key_in_the_header_goes_before_one_in_the_query() {
+fn a_key_in_the_header_takes_precedence_over_the_query() {
     let client = Client::start();
     let key = client.given("public_key");
     let unknown = format!("luc_pk_{}", "0".repeat(64));
@@ -151,7 +151,7 @@ fn a_key_in_the_header_goes_before_one_in_the_query() {
 }
 
 #[test]
-fn a_key_that_is_missing_is_told_from_one_that_is_not_good() {
+fn missing_and_invalid_keys_return_different_errors() {
     let client = Client::start();
     let good = client.given("public_key").to_owned();
     for nowhere in [
@@ -198,11 +198,15 @@ fn a_key_that_is_missing_is_told_from_one_that_is_not_good() {
         assert_eq!(answer.json(), json!({"error": "Invalid or revoked API key"}));
         assert_eq!(answer.headers("www-authenticate"), [INGEST_CHALLENGE]);
     }
-    assert_eq!(client.ingest(format!(" \t{good} \t")).status, 202, "HTTP strips blanks");
+    assert_eq!(
+        client.ingest(format!(" \t{good} \t")).status,
+        202,
+        "HTTP strips surrounding whitespace"
+    );
 }
 
 #[test]
-fn any_json_under_any_type_is_accepted_and_gzip_too() {
+fn any_json_with_any_content_type_and_gzip_is_accepted() {
     // `printf '{"events":[1,2,3]}' | gzip -n`
     const GZIP: [u8; 38] = [
         0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0xab, 0x56, 0x4a, 0x2d, 0x4b,
@@ -248,17 +252,17 @@ fn any_json_under_any_type_is_accepted_and_gzip_too() {
             assert_eq!(answer.headers("accept-encoding"), ["gzip"]);
         }
     }
-    // The key is judged before anything of the body is read.
+    // The key is checked before any part of the body is read.
     let head = format!("POST {REPLAY} HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n");
     assert_eq!(http::send_raw(client.service.address(), head.as_bytes()).status, 401);
 }
 
 #[test]
-fn the_101st_request_within_the_window_is_refused_exactly() {
+fn the_101st_request_within_the_window_is_rejected() {
     const DAY: Duration = Duration::from_secs(86_400);
     let client = Client::start_with(&[A_DAY]);
     let key = client.given("public_key");
-    // Failed attempts and other keys' requests count against nobody here.
+    // Failed attempts and requests of other keys are not counted here.
     for bad in ["luc_pk_", &key[..70], client.given("api_key")] {
         assert_eq!(client.ingest(bad).status, 401);
     }
@@ -284,7 +288,7 @@ fn the_101st_request_within_the_window_is_refused_exactly() {
     assert!(retry_after <= DAY, "{retry_after:?}");
     assert!(retry_after + waited + SLACK >= DAY, "{retry_after:?} {waited:?}");
     assert_eq!(refused.headers("access-control-expose-headers"), ["retry-after"]);
-    // In the query it is the same key, and a rotated one is too.
+    // The same key in the query counts too, and so does a rotated one.
     let in_query = Request::post(&format!("{REPLAY}?api_key={key}")).body("{}");
     assert_eq!(client.call(in_query).status, 429);
     let path = format!("{KEYS}/{}/rotate", client.row_of(key)["id"].as_str().unwrap());
@@ -292,7 +296,7 @@ fn the_101st_request_within_the_window_is_refused_exactly() {
     assert_eq!(client.ingest(rotated["key"].as_str().unwrap()).status, 429);
     assert_eq!(client.ingest(other["key"].as_str().unwrap()).status, 202);
 
-    // The higher tier has 1,000, from the next request on; the 100 before count.
+    // The higher tier allows 1,000 from the next request on; the previous 100 count.
     assert_eq!(client.set_tier("org_a", "higher").status, 200);
     let admitted = (0..950).take_while(|_| client.ingest(key).status == 202).count();
     assert_eq!(admitted, 900);
@@ -302,7 +306,7 @@ fn the_101st_request_within_the_window_is_refused_exactly() {
 }
 
 #[test]
-fn waiting_as_told_is_enough_and_half_of_it_is_not() {
+fn a_request_succeeds_after_retry_after_and_not_after_half_of_it() {
     given_time(|seconds| {
         let client = Client::start_with(&[("WINDOW_SECONDS", &seconds.to_string())]);
         let window = Duration::from_secs(seconds);
@@ -311,7 +315,7 @@ fn waiting_as_told_is_enough_and_half_of_it_is_not() {
 }
 
 #[test]
-fn only_true_preflights_go_without_a_key() {
+fn only_real_preflights_need_no_key() {
     let client = Client::start();
     let options = || Request::new("OPTIONS", REPLAY);
     let asked = "content-type,content-encoding,x-lucent-api-key";
@@ -343,7 +347,7 @@ fn only_true_preflights_go_without_a_key() {
         assert_eq!(answer.headers("allow"), ["POST"]);
         assert_eq!(answer.json(), json!({"error": "Method not allowed"}));
     }
-    // Nothing but ingest is for scripts of other origins.
+    // Only ingest allows scripts of other origins.
     for path in [ISSUES, TOKEN, KEYS] {
         let request = Request::new("OPTIONS", path)
             .header("Origin", "https://shop.example")
@@ -355,7 +359,7 @@ fn only_true_preflights_go_without_a_key() {
 }
 
 #[test]
-fn a_token_that_is_not_good_is_asked_for_with_the_scope_of_the_endpoint() {
+fn an_invalid_token_returns_401_with_the_scope_of_the_endpoint() {
     let client = Client::start();
     let good = client.given("write_key").to_owned();
     let minted = client.mint(&json!({
@@ -418,11 +422,11 @@ fn a_token_that_is_not_good_is_asked_for_with_the_scope_of_the_endpoint() {
     let twice = Request::get(ISSUES).header("Authorization", &line).header("Authorization", &line);
     assert_eq!(client.call(twice).status, 200, "one value, sent twice");
     let stolen = client.list_issues(&good).json().to_string().contains("stolen");
-    assert!(!stolen, "nothing was changed");
+    assert!(!stolen, "nothing has changed");
 }
 
 #[test]
-fn scopes_are_those_of_the_key_and_reading_is_the_default() {
+fn scopes_come_from_the_key_and_default_to_read() {
     let client = Client::start();
     let minted = |scopes: Value| {
         let mut key = json!({"kind": "luc_api_", "name": "k", "owner": "org_a"});
@@ -462,7 +466,7 @@ fn scopes_are_those_of_the_key_and_reading_is_the_default() {
 }
 
 #[test]
-fn tenants_are_kept_apart_whatever_a_request_says() {
+fn tenants_are_isolated_whatever_the_request_contains() {
     let client = Client::start();
     let both = ["read:lucent", "write:issues"];
     let theirs = client.mint(&json!({
@@ -498,7 +502,11 @@ fn tenants_are_kept_apart_whatever_a_request_says() {
     assert_eq!(changed.json()["status"], "resolved");
     assert_eq!(changed.json()["id"], *own_ids[0]);
     let own_issues = client.list_issues(own).json();
-    assert_eq!(own_issues["issues"][0], changed.json(), "in the same place, as it was told");
+    assert_eq!(
+        own_issues["issues"][0],
+        changed.json(),
+        "in the same place, with the reported content"
+    );
     let their_issues = client.list_issues(theirs).json();
     assert!(!their_issues.to_string().contains("resolved"), "{their_issues}");
 
@@ -521,7 +529,7 @@ fn tenants_are_kept_apart_whatever_a_request_says() {
 }
 
 #[test]
-fn a_client_gets_a_token_for_one_hour_with_the_scopes_it_asked_for() {
+fn a_client_receives_a_one_hour_token_with_the_requested_scopes() {
     let client = Client::start();
     let granted = client.grant(&[("scope", "write:issues read:lucent")]);
     assert_eq!(granted.status, 200);
@@ -537,7 +545,7 @@ fn a_client_gets_a_token_for_one_hour_with_the_scopes_it_asked_for() {
     let row = client.row_of(token);
     assert_eq!((&row["owner"], &row["kind"]), (&json!("org_a"), &json!("luc_oat_")));
 
-    // Basic, in any case of the scheme, and beside it the form may name the same client.
+    // Basic in any case, and the form may repeat the same client id.
     for (scheme, more) in [
         ("Basic", vec![]),
         ("basic", vec![]),
@@ -550,14 +558,14 @@ fn a_client_gets_a_token_for_one_hour_with_the_scopes_it_asked_for() {
         let answer = client.call(with_form(request, &form.concat()));
         assert_eq!(answer.status, 200, "{scheme}: {answer:?}");
     }
-    // Whatever else is said, the organization is the client's.
+    // Whatever the request contains, the organization is the client's.
     let more = [("scope", "read:lucent"), ("organization", "org_b"), ("owner", "org_b")];
     let token = client.grant(&more).json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(client.row_of(&token)["owner"], "org_a");
 }
 
 #[test]
-fn every_other_token_request_is_refused_in_the_words_of_rfc_6749() {
+fn invalid_token_requests_return_rfc_6749_errors() {
     let client = Client::start();
     let (id, secret) = (client.given("client_id"), client.given("client_secret"));
     let grant = ("grant_type", "client_credentials");
@@ -617,7 +625,7 @@ fn every_other_token_request_is_refused_in_the_words_of_rfc_6749() {
         let answer = client.call(with_form(request, &form));
         assert_eq!((answer.status, answer.json()), (status, json!({ "error": error })));
     }
-    // Two ways at once, and parameters anywhere but in a form.
+    // Two authentication methods in one request, and parameters outside the form.
     let basic = || client.by_basic("Basic", id.1, secret.1);
     let text = encode(&[grant, scope, id, secret]);
     for request in [
@@ -636,7 +644,7 @@ fn every_other_token_request_is_refused_in_the_words_of_rfc_6749() {
 }
 
 #[test]
-fn a_token_is_refused_from_its_end() {
+fn a_token_is_rejected_from_its_expiry_on() {
     given_time(|seconds| {
         let client = Client::start_with(&[("TOKEN_SECONDS", &seconds.to_string())]);
         let (clock, lifetime) = (SystemClock::new(), Duration::from_secs(seconds));
@@ -644,7 +652,7 @@ fn a_token_is_refused_from_its_end() {
         let answer = client.grant(&[("scope", "read:lucent")]).json();
         let after = clock.now();
         assert_eq!(answer["expires_in"], seconds);
-        // One that an administrator mints is no different.
+        // A token minted by an administrator behaves the same.
         let minted = client.mint(&json!({
             "kind": "luc_oat_", "name": "by hand", "owner": "org_a", "scopes": ["read:lucent"],
         }));
@@ -655,14 +663,14 @@ fn a_token_is_refused_from_its_end() {
         assert_eq!(refused.json(), json!({"error": "Missing or invalid bearer token"}));
         assert_eq!(client.row_of(token)["status"], "expired");
         let request = || client.list_issues(minted["key"].as_str().unwrap());
-        // It can have ended while the first one was awaited.
+        // It may have expired while the test waited for the first one.
         let _seen = accepted_until(after + lifetime, minted_after + lifetime, request);
         Some(())
     });
 }
 
 #[test]
-fn a_legacy_key_is_accepted_never_minted_and_becomes_an_api_key_by_rotating() {
+fn a_legacy_key_is_accepted_never_minted_and_rotates_to_an_api_key() {
     given_time(|seconds| {
         let client = Client::start_with(&[("GRACE_SECONDS", &seconds.to_string())]);
         let old = client.given("legacy_key");
@@ -694,7 +702,7 @@ fn a_legacy_key_is_accepted_never_minted_and_becomes_an_api_key_by_rotating() {
 }
 
 #[test]
-fn the_admin_surface_opens_to_its_token_alone() {
+fn the_admin_api_requires_the_admin_token() {
     let client = Client::start();
     let token = client.given("admin_token").to_owned();
     let id = client.rows()[0]["id"].as_str().unwrap().to_owned();
@@ -739,7 +747,7 @@ fn the_admin_surface_opens_to_its_token_alone() {
 }
 
 #[test]
-fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
+fn a_minted_key_is_returned_once_and_listed_by_its_prefix() {
     let client = Client::start();
     let clock = SystemClock::new();
     let before = clock.now();
@@ -775,7 +783,7 @@ fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
     }
     assert_eq!(client.list_issues(key).json(), json!({"issues": []}));
 
-    // The tier is the owner's, and reaches all its keys.
+    // The tier belongs to the owner and applies to all its keys.
     let sister = client.mint(&json!({"kind": "luc_pk_", "name": "s", "owner": "org_new"}));
     let answer = client.set_tier("org_new", "enterprise");
     assert_eq!(answer.status, 200);
@@ -793,7 +801,7 @@ fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
 }
 
 #[test]
-fn what_a_kind_cannot_be_is_not_minted() {
+fn invalid_mint_requests_are_rejected() {
     let client = Client::start();
     let count = client.rows().len();
     for (body, status) in [
@@ -828,7 +836,7 @@ fn what_a_kind_cannot_be_is_not_minted() {
 }
 
 #[test]
-fn rotating_keeps_the_id_and_revoking_takes_every_secret_at_once() {
+fn rotation_keeps_the_id_and_revocation_ends_every_secret_immediately() {
     let client = Client::start();
     let unknown = "0".repeat(32);
     for id in [&*unknown, "x", "%20"] {
@@ -855,7 +863,7 @@ fn rotating_keeps_the_id_and_revoking_takes_every_secret_at_once() {
     assert_ne!(keys[0], keys[1]);
     assert_eq!(keys.map(|key| client.list_issues(key).status), [200, 200]);
     let row = client.row_of(keys[1]);
-    assert_eq!(row["requests"], 2, "both secrets are one key");
+    assert_eq!(row["requests"], 2, "both secrets belong to one key");
 
     let revoke = || client.as_admin(Request::post(&format!("{path}/revoke")));
     let answer = revoke();
@@ -865,12 +873,12 @@ fn rotating_keeps_the_id_and_revoking_takes_every_secret_at_once() {
     assert_eq!(client.as_admin(Request::post(&format!("{path}/rotate"))).status, 409);
     let after = client.row_of(keys[1]);
     assert_eq!(after["status"], "revoked");
-    assert_eq!(after["requests"], 2, "refused ones do not count");
+    assert_eq!(after["requests"], 2, "refused requests are not counted");
     assert_eq!(after["last_used_at"], row["last_used_at"]);
 }
 
 #[test]
-fn usage_is_counted_by_key() {
+fn usage_is_counted_per_key() {
     let client = Client::start();
     let clock = SystemClock::new();
     let before = clock.now();
@@ -882,8 +890,8 @@ fn usage_is_counted_by_key() {
     client.set_status(read, "issue_1", "closed");
     client.list_issues(&format!("luc_api_{}", "0".repeat(64)));
     let (public, read) = (client.row_of(public), client.row_of(read));
-    assert_eq!(public["requests"], 102, "throttled ones too, so that a spike is seen");
-    assert_eq!(read["requests"], 2, "forbidden ones too, and those of no key not");
+    assert_eq!(public["requests"], 102, "throttled requests count too, so that a spike is visible");
+    assert_eq!(read["requests"], 2, "forbidden requests count too; requests without a key do not");
     for row in [public, read] {
         assert_between(before, instant(&row["last_used_at"]), clock.now());
     }
@@ -892,7 +900,7 @@ fn usage_is_counted_by_key() {
 }
 
 #[test]
-fn what_is_no_route_is_answered_in_json_too() {
+fn an_unknown_path_or_method_returns_a_json_error() {
     let client = Client::start();
     for path in ["/", "/api/v1/issues/", "/api/v2/issues", "/admin", "/admin/keys/x/y"] {
         let answer = client.call(Request::get(path));
@@ -910,7 +918,7 @@ fn what_is_no_route_is_answered_in_json_too() {
 }
 
 #[test]
-fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
+fn the_log_contains_no_key_no_token_and_no_client_input() {
     let client = Client::start();
     let given =
         ["public_key", "api_key", "write_key", "legacy_key", "client_secret", "admin_token"];
@@ -941,7 +949,7 @@ fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
     }
 }
 
-/// Somebody who has read the start line of a service of their own.
+/// A client that has read the start line of its own service.
 struct Client {
     service: Service,
 }
@@ -959,15 +967,17 @@ impl Client {
         self.service.given(member)
     }
 
-    /// Sends a request. Whatever it is about, a 401 carries one challenge with a parameter,
-    /// a success none, and ingest lets the scripts of every origin read it.
+    /// Sends a request and asserts rules for all responses: a 401 has one challenge with a
+    /// parameter, a success has none, and scripts of every origin can read responses of ingest.
     fn call(&self, request: Request) -> Response {
         let ingest = request.target().split('?').next() == Some(REPLAY);
         let response = http::send(self.service.address(), request);
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 let known = [
                     INGEST_CHALLENGE,
                     READ_CHALLENGE,
@@ -1022,7 +1032,7 @@ impl Client {
         rows
     }
 
-    /// The row of a key, by what may be shown of it.
+    /// Returns the row of a key, found by its displayable prefix.
     fn row_of(&self, key: &str) -> Value {
         let start = key.rfind('_').expect("a prefix") + 1;
         let rows = self.rows();
@@ -1041,7 +1051,7 @@ impl Client {
         self.as_admin(request.json(&json!({ "tier": tier })))
     }
 
-    /// Asks for a token in the form, with these parameters beside what is needed.
+    /// Requests a token with a form of the required parameters and these.
     fn grant(&self, more: &[(&str, &str)]) -> Response {
         let (id, secret) = (self.given("client_id"), self.given("client_secret"));
         let needed =
@@ -1078,13 +1088,13 @@ fn encode(form: &[(&str, &str)]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// The names of an object's members, sorted.
+/// Returns the names of an object's members, sorted.
 fn members(object: &Value) -> Vec<String> {
-    let object = object.as_object().unwrap_or_else(|| panic!("an object: {object}"));
+    let object = object.as_object().unwrap_or_else(|| panic!("expected an object: {object}"));
     object.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What must not differ between two refusals.
+/// Returns the parts that must be equal in two refusals.
 fn without_date(response: &Response) -> (u16, Vec<Vec<&str>>, &[u8]) {
     let names = ["content-type", "content-length", "www-authenticate", "cache-control"];
     (response.status, names.map(|name| response.headers(name)).to_vec(), &response.body)

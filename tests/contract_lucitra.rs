@@ -1,5 +1,5 @@
-//! Every row of Lucitra's contract, driven over a real socket against the runnable service
-//! (`cargo run --example lucitra`).
+//! Every row of Lucitra's contract, tested over a real socket against the runnable service (`cargo
+//! run --example lucitra`).
 
 mod support;
 
@@ -31,7 +31,7 @@ const INVALID_REQUEST: &str = r#"Bearer realm="lucitra", error="invalid_request"
 const ADMIN_CHALLENGE: &str = r#"Bearer realm="lucitra-admin""#;
 const UNAUTHORIZED: &str =
     r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
-/// To the byte, as documented.
+/// The exact documented body.
 const ENTERPRISE_REQUIRED: &str = r#"{"error":{"code":"ENTERPRISE_REQUIRED","message":"This endpoint requires an Enterprise tier subscription.","upgrade_url":"https://validate.lucitra.ai/settings/billing"}}"#;
 const GATED: [&str; 5] = ["compliance", "audit", "provenance", "model-cards", "certifications"];
 const LIMIT_HEADERS: [&str; 3] =
@@ -54,7 +54,7 @@ static KEY: LazyLock<Regex> = LazyLock::new(|| Regex::new("^luci_[0-9a-f]{64}$")
 static REQUEST_ID: LazyLock<Regex> = LazyLock::new(|| Regex::new("^req_[0-9a-f]{14}$").unwrap());
 
 #[test]
-fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() {
+fn stdout_contains_only_the_start_line_and_signals_stop_the_service_cleanly() {
     for signal in ["INT", "TERM"] {
         let client = Client::start();
         let expected = ["admin_token", "api_key", "enterprise_key", "listening", "session_jwt"];
@@ -64,7 +64,7 @@ fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() 
         }
         assert_eq!(client.service.address().ip().to_string(), "127.0.0.1");
         assert_eq!(client.get(DATASETS, client.key()).status, 200);
-        // Somebody who waits for an answer is no reason to stay for long.
+        // A client that waits for a response does not delay the shutdown for long.
         let slow = format!(
             "GET {DATASETS}?delay_ms=60000 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\r\n",
             client.key()
@@ -77,7 +77,7 @@ fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() 
 }
 
 #[test]
-fn settings_that_cannot_be_used_end_the_service_with_2() {
+fn invalid_settings_exit_with_status_2() {
     for (name, value) in [
         ("PORT", "65536"),
         ("GRACE_SECONDS", "0"),
@@ -106,20 +106,20 @@ fn settings_that_cannot_be_used_end_the_service_with_2() {
 }
 
 #[test]
-fn the_help_lists_the_settings_and_other_arguments_are_refused() {
+fn the_help_lists_the_settings_and_unknown_arguments_are_rejected() {
     let variables = ["DEMO_SEED", "REDIS_MILLISECONDS", "SESSION_SECONDS", "WINDOW_SECONDS"];
     let arguments = ["--redis <URL>", "--leases <MILLISECONDS>"];
     check_command_line(&LUCITRA, &arguments, &variables);
 }
 
 #[test]
-fn the_banner_lists_the_routes_and_its_commands_work() {
+fn the_banner_lists_the_routes_and_its_commands_succeed() {
     let statuses = [200, 403, 200, 200, 201, 200, 204];
     check_banner(&LUCITRA, &statuses, &[("{owner}", "org_standard")]);
 }
 
 #[test]
-fn a_key_and_a_session_list_the_datasets_of_their_own_organization() {
+fn a_key_and_a_session_list_only_the_datasets_of_their_organization() {
     let client = Client::start();
     let [key, enterprise, session] = ["api_key", "enterprise_key", "session_jwt"]
         .map(|name| client.get(DATASETS, client.service.given(name)));
@@ -128,10 +128,14 @@ fn a_key_and_a_session_list_the_datasets_of_their_own_organization() {
         assert_eq!(members(&answer.json()), ["datasets"]);
         assert!(!answer.json()["datasets"].as_array().unwrap().is_empty());
     }
-    assert_eq!(key.json(), session.json(), "one organization");
-    assert_ne!(key.json(), enterprise.json(), "two organizations");
+    assert_eq!(key.json(), session.json(), "the same organization");
+    assert_ne!(key.json(), enterprise.json(), "different organizations");
     let other = format!("{DATASETS}?organization=org_enterprise&owner=org_enterprise");
-    assert_eq!(client.get(&other, client.key()).json(), key.json(), "the key alone says whose");
+    assert_eq!(
+        client.get(&other, client.key()).json(),
+        key.json(),
+        "only the key selects the organization"
+    );
     for line in [format!("bearer {}", client.key()), format!("BEARER   {}", client.key())] {
         let request = Request::get(DATASETS).header("Authorization", line);
         assert_eq!(client.call(request).status, 200);
@@ -139,7 +143,7 @@ fn a_key_and_a_session_list_the_datasets_of_their_own_organization() {
 }
 
 #[test]
-fn what_is_neither_a_key_nor_a_session_gets_one_answer() {
+fn every_invalid_credential_returns_the_same_401() {
     let client = Client::start();
     let (key, session) = (client.key(), client.session());
     let body = key.strip_prefix("luci_").unwrap();
@@ -188,7 +192,7 @@ fn what_is_neither_a_key_nor_a_session_gets_one_answer() {
 }
 
 #[test]
-fn two_values_of_the_credential_are_refused_and_never_picked_from() {
+fn two_different_values_of_the_credential_return_400() {
     let client = Client::start();
     let (key, session) =
         (format!("Bearer {}", client.key()), format!("Bearer {}", client.session()));
@@ -203,10 +207,10 @@ fn two_values_of_the_credential_are_refused_and_never_picked_from() {
     assert_eq!(client.call(twice).status, 200, "one value, sent twice");
 }
 
-/// The one test of the documented 60 seconds, in real time. Its name stands first in the order of
-/// the harness, so that it waits beside all the others.
+/// The only test of the documented 60 seconds in real time. Its name is the first in the harness's
+/// order, so that it waits in parallel with all the others.
 #[test]
-fn a_full_window_lasts_60_seconds_and_waiting_as_told_is_enough() {
+fn a_full_window_lasts_60_seconds_and_ends_at_retry_after() {
     let client = Client::start();
     let window = Duration::from_secs(60);
     let attempts = window::fill_and_wait(100, window, || client.get(DATASETS, client.key()));
@@ -216,7 +220,7 @@ fn a_full_window_lasts_60_seconds_and_waiting_as_told_is_enough() {
 }
 
 #[test]
-fn a_shorter_window_from_the_environment_is_kept_as_exactly() {
+fn a_shorter_window_from_the_environment_is_exact_too() {
     for credential in ["api_key", "session_jwt"] {
         given_time(|seconds| {
             let client = Client::start_with(&[("WINDOW_SECONDS", &seconds.to_string())]);
@@ -228,19 +232,19 @@ fn a_shorter_window_from_the_environment_is_kept_as_exactly() {
 }
 
 #[test]
-fn what_breaks_the_laws_of_a_window_is_caught() {
-    window::the_laws_catch_what_breaks_them();
+fn violations_of_the_window_laws_are_detected() {
+    window::the_window_laws_detect_planted_violations();
 }
 
 #[test]
-fn the_101st_request_is_refused_and_no_other_window_is_touched() {
+fn the_101st_request_is_rejected_and_no_other_window_is_charged() {
     let client = Client::start_with(&[A_DAY]);
     for remaining in (0..100).rev() {
         let answer = client.get(DATASETS, client.key());
         assert_eq!(answer.status, 200);
         assert_eq!(limit(&answer)[..2], [100, remaining]);
     }
-    // Nobody else's window is touched, and bad keys touch none.
+    // No other window is charged, and invalid keys charge none.
     assert_eq!(limit(&client.get(DATASETS, client.session()))[..2], [100, 99]);
     assert_eq!(limit(&client.get(DATASETS, client.enterprise()))[..2], [1_000, 999]);
     assert_eq!(client.get(DATASETS, &format!("luci_{}", "0".repeat(64))).status, 401);
@@ -253,7 +257,7 @@ fn the_101st_request_is_refused_and_no_other_window_is_touched() {
 }
 
 #[test]
-fn a_session_has_a_window_of_its_own_that_is_as_exact() {
+fn a_session_has_its_own_exact_window() {
     let client = Client::start_with(&[A_DAY]);
     for _ in 0..100 {
         assert_eq!(client.get(DATASETS, client.session()).status, 200);
@@ -265,7 +269,7 @@ fn a_session_has_a_window_of_its_own_that_is_as_exact() {
 }
 
 #[test]
-fn exactly_100_of_many_at_once_are_admitted() {
+fn exactly_100_of_many_concurrent_requests_are_admitted() {
     let client = Client::start_with(&[A_DAY]);
     let admitted = Mutex::new(0);
     thread::scope(|scope| {
@@ -285,7 +289,7 @@ fn exactly_100_of_many_at_once_are_admitted() {
 }
 
 #[test]
-fn every_authenticated_answer_tells_of_the_limit_and_no_other_does() {
+fn only_authenticated_responses_have_rate_limit_headers() {
     let client = Client::start_with(&[A_DAY]);
     let mut left = 100;
     for (method, path, status) in [
@@ -326,13 +330,15 @@ fn every_authenticated_answer_tells_of_the_limit_and_no_other_does() {
 }
 
 #[test]
-fn every_answer_has_an_id_of_its_own() {
+fn every_response_has_a_unique_request_id() {
     let client = Client::start();
     let mut ids = HashSet::new();
     let mut seen = |answer: &Response| {
-        let [id] = answer.headers("x-request-id")[..] else { panic!("one id: {answer:?}") };
+        let [id] = answer.headers("x-request-id")[..] else {
+            panic!("expected one id: {answer:?}")
+        };
         assert!(REQUEST_ID.is_match(id), "{id}");
-        assert!(ids.insert(id.to_owned()), "{id} again");
+        assert!(ids.insert(id.to_owned()), "{id} was used twice");
     };
     let own = "req_0123456789abcd";
     for request in [
@@ -358,7 +364,7 @@ fn every_answer_has_an_id_of_its_own() {
 }
 
 #[test]
-fn gated_endpoints_need_the_enterprise_tier_of_the_keys_owner() {
+fn gated_endpoints_require_an_owner_of_the_enterprise_tier() {
     let client = Client::start();
     for section in GATED {
         for path in ["", "/", "/x", "/x/y%20z?tier=enterprise"] {
@@ -378,7 +384,7 @@ fn gated_endpoints_need_the_enterprise_tier_of_the_keys_owner() {
 }
 
 #[test]
-fn a_tier_reaches_all_keys_of_its_owner_with_the_next_request() {
+fn a_tier_change_applies_to_all_keys_of_the_owner_from_the_next_request() {
     let client = Client::start_with(&[A_DAY]);
     let minted = client.mint("org_standard", "second");
     let second = minted["key"].as_str().unwrap();
@@ -396,7 +402,7 @@ fn a_tier_reaches_all_keys_of_its_owner_with_the_next_request() {
             assert_eq!((answer.status, limit(&answer)[0]), (status, most), "{tier}");
         }
     }
-    // 1,000 and no more, once the owner pays.
+    // 1,000 and no more for an owner that pays.
     client.put_tier("org_new", "higher");
     let minted = client.mint("org_new", "first");
     let key = minted["key"].as_str().unwrap();
@@ -411,7 +417,7 @@ fn a_tier_reaches_all_keys_of_its_owner_with_the_next_request() {
 }
 
 #[test]
-fn a_key_that_is_revoked_while_its_request_is_served_is_answered_401() {
+fn a_key_revoked_while_its_request_is_served_returns_401() {
     given_time(|seconds| {
         let client = Client::start();
         let slow = format!("{DATASETS}?delay_ms={}", seconds * 1_000);
@@ -430,7 +436,7 @@ fn a_key_that_is_revoked_while_its_request_is_served_is_answered_401() {
         let served = thread::scope(|scope| {
             let session = scope.spawn(|| serve(client.session()));
             let keys = [0, 1, 2].map(|at| scope.spawn(move || serve(key(at))));
-            // A request is counted when it is admitted, before it is served.
+            // A request is counted at its admission, before it is served.
             wait_for("three admitted requests", || {
                 [0, 1, 2].iter().all(|at| client.row(key(*at))["requests"] == 1)
             });
@@ -444,7 +450,7 @@ fn a_key_that_is_revoked_while_its_request_is_served_is_answered_401() {
             for (_, response, _) in [stays, session.join().unwrap()] {
                 assert_eq!(response.status, 200);
             }
-            // Whether they were still being served when the keys were revoked.
+            // Whether they were still in progress when the keys were revoked.
             let latest = revoked + SLACK;
             let delay = Duration::from_secs(seconds);
             let in_time = [&doomed, &rotated].iter().all(|(sent, ..)| latest < *sent + delay);
@@ -454,15 +460,19 @@ fn a_key_that_is_revoked_while_its_request_is_served_is_answered_401() {
             assert_eq!((response.status, text(response)), (401, UNAUTHORIZED));
             assert_eq!(response.headers("www-authenticate"), [INVALID_TOKEN]);
             let took = answered.saturating_since(*sent);
-            assert!(took + SLACK >= Duration::from_secs(seconds), "it was served after {took:?}");
-            assert_eq!(client.get(DATASETS, key(at)).status, 401, "and so is the next");
+            assert!(took + SLACK >= Duration::from_secs(seconds), "served after only {took:?}");
+            assert_eq!(
+                client.get(DATASETS, key(at)).status,
+                401,
+                "the next request is refused too"
+            );
         }
         Some(())
     });
 }
 
 #[test]
-fn keys_are_administered_with_the_token_alone() {
+fn the_key_administration_requires_the_admin_token() {
     let client = Client::start();
     let id = client.row(client.key())["id"].as_str().unwrap().to_owned();
     let routes = [
@@ -483,11 +493,11 @@ fn keys_are_administered_with_the_token_alone() {
         }
         assert_eq!(client.call(Request::new(method, path)).status, 401);
     }
-    assert_eq!(client.get(DATASETS, client.key()).status, 200, "nothing was done");
+    assert_eq!(client.get(DATASETS, client.key()).status, 200, "nothing has changed");
 }
 
 #[test]
-fn a_minted_key_is_shown_once_and_listed_with_its_usage() {
+fn a_minted_key_is_returned_once_and_listed_with_its_usage() {
     let client = Client::start_with(&[A_DAY]);
     let clock = SystemClock::new();
     let before = clock.now();
@@ -519,7 +529,7 @@ fn a_minted_key_is_shown_once_and_listed_with_its_usage() {
     let created = instant(&minted["created_at"]);
     assert_between(before, created, clock.now());
 
-    // Throttled and forbidden requests count, strangers' do not.
+    // Throttled and forbidden requests count; unauthenticated requests do not.
     for _ in 0..100 {
         client.get(DATASETS, key);
     }
@@ -527,7 +537,7 @@ fn a_minted_key_is_shown_once_and_listed_with_its_usage() {
     client.get(DATASETS, &format!("{key}0"));
     let row = client.row(key);
     assert_eq!(members(&row), ROW);
-    assert_eq!(row["requests"], 101, "the spike can be seen");
+    assert_eq!(row["requests"], 101, "a spike is visible");
     assert_between(created, instant(&row["last_used_at"]), clock.now());
     let listing = client.as_admin("GET", "/admin/keys", None);
     assert!(!text(&listing).contains(&key[..14]), "no more than the prefix");
@@ -537,7 +547,7 @@ fn a_minted_key_is_shown_once_and_listed_with_its_usage() {
 }
 
 #[test]
-fn what_cannot_be_minted_is_refused() {
+fn invalid_mint_and_change_requests_are_rejected() {
     let client = Client::start();
     for (body, status) in [
         (json!({"kind": "luci_"}), 422),
@@ -568,7 +578,7 @@ fn what_cannot_be_minted_is_refused() {
 }
 
 #[test]
-fn a_rotated_key_shares_its_window_with_the_new_one_and_is_revoked_with_it() {
+fn old_and_new_secrets_share_a_window_and_are_revoked_together() {
     let client = Client::start_with(&[A_DAY]);
     let id = client.row(client.key())["id"].as_str().unwrap().to_owned();
     let rotated = client.as_admin("POST", &format!("/admin/keys/{id}/rotate"), None);
@@ -582,7 +592,7 @@ fn a_rotated_key_shares_its_window_with_the_new_one_and_is_revoked_with_it() {
     let revoked = client.as_admin("POST", &format!("/admin/keys/{id}/revoke"), None);
     assert_eq!(revoked.status, 204);
     for key in [client.key(), new] {
-        assert_eq!(client.get(DATASETS, key).status, 401, "at once");
+        assert_eq!(client.get(DATASETS, key).status, 401, "rejected immediately");
     }
     assert_eq!(client.as_admin("POST", &format!("/admin/keys/{id}/revoke"), None).status, 204);
     assert_eq!(client.as_admin("POST", &format!("/admin/keys/{id}/rotate"), None).status, 409);
@@ -590,7 +600,7 @@ fn a_rotated_key_shares_its_window_with_the_new_one_and_is_revoked_with_it() {
 }
 
 #[test]
-fn a_rotated_key_works_until_its_grace_is_over() {
+fn a_rotated_key_works_until_the_end_of_its_grace() {
     given_time(|seconds| {
         let client = Client::start_with(&[("GRACE_SECONDS", &seconds.to_string()), A_SECOND]);
         let id = client.row(client.key())["id"].as_str().unwrap().to_owned();
@@ -604,7 +614,7 @@ fn a_rotated_key_works_until_its_grace_is_over() {
 }
 
 #[test]
-fn a_session_ends() {
+fn a_session_is_rejected_after_its_expiry() {
     given_time(|seconds| {
         let client = Client::start_with(&[("SESSION_SECONDS", &seconds.to_string()), A_SECOND]);
         let end = Timestamp::from_unix_secs(claims(client.session())["exp"].as_u64().unwrap());
@@ -616,7 +626,7 @@ fn a_session_ends() {
 }
 
 #[test]
-fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
+fn the_log_contains_no_key_no_token_and_no_client_input() {
     let client = Client::start();
     let key = client.key().to_owned();
     let minted = client.mint("org_canary", "canary");
@@ -650,10 +660,10 @@ fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
     }
 }
 
-/// A window that no test fills by asking again every 20 ms.
+/// A window that no test fills by polling every 20 ms.
 const A_SECOND: (&str, &str) = ("WINDOW_SECONDS", "1");
 
-/// Everybody who has a credential of the start line.
+/// A client with all credentials of the start line.
 struct Client {
     service: Service,
 }
@@ -683,15 +693,17 @@ impl Client {
         self.service.given("admin_token")
     }
 
-    /// Sends a request. Whatever it is about, its answer has one id, and a 401 carries one
-    /// challenge with a parameter.
+    /// Sends a request and asserts rules for all responses: each has one request id, and a 401 has
+    /// one challenge with a parameter.
     fn call(&self, request: Request) -> Response {
         let response = http::send(self.service.address(), request);
         assert_eq!(response.headers("x-request-id").len(), 1, "{response:?}");
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 assert!(challenge.starts_with(r#"Bearer realm="lucitra"#), "{challenge}");
             }
             400 => {}
@@ -734,24 +746,24 @@ impl Client {
         self.as_admin("PUT", &format!("/admin/owners/{owner}"), Some(json!({ "tier": tier })))
     }
 
-    /// What is listed of this key.
+    /// Returns the listed row of this key.
     fn row(&self, key: &str) -> Value {
         let listing = self.as_admin("GET", "/admin/keys", None).json();
         let rows = listing["keys"].as_array().expect("keys");
         let row = rows.iter().find(|row| row["prefix"] == key[..13]);
-        row.unwrap_or_else(|| panic!("it is in {listing}")).clone()
+        row.unwrap_or_else(|| panic!("no row in {listing}")).clone()
     }
 }
 
-/// The limit, what remains of it, and its reset, each said once.
+/// Returns the limit, the remaining requests and the reset; each header must occur once.
 fn limit(answer: &Response) -> [u64; 3] {
     LIMIT_HEADERS.map(|name| match answer.headers(name)[..] {
         [value] => value.parse().unwrap_or_else(|_| panic!("{name}: {value}")),
-        _ => panic!("{name} once in {answer:?}"),
+        _ => panic!("expected {name} once in {answer:?}"),
     })
 }
 
-/// The seconds to wait, which a 429 says in three places alike.
+/// Returns the seconds to wait, which a 429 reports consistently in three places.
 fn refused_for(answer: &Response) -> u64 {
     assert_eq!(answer.status, 429, "{answer:?}");
     let [wait] = answer.headers("retry-after")[..] else { panic!("{answer:?}") };
@@ -769,8 +781,8 @@ fn text(answer: &Response) -> &str {
     str::from_utf8(&answer.body).expect("text")
 }
 
-/// The names of an object's members, sorted.
+/// Returns the names of an object's members, sorted.
 fn members(object: &Value) -> Vec<String> {
-    let object = object.as_object().unwrap_or_else(|| panic!("an object: {object}"));
+    let object = object.as_object().unwrap_or_else(|| panic!("expected an object: {object}"));
     object.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

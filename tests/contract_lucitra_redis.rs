@@ -1,5 +1,5 @@
-//! Two processes of the runnable service that share their limits in a real Redis: exactly 100 in all,
-//! and with leases never more.
+//! Two processes of the runnable service that share their limits in a real Redis: they admit
+//! exactly 100 requests in total, and with leases never more.
 
 mod support;
 
@@ -19,11 +19,11 @@ use support::{
 static LUCITRA: Example = Example::new("lucitra");
 
 #[test]
-fn two_processes_admit_exactly_a_hundred_in_all() {
+fn two_processes_admit_exactly_100_requests_in_total() {
     let Some(redis) = Redis::start() else { return };
     let services = [(); 2].map(|()| start(&redis, &[]));
     assert_eq!(admitted(&services, 80), 100);
-    // A refusal is worded as ever, and its wait is of the window that both share.
+    // A refusal has the usual body, and its wait is that of the shared window.
     let refused = ask(&services[0]);
     assert_eq!(refused.status, 429);
     let wait: u64 = refused.headers("retry-after")[0].parse().unwrap();
@@ -32,14 +32,14 @@ fn two_processes_admit_exactly_a_hundred_in_all() {
 }
 
 #[test]
-fn two_processes_with_leases_never_admit_more() {
+fn two_processes_with_leases_never_exceed_the_limit() {
     let Some(redis) = Redis::start() else { return };
-    // Longer than the test, so that no permit lapses unspent on a slow machine.
+    // A window longer than the test, so that no unused permit expires on a slow machine.
     let services = [(); 2].map(|()| start(&redis, &["--leases", "3600000"]));
     let all = admitted(&services, 130);
-    // What one holds when it is no longer asked, the other cannot have.
+    // Permits held by an idle process are not available to the other.
     assert!((60..=100).contains(&all), "{all}");
-    // At its end a process gives back what it has not spent.
+    // A process returns its unused permits when it exits.
     let [one, other] = services;
     let (status, ..) = one.end_by("TERM");
     assert!(status.success());
@@ -47,7 +47,7 @@ fn two_processes_with_leases_never_admit_more() {
 }
 
 #[test]
-fn without_redis_nobody_passes_and_with_it_they_do_again() {
+fn requests_fail_closed_without_redis_and_recover_with_it() {
     let Some(redis) = Redis::start() else { return };
     let service = start(&redis, &[]);
     assert_eq!(ask(&service).status, 200);
@@ -59,7 +59,7 @@ fn without_redis_nobody_passes_and_with_it_they_do_again() {
 }
 
 #[test]
-fn what_is_no_address_is_not_repeated() {
+fn an_invalid_redis_address_is_not_printed() {
     let ended = LUCITRA.run(&["--redis", "canary://user:canary@nowhere"], &[]);
     let told = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(
@@ -72,7 +72,7 @@ fn start(redis: &Redis, more: &[&str]) -> Service {
     let url = format!("redis+unix://{}", redis.socket.display());
     let mut arguments = vec!["--redis", &url];
     arguments.extend(more);
-    // A busy machine lets Redis wait longer than the half second that is the default.
+    // On a busy machine Redis may respond later than the default of half a second.
     let patience = ("REDIS_MILLISECONDS", "60000");
     LUCITRA.start_with(&arguments, &[("DEMO_SEED", "20260101"), patience, A_DAY])
 }
@@ -82,7 +82,7 @@ fn ask(service: &Service) -> Response {
     http::send(service.address(), Request::get("/v1/datasets").header("authorization", key))
 }
 
-/// How many are admitted if each process is asked so often, both at once.
+/// Returns the number of admitted requests if each process receives this many, concurrently.
 fn admitted(services: &[Service], times: u32) -> u32 {
     std::thread::scope(|scope| {
         let askers: Vec<_> = services
@@ -103,15 +103,15 @@ fn admitted(services: &[Service], times: u32) -> u32 {
     })
 }
 
-/// A server of ours on a private socket, killed when it is dropped.
+/// A private Redis server on a Unix socket, killed when it is dropped.
 struct Redis {
     socket: PathBuf,
     child: Child,
 }
 
 impl Redis {
-    /// `None`, and a line that says so, if there is none to start; that fails where
-    /// `KEYWARD_REQUIRE_REDIS=1`, as in `.ci/run`.
+    /// Returns `None` and prints a message if redis-server is not installed. With
+    /// `KEYWARD_REQUIRE_REDIS=1`, as in `.ci/run`, that is a failure.
     fn start() -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Redis {
         let redis = Self::start_at(std::env::temp_dir().join(name));
         if redis.is_none() {
             let required = std::env::var("KEYWARD_REQUIRE_REDIS").is_ok_and(|text| text == "1");
-            assert!(!required, "KEYWARD_REQUIRE_REDIS=1, and there is no redis-server");
+            assert!(!required, "KEYWARD_REQUIRE_REDIS=1, but redis-server was not found");
             println!("NOT RUN: there is no redis-server (Debian's package of that name)");
         }
         redis

@@ -1,5 +1,5 @@
-//! Every row of LumiqTrace's contract, driven over a real socket against the runnable
-//! service (`cargo run --example lumiqtrace`).
+//! Every row of LumiqTrace's contract, tested over a real socket against the runnable service
+//! (`cargo run --example lumiqtrace`).
 
 mod support;
 
@@ -33,7 +33,7 @@ const INVALID_REQUEST: &str = r#"Bearer realm="lumiqtrace", error="invalid_reque
 static KEY: LazyLock<Regex> = LazyLock::new(|| Regex::new("^lqt_[0-9a-f]{64}$").unwrap());
 
 #[test]
-fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() {
+fn stdout_contains_only_the_start_line_and_signals_stop_the_service_cleanly() {
     for signal in ["INT", "TERM"] {
         let client = Client::start();
         let expected =
@@ -44,7 +44,7 @@ fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() 
         assert!(KEY.is_match(client.key()));
         assert_eq!(client.service.address().ip().to_string(), "127.0.0.1");
         assert_eq!(client.ingest(client.key(), EVENT).status, 202);
-        // A client that holds its connection, or is in the middle of a request, is no reason to stay.
+        // An open connection or a request in progress does not delay the shutdown.
         let address = client.service.address();
         let _idle = http::connect_and_write(address, b"");
         let _half = http::connect_and_write(address, b"POST /v1/ingest HTTP/1.1\r\nHost:");
@@ -55,7 +55,7 @@ fn the_start_line_is_all_that_stdout_gets_and_signals_end_the_service_cleanly() 
 }
 
 #[test]
-fn settings_that_cannot_be_used_end_the_service_with_2() {
+fn invalid_settings_exit_with_status_2() {
     for (name, value) in [
         ("PORT", "abc"),
         ("PORT", "65536"),
@@ -86,7 +86,7 @@ fn settings_that_cannot_be_used_end_the_service_with_2() {
 }
 
 #[test]
-fn keys_in_a_file_outlive_a_killed_service() {
+fn keys_in_a_file_survive_a_killed_service() {
     let file = std::env::temp_dir().join(format!("lumiqtrace-{}.db", std::process::id()));
     let database = format!("sqlite:{}", file.display());
     let start = || Client::of(LUMIQTRACE.start_with(&["--database", &database], &[]));
@@ -94,7 +94,7 @@ fn keys_in_a_file_outlive_a_killed_service() {
     let (old, lost) = (first.key().to_owned(), first.mint(PROJECT, "lost"));
     let key = format!("{KEYS}/{}", lost["id"].as_str().unwrap());
     assert_eq!(first.as_user(Request::new("DELETE", &key)).status, 204);
-    // By SIGKILL, in the middle of whatever it does.
+    // SIGKILL at an arbitrary moment.
     drop(first);
     let second = start();
     for key in [&*old, second.key()] {
@@ -108,18 +108,18 @@ fn keys_in_a_file_outlive_a_killed_service() {
 }
 
 #[test]
-fn the_help_lists_the_settings_and_other_arguments_are_refused() {
+fn the_help_lists_the_settings_and_unknown_arguments_are_rejected() {
     check_command_line(&LUMIQTRACE, &["--database <URL>"], &["PGPASSWORD", "SESSION_SECONDS"]);
 }
 
 #[test]
-fn the_banner_lists_the_routes_and_its_commands_work() {
+fn the_banner_lists_the_routes_and_its_commands_succeed() {
     let statuses = [202, 200, 200, 200, 201, 200, 204];
     check_banner(&LUMIQTRACE, &statuses, &[("{project}", PROJECT)]);
 }
 
 #[test]
-fn events_belong_to_the_keys_project_whatever_the_body_says() {
+fn events_are_stored_under_the_keys_project_whatever_the_body_contains() {
     let client = Client::start();
     let foreign = client.service.given("foreign_project_id");
     let claims = format!(
@@ -152,7 +152,7 @@ fn events_belong_to_the_keys_project_whatever_the_body_says() {
 }
 
 #[test]
-fn every_key_that_is_not_good_gets_the_same_answer() {
+fn every_invalid_key_returns_the_same_401() {
     let client = Client::start();
     let good = client.key().to_owned();
     let body = good.strip_prefix("lqt_").unwrap();
@@ -189,7 +189,7 @@ fn every_key_that_is_not_good_gets_the_same_answer() {
         let answer = client.ingest(&key, EVENT);
         assert_eq!(without_date(&answer), without_date(&refused), "{}", key.escape_ascii());
     }
-    // A key anywhere else is no key.
+    // A key in any other place is ignored.
     for elsewhere in [
         Request::post(&format!("/v1/ingest?x-api-key={good}&api_key={good}")),
         Request::post("/v1/ingest").header("Authorization", format!("Bearer {good}")),
@@ -198,7 +198,7 @@ fn every_key_that_is_not_good_gets_the_same_answer() {
     ] {
         assert_eq!(without_date(&client.call(elsewhere.body(EVENT))), without_date(&refused));
     }
-    // HTTP itself forbids these bytes, so its own refusal is as good.
+    // HTTP itself forbids these bytes, so a refusal by the HTTP server is equally valid.
     for byte in [0_u8, b'\r', 0x7F] {
         let key = [good.as_bytes(), &[byte], b"x"].concat();
         let answer = http::send(
@@ -208,13 +208,13 @@ fn every_key_that_is_not_good_gets_the_same_answer() {
         assert!(matches!(answer.status, 400 | 401), "{byte}: {answer:?}");
     }
     assert_eq!(client.events(PROJECT), json!({"events": []}));
-    // HTTP strips blanks around a value, and names match in any case.
+    // HTTP strips whitespace around a value, and header names are case-insensitive.
     let padded = Request::post("/v1/ingest").header("X-API-Key", format!("\t {good} \t"));
     assert_eq!(client.call(padded.body(EVENT)).status, 202);
 }
 
 #[test]
-fn two_values_of_one_credential_are_refused_and_never_picked_from() {
+fn two_different_values_of_one_credential_return_400() {
     let client = Client::start();
     let (key, unknown) = (client.key(), format!("lqt_{}", "0".repeat(64)));
     for [first, second] in [[key, &unknown], [&unknown, key], [key, ""], ["", key]] {
@@ -240,20 +240,20 @@ fn two_values_of_one_credential_are_refused_and_never_picked_from() {
 }
 
 #[test]
-fn a_key_is_refused_before_anything_of_the_body_is_read() {
+fn an_invalid_key_is_rejected_before_the_body_is_read() {
     let client = Client::start();
-    // The body is announced and never comes.
+    // The body is announced but never sent.
     let head = "POST /v1/ingest HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n";
     assert_eq!(http::send_raw(client.service.address(), head.as_bytes()).status, 401);
     let head = format!("POST {KEYS} HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n");
     assert_eq!(http::send_raw(client.service.address(), head.as_bytes()).status, 401);
-    // What is wrong with the body is not told to a stranger.
+    // Without a valid key, the response does not reveal what is wrong with the body.
     let answer = client.ingest("lqt_", "not JSON");
     assert_eq!(answer.status, 401);
 }
 
 #[test]
-fn one_bad_line_stores_nothing() {
+fn a_batch_with_one_invalid_line_stores_nothing() {
     let client = Client::start();
     for (third, why) in [
         ("not JSON", "not JSON"),
@@ -285,7 +285,7 @@ fn one_bad_line_stores_nothing() {
 }
 
 #[test]
-fn a_body_of_another_type_is_refused_and_none_counts_as_ndjson() {
+fn a_wrong_content_type_returns_415_and_a_missing_one_means_ndjson() {
     let client = Client::start();
     let request = || Request::post("/v1/ingest").header("x-api-key", client.key()).body(EVENT);
     assert_eq!(client.call(request()).status, 202);
@@ -302,7 +302,7 @@ fn a_body_of_another_type_is_refused_and_none_counts_as_ndjson() {
 }
 
 #[test]
-fn a_login_opens_a_session_of_one_hour_and_every_other_is_refused_alike() {
+fn a_login_opens_a_one_hour_session_and_every_invalid_login_returns_the_same_error() {
     let client = Client::start();
     let (email, password) = (client.service.given("email"), client.service.given("password"));
     let clock = SystemClock::new();
@@ -342,7 +342,7 @@ fn a_login_opens_a_session_of_one_hour_and_every_other_is_refused_alike() {
 }
 
 #[test]
-fn only_the_bearer_of_a_session_is_authenticated() {
+fn only_a_valid_session_token_is_authenticated() {
     let client = Client::start();
     let session = client.session.as_str();
     for line in
@@ -352,7 +352,7 @@ fn only_the_bearer_of_a_session_is_authenticated() {
     }
     let (head, signature) = session.rsplit_once('.').unwrap();
     let (header, payload) = head.split_once('.').unwrap();
-    // {"alg":"none"}, and the header of this token with its algorithm changed.
+    // {"alg":"none"}, and the header of this token with another algorithm.
     let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}");
     let hs384 = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzM4NCJ9";
     for (line, challenge) in [
@@ -388,12 +388,12 @@ fn only_the_bearer_of_a_session_is_authenticated() {
         assert_eq!((answer.status, answer.json()), (401, json!({"error": "Not authenticated"})));
         assert_eq!(answer.headers("www-authenticate"), [CHALLENGE]);
         let with_key = Request::new(method, &path).header("x-api-key", client.key());
-        assert_eq!(client.call(with_key).status, 401, "a key opens nothing here");
+        assert_eq!(client.call(with_key).status, 401, "a key is not a session");
     }
 }
 
 #[test]
-fn a_session_is_refused_from_its_end() {
+fn a_session_is_rejected_from_its_expiry_on() {
     let answer = given_time(|seconds| {
         let client = Client::start_with(&[("SESSION_SECONDS", &seconds.to_string())]);
         let end = Timestamp::from_unix_secs(claims(&client.session)["exp"].as_u64().unwrap());
@@ -404,7 +404,7 @@ fn a_session_is_refused_from_its_end() {
 }
 
 #[test]
-fn a_session_is_no_entry_to_another_organizations_projects() {
+fn a_session_cannot_access_projects_of_another_organization() {
     let client = Client::start();
     let id = client.first_key_id();
     let foreign = client.service.given("foreign_project_id");
@@ -424,11 +424,11 @@ fn a_session_is_no_entry_to_another_organizations_projects() {
             assert_eq!((answer.status, answer.json()), (403, expected), "{request:?}");
         }
     }
-    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "the key is as it was");
+    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "the key is unchanged");
 }
 
 #[test]
-fn a_key_is_managed_under_its_own_project_alone() {
+fn a_key_is_managed_only_under_its_own_project() {
     let client = Client::start();
     let id = client.first_key_id();
     let unknown = "0".repeat(32);
@@ -450,11 +450,11 @@ fn a_key_is_managed_under_its_own_project_alone() {
         }
     }
     assert_eq!(client.list(SISTER_PROJECT), json!({"keys": []}));
-    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "the key is as it was");
+    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "the key is unchanged");
 }
 
 #[test]
-fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
+fn a_minted_key_is_returned_once_and_listed_by_its_prefix() {
     let client = Client::start();
     let clock = SystemClock::new();
     let before = clock.now();
@@ -481,7 +481,7 @@ fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
     let [first, second] = &listing["keys"].as_array().unwrap()[..] else {
         panic!("two keys in {listing}");
     };
-    // Keys of the same millisecond stand in the order of their ids.
+    // Keys of the same millisecond are listed in the order of their ids.
     let (first, second) =
         if first["id"] == minted["id"] { (second, first) } else { (first, second) };
     assert_eq!(first["prefix"], client.key()[..12]);
@@ -493,7 +493,7 @@ fn a_minted_key_is_shown_once_and_then_listed_by_its_prefix() {
 }
 
 #[test]
-fn a_key_needs_a_name_that_people_can_read() {
+fn a_key_requires_a_readable_name() {
     let client = Client::start();
     for (body, status) in [
         (String::new(), 400),
@@ -522,7 +522,7 @@ fn a_key_needs_a_name_that_people_can_read() {
 }
 
 #[test]
-fn a_rotated_key_works_beside_the_new_one_until_its_grace_is_over() {
+fn a_rotated_key_works_next_to_the_new_one_until_its_grace_ends() {
     given_time(|seconds| {
         let client = Client::start_with(&[("GRACE_SECONDS", &seconds.to_string())]);
         let (old, id) = (client.key(), client.first_key_id());
@@ -554,7 +554,7 @@ fn a_rotated_key_works_beside_the_new_one_until_its_grace_is_over() {
 }
 
 #[test]
-fn the_grace_is_a_day_unless_told_and_never_cut_short_by_rotating_again() {
+fn the_grace_defaults_to_one_day_and_is_not_shortened_by_another_rotation() {
     let client = Client::start();
     let rotate = format!("{KEYS}/{}/rotate", client.first_key_id());
     let mut keys = vec![client.key().to_owned()];
@@ -566,7 +566,7 @@ fn the_grace_is_a_day_unless_told_and_never_cut_short_by_rotating_again() {
         assert_between(before + day, instant(&rotated["previous_valid_until"]), clock.now() + day);
     }
     let answer = client.as_user(Request::post(&rotate));
-    assert_eq!(answer.status, 409, "the oldest was promised its day");
+    assert_eq!(answer.status, 409, "the oldest secret keeps its grace of a day");
     assert_eq!(members(&answer.json()), ["error"]);
     for key in keys {
         assert_eq!(client.ingest(key, EVENT).status, 202);
@@ -574,7 +574,7 @@ fn the_grace_is_a_day_unless_told_and_never_cut_short_by_rotating_again() {
 }
 
 #[test]
-fn a_deleted_key_is_refused_at_once_and_so_is_its_predecessor() {
+fn a_deleted_key_and_its_predecessor_are_rejected_immediately() {
     let client = Client::start();
     let minted = client.mint(PROJECT, "doomed");
     let path = format!("{KEYS}/{}", minted["id"].as_str().unwrap());
@@ -593,11 +593,11 @@ fn a_deleted_key_is_refused_at_once_and_so_is_its_predecessor() {
     assert_eq!((answer.status, members(&answer.json())), (409, vec!["error".to_owned()]));
     assert_eq!(client.as_user(Request::new("DELETE", &path)).status, 204, "again");
     assert_eq!(keys.map(|key| client.ingest(key, EVENT).status), [401, 401]);
-    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "no other key is touched");
+    assert_eq!(client.ingest(client.key(), EVENT).status, 202, "no other key is affected");
 }
 
 #[test]
-fn every_other_route_and_method_is_refused_in_json() {
+fn unknown_routes_and_methods_return_json_errors() {
     let client = Client::start();
     for path in ["/", "/v1", "/v1/ingest/", "/v1/Ingest", "/v1//ingest", "/v1/projects//keys/x/y"] {
         let answer = client.call(Request::post(path).header("x-api-key", client.key()).body(EVENT));
@@ -632,7 +632,7 @@ fn every_other_route_and_method_is_refused_in_json() {
 }
 
 #[test]
-fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
+fn the_log_contains_no_key_no_token_and_no_client_input() {
     let client = Client::start();
     let key = client.key().to_owned();
     let minted = client.mint(PROJECT, "canary-name");
@@ -669,7 +669,7 @@ fn the_log_holds_no_key_no_token_and_nothing_that_a_client_chose() {
     assert_eq!(secrets.map(|secret| log.contains(secret)), [false; 3], "{log}");
 }
 
-/// A dashboard user with a running service of their own.
+/// A dashboard user with its own running service.
 struct Client {
     service: Service,
     session: String,
@@ -692,19 +692,21 @@ impl Client {
         client
     }
 
-    /// The ingest key of the start line.
+    /// Returns the ingest key of the start line.
     fn key(&self) -> &str {
         self.service.given("ingest_key")
     }
 
-    /// Sends a request. Whatever it is about, a 401 carries one challenge with a
-    /// parameter, and a success none.
+    /// Sends a request and asserts rules for all responses: a 401 has one challenge with a
+    /// parameter, and a success has none.
     fn call(&self, request: Request) -> Response {
         let response = http::send(self.service.address(), request);
         let challenges = response.headers("www-authenticate");
         match response.status {
             401 => {
-                let [challenge] = challenges[..] else { panic!("one challenge: {response:?}") };
+                let [challenge] = challenges[..] else {
+                    panic!("expected one challenge: {response:?}")
+                };
                 assert!(
                     challenge == KEY_CHALLENGE || challenge.starts_with(CHALLENGE),
                     "{challenge}"
@@ -768,13 +770,13 @@ impl Client {
     }
 }
 
-/// The names of an object's members, sorted.
+/// Returns the names of an object's members, sorted.
 fn members(object: &Value) -> Vec<String> {
-    let object = object.as_object().unwrap_or_else(|| panic!("an object: {object}"));
+    let object = object.as_object().unwrap_or_else(|| panic!("expected an object: {object}"));
     object.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What must not differ between two refusals.
+/// Returns the parts that must be equal in two refusals.
 fn without_date(response: &Response) -> (u16, Vec<Vec<&str>>, &[u8]) {
     let names = ["content-type", "content-length", "www-authenticate", "cache-control"];
     (response.status, names.map(|name| response.headers(name)).to_vec(), &response.body)

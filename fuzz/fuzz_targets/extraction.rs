@@ -1,5 +1,5 @@
-//! Credentials out of header lines and queries, against a second reading of the rules, and
-//! the redaction of queries.
+//! Credential extraction from header lines and queries, compared with an independent implementation
+//! of the rules, and the redaction of queries.
 
 #![no_main]
 
@@ -14,9 +14,9 @@ use keyward_fuzz::{Head, percent_decoded, percent_encoded};
 use libfuzzer_sys::fuzz_target;
 
 const TOKENS: [&[u8]; 4] = [b"lqt_0123", b"luc_pk_%41b", b"a+b/c~d==", b""];
-/// What must never stand in a redacted URL; nothing else here has it.
+/// A text that must never appear in a redacted URL; no other part of the input contains it.
 const SECRET: &str = "lqt_5ec2e7";
-/// Names that hold what parts or encodes names elsewhere.
+/// Names that contain separators or percent-encoding.
 const ODD_NAMES: [&str; 6] = ["a;b", "a?b", "a=b", "a&b", " a ", "%41"];
 
 #[derive(Arbitrary, Debug)]
@@ -39,7 +39,7 @@ enum Place<'a> {
     OtherQuery(&'a str),
 }
 
-/// A parameter of a URL whose secrets are known.
+/// A URL parameter with a known secret.
 #[derive(Arbitrary, Debug)]
 enum Parameter<'a> {
     StoredSecret {
@@ -49,7 +49,7 @@ enum Parameter<'a> {
         separator: u8,
         more: &'a str,
     },
-    /// A name with odd characters, raw where a query can hold it so.
+    /// A name with special characters, unencoded where a query allows that.
     OddlyNamed {
         which: u8,
         more: &'a str,
@@ -84,7 +84,7 @@ fn extracts_as_expected(input: &Input<'_>, places: &[&Place<'_>], sources: &Cred
         (Ok(Some(credential)), Ok(Some((token, at)))) => {
             assert_eq!(credential.token(), token);
             assert_eq!(credential.source(), &places[*at].source());
-            // Whatever it is, it is not shown.
+            // Debug output never contains the credential.
             let shown = format!("{credential:?}");
             assert!(shown.starts_with("Credential { source: ") && shown.len() < 600, "{shown}");
         }
@@ -93,11 +93,11 @@ fn extracts_as_expected(input: &Input<'_>, places: &[&Place<'_>], sources: &Cred
             assert_eq!(error, other);
             assert!(matches!(error.status(), 400 | 401));
         }
-        _ => panic!("{credential:?}, where {expected:?} was expected"),
+        _ => panic!("{credential:?}, expected {expected:?}"),
     }
 }
 
-/// The token and the number of its place, by the rules as they are documented.
+/// Returns the expected token and the index of its source, by the documented rules.
 fn expected(
     input: &Input<'_>,
     places: &[&Place<'_>],
@@ -122,11 +122,11 @@ fn expected(
     }
 }
 
-/// What a query gives away is gone from it when it is redacted.
+/// A credential found in a query is missing from the redacted query.
 fn hides_what_is_extracted(input: &Input<'_>, places: &[&Place<'_>], sources: &CredentialSources) {
     let Some(query) = input.head.query_bytes(&TOKENS) else { return };
     let Ok(query) = str::from_utf8(&query) else { return };
-    // A fragment is no part of a query.
+    // A fragment is not part of a query.
     if query.contains('#') {
         return;
     }
@@ -138,7 +138,7 @@ fn hides_what_is_extracted(input: &Input<'_>, places: &[&Place<'_>], sources: &C
         match alone.extract(&head) {
             Ok(Some(left)) => assert!(
                 matches!(left.token(), b"" | b"REDACTED"),
-                "{redacted:?} still holds {:?}",
+                "{redacted:?} still contains {:?}",
                 left.token().escape_ascii()
             ),
             Ok(None) | Err(CredentialError::Conflict) => {}
@@ -147,10 +147,10 @@ fn hides_what_is_extracted(input: &Input<'_>, places: &[&Place<'_>], sources: &C
     }
 }
 
-/// Whatever the URL is: values of these names are replaced, and not a byte besides.
+/// For any URL, redaction replaces the values of these names and changes no other byte.
 fn redacts_exactly(url: &str, names: &[&str]) {
     let redacted = redact_query(url, names);
-    assert_eq!(redact_query(&redacted, names), redacted, "twice is once");
+    assert_eq!(redact_query(&redacted, names), redacted, "redaction is idempotent");
     let Some((path, query)) = url.split_once('?') else {
         assert_eq!(redacted, url);
         return;
@@ -171,7 +171,8 @@ fn redacts_exactly(url: &str, names: &[&str]) {
     }
 }
 
-/// Where the first value begins that somebody could take for one of a secret.
+/// Returns the start of the first value that any server could read as a value of a secret
+/// parameter.
 fn secret_value(part: &str, names: &[&str]) -> Option<usize> {
     let is_secret = |raw: &str| {
         names.iter().any(|name| {
@@ -186,7 +187,7 @@ fn secret_value(part: &str, names: &[&str]) -> Option<usize> {
     for start in starts {
         let piece = &part[start..];
         let Some(equals) = piece.find('=') else { continue };
-        // A name ends at the next separator, or, for a server that knows none, at the `=`.
+        // A name ends at the next separator, or, for a server without that separator, at the `=`.
         if (start == 0 || !piece[..equals].contains([';', '?'])) && is_secret(&piece[..equals]) {
             values.push(start + equals + 1);
         }
@@ -194,7 +195,7 @@ fn secret_value(part: &str, names: &[&str]) -> Option<usize> {
     values.into_iter().min()
 }
 
-/// A secret is gone wherever it stood, and however its name was written.
+/// Redaction removes a secret at every position and for every encoding of its name.
 fn hides_secrets(input: &Input<'_>) {
     let mut url = format!("{}?", input.path);
     let mut parameters = input.parameters.iter().take(8).peekable();
@@ -223,7 +224,7 @@ fn hides_secrets(input: &Input<'_>) {
             url.push(['&', '#', ';', '?'][usize::from(separator % 4)]);
         }
     }
-    // Only where nothing else holds it.
+    // Only if no other part contains the secret.
     let others = input.parameters.iter().map(|parameter| match parameter {
         Parameter::Other(text) => *text,
         Parameter::StoredSecret { more, .. } | Parameter::OddlyNamed { more, .. } => more,
@@ -247,7 +248,7 @@ impl Place<'_> {
         }
     }
 
-    /// What stands here.
+    /// Returns the credential of this source, by the documented rules.
     fn read(&self, head: &Head<'_>) -> Result<Option<Vec<u8>>, CredentialError> {
         let line = |name: &str| {
             let values: BTreeSet<Vec<u8>> = head.values(name, &TOKENS).into_iter().collect();
@@ -293,7 +294,7 @@ fn parameter(head: &Head<'_>, name: &str) -> Result<Option<Vec<u8>>, CredentialE
     let mut decoded = decoded.into_iter();
     match (decoded.next(), decoded.next()) {
         (None, _) => Ok(None),
-        // One that is sent in the same words again is one, even if it cannot be read.
+        // The same raw value sent twice counts as one value, even if it cannot be decoded.
         (Some(None), None) if raw_values.len() == 1 => Err(CredentialError::PercentEncoding),
         (Some(Some(value)), None) => Ok(Some(value)),
         _ => Err(CredentialError::Conflict),

@@ -1,4 +1,4 @@
-//! Every text that the library reads: keys under many formats, and the nouns.
+//! Every text that the library parses: keys in many formats, and the value types.
 
 #![no_main]
 
@@ -31,11 +31,11 @@ struct Input<'a> {
     millis: u64,
     token: &'a [u8],
     text: Text<'a>,
-    /// A character put into the text, at this place.
+    /// A character to insert into the text, and its position.
     edit: Option<(u8, char)>,
 }
 
-/// A text, made to be read as a noun often: hexadecimal is not found by chance.
+/// A text that often parses as a value type, because random bytes rarely form hexadecimal.
 #[derive(Arbitrary, Debug)]
 enum Text<'a> {
     Any(&'a str),
@@ -56,7 +56,7 @@ struct Format<'a> {
     successor: Option<u8>,
 }
 
-/// Prefixes that begin with one another, and others.
+/// Prefixes of one another, and other prefixes.
 #[derive(Arbitrary, Debug)]
 enum Prefix<'a> {
     Nested(u8),
@@ -100,11 +100,11 @@ fn keys(input: &Input<'_>) {
         assert!(format.successor().is_none());
         let token = minted.expose().as_bytes();
         assert_eq!(token.len(), format.token_len());
-        let presented = formats.parse(token).expect("what is minted is read");
-        assert_eq!(presented.kind(), format.kind(), "and is of the kind that it was minted as");
+        let presented = formats.parse(token).expect("a minted key parses");
+        assert_eq!(presented.kind(), format.kind(), "a minted key parses as its own kind");
         assert!(minted.expose().starts_with(minted.hint().as_str()));
 
-        // One byte changed, and cut short or made longer.
+        // One changed byte, a truncated key and an extended key.
         let mut spoilt = token.to_vec();
         let at = usize::from(input.spoil.0) % spoilt.len();
         spoilt[at] ^= input.spoil.1;
@@ -115,8 +115,8 @@ fn keys(input: &Input<'_>) {
     }
 }
 
-/// Whatever was presented is read by the longest prefix that it has, or refused in words that
-/// hold nothing of it.
+/// Any token either parses with its longest matching prefix, or returns an error that contains no
+/// part of it.
 fn reads(formats: &KeyFormats, token: &[u8]) {
     let format = formats
         .iter()
@@ -128,11 +128,11 @@ fn reads(formats: &KeyFormats, token: &[u8]) {
             assert_eq!(token.len(), format.token_len());
             let body = &token[format.kind().as_bytes().len()..];
             assert!(body.iter().all(u8::is_ascii_alphanumeric));
-            // Nothing but the kind is shown.
+            // Debug output contains only the kind.
             let shown = format!("PresentedKey {{ kind: KeyKind({}), .. }}", format.kind());
             assert_eq!(format!("{presented:?}"), shown);
         }
-        (Ok(_), None) => panic!("read without a prefix"),
+        (Ok(_), None) => panic!("parsed without a known prefix"),
         (Err(error), format) => {
             assert_eq!(error.status(), 401);
             says_nothing(&error);
@@ -168,7 +168,7 @@ fn instants(millis: u64) {
 }
 
 fn nouns(text: &str) {
-    // Each of these has one text only.
+    // Each of these types has exactly one text form.
     if let Some(kind) = exact::<KeyKind>(text) {
         serde_round_trip(&kind);
         assert!(text.len() <= KeyKind::MAX_LEN && kind.as_bytes() == text.as_bytes());
@@ -236,7 +236,8 @@ fn nouns(text: &str) {
     }
 }
 
-/// A name is refused exactly if it is empty or blank, too long, or holds what nobody sees.
+/// A name is rejected if and only if it is empty, blank or too long, or contains invisible
+/// characters.
 fn name<
     T: FromStr<Err = InvalidText> + Display + Debug + Serialize + DeserializeOwned + PartialEq,
 >(
@@ -258,7 +259,7 @@ fn name<
     }
 }
 
-/// What hosts keep as JSON: read, written and read again, it is the same.
+/// Values that hosts store as JSON round-trip through serde.
 fn structures(text: &str) {
     fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(text: &str) {
         if let Ok(value) = serde_json::from_str::<T>(text) {
@@ -274,7 +275,7 @@ fn structures(text: &str) {
     read::<ScopeSet>(text);
 }
 
-/// Reads a noun that has one text only.
+/// Parses a type with exactly one text form.
 fn exact<T: FromStr<Err = InvalidText> + Display>(text: &str) -> Option<T> {
     match text.parse::<T>() {
         Ok(value) => {
@@ -294,7 +295,8 @@ fn serde_round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: 
     assert_eq!(&read, value);
 }
 
-/// An error of a key has one of these texts, but for its numbers, so it contains nothing of the key.
+/// Every key error has one of these texts, apart from its numbers, so it contains no part of the
+/// key.
 fn says_nothing(error: &ParseError) {
     const TEXTS: [&str; 5] = [
         "the key is empty",
@@ -310,7 +312,7 @@ fn says_nothing(error: &ParseError) {
     assert!(debug.len() < 60 && debug.chars().all(plain), "{debug}");
 }
 
-/// The error of a text is made of a literal and a position, so it contains nothing of the text.
+/// A text error consists of a literal and a position, so it contains no part of the text.
 fn repeats_nothing(error: InvalidText) {
     let expected: &'static str = error.expected();
     let text = match error.position() {
@@ -344,7 +346,7 @@ impl Format<'_> {
         let format = match format.and_then(|f| f.try_with_hint(usize::from(self.hint % 16))) {
             Ok(format) => format,
             Err(error) => {
-                // A prefix is configuration, and yet its characters are not repeated.
+                // A prefix is configuration, but the error does not repeat its characters either.
                 assert!(error.to_string().len() < 90);
                 return None;
             }

@@ -1,5 +1,5 @@
-//! Responses: challenges, bodies and rate headers from any texts and decisions, and whole gates
-//! with any head against a store of living and dead keys.
+//! Responses: challenges, bodies and rate headers from arbitrary texts and decisions, and complete
+//! gates with arbitrary heads over a store of active and ended keys.
 
 #![no_main]
 
@@ -82,7 +82,7 @@ struct RateStyle {
     policy: Option<u8>,
 }
 
-/// A decision by a limiter of the host's, that can be as wrong as its fields allow.
+/// A decision of the host's own limiter, with arbitrary field values.
 #[derive(Arbitrary, Debug)]
 struct DecisionInput {
     limit: u32,
@@ -149,12 +149,12 @@ fn challenge_is_read_back(challenge: &Challenge, scopes: &[Scope]) {
         assert_legal(value.as_bytes());
         let read = http_auth::parse_challenges(&value);
         let read = read.unwrap_or_else(|error| panic!("{value:?}: {error}"));
-        let [read] = read.as_slice() else { panic!("not one challenge: {value:?}") };
+        let [read] = read.as_slice() else { panic!("expected one challenge: {value:?}") };
         assert!(!read.params.is_empty(), "never a bare scheme: {value:?}");
         let param = |name: &str| {
             let mut named = read.params.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
             let (first, second) = (named.next(), named.next());
-            assert!(second.is_none(), "a parameter stands once: {value:?}");
+            assert!(second.is_none(), "each parameter occurs once: {value:?}");
             first.map(|(_, value)| value.to_unescaped())
         };
         let expected = error.filter(|_| challenge.has_errors());
@@ -179,7 +179,7 @@ fn body_is_json(input: &Input<'_>, scope: Option<&Scope>) {
     assert_eq!(str::from_utf8(&body.bytes), Ok(body.as_str()));
     assert_legal(body.content_type.as_bytes());
 
-    // Where no field of the host's has taken the name, the message stands in its place.
+    // Unless a custom field of the host has the name, the message uses it.
     let message = bodies.message(&facts);
     let taken = |name: &str| {
         let fields = input.bodies.texts.iter().flat_map(|(_, text)| &text.fields);
@@ -210,8 +210,8 @@ fn rate_headers_are_legal(style: RateHeaders, input: &DecisionInput) {
 }
 
 fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
-    // The fuzzer sees the tokens being compared and puts them into the host's own texts, where
-    // they would not be a leak.
+    // The fuzzer observes compared tokens and copies them into the host's own texts, where they
+    // would not be a leak.
     let texts = format!("{challenges:?} {:?}", input.bodies);
     if world.keys.iter().any(|key| texts.contains(key.hidden())) {
         return;
@@ -255,7 +255,7 @@ fn gate_answers(world: &World, input: &Input<'_>, challenges: Vec<Challenge>) {
     if config.attempts {
         builder = builder.limit_failed_attempts(limiter(2), LIMIT);
     }
-    // Texts that no gate can fill, or no challenge.
+    // Texts that no gate or no challenge accepts.
     let Ok(gate) = builder.build() else { return };
     for request in input.requests.iter().take(6) {
         serve(world, &gate, input, request);
@@ -299,7 +299,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
             }
             Step::Done(outcome) => {
                 if request.store_fails || (request.limiter_fails && !input.gate.limiter) {
-                    // Whatever is admitted then was neither looked up nor charged.
+                    // An admitted request was then neither looked up nor charged.
                     let limited = route.is_limited() || request.store_fails;
                     assert!(!limited || !matches!(outcome, Outcome::Admitted(_)));
                 }
@@ -310,7 +310,7 @@ fn serve(world: &World, gate: &Gate, input: &Input<'_>, request: &Request<'_>) {
     }
 }
 
-/// One request that was served, and what of it must be true.
+/// A served request, and the assertions about its outcome.
 struct Served<'s> {
     world: &'s World,
     gate: &'s Gate,
@@ -332,18 +332,19 @@ impl Served<'_> {
                 let key = self.world.keys.iter().find(|key| {
                     key.id == caller.key_id() && key.lives_at(self.now) && self.holds(&key.token)
                 });
-                let key = key.expect("only somebody who sent a living key is admitted");
+                let key = key.expect("only a request with an active key is admitted");
                 let required = self.route.access().required_scopes();
                 assert!(required.iter().all(|scope| key.scopes.contains(scope)));
                 let headers: Vec<ResponseHeader<'_>> = admission.headers().collect();
                 check_headers(&headers);
 
-                let found =
-                    |id: KeyId| -> Option<StoredKey> { self.world.issuer.registry().find_by_id_sync(id) };
+                let found = |id: KeyId| -> Option<StoredKey> {
+                    self.world.issuer.registry().find_by_id_sync(id)
+                };
                 let recheck = self.gate.recheck(caller, self.route);
                 let found_now = found(recheck.key_id());
                 if let Err(refusal) = recheck.found(found_now, self.now) {
-                    panic!("withdrawn at once: {refusal:?}");
+                    panic!("withdrawn immediately: {refusal:?}");
                 }
                 let gone = self.gate.recheck(caller, self.route).found(None, self.now);
                 self.check_refusal(&gone.expect_err("a key that is gone is refused"));
@@ -385,14 +386,14 @@ impl Served<'_> {
         }
     }
 
-    /// No key stands in what is said, whoever sent it.
+    /// No output contains a key, whichever request sent it.
     fn keeps_secrets(&self, said: &str) {
         for key in &self.world.keys {
             assert!(!said.contains(key.hidden()), "{said}");
         }
     }
 
-    /// Whether this key was sent anywhere at all.
+    /// Returns whether the request contains this key anywhere.
     fn holds(&self, token: &str) -> bool {
         let tokens = self.world.tokens();
         let head = &self.request.head;
@@ -406,7 +407,7 @@ impl Served<'_> {
 }
 
 // ---------------------------------------------------------------------------------------
-// A store of keys, made once and only read.
+// A store of keys, created once and then only read.
 
 thread_local! {
     static WORLD: OnceCell<World> = const { OnceCell::new() };
@@ -421,12 +422,12 @@ struct Key {
     token: String,
     id: KeyId,
     scopes: ScopeSet,
-    /// From when on it is refused.
+    /// The time from which the key is rejected.
     until: Option<Timestamp>,
 }
 
 impl Key {
-    /// What of it must never be shown.
+    /// The part that must never be printed.
     fn hidden(&self) -> &str {
         &self.token[self.token.len() - 24..]
     }
@@ -438,7 +439,7 @@ impl Key {
 
 impl World {
     fn new() -> Self {
-        let formats = KeyFormats::new([LQT, API, PUBLIC]).expect("they are told apart");
+        let formats = KeyFormats::new([LQT, API, PUBLIC]).expect("the formats are distinguishable");
         let catalog = ScopeCatalog::new([READ, WRITE]).expect("two scopes");
         let catalog = catalog.allow(API.kind(), [READ], [READ, WRITE]).expect("known scopes");
         let issuer =
@@ -547,7 +548,7 @@ fn check_headers(headers: &[ResponseHeader<'_>]) {
     }
 }
 
-/// Visible ASCII, spaces and tabs, without blanks around them (RFC 9110 §5.5).
+/// Visible ASCII, spaces and tabs, without surrounding whitespace (RFC 9110 §5.5).
 fn assert_legal(value: &[u8]) {
     let legal = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     assert!(legal && value.trim_ascii() == value, "{:?}", value.escape_ascii());

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: heads of requests, made to be read as credentials often.
+//! Shared parts of the fuzz targets: request heads that often contain credentials.
 
 use arbitrary::Arbitrary;
 use keyward::request::PlainHead;
@@ -26,14 +26,14 @@ enum LineName<'a> {
     Other(&'a str),
 }
 
-/// What a line or a parameter holds.
+/// The value of a line or a parameter.
 #[derive(Arbitrary, Debug)]
 pub enum Value<'a> {
-    /// One of the tokens that the target has.
+    /// One of the target's tokens.
     Token(u8),
-    /// One of them behind a scheme and spaces.
+    /// A token after a scheme and spaces.
     BearerToken(u8, u8, u8),
-    /// One of them with a byte changed.
+    /// A token with one changed byte.
     Spoilt(u8, u8, u8),
     Bearer(u8, u8, &'a [u8]),
     Bytes(&'a [u8]),
@@ -45,7 +45,7 @@ pub enum Query<'a> {
     Bytes(&'a [u8]),
 }
 
-/// One parameter of a query, in front of its separator.
+/// One query parameter, followed by its separator.
 #[derive(Arbitrary, Debug)]
 pub struct Parameter<'a> {
     name: ParameterName<'a>,
@@ -63,7 +63,7 @@ enum ParameterName<'a> {
 }
 
 impl Head<'_> {
-    /// The head as the library reads it, with these tokens to choose from.
+    /// Builds the head, with these tokens to choose from.
     pub fn plain(&self, tokens: &[&[u8]]) -> PlainHead {
         let head = self.lines().fold(PlainHead::new(), |head, line| {
             head.with_header(line.name(), line.value.bytes(tokens))
@@ -74,7 +74,7 @@ impl Head<'_> {
         }
     }
 
-    /// The values of all lines of this name.
+    /// Returns the values of all lines with this name.
     pub fn values(&self, name: &str, tokens: &[&[u8]]) -> Vec<Vec<u8>> {
         let named = self.lines().filter(|line| line.name().eq_ignore_ascii_case(name));
         named.map(|line| line.value.bytes(tokens)).collect()
@@ -91,7 +91,7 @@ impl Head<'_> {
                         query.push(b'=');
                         query.extend(value.bytes(tokens));
                     }
-                    // Most of all the one that counts.
+                    // Prefers the separator `&`.
                     query.push(b"&&&&&;?#"[usize::from(parameter.separator % 8)]);
                 }
                 query.pop();
@@ -152,7 +152,7 @@ impl ParameterName<'_> {
     }
 }
 
-/// The text with the bytes percent-encoded whose bits are set.
+/// Percent-encodes the bytes whose bits are set.
 pub fn percent_encoded(text: &[u8], which: u16) -> Vec<u8> {
     let mut encoded = Vec::new();
     for (at, byte) in text.iter().enumerate() {
@@ -165,7 +165,7 @@ pub fn percent_encoded(text: &[u8], which: u16) -> Vec<u8> {
     encoded
 }
 
-/// Percent-decoding, written otherwise than the library's.
+/// Percent-decoding, implemented independently of the library.
 pub fn percent_decoded(raw: &[u8]) -> Option<Vec<u8>> {
     let mut pieces = raw.split(|byte| *byte == b'%');
     let mut decoded = pieces.next().unwrap_or_default().to_vec();

@@ -1,4 +1,4 @@
-//! Challenges, read back by a parser that is not ours.
+//! Challenges: exact bytes, and a round trip through an independent parser.
 
 use http_auth::parse_challenges;
 use keyward::{Challenge, ConfigError, Scope, error::ConfigErrorKind, request::ChallengeErrorCode};
@@ -7,17 +7,17 @@ use proptest::prelude::*;
 const READ: Scope = Scope::from_static("read:lucent");
 const WRITE: Scope = Scope::from_static("write:issues");
 
-/// The scheme and the parameters, unescaped, as the peer reads them.
+/// Returns the scheme and the unescaped parameters, as a client parses them.
 fn read(value: &str) -> (String, Vec<(String, String)>) {
     let challenges = parse_challenges(value).unwrap_or_else(|error| panic!("{value}: {error}"));
-    let [challenge] = challenges.as_slice() else { panic!("not one challenge: {value}") };
+    let [challenge] = challenges.as_slice() else { panic!("expected one challenge: {value}") };
     let params = challenge.params.iter();
     let params = params.map(|(name, value)| ((*name).to_owned(), value.to_unescaped())).collect();
     (challenge.scheme.to_owned(), params)
 }
 
 #[test]
-fn challenges_are_written_to_the_byte() {
+fn challenges_render_to_the_exact_bytes() {
     use ChallengeErrorCode::{InsufficientScope, InvalidRequest, InvalidToken};
 
     let bearer = || Challenge::bearer("lucitra").unwrap();
@@ -84,7 +84,7 @@ fn problem(result: Result<Challenge, ConfigError>) -> String {
 }
 
 #[test]
-fn what_no_header_can_hold_is_refused() {
+fn texts_not_allowed_in_a_header_are_rejected() {
     for realm in ["a\r\nSet-Cookie: x", "\n", "\0", "a\tb", "ä", "\u{7f}"] {
         assert!(problem(Challenge::bearer(realm)).contains("printable ASCII"), "{realm:?}");
         assert!(problem(Challenge::api_key("r", realm)).contains("printable ASCII"), "{realm:?}");
@@ -102,9 +102,10 @@ fn what_no_header_can_hold_is_refused() {
 }
 
 proptest! {
-    /// Any realm and value that is accepted is read back, and never looks like more.
+    /// Every accepted realm and value parses back unchanged and never adds a challenge or a
+    /// parameter.
     #[test]
-    fn every_challenge_is_read_back(
+    fn every_accepted_challenge_parses_back_unchanged(
         realm in "[ -~]{0,40}",
         value in "[ -~]{0,40}",
         scopes in prop::collection::vec("[!#-\\[\\]-~]{1,12}", 0..4),

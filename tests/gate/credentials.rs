@@ -1,4 +1,4 @@
-//! Credentials out of headers and queries: strictly to the byte, and never two at once.
+//! Credential extraction from headers and queries: exact parsing, and at most one credential.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ fn query() -> CredentialSources {
     CredentialSource::query("api_key").into()
 }
 
-/// What is extracted, owned.
+/// The extracted credential, as an owned value.
 fn extract(
     sources: &CredentialSources,
     head: &PlainHead,
@@ -35,17 +35,17 @@ fn lines(name: &str, values: &[&[u8]]) -> PlainHead {
 }
 
 #[test]
-fn bearer_tokens_are_read_to_the_byte() {
+fn bearer_tokens_are_extracted_exactly() {
     use CredentialError::Token68;
 
-    #[expect(clippy::type_complexity, reason = "what is read of each line")]
+    #[expect(clippy::type_complexity, reason = "a header line and the expected result")]
     let table: [(&[u8], Result<Option<&[u8]>, CredentialError>); 30] = [
         (b"Bearer abc", Ok(Some(b"abc"))),
         (b"bearer abc", Ok(Some(b"abc"))),
         (b"BEARER abc", Ok(Some(b"abc"))),
         (b"bEaReR    abc", Ok(Some(b"abc"))),
         (b"Bearer aB0-._~+/==", Ok(Some(b"aB0-._~+/=="))),
-        // The scheme, and no token68 behind it.
+        // The scheme without a valid token68 after it.
         (b"Bearer", Err(Token68)),
         (b"Bearer ", Err(Token68)),
         (b"Bearer    ", Err(Token68)),
@@ -63,7 +63,7 @@ fn bearer_tokens_are_read_to_the_byte() {
         (b"Bearer abc\xff", Err(Token68)),
         ("Bearer ａｂｃ".as_bytes(), Err(Token68)),
         (b"Bearer realm=\"x\"", Err(Token68)),
-        // Another scheme is nobody's bearer token.
+        // Another scheme is not a bearer token.
         (b"", Ok(None)),
         (b"abc", Ok(None)),
         (b"Bearerabc", Ok(None)),
@@ -84,7 +84,7 @@ fn bearer_tokens_are_read_to_the_byte() {
 }
 
 #[test]
-fn a_header_of_its_own_holds_the_key_alone() {
+fn a_dedicated_header_contains_only_the_key() {
     for value in [&b"abc"[..], b"", b"a b", b"a, b", b"\xff\0", b"Bearer abc"] {
         let found = extract(&header(), &lines("x-aPi-kEy", &[value]));
         assert_eq!(found, Ok(Some(value.to_vec())), "{value:?}");
@@ -94,7 +94,7 @@ fn a_header_of_its_own_holds_the_key_alone() {
 }
 
 #[test]
-fn parameters_are_decoded_strictly() {
+fn query_parameters_are_decoded_strictly() {
     use CredentialError::{Conflict, PercentEncoding};
 
     let table: [(&str, Result<Option<&str>, CredentialError>); 27] = [
@@ -109,7 +109,7 @@ fn parameters_are_decoded_strictly() {
         ("api_key=", Ok(Some(""))),
         ("api_key", Ok(Some(""))),
         ("&&api_key=abc&&", Ok(Some("abc"))),
-        // The same name in other letters is another name.
+        // Parameter names are case-sensitive.
         ("API_KEY=abc", Ok(None)),
         ("api_key2=abc", Ok(None)),
         ("xapi_key=abc", Ok(None)),
@@ -118,12 +118,12 @@ fn parameters_are_decoded_strictly() {
         ("x=1;api_key=abc", Ok(None)),
         ("api%5key=abc", Ok(None)),
         ("", Ok(None)),
-        // Broken encoding is no value.
+        // Broken percent-encoding is not a value.
         ("api_key=abc%", Err(PercentEncoding)),
         ("api_key=abc%4", Err(PercentEncoding)),
         ("api_key=%zzabc", Err(PercentEncoding)),
         ("api_key=%+1abc", Err(PercentEncoding)),
-        // Once is enough.
+        // Repeating the same value is allowed.
         ("api_key=abc&api_key=abc", Ok(Some("abc"))),
         ("api_key=abc&api%5Fkey=%61bc", Ok(Some("abc"))),
         ("api_key=abc&api_key=abd", Err(Conflict)),
@@ -139,7 +139,7 @@ fn parameters_are_decoded_strictly() {
 }
 
 #[test]
-fn two_different_values_of_one_credential_are_refused() {
+fn two_different_values_of_one_credential_are_rejected() {
     let same: [&[u8]; 2] = [b"Bearer a", b"Bearer a"];
     assert_eq!(extract(&bearer(), &lines("authorization", &same)), Ok(Some(b"a".to_vec())));
     assert_eq!(extract(&header(), &lines("x-api-key", &same)), Ok(Some(b"Bearer a".to_vec())));
@@ -162,7 +162,7 @@ fn two_different_values_of_one_credential_are_refused() {
 }
 
 #[test]
-fn several_places_have_an_order_or_are_refused() {
+fn several_sources_follow_their_order_or_conflict() {
     let places = || {
         [
             CredentialSource::header("x-api-key"),
@@ -172,7 +172,8 @@ fn several_places_have_an_order_or_are_refused() {
     };
     let first = CredentialSources::first_of(places());
     let one = CredentialSources::one_of(places());
-    // Header, bearer, query; what the first of them yields, and whether it is alone.
+    // Header, bearer and query values; then the result of the first source and of the single
+    // source.
     for mask in 0..8_u8 {
         let mut head = PlainHead::new();
         if mask & 4 != 0 {
@@ -196,17 +197,17 @@ fn several_places_have_an_order_or_are_refused() {
             if mask.count_ones() > 1 { Err(CredentialError::SeveralSources) } else { Ok(expected) };
         assert_eq!(extract(&one, &head), alone, "{mask:b}");
     }
-    // What stands in a later place is not looked at, however broken it is.
+    // Sources after the first match are ignored, even if they are malformed.
     let head = lines("x-api-key", &[b"a"]).with_query("api_key=%&api_key=b");
     assert_eq!(extract(&first, &head), Ok(Some(b"a".to_vec())));
-    // The scheme of somebody else leaves room for the next place.
+    // A foreign scheme is skipped in favour of the next source.
     let head = lines("authorization", &[b"Basic a"]).with_query("api_key=b");
     assert_eq!(extract(&one, &head), Ok(Some(b"b".to_vec())));
     assert_eq!(first.header_names().collect::<Vec<_>>(), ["x-api-key", "authorization"]);
 }
 
 #[test]
-fn what_was_extracted_is_not_shown() {
+fn debug_hides_the_extracted_credential() {
     let head = lines("authorization", &[format!("Bearer {SECRET}").as_bytes()])
         .with_query(format!("api_key={SECRET}"));
     for sources in [bearer(), query()] {
@@ -219,7 +220,7 @@ fn what_was_extracted_is_not_shown() {
 }
 
 #[test]
-fn secrets_are_redacted_and_nothing_else() {
+fn redaction_replaces_only_secrets() {
     for (url, expected) in [
         ("/a?api_key=S", "/a?api_key=REDACTED"),
         ("/a?x=1&api_key=S&y=%41", "/a?x=1&api_key=REDACTED&y=%41"),
@@ -242,8 +243,8 @@ fn secrets_are_redacted_and_nothing_else() {
     ] {
         assert_eq!(redact_query(url, &["api_key", "token"]), expected, "{url}");
     }
-    // Names that hold what parts or encodes names elsewhere: whoever asks for one by its exact
-    // text finds it redacted.
+    // Names that contain separators or percent-encoding: a parameter whose raw name is exactly this
+    // text is redacted.
     for (name, url, expected) in [
         ("a;b", "/p?a;b=S&c", "/p?a;b=REDACTED&c"),
         ("a?b", "/p?x&a?b=S", "/p?x&a?b=REDACTED"),
@@ -267,7 +268,7 @@ fn secrets_are_redacted_and_nothing_else() {
     assert_eq!(sources.redact("/a?k=S&x-api-key=1"), "/a?k=REDACTED&x-api-key=1");
 }
 
-/// A head that gives the same bytes for whatever is asked.
+/// A head that returns the same bytes for every header and for the query.
 struct Anything(Vec<Vec<u8>>, Option<Vec<u8>>);
 
 impl RequestHead for Anything {
@@ -282,7 +283,7 @@ impl RequestHead for Anything {
 
 proptest! {
     #[test]
-    fn no_bytes_whatever_panic_and_what_is_found_was_sent(
+    fn extraction_never_panics_and_returns_only_sent_bytes(
         start in prop::sample::select(vec![&b""[..], b"Bearer ", b"bearer", b"api_key=", b"api%5Fkey=%"]),
         values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4),
         sent_query in prop::option::of(prop::collection::vec(any::<u8>(), 0..80)),
@@ -306,10 +307,10 @@ proptest! {
         }
     }
 
-    /// Whatever surrounds it, a secret parameter's value is not in what is logged, and a URL
-    /// without one is kept.
+    /// A redacted URL never contains the value of a secret parameter, whatever surrounds it. A URL
+    /// without such a parameter is unchanged.
     #[test]
-    fn a_secret_is_never_in_the_log(
+    fn a_redacted_url_never_contains_the_secret(
         path in "[a-z/#;%]{0,8}",
         before in "([a-z]{1,3}=[a-z%;]{0,5}&){0,3}",
         after in "(&[a-z]{1,3}=[a-z%;#?]{0,5}){0,3}",
@@ -322,7 +323,7 @@ proptest! {
     }
 
     #[test]
-    fn redacting_never_panics_and_is_stable(url in any::<String>()) {
+    fn redaction_never_panics_and_is_idempotent(url in any::<String>()) {
         let once = redact_query(&url, &["api_key", "k"]).into_owned();
         prop_assert_eq!(redact_query(&once, &["api_key", "k"]), once.as_str());
     }

@@ -1,5 +1,5 @@
-//! The bodies of refusals, in the documented order of their members, and as a JSON parser
-//! reads them.
+//! Error bodies: the documented order of their members, and their values as a JSON parser reads
+//! them.
 
 use keyward::{
     Challenge, CredentialSource, ErrorBodies, Gate, KeyFormat, KeyHasher, Scope,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 static WRITE: Scope = Scope::from_static("write:issues");
 
-/// All that there can be to fill in.
+/// Facts for every placeholder.
 fn facts(reason: PublicReason) -> ErrorFacts<'static> {
     let facts = ErrorFacts::new(reason);
     match reason {
@@ -33,7 +33,7 @@ fn json_of(errors: &ErrorBodies, reason: PublicReason) -> Value {
 }
 
 #[test]
-fn flat_bodies_are_one_member() {
+fn flat_bodies_have_one_member() {
     let errors = ErrorBodies::flat();
     for (reason, body) in [
         (PublicReason::MissingKey, r#"{"error":"Missing API key"}"#),
@@ -50,7 +50,7 @@ fn flat_bodies_are_one_member() {
 }
 
 #[test]
-fn nested_bodies_have_codes_and_fields_in_order() {
+fn nested_bodies_have_codes_and_fields_in_documented_order() {
     let errors = ErrorBodies::nested()
         .with_text(
             PublicReason::RateLimited,
@@ -122,7 +122,7 @@ fn problem_details_follow_rfc_9457() {
 }
 
 #[test]
-fn the_hosts_own_function_gets_facts_and_message() {
+fn a_custom_body_function_receives_facts_and_message() {
     let errors = ErrorBodies::custom(|facts, message| ErrorBody {
         content_type: "text/plain",
         bytes: format!("{} {:?} {message}", facts.reason.status(), facts.retry_after_secs).into(),
@@ -134,7 +134,7 @@ fn the_hosts_own_function_gets_facts_and_message() {
 }
 
 #[test]
-fn reasons_are_merged_or_told_apart() {
+fn reasons_are_merged_or_distinguished_as_configured() {
     let of_401: Vec<PublicReason> =
         PublicReason::ALL.into_iter().filter(|reason| reason.status() == 401).collect();
     let merged = ErrorBodies::flat()
@@ -166,7 +166,7 @@ fn reasons_are_merged_or_told_apart() {
         assert_eq!(json_of(&precise, reason), json!({"error": message}), "{reason:?}");
         assert_eq!(precise.message(&facts(reason)), message);
     }
-    // The last word counts, also behind a merged one.
+    // The last setting wins, also after a merged one.
     let last = merged
         .with_text(PublicReason::MissingKey, "Missing")
         .with_text(PublicReason::MissingKey, "None");
@@ -186,7 +186,7 @@ fn built(errors: ErrorBodies) -> Result<Gate, ConfigError> {
 }
 
 #[test]
-fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
+fn texts_that_cannot_be_rendered_fail_the_gate_build() {
     use PublicReason::{InvalidKey, MissingScope, RateLimited, TooManyAttempts};
 
     let placeholder = |reason| format!("the text for {reason:?} has braces");
@@ -225,7 +225,7 @@ fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
         built(ErrorBodies::flat().with_text(reason, text.clone()))
             .unwrap_or_else(|e| panic!("{text:?}: {e}"));
     }
-    // Names that one shape has are free in another.
+    // Field names reserved in one shape are allowed in another.
     let text = ErrorText::new("a").with_field("message", "b");
     assert!(built(ErrorBodies::flat().with_text(RateLimited, text.clone())).is_ok());
     assert!(built(ErrorBodies::nested().with_text(RateLimited, text)).is_err());
@@ -235,7 +235,7 @@ fn texts_that_cannot_be_filled_are_refused_when_a_gate_is_built() {
 
 proptest! {
     #[test]
-    fn any_message_and_field_is_read_back(message in any::<String>(), name in any::<String>(), value in any::<String>()) {
+    fn any_message_and_field_round_trips_through_json(message in any::<String>(), name in any::<String>(), value in any::<String>()) {
         prop_assume!(!["error", "code", "message", "type", "title", "status", "detail", "instance"].contains(&&*name));
         let literal = message.replace('{', "{{").replace('}', "}}");
         let text = ErrorText::new(literal).with_field(name.clone(), value.clone());

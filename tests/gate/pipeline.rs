@@ -1,5 +1,5 @@
-//! The whole pipeline in the dialects of the three reference services: order, answers to the
-//! byte, failures that never let anybody through, revocation in flight, and the audit.
+//! The complete pipeline with the response formats of the three reference services: order of
+//! checks, exact responses, failing closed, revocation in flight, and audit events.
 
 use std::{
     convert::Infallible,
@@ -59,7 +59,7 @@ fn per_minute(limit: u32) -> Quota {
 }
 
 // ---------------------------------------------------------------------------------------
-// A service: its keys, its limiter, its log, and a gate in each of the three dialects.
+// A service: its keys, its limiter, its audit log, and a gate for each of the three services.
 
 struct Service {
     issuer: Issuer<MemoryStore>,
@@ -113,8 +113,8 @@ impl Service {
         block_on(self.issuer.revoke(id, at(0))).unwrap();
     }
 
-    /// Every dead key of this format, with the instant at which it is presented and why it is
-    /// refused.
+    /// Returns every kind of unusable key of this format, with the time of its use and the expected
+    /// error.
     fn dead_keys(&self, format: KeyFormat) -> Vec<(String, Timestamp, VerifyError)> {
         let revoked = self.key(format);
         self.revoke(revoked.record.id());
@@ -242,7 +242,7 @@ fn throttled(refusal: &Refusal) -> (&str, Subject) {
     }
 }
 
-/// A stopped clock.
+/// A clock that stands still.
 fn clock(now: Timestamp) -> ManualClock {
     ManualClock::new(now)
 }
@@ -256,9 +256,9 @@ fn bearer(token: &str) -> PlainHead {
 }
 
 // ---------------------------------------------------------------------------------------
-// Responses, as they go over the wire.
+// Responses as sent over HTTP.
 
-/// Status, head and body of a refusal.
+/// The status, head and body of a refusal.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer(u16, Vec<String>, String);
 
@@ -275,14 +275,14 @@ fn answer(refusal: &Refusal) -> Answer {
 fn refused(outcome: Outcome) -> Refusal {
     match outcome {
         Outcome::Refused(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
+        other => panic!("expected a refusal: {other:?}"),
     }
 }
 
 fn admitted(outcome: Outcome) -> Admission {
     match outcome {
         Outcome::Admitted(admission) => admission,
-        other => panic!("not admitted: {other:?}"),
+        other => panic!("expected an admission: {other:?}"),
     }
 }
 
@@ -291,8 +291,8 @@ fn expected(status: u16, head: &[&str], body: &str) -> Answer {
     Answer(status, json.chain(head.iter().map(ToString::to_string)).collect(), body.to_owned())
 }
 
-/// Decides in every way that there is, which must come to the same; on a service whose limiter
-/// is not asked, or the request would count several times.
+/// Decides through every entry point and asserts equal outcomes. The limiter of the service must be
+/// unused, because each request would be charged several times.
 fn decide_unlimited(
     gate: &Gate,
     head: &PlainHead,
@@ -328,10 +328,10 @@ fn decide_unlimited(
 }
 
 // ---------------------------------------------------------------------------------------
-// The three dialects, every failure.
+// The three services, every failure.
 
 #[test]
-fn lumiqtrace_answers_alike_whatever_is_wrong() {
+fn lumiqtrace_returns_the_same_response_for_every_bad_key() {
     let service = Service::new();
     let (gate, route) = service.lumiqtrace();
     let head = |token: &str| PlainHead::new().with_header("X-API-Key", token);
@@ -364,7 +364,7 @@ fn lumiqtrace_answers_alike_whatever_is_wrong() {
         assert_eq!(answer(&refusal), unauthenticated, "{why}");
         let RefusalReason::Verify(found) = refusal.reason() else { panic!("{refusal:?}") };
         assert_eq!(*found, why);
-        // The log names a key only if its secret was proved.
+        // The audit event names a key only after its secret was verified.
         assert_eq!(refusal.key_id().is_some(), why != VerifyError::Unknown);
     }
     let twice = head(good).with_header("x-api-key", "lqt_other");
@@ -387,7 +387,7 @@ fn lumiqtrace_answers_alike_whatever_is_wrong() {
 }
 
 #[test]
-fn lucent_takes_public_keys_from_the_header_or_else_the_query() {
+fn lucent_reads_public_keys_from_the_header_before_the_query() {
     let service = Service::new();
     let (gate, route) = service.lucent_ingest();
     let check = |head: &PlainHead| gate.check_sync(head, &route, service.store(), at(0));
@@ -417,7 +417,7 @@ fn lucent_takes_public_keys_from_the_header_or_else_the_query() {
             assert_eq!(answer(&refusal), invalid, "{why}");
         }
     }
-    // Where both are present the header is taken, good or bad.
+    // If both are present, the header is used, valid or not.
     let both = header(good).with_query("api_key=luc_pk_bad&api_key=b");
     assert!(matches!(check(&both), Outcome::Admitted(_)));
     let both = header("luc_pk_bad").with_query(format!("api_key={good}"));
@@ -426,7 +426,7 @@ fn lucent_takes_public_keys_from_the_header_or_else_the_query() {
 }
 
 #[test]
-fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
+fn lucent_rejects_the_101st_request_until_retry_after_has_passed() {
     let service = Service::new();
     let (gate, route) = service.lucent_ingest();
     let issued = service.key(PUBLIC);
@@ -446,7 +446,7 @@ fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
     assert_eq!(refused(check(early)).status(), 429);
     assert!(matches!(check(at(60)), Outcome::Admitted(_)));
 
-    // An owner of the higher tier has a thousand, from its next request on.
+    // An owner of the higher tier has 1,000 from its next request on.
     let owner = Owner::new(OwnerId::from_static("org_a")).with_tier(HIGHER);
     service.store().put_owner_sync(owner);
     for _ in 1..1_000 {
@@ -456,7 +456,7 @@ fn lucent_refuses_the_101st_request_and_waiting_as_told_is_enough() {
 }
 
 #[test]
-fn lucent_names_the_scope_in_every_401() {
+fn lucent_includes_the_required_scope_in_every_401() {
     let service = Service::new();
     let gate = service.lucent_data();
     let [read, write] = [READ, WRITE].map(|scope| gate.route(Access::scope(scope)).unwrap());
@@ -505,7 +505,7 @@ fn lucent_names_the_scope_in_every_401() {
 }
 
 #[test]
-fn lucitra_tells_its_limits_in_every_authenticated_answer() {
+fn lucitra_reports_limits_in_every_authenticated_response() {
     let service = Service::new();
     let gate = service.lucitra();
     let issued = service.key(LUCI);
@@ -520,7 +520,7 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
     let admission = admitted(check(&datasets, at(0)));
     assert_eq!(lines(&admission), ["x-ratelimit-limit: 100", "x-ratelimit-remaining: 99", reset]);
 
-    // Forbidden, and charged.
+    // Forbidden requests are charged too.
     assert_eq!(
         answer(&refused(check(&compliance, at(1)))),
         expected(
@@ -539,7 +539,8 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
         r#"{"error":{"code":"RATE_LIMITED","message":"Rate limit exceeded. Retry after 12 seconds.","retry_after":12}}"#,
     );
     assert_eq!(answer(&refused(check(&datasets, at(48)))), throttled);
-    // Whoever is out of quota is not told that the path is forbidden, and is not charged.
+    // Without remaining quota, the response does not reveal that the path is forbidden, and nothing
+    // is charged.
     assert_eq!(answer(&refused(check(&compliance, at(48)))), throttled);
 
     let realm = r#"www-authenticate: Bearer realm="lucitra""#;
@@ -565,7 +566,7 @@ fn lucitra_tells_its_limits_in_every_authenticated_answer() {
 }
 
 #[test]
-fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
+fn a_403_includes_the_missing_scope_if_the_challenge_has_errors() {
     let service = Service::new();
     let gate = service
         .builder(KeyFormats::new([API, MCP]).unwrap(), CredentialSource::bearer())
@@ -581,7 +582,7 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
         answer(&refused(decide_unlimited(&gate, &head, &write, &service))),
         expected(403, &[challenge], r#"{"error":"Missing required scope: write:issues"}"#)
     );
-    // A 401 has every challenge in a line of its own, and another 403 has none.
+    // A 401 has one header line for each challenge; a 403 for another reason has none.
     let none = refused(decide_unlimited(&gate, &PlainHead::new(), &write, &service));
     assert_eq!(none.headers().filter(|line| line.name() == "www-authenticate").count(), 2);
     let other = Access::any_key().with_owner(OwnerId::from_static("org_b"));
@@ -601,7 +602,7 @@ fn a_403_names_the_missing_scope_where_the_challenge_has_errors() {
 // Order: authenticate, charge, authorize.
 
 #[test]
-fn a_failed_authentication_charges_nobody() {
+fn a_failed_authentication_charges_no_limit() {
     let service = Service::new();
     let gate = service.lucitra_with([
         Limit::new("owners", per_minute(100)).per_owner(),
@@ -620,15 +621,15 @@ fn a_failed_authentication_charges_nobody() {
         let outcome = gate.check_sync(&head, &limits, service.store(), at(0));
         assert_eq!(refused(outcome).status(), 401);
     }
-    assert!(service.limiter.is_empty(), "somebody was charged");
-    // The control: a good key is.
+    assert!(service.limiter.is_empty(), "a limit was charged");
+    // The control: a valid key is charged.
     let good = service.key(LUCI);
     drop(admitted(gate.check_sync(&bearer(good.key.expose()), &limits, service.store(), at(0))));
     assert_eq!(service.limiter.len(), 4);
 }
 
 #[test]
-fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
+fn several_limits_are_charged_together_and_the_audit_names_the_binding_one() {
     let service = Service::new();
     let gate = service.lucitra_with([
         Limit::new("keys", per_minute(8)),
@@ -674,7 +675,7 @@ fn several_limits_are_charged_together_and_the_log_names_the_one_that_binds() {
 }
 
 #[test]
-fn overrides_of_a_key_go_before_its_owners_and_these_before_the_limits() {
+fn key_overrides_precede_owner_overrides_which_precede_the_limit() {
     let service = Service::new();
     let gate = service.lucitra();
     let owner = Owner::new(OwnerId::from_static("org_q")).with_tier(HIGHER);
@@ -685,18 +686,18 @@ fn overrides_of_a_key_go_before_its_owners_and_these_before_the_limits() {
         admission.decision().unwrap().limit
     };
     service.store().put_owner_sync(owner.clone());
-    assert_eq!(limit_of(draft("org_q")), 1_000, "the limit's for the tier");
-    assert_eq!(limit_of(draft("org_r")), 100, "the limit's for everybody else");
+    assert_eq!(limit_of(draft("org_q")), 1_000, "the limit of the tier");
+    assert_eq!(limit_of(draft("org_r")), 100, "the default of the limit");
     service
         .store()
         .put_owner_sync(owner.with_override(PolicyName::DEFAULT, per_minute(50)).unwrap());
-    assert_eq!(limit_of(draft("org_q")), 50, "the owner's");
+    assert_eq!(limit_of(draft("org_q")), 50, "the owner's override");
     let own = draft("org_q").with_override(PolicyName::DEFAULT, per_minute(5)).unwrap();
-    assert_eq!(limit_of(own), 5, "the key's");
+    assert_eq!(limit_of(own), 5, "the key's override");
 }
 
 #[test]
-fn rotating_doubles_nobodys_quota() {
+fn rotation_does_not_double_a_quota() {
     let service = Service::new();
     let gate = service.lucitra_with([Limit::new("two", per_minute(2))]);
     let route = gate.route(Access::any_key().with_limit("two")).unwrap();
@@ -714,7 +715,7 @@ fn rotating_doubles_nobodys_quota() {
 }
 
 #[test]
-fn costs_count_and_one_above_the_limit_has_no_retry_time() {
+fn costs_are_charged_and_a_cost_above_the_limit_has_no_retry_time() {
     let service = Service::new();
     let gate = service.lucitra();
     let head = bearer(service.key(LUCI).key.expose());
@@ -733,7 +734,7 @@ fn costs_count_and_one_above_the_limit_has_no_retry_time() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Nobody passes on account of a failure.
+// Failures never admit a request.
 
 #[derive(Debug)]
 struct Broken;
@@ -761,7 +762,7 @@ impl KeyStore for BrokenStore {
 }
 
 #[test]
-fn a_store_that_fails_is_503_and_never_a_pass() {
+fn a_failing_store_returns_503_and_never_admits() {
     let service = Service::new();
     let good = service.key(LUCI);
     let head = bearer(good.key.expose());
@@ -784,14 +785,14 @@ fn a_store_that_fails_is_503_and_never_a_pass() {
         }
     }
     assert!(service.limiter.is_empty());
-    // A clock far behind the key's creation cannot judge it.
+    // A clock far behind the creation of the key cannot decide about it.
     let behind = T0.saturating_sub(Duration::from_secs(2 * 86_400));
     let refusal = refused(gate.check_sync(&head, &datasets(&gate), service.store(), behind));
     assert_eq!(answer(&refusal), unavailable);
 }
 
 #[test]
-fn a_store_that_lies_admits_nobody() {
+fn a_store_that_returns_a_wrong_record_admits_no_request() {
     let service = Service::new();
     let gate = service.lucitra();
     let [mine, other] = [service.key(LUCI), service.key(LUCI)];
@@ -800,11 +801,11 @@ fn a_store_that_lies_admits_nobody() {
     let outcome = gate.check_with(&head, &datasets(&gate), |_| Ok::<_, Broken>(lie.clone()), at(0));
     let refusal = refused(outcome);
     assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Mismatch)));
-    assert_eq!((refusal.status(), refusal.key_id()), (401, None), "nothing is put down to a key");
+    assert_eq!((refusal.status(), refusal.key_id()), (401, None), "the refusal names no key");
 }
 
 #[test]
-fn a_route_with_limits_and_nobody_to_ask_is_503() {
+fn a_limited_route_without_a_limiter_returns_503() {
     let service = Service::new();
     let gate = service.lucitra_builder().build().unwrap();
     let head = bearer(service.key(LUCI).key.expose());
@@ -821,7 +822,7 @@ fn a_route_with_limits_and_nobody_to_ask_is_503() {
 }
 
 #[test]
-fn a_limiter_elsewhere_is_asked_and_obeyed() {
+fn an_external_limiter_decides_over_admission() {
     let service = Service::new();
     let owners = Limit::new("owners", per_minute(7)).per_owner();
     let gate = service.lucitra_builder().with_limit(owners).build().unwrap();
@@ -869,7 +870,8 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
         let refusal = refused_by(position);
         assert_eq!(throttled(&refusal), ("default", Subject::Key));
     }
-    // Admitted there, the request is still authorized here, and the answer says what it cost.
+    // After the external limiter admits, the request is still authorized here, and the response
+    // reports its limit.
     let decision = Decision::admitted_elsewhere(per_minute(7), 4, at(10));
     let refusal = refused(pending.decided(decision, at(0)));
     assert_eq!(refusal.public(), PublicReason::ForbiddenTier);
@@ -883,10 +885,10 @@ fn a_limiter_elsewhere_is_asked_and_obeyed() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Somebody else's credentials, and too many bad ones.
+// Foreign credentials and too many failed attempts.
 
 #[test]
-fn only_what_is_no_key_at_all_is_left_to_the_host() {
+fn only_credentials_in_no_key_format_are_passed_to_the_host() {
     let service = Service::new();
     let gate = service.lucitra();
     let jwt = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
@@ -908,12 +910,12 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
         let status = refused(check(&head)).status();
         assert!(matches!(status, 400 | 401), "{head:?}: {status}");
     }
-    // What the host refuses, it refuses in the same words.
+    // A refusal by the host has the same body.
     let refusal = gate.refuse(&datasets(&gate), PublicReason::InvalidKey, at(0));
     let key = refused(check(&bearer("luci_")));
     assert_eq!(answer(&refusal), answer(&key));
     assert!(matches!(refusal.reason(), RefusalReason::Host(PublicReason::InvalidKey)));
-    // Nothing at all is not somebody else's credential either.
+    // A missing credential is not a foreign credential.
     let header = service
         .builder(LUCI, CredentialSource::header("x-api-key"))
         .allow_foreign()
@@ -925,14 +927,14 @@ fn only_what_is_no_key_at_all_is_left_to_the_host() {
     assert_eq!(refused(decide_unlimited(&header, &head(""), &route, &service)).status(), 401);
     let passed = decide_unlimited(&header, &head("anything else"), &route, &service);
     assert!(matches!(passed, Outcome::ForeignCredential));
-    // A gate that was not told so passes nothing on.
+    // A gate without this option passes nothing to the host.
     let (strict, route) = service.lumiqtrace();
     let head = PlainHead::new().with_header("x-api-key", jwt);
     assert_eq!(refused(decide_unlimited(&strict, &head, &route, &service)).status(), 401);
 }
 
 #[test]
-fn brute_force_from_one_address_is_throttled() {
+fn failed_attempts_from_one_address_are_throttled() {
     const ADDRESS: u8 = 1;
     let service = Service::new();
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
@@ -954,8 +956,8 @@ fn brute_force_from_one_address_is_throttled() {
     let unknown = format!("luci_{}", "0".repeat(64));
     let ended = service.key(LUCI);
     service.revoke(ended.record.id());
-    // No credential, contradicting ones, somebody else's, good ones and those that were good once
-    // are no failed attempts.
+    // Missing, conflicting and foreign credentials, valid keys and formerly valid keys are not
+    // failed attempts.
     for _ in 0..10 {
         let once_good = bearer(ended.key.expose());
         assert_eq!(refused(check(once_good, Some(attacker), at(0))).status(), 401);
@@ -966,11 +968,11 @@ fn brute_force_from_one_address_is_throttled() {
         drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(0))));
     }
     assert!(attempts.is_empty());
-    // Malformed or unknown, three are told that they failed.
+    // Malformed or unknown: three attempts get a 401.
     for bad in [&*unknown, "luci_", "a b"] {
         assert_eq!(refused(check(bearer(bad), Some(attacker), at(0))).status(), 401, "{bad}");
     }
-    // From then on nothing of that address is heard, good or bad, nor looked up.
+    // After that, requests from this address are rejected without a lookup, with valid keys too.
     for token in [&*unknown, "luci_", good.key.expose()] {
         let refusal = refused(check(bearer(token), Some(attacker), at(48)));
         assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
@@ -985,19 +987,19 @@ fn brute_force_from_one_address_is_throttled() {
     }
     let head = bearer(&unknown).with_address(attacker);
     let begun = gate.begin(&head, &datasets(&gate), at(48));
-    assert!(matches!(begun, Step::Done(_)), "it was looked up");
-    // Other addresses, and hosts that name none, are not concerned.
+    assert!(matches!(begun, Step::Done(_)), "the store was queried");
+    // Other addresses and requests without an address are not affected.
     let neighbour = LimitKey::host(ADDRESS, &[192, 0, 2, 8]);
     assert_eq!(refused(check(bearer(&unknown), Some(neighbour), at(48))).status(), 401);
     for _ in 0..10 {
         assert_eq!(refused(check(bearer(&unknown), None, at(48))).status(), 401);
     }
-    // Waiting as told is enough.
+    // After the time in Retry-After the address is admitted again.
     assert_eq!(refused(check(bearer(&unknown), Some(attacker), at(60))).status(), 401);
     drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
 }
 
-/// A store that never answers.
+/// A store whose futures never complete.
 struct Hanging;
 
 impl KeyStore for Hanging {
@@ -1013,7 +1015,7 @@ impl KeyStore for Hanging {
 }
 
 #[test]
-fn an_attempt_that_is_dropped_under_way_is_counted() {
+fn a_dropped_attempt_is_counted_as_failed() {
     let service = Service::new();
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
     let gate = service
@@ -1035,27 +1037,27 @@ fn an_attempt_that_is_dropped_under_way_is_counted() {
         Step::Lookup(pending) => pending,
         other => panic!("{other:?}"),
     };
-    // What was answered is counted by its answer, whatever it was.
+    // A completed attempt is counted by its result.
     drop(admitted(gate.check_sync(&head, &route, service.store(), at(0))));
     drop(admitted(block_on(gate.check(&head, &route, service.store(), &noon))));
     drop(refused(begin().failed(Broken, at(0))));
     drop(refused(block_on(gate.check(&head, &route, &BrokenStore, &noon))));
     drop(begin().found(None, at(0)));
-    assert_eq!(attempts.len(), 1, "the key that was not found");
+    assert_eq!(attempts.len(), 1, "only the key that was not found");
     let before = left(at(0));
 
-    // A future that was never polled has asked nobody.
+    // A future that was never polled has not queried the store.
     drop(gate.check(&head, &route, &Hanging, &noon));
     assert_eq!(left(at(0)), before);
     let mut future = Box::pin(gate.check(&head, &route, &Hanging, &noon));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(future.as_mut().poll(&mut context).is_pending());
-    assert_eq!(left(at(0)), before, "still under way");
+    assert_eq!(left(at(0)), before, "still in progress");
     drop(future);
     let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
     assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
 
-    // The same by hand, at the host's own instant.
+    // The same without the driver, at the host's own time.
     let attempt = match gate.begin(&head, &route, at(60)) {
         Step::Lookup(pending) => pending,
         other => panic!("{other:?}"),
@@ -1066,7 +1068,7 @@ fn an_attempt_that_is_dropped_under_way_is_counted() {
 }
 
 #[test]
-fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
+fn a_host_refusal_without_facts_has_a_complete_message() {
     let service = Service::new();
     let gate = |errors: ErrorBodies| {
         let challenge = Challenge::bearer("r").unwrap();
@@ -1117,7 +1119,7 @@ fn what_a_host_refuses_without_facts_is_a_whole_sentence() {
 }
 
 #[test]
-fn the_hosts_own_function_is_called_once_an_answer() {
+fn a_custom_body_function_is_called_once_per_response() {
     let service = Service::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let errors = ErrorBodies::custom({
@@ -1131,7 +1133,7 @@ fn the_hosts_own_function_is_called_once_an_answer() {
     let challenge = Challenge::bearer("r").unwrap();
     let builder = service.builder(LUCI, CredentialSource::bearer()).with_challenge(challenge);
     let gate = builder.with_errors(errors).build().unwrap();
-    assert_eq!(calls.load(Ordering::SeqCst), 0, "nothing was asked yet");
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "no body was requested yet");
     for call in 0..2 {
         let route = gate.route(Access::any_key()).unwrap();
         let refusal = refused(gate.check_sync(&bearer("luci_"), &route, service.store(), at(0)));
@@ -1144,7 +1146,7 @@ fn the_hosts_own_function_is_called_once_an_answer() {
 }
 
 #[test]
-fn attempts_that_were_under_way_are_counted_one_by_one() {
+fn concurrent_attempts_are_counted_individually() {
     let service = Service::new();
     let gate = service
         .lucitra_builder()
@@ -1171,10 +1173,10 @@ fn attempts_that_were_under_way_are_counted_one_by_one() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Revoked while the request is served.
+// Keys revoked while their request is served.
 
 #[test]
-fn a_key_revoked_in_flight_is_refused_after_the_handler() {
+fn a_key_revoked_in_flight_is_rejected_after_the_handler() {
     let service = Service::new();
     let gate = service.lucitra();
     let route = datasets(&gate);
@@ -1187,7 +1189,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
         let head = bearer(issued.key.expose());
         admitted(gate.check_sync(&head, &route, service.store(), at(0)))
     };
-    // What is answered in the end, by every way to ask; `None` if the key stands.
+    // The final response, through every entry point; `None` if the key is still valid.
     let end = |admission: &Admission, now| {
         let recheck = || gate.recheck(admission.caller(), &route);
         let by_lookup = recheck();
@@ -1210,7 +1212,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
         first
     };
 
-    // Untouched, or rotated with a grace: it stands until the grace is over.
+    // Unchanged, or rotated with a grace period: valid until the grace period ends.
     let first = service.key(LUCI);
     let id = first.record.id();
     let admission = begin(&first);
@@ -1220,7 +1222,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     assert_eq!(end(&admission, deadline.saturating_sub(Duration::from_millis(1))), None);
     assert_eq!(end(&admission, deadline).as_ref(), Some(&invalid));
 
-    // Suspended, and in use again; rotated at once.
+    // Suspended and resumed; rotated without a grace period.
     let admission = begin(&second);
     block_on(service.issuer.suspend(id, at(2))).unwrap();
     assert_eq!(end(&admission, at(2)).as_ref(), Some(&invalid));
@@ -1239,7 +1241,7 @@ fn a_key_revoked_in_flight_is_refused_after_the_handler() {
     assert_eq!(end(&admission, at(60).saturating_sub(Duration::from_millis(1))), None);
     assert_eq!(end(&admission, at(60)).as_ref(), Some(&invalid));
 
-    // A store that fails, or lies, does not say that the key stands.
+    // A store that fails or returns a wrong record does not confirm the key.
     let admission = begin(&service.key(LUCI));
     let recheck = || gate.recheck(admission.caller(), &route);
     assert_eq!(
@@ -1277,7 +1279,7 @@ fn a_recheck_is_about_the_key_and_not_about_its_secret() {
 }
 
 #[test]
-fn a_key_rehashed_in_flight_stands() {
+fn a_key_rehashed_in_flight_stays_valid() {
     let service = Service::new();
     let gate = service.lucitra();
     let key = LUCI.mint(&mut *service.rng.lock().unwrap()).unwrap();
@@ -1303,9 +1305,9 @@ fn a_key_rehashed_in_flight_stands() {
 }
 
 // ---------------------------------------------------------------------------------------
-// The audit.
+// Audit events.
 
-/// An event in few words.
+/// Summarizes an event in one line.
 fn told(event: &AuditEvent) -> String {
     let action = match &event.action {
         AuditAction::Admitted { matched, decision, .. } => {
@@ -1325,7 +1327,7 @@ fn told(event: &AuditEvent) -> String {
 }
 
 #[test]
-fn every_outcome_and_every_change_is_told_once() {
+fn every_outcome_and_every_change_emits_one_audit_event() {
     let service = Service::new();
     let gate = service.lucitra_with([Limit::new("three", per_minute(3))]);
     let route = gate.route(Access::any_key().with_limit("three")).unwrap();
@@ -1394,7 +1396,7 @@ fn every_outcome_and_every_change_is_told_once() {
 }
 
 #[test]
-fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
+fn every_saved_lifecycle_change_emits_an_audit_event() {
     let service = Service::new();
     let issuer = &service.issuer;
     let mut rng = StdRng::seed_from_u64(4);
@@ -1409,7 +1411,7 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
         assert!(issuer.expire_at(id, at(1), at(2)).await.is_err());
         issuer.suspend(id, at(3)).await.unwrap();
         assert!(issuer.suspend(id, at(3)).await.is_err());
-        // An issuer that is confined reports to the same callback.
+        // An owner-confined issuer reports to the same callback.
         let confined = issuer.within(OwnerId::from_static("org_a"));
         confined.resume(id, at(4)).await.unwrap();
         confined.rotate_now(id, &mut rng, at(5)).await.unwrap();
@@ -1448,7 +1450,7 @@ fn every_step_of_a_keys_life_is_told_if_it_was_saved() {
 // Checked routes.
 
 #[test]
-fn a_route_names_only_what_its_gate_knows() {
+fn a_route_with_unknown_scopes_or_kinds_is_rejected() {
     let service = Service::new();
     let (data, any) = (service.lucent_data(), Access::any_key);
     let (unknown, typo) = (LUCI.kind(), Scope::from_static("raed:lucent"));
@@ -1457,7 +1459,7 @@ fn a_route_names_only_what_its_gate_knows() {
         any().with_tiers([ENTERPRISE]).with_owner(OwnerId::from_static("org_a")),
         Access::scope(READ).with_scope(WRITE),
         Access::kinds([API.kind(), MCP.kind()]),
-        // It refuses everybody, which is what it asks for.
+        // This route refuses every request, as configured.
         Access::kinds([]),
     ] {
         assert!(data.route(access.clone()).is_ok(), "{access:?}");
@@ -1471,19 +1473,19 @@ fn a_route_names_only_what_its_gate_knows() {
         assert_eq!(error.kind(), ConfigErrorKind::Route, "{access:?}");
         assert!(error.to_string().contains(named), "{error}");
     }
-    // A verifier without a catalogue knows no scopes by name.
+    // A verifier without a catalogue knows no scope names.
     let gate = Gate::builder(LUCI, Verifier::new(KeyHasher::sha256()), CredentialSource::bearer())
         .with_challenge(Challenge::bearer("r").unwrap())
         .build()
         .unwrap();
     assert!(gate.route(Access::scope(typo)).is_ok());
-    // Limits are charged here or elsewhere, which the gate does not know.
+    // Limits are charged here or by the host; the gate cannot know which.
     let elsewhere = service.lucitra_builder().build().unwrap();
     assert!(elsewhere.route(any().with_limit("default")).unwrap().is_limited());
 }
 
 #[test]
-fn a_route_of_another_gate_is_503_wherever_it_is_used() {
+fn a_route_of_another_gate_returns_503_in_every_call() {
     let service = Service::new();
     let (gate, other) = (service.lucitra(), service.lucitra());
     let head = bearer(service.key(LUCI).key.expose());
@@ -1515,15 +1517,15 @@ fn a_route_of_another_gate_is_503_wherever_it_is_used() {
         assert_eq!(refusal.status(), 503, "{what}");
         assert!(matches!(refusal.reason(), RefusalReason::ForeignRoute), "{what}: {refusal:?}");
     }
-    // A clone of the gate is the same gate, and a clone of the route the same route.
+    // A clone of the gate counts as the same gate, and a clone of the route as the same route.
     drop(admitted(gate.clone().check_sync(&head, &own.clone(), service.store(), now)));
-    // The driver decides by the gate that checked the route.
+    // The driver uses the gate that checked the route.
     let driver = Driver::new(service.store(), &noon);
     drop(admitted(block_on(driver.decide(&head, &foreign))));
 }
 
 #[test]
-fn cost_and_owner_are_set_for_one_request_alone() {
+fn cost_and_owner_apply_to_one_request_only() {
     let service = Service::new();
     let gate = service.lucitra();
     let head = bearer(service.key(LUCI).key.expose());
@@ -1542,7 +1544,7 @@ fn cost_and_owner_are_set_for_one_request_alone() {
 // ---------------------------------------------------------------------------------------
 // The driver.
 
-/// A store that sets the clock forward while it is asked.
+/// A store that advances the clock during each query.
 struct Slow<'s>(&'s Service, &'s ManualClock, Duration);
 
 impl KeyStore for Slow<'_> {
@@ -1560,7 +1562,7 @@ impl KeyStore for Slow<'_> {
 }
 
 #[test]
-fn a_key_that_expires_during_the_lookup_is_refused() {
+fn a_key_that_expires_during_the_lookup_is_rejected() {
     let service = Service::new();
     let gate = service.lucitra();
     let issued = service.issue(LUCI, draft("org_a").with_expiry(at(60)));
@@ -1575,7 +1577,7 @@ fn a_key_that_expires_during_the_lookup_is_refused() {
     let refusal = refused(check(at(58)));
     assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Expired)));
 
-    // The second look reads the clock after its wait too.
+    // The second check reads the clock after its wait too.
     let admission = admitted(check(at(50)));
     let clock = clock(at(58));
     let store = Slow(&service, &clock, Duration::from_secs(2));
@@ -1585,7 +1587,7 @@ fn a_key_that_expires_during_the_lookup_is_refused() {
 }
 
 #[test]
-fn past_the_deadline_it_is_503_whatever_is_waited_for() {
+fn a_wait_past_the_deadline_returns_503() {
     let service = Service::new();
     let gate = service.lucitra_builder().build().unwrap();
     let head = bearer(service.key(LUCI).key.expose());
@@ -1607,13 +1609,13 @@ fn past_the_deadline_it_is_503_whatever_is_waited_for() {
 }
 
 #[test]
-fn a_charger_decides_and_without_one_nothing_passes() {
+fn a_charger_decides_and_a_limited_route_without_one_returns_503() {
     let service = Service::new();
     let gate = service.lucitra_builder().build().unwrap();
     let head = bearer(service.key(LUCI).key.expose());
     let route = datasets(&gate);
     let noon = clock(at(0));
-    // The charger's future need not be `Send`.
+    // The charger's future does not have to be `Send`.
     let local = std::rc::Rc::new(per_minute(7));
     let admits = |charge: &PendingCharge, now: Timestamp| {
         assert_eq!((charge.limits().count(), now), (1, at(0)));
@@ -1629,14 +1631,14 @@ fn a_charger_decides_and_without_one_nothing_passes() {
     let driver = Driver::new(service.store(), &noon);
     let refusal = refused(block_on(driver.decide(&head, &route)));
     assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
-    // The gate's own limiter goes before a charger.
+    // The gate's own limiter takes precedence over a charger.
     let own = service.lucitra();
     let driver = Driver::new(service.store(), &noon).with_charger(Some(&fails));
     drop(admitted(block_on(driver.decide(&head, &datasets(&own)))));
 }
 
 #[test]
-fn a_gate_issues_the_keys_that_it_accepts() {
+fn a_gate_issues_keys_that_it_accepts() {
     let service = Service::new();
     let gate = service.lucent_data();
     let issuer = gate.issuer(service.store());
@@ -1647,13 +1649,16 @@ fn a_gate_issues_the_keys_that_it_accepts() {
     drop(admitted(gate.check_sync(&head, &read, service.store(), at(0))));
     assert!(block_on(issuer.issue(LUCI.kind(), draft("org_a"), &mut rng, T0)).is_err());
     let told = service.events();
-    assert!(matches!(told[0].action, AuditAction::Issued { .. }), "the gate's audit is told");
+    assert!(
+        matches!(told[0].action, AuditAction::Issued { .. }),
+        "the gate's audit receives the event"
+    );
 }
 
 // ---------------------------------------------------------------------------------------
-// Building, and what is handed about.
+// Building gates, and moving their values between threads.
 
-/// What is wrong with a gate: the part of the wiring, and the first clause of the text.
+/// Returns the wiring part that an error names, and the first clause of its text.
 fn built(builder: GateBuilder) -> Result<(), (ConfigErrorKind, String)> {
     let refused = |error: ConfigError| {
         let text = error.to_string();
@@ -1663,7 +1668,7 @@ fn built(builder: GateBuilder) -> Result<(), (ConfigErrorKind, String)> {
 }
 
 #[test]
-fn a_gate_that_contradicts_itself_is_not_built() {
+fn a_contradictory_gate_configuration_fails_to_build() {
     let service = Service::new();
     let both = || KeyFormats::new([PUBLIC, API]).unwrap();
     let challenge = || Challenge::bearer("r").unwrap();
@@ -1678,7 +1683,7 @@ fn a_gate_that_contradicts_itself_is_not_built() {
     let not_publishable = |kind| source(&format!("keys of kind {kind} are not publishable"));
     let unknown = |kind| source(&format!("a source takes keys of kind {kind}"));
 
-    // A query holds kinds alone that were declared publishable.
+    // Only kinds declared publishable are allowed in a query.
     assert_eq!(build(query().into(), &[]), not_publishable(api));
     assert_eq!(build(query().into(), &[public]), not_publishable(api));
     assert_eq!(build(query().with_kinds([public]).into(), &[]), not_publishable(public));
@@ -1752,7 +1757,7 @@ fn a_gate_that_contradicts_itself_is_not_built() {
 }
 
 #[test]
-fn a_kind_that_a_place_does_not_take_is_as_good_as_unknown() {
+fn a_kind_not_allowed_in_a_source_is_treated_as_unknown() {
     let service = Service::new();
     let sources = CredentialSources::first_of([
         CredentialSource::bearer().with_kinds([API.kind()]),
@@ -1785,7 +1790,7 @@ fn a_kind_that_a_place_does_not_take_is_as_good_as_unknown() {
 }
 
 #[test]
-fn what_waits_can_be_kept_and_sent() {
+fn pending_steps_can_be_stored_and_sent_between_threads() {
     fn owned<T: Send + 'static>() {}
     fn shared<T: Send + Sync + 'static>() {}
 
@@ -1801,7 +1806,7 @@ fn what_waits_can_be_kept_and_sent() {
     shared::<Refusal>();
     shared::<AuditEvent>();
 
-    // The future does not hold the head, which here cannot be sent.
+    // The future does not borrow the head, which is not `Send` here.
     fn sent<F: Future<Output = Outcome> + Send>(future: F) -> Outcome {
         block_on(future)
     }
@@ -1826,9 +1831,9 @@ fn what_waits_can_be_kept_and_sent() {
 }
 
 proptest! {
-    /// Nobody is admitted but who sends the key, and nothing panics, whatever is sent.
+    /// Only requests with the key are admitted, and no input panics.
     #[test]
-    fn only_the_key_is_admitted(
+    fn only_a_request_with_the_key_is_admitted(
         values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..3),
         query in prop::option::of(prop::collection::vec(any::<u8>(), 0..80)),
         shape in 0..4_u8,

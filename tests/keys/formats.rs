@@ -1,4 +1,4 @@
-//! What is accepted as a key and what is refused, to the byte.
+//! Which bytes parse as a key and which are rejected.
 
 use keyward::{
     KeyFormat, KeyHasher,
@@ -16,7 +16,8 @@ const LEGACY: KeyFormat =
     KeyFormat::hex("luc_mcp_").with_successor(KeyKind::from_static("luc_api_"));
 const GITHUB: KeyFormat = KeyFormat::base62("ghp_", 30).with_checksum();
 const PLAIN: KeyFormat = KeyFormat::base62("p-", 22);
-/// A prefix of another: `luc_` and a hex body never reads as `luc_pk_…`, for `p` is no hex digit.
+/// A prefix of another prefix: `luc_` and a hex body never parse as `luc_pk_…`, because `p` is not
+/// a hex digit.
 const SHORT: KeyFormat = KeyFormat::hex_bytes("luc_", 16);
 const CHECKED: KeyFormat = KeyFormat::hex_bytes("hc_", 16).with_checksum();
 
@@ -56,7 +57,7 @@ fn github_checksum(body: &[u8]) -> String {
 }
 
 #[test]
-fn tokens_are_read_strictly() {
+fn tokens_are_parsed_strictly() {
     let formats = all();
     let body = hex(64);
     let lqt = LQT.kind();
@@ -70,9 +71,9 @@ fn tokens_are_read_strictly() {
         ("a key", format!("lqt_{body}").into(), Ok(lqt)),
         ("zeros", format!("lqt_{}", "0".repeat(64)).into(), Ok(lqt)),
         ("the empty key", "".into(), Err(ParseError::Empty)),
-        ("the prefix alone", "lqt_".into(), short(4)),
+        ("only the prefix", "lqt_".into(), short(4)),
         ("a part of the prefix", "lqt".into(), unknown),
-        ("the body alone", body.clone().into(), unknown),
+        ("only the body", body.clone().into(), unknown),
         ("one character short", format!("lqt_{}", &body[1..]).into(), short(67)),
         ("one character long", format!("lqt_{body}0").into(), long(69)),
         ("upper-case hex", format!("lqt_{}", body.to_uppercase()).into(), bad(14)),
@@ -80,7 +81,7 @@ fn tokens_are_read_strictly() {
         ("an upper-case prefix", format!("LQT_{body}").into(), unknown),
         ("a mixed-case prefix", format!("Lqt_{body}").into(), unknown),
         ("a full-width prefix", format!("\u{ff4c}qt_{body}").into(), unknown),
-        // Three bytes for one character: too long, or the first of its bytes is at fault.
+        // Three bytes for one character: too long, or invalid at the first of its bytes.
         ("a full-width digit", format!("lqt_{}\u{ff11}", &body[..63]).into(), long(70)),
         ("a full-width digit, 68 bytes", format!("lqt_{}\u{ff11}", &body[..61]).into(), bad(65)),
         ("a Cyrillic look-alike", format!("lqt_{}\u{0430}", &body[..62]).into(), bad(66)),
@@ -106,21 +107,21 @@ fn tokens_are_read_strictly() {
         ("1 MiB of a", mebibyte.clone().into(), unknown),
         ("the prefix and 1 MiB of a", format!("lqt_{mebibyte}").into(), long((1 << 20) + 4)),
         ("underscores alone", "____".into(), unknown),
-        // The body of one kind under the prefix of others.
+        // The body of one kind with the prefix of others.
         ("another prefix", format!("luc_pk_{body}").into(), Ok(PUBLIC.kind())),
         ("a legacy prefix", format!("luc_mcp_{body}").into(), Ok(LEGACY.kind())),
         ("no kind's prefix", format!("luc_oat_{body}").into(), {
-            // The longest prefix that matches is `luc_`, whose keys are shorter.
+            // The longest matching prefix is `luc_`, whose keys are shorter.
             Err(ParseError::TooLong { expected: 36, found: 72 })
         }),
         ("hex under a base62 prefix", format!("ghp_{body}").into(), {
             Err(ParseError::TooLong { expected: 40, found: 68 })
         }),
         ("base62 under a hex prefix", format!("lqt_{}", "Zz".repeat(32)).into(), bad(4)),
-        // Prefixes with underscores inside; the longest wins.
+        // Prefixes that contain underscores; the longest one wins.
         ("the shorter of two prefixes", format!("luc_{}", hex(32)).into(), Ok(SHORT.kind())),
         ("the longer, too short", format!("luc_pk_{}", hex(29)).into(), {
-            // 36 bytes would be a length of `luc_`, but it is read as the longer prefix.
+            // 36 bytes are a valid length for `luc_`, but the longer prefix decides.
             Err(ParseError::TooShort { expected: 71, found: 36 })
         }),
         ("part of the longer one", format!("luc_pk{}", hex(30)).into(), bad(4)),
@@ -131,7 +132,7 @@ fn tokens_are_read_strictly() {
         }),
         ("an underscore in base62", format!("p-{}_", "a".repeat(21)).into(), bad(23)),
         ("a hyphen in base62", format!("p--{}", "a".repeat(21)).into(), bad(2)),
-        // The vectors of GitHub's checksum.
+        // GitHub's checksum vectors.
         ("GitHub's first", "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".into(), Ok(GITHUB.kind())),
         ("GitHub's second", "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".into(), Ok(GITHUB.kind())),
         ("checksums swapped", "ghp_zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0LsakP".into(), {
@@ -166,12 +167,16 @@ fn tokens_are_read_strictly() {
         let mut token = format!("lqt_{body}").into_bytes();
         token[30] = byte;
         assert_eq!(kind_of(&formats, &token), bad(30), "{byte:#x} inside");
-        assert_eq!(kind_of(&formats, &[token, vec![byte]].concat()), long(69), "{byte:#x} behind");
+        assert_eq!(
+            kind_of(&formats, &[token, vec![byte]].concat()),
+            long(69),
+            "{byte:#x} appended"
+        );
     }
 }
 
 #[test]
-fn all_refusals_are_answered_alike() {
+fn every_parse_error_has_status_401() {
     for error in [
         ParseError::Empty,
         ParseError::UnknownPrefix,
@@ -185,7 +190,7 @@ fn all_refusals_are_answered_alike() {
 }
 
 #[test]
-fn every_single_byte_mutation_is_refused_or_is_another_well_formed_key() {
+fn every_single_byte_mutation_is_rejected_or_is_another_well_formed_key() {
     let formats = all();
     let verifier = Verifier::new(KeyHasher::sha256());
     let hash_of = |token: &[u8]| {
@@ -216,8 +221,9 @@ fn every_single_byte_mutation_is_refused_or_is_another_well_formed_key() {
                 let expected = if byte == token[position] {
                     Ok(format.kind())
                 } else if position < prefix {
-                    // No two prefixes of `ALL` of one length differ in one byte. But one
-                    // that loses its own can still begin with `luc_`, whose keys are shorter.
+                    // No two prefixes of `ALL` with equal lengths differ in only one byte. But a
+                    // key that loses its own prefix can still begin with `luc_`, whose keys are
+                    // shorter.
                     if position >= 4 && token.starts_with(b"luc_") {
                         Err(ParseError::TooLong { expected: 36, found: token.len() })
                     } else {
@@ -228,7 +234,7 @@ fn every_single_byte_mutation_is_refused_or_is_another_well_formed_key() {
                 } else if !alphabet.as_bytes().contains(&byte) {
                     Err(ParseError::Character { position })
                 } else if checksum > 0 {
-                    // A CRC-32 notices every change within 32 bits.
+                    // A CRC-32 detects every change within 32 bits.
                     Err(ParseError::Checksum)
                 } else {
                     Ok(format.kind())
@@ -252,7 +258,7 @@ fn every_single_byte_mutation_is_refused_or_is_another_well_formed_key() {
 }
 
 #[test]
-fn errors_hold_nothing_of_the_token() {
+fn errors_contain_no_part_of_the_token() {
     let formats = all();
     let body = "7f3e9d1c5b8a2604".repeat(4);
     for token in [
@@ -269,13 +275,13 @@ fn errors_hold_nothing_of_the_token() {
         for shown in [error.to_string(), format!("{error:?}"), format!("{error:#?}")] {
             for window in token.as_bytes().windows(4) {
                 let window = std::str::from_utf8(window).unwrap();
-                assert!(!shown.contains(window), "{shown:?} holds {window:?}");
+                assert!(!shown.contains(window), "{shown:?} contains {window:?}");
             }
         }
     }
 }
 
-/// What a format's keys look like, written down a second time and as regular expressions.
+/// The grammar of each format, as independently written regular expressions.
 fn grammar() -> Vec<(KeyKind, regex::bytes::Regex, bool)> {
     [
         (LQT, r"(?-u)\Alqt_([0-9a-f]{64})()\z", false),
@@ -302,7 +308,7 @@ fn grammatical(grammar: &[(KeyKind, regex::bytes::Regex, bool)], token: &[u8]) -
 }
 
 #[test]
-fn the_oracle_accepts_what_formats_mint_and_no_stranger() {
+fn the_reference_grammar_accepts_exactly_the_minted_keys() {
     let grammar = grammar();
     let mut rng = StdRng::seed_from_u64(1);
     for format in ALL.iter().filter(|format| format.successor().is_none()) {
@@ -312,11 +318,11 @@ fn the_oracle_accepts_what_formats_mint_and_no_stranger() {
     }
 }
 
-/// Bytes of any kind, and keys with up to three things done to them.
+/// Arbitrary bytes, and keys with up to three mutations.
 fn tokens() -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((0_u8..4, any::<prop::sample::Index>(), any::<u8>()), 0..4);
     let near = (0..ALL.len(), any::<u64>(), edits).prop_map(|(at, seed, edits)| {
-        // A legacy kind mints nothing, so its successor's keys get its prefix.
+        // A legacy kind mints no keys, so a key of its successor gets its prefix.
         let format = &ALL[at];
         let all = all();
         let minting = all.minting(format.kind()).unwrap();
@@ -332,7 +338,7 @@ fn tokens() -> impl Strategy<Value = Vec<u8>> {
                 0 => token[at] = byte,
                 1 => token.insert(at, byte),
                 2 => drop(token.remove(at)),
-                // Of the alphabet, so that what results is often another key.
+                // From the same alphabet, so that the result is often another well-formed key.
                 _ => token[at] = b"0123456789abcdef"[usize::from(byte) % 16],
             }
         }
@@ -349,7 +355,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn a_token_parses_exactly_if_the_grammar_has_it(token in tokens()) {
+    fn a_token_parses_if_and_only_if_the_grammar_matches(token in tokens()) {
         let formats = all();
         let grammar = grammar_once();
         prop_assert_eq!(kind_of(&formats, &token).ok(), grammatical(grammar, &token));
@@ -362,10 +368,10 @@ fn grammar_once() -> &'static [(KeyKind, regex::bytes::Regex, bool)] {
     GRAMMAR.get_or_init(grammar)
 }
 
-/// Whatever set of kinds is accepted when built reads each kind's keys as that kind, and
-/// a set is refused only if some key could be read as two of its kinds.
+/// Every set that builds parses the keys of each kind as that kind. A set is rejected only if some
+/// key could parse as two of its kinds.
 #[test]
-fn a_set_that_can_be_built_never_takes_one_kind_for_another() {
+fn a_built_set_never_confuses_two_kinds() {
     let mut rng = StdRng::seed_from_u64(0x0073_6574);
     let mut built = 0;
     for _ in 0..5_000 {
@@ -409,7 +415,7 @@ fn problem<T: std::fmt::Debug>(result: Result<T, ConfigError>) -> String {
 }
 
 #[test]
-fn formats_are_refused_with_the_reason() {
+fn invalid_formats_are_rejected_with_the_reason() {
     for (what, found, expected) in [
         ("the empty prefix", KeyFormat::try_hex(""), "a prefix has 1 to 23 characters"),
         ("24 characters", KeyFormat::try_hex(&"k".repeat(24)), "a prefix has 1 to 23 characters"),
@@ -433,14 +439,14 @@ fn formats_are_refused_with_the_reason() {
 }
 
 #[test]
-fn the_largest_format_is_read_whole() {
+fn the_largest_format_is_parsed_completely() {
     let format = KeyFormat::try_hex_bytes(&"k".repeat(23), 64).unwrap();
     let key = format.mint(&mut StdRng::seed_from_u64(2)).unwrap();
     assert_eq!(KeyFormats::from(format).parse(key.expose()).unwrap().kind(), format.kind());
 }
 
 #[test]
-fn a_single_legacy_format_is_read_and_never_minted() {
+fn a_single_legacy_format_is_parsed_but_never_minted() {
     let formats = KeyFormats::from(LEGACY);
     assert!(formats.get(LEGACY.kind()).is_some());
     assert!(formats.minting(LEGACY.kind()).is_none());
@@ -456,7 +462,7 @@ mod configured {
     }
 
     #[test]
-    fn formats_come_from_configuration() {
+    fn formats_deserialize_from_configuration() {
         for (json, expected) in [
             (r#"{"prefix":"lqt_"}"#, LQT),
             (r#"{"prefix":"lqt_","body":"hex","length":32}"#, LQT),
@@ -474,7 +480,7 @@ mod configured {
     }
 
     #[test]
-    fn bad_formats_are_refused_when_read() {
+    fn invalid_formats_fail_to_deserialize() {
         for bad in [
             "null",
             "{}",
@@ -504,7 +510,7 @@ mod configured {
     }
 
     #[test]
-    fn sets_come_from_configuration_in_any_order() {
+    fn sets_deserialize_from_configuration_in_any_order() {
         let formats = all();
         let json = serde_json::to_string(&formats).unwrap();
         assert_eq!(serde_json::from_str::<KeyFormats>(&json).unwrap(), formats);
@@ -517,7 +523,7 @@ mod configured {
     }
 
     #[test]
-    fn bad_sets_are_refused_when_read() {
+    fn invalid_sets_fail_to_deserialize() {
         let many: Vec<String> = (0..33).map(|n| format!(r#"{{"prefix":"k{n}_"}}"#)).collect();
         for (bad, reason) in [
             ("[]".to_owned(), "at least one kind"),

@@ -1,4 +1,4 @@
-//! What is kept of a key: the three schemes, their text, and moving between them.
+//! Stored hashes: the three schemes, their text form, and migration between them.
 
 use std::{
     process::{Command, Stdio},
@@ -47,7 +47,7 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The bytes under the default scheme: the prefix, then what the body says.
+/// The input of the default scheme: the prefix, then the decoded body.
 fn message(key: &PlaintextKey, body_len: usize, is_hex: bool) -> Vec<u8> {
     let (prefix, rest) = key.expose().split_at(key.kind().as_str().len());
     let body = &rest[..body_len];
@@ -67,7 +67,7 @@ fn found(record: &KeyRecord) -> Option<StoredKey> {
 // ---------------------------------------------------------------------------------------
 // The schemes.
 
-/// `printf %s "$KEY" | sha256sum`, in a real shell.
+/// Runs `printf %s "$KEY" | sha256sum` in a real shell.
 fn sha256sum(key: &str) -> String {
     let output = Command::new("sh")
         .args(["-c", r#"printf %s "$KEY" | sha256sum"#])
@@ -80,15 +80,15 @@ fn sha256sum(key: &str) -> String {
 }
 
 #[test]
-fn the_import_scheme_is_what_sha256sum_prints() {
-    assert_eq!(sha256sum("abc"), hex(Sha256::digest("abc")), "the shell's own check");
+fn the_import_scheme_matches_sha256sum() {
+    assert_eq!(sha256sum("abc"), hex(Sha256::digest("abc")), "sha256sum itself is correct");
     let hasher = KeyHasher::sha256().accept(HashScheme::Sha256Token).unwrap();
     for (format, seed) in [(LQT, 1), (GITHUB, 2), (LARGEST, 3)] {
         let key = mint(format, seed);
         let digest = sha256sum(key.expose());
         let imported: KeyHash = format!("sha256:{digest}").parse().unwrap();
         assert_eq!(lookup(&hasher, &key).hashes().nth(1), Some(&imported));
-        // Such a row verifies.
+        // A record with this hash verifies.
         let imported = StoredSecret::new(imported, key.kind(), now());
         let verified = Verifier::new(hasher.clone()).verify(
             &lookup(&hasher, &key),
@@ -118,9 +118,9 @@ fn the_default_scheme_is_sha_256_of_prefix_and_decoded_secret() {
     assert!(lqt.len() <= 55, "one SHA-256 block: {} bytes", lqt.len());
 }
 
-/// The same secret under two prefixes is two keys.
+/// The same secret with two prefixes has two hashes.
 #[test]
-fn the_prefix_is_hashed_too() {
+fn the_prefix_is_part_of_the_hash() {
     let (a, b) = (mint(KeyFormat::hex("a_"), 1), mint(KeyFormat::hex("b_"), 1));
     assert_eq!(a.expose()[2..], b.expose()[2..]);
     for hasher in [KeyHasher::sha256(), KeyHasher::hmac_sha256(1, PEPPER_1).unwrap()] {
@@ -128,7 +128,7 @@ fn the_prefix_is_hashed_too() {
     }
 }
 
-/// HMAC as RFC 2104 writes it, over SHA-256 alone.
+/// HMAC as defined in RFC 2104, on top of SHA-256.
 fn rfc_2104(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut block = [0_u8; 64];
     if key.len() > block.len() {
@@ -141,7 +141,7 @@ fn rfc_2104(key: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 #[test]
-fn the_peppered_scheme_is_hmac_of_the_same_bytes() {
+fn the_peppered_scheme_is_hmac_of_the_default_scheme_input() {
     let long = [0xA5; 200];
     for pepper in [PEPPER_1, PEPPER_2, &long[..64], &long[..65], &long] {
         for (format, body_len, is_hex) in
@@ -157,7 +157,7 @@ fn the_peppered_scheme_is_hmac_of_the_same_bytes() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Vectors by others, through the crates that we link.
+// Third-party vectors, through the crates that keyward links.
 
 fn unbase64(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -180,7 +180,7 @@ fn lines(file: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
 }
 
 #[test]
-fn sha_256_agrees_with_nist() {
+fn sha_256_matches_the_nist_vectors() {
     let (mut messages, mut lengths, mut checkpoints) = (0, 0, 0);
     let mut seed = Vec::new();
     for line in lines(include_str!("vectors/sha256_cavp.txt")) {
@@ -212,7 +212,7 @@ fn sha_256_agrees_with_nist() {
 }
 
 #[test]
-fn hmac_agrees_with_rfc_4231_and_wycheproof() {
+fn hmac_matches_the_rfc_4231_and_wycheproof_vectors() {
     let (mut valid, mut invalid, mut usable) = (0, 0, 0);
     let key_of_ours = mint(LQT, 1);
     let message_of_ours = message(&key_of_ours, 64, true);
@@ -222,7 +222,11 @@ fn hmac_agrees_with_rfc_4231_and_wycheproof() {
         let (key, message, tag) = (bytes(key), bytes(message), bytes(tag));
         let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(&message);
         let full = mac.clone().finalize().into_bytes();
-        assert_eq!(<[u8; 32]>::from(full), rfc_2104(&key, &message), "our second computation");
+        assert_eq!(
+            <[u8; 32]>::from(full),
+            rfc_2104(&key, &message),
+            "the independent RFC 2104 computation"
+        );
         match *result {
             "valid" => {
                 assert_eq!(full[..tag.len()], tag, "{source}");
@@ -256,7 +260,7 @@ fn hmac_agrees_with_rfc_4231_and_wycheproof() {
 // The text form.
 
 #[test]
-fn a_hash_has_one_text() {
+fn a_hash_has_exactly_one_text_form() {
     let digest = "0123456789abcdef".repeat(4);
     let bytes: [u8; 32] = unhex(&digest).try_into().unwrap();
     for (scheme, text) in [
@@ -320,9 +324,9 @@ fn a_hash_has_one_text() {
     }
 }
 
-/// Digests that differ in any one bit, and the same digest under another scheme, differ.
+/// Digests that differ in any one bit are unequal, and so are equal digests of two schemes.
 #[test]
-fn hashes_are_compared_whole() {
+fn hash_comparison_covers_every_bit_and_the_scheme() {
     let digest: [u8; 32] = Sha256::digest("a key").into();
     let hash = KeyHash::new(HashScheme::Sha256Secret, digest);
     assert_eq!(hash, KeyHash::new(HashScheme::Sha256Secret, digest));
@@ -332,7 +336,7 @@ fn hashes_are_compared_whole() {
         assert_ne!(hash, KeyHash::new(HashScheme::Sha256Secret, other), "bit {bit}");
     }
     for (a, b) in [(0, 8), (8, 16), (16, 24), (0, 24)] {
-        // Differences that would cancel out if words were summed up.
+        // Differences that would cancel out in a sum of words.
         let mut other = digest;
         other[a] ^= 0x80;
         other[b] ^= 0x80;
@@ -355,7 +359,7 @@ fn hashes_are_compared_whole() {
 // Hashers.
 
 #[test]
-fn a_hasher_refuses_what_cannot_work() {
+fn a_hasher_rejects_invalid_configurations() {
     let one = KeyHasher::hmac_sha256(1, PEPPER_1).unwrap();
     let four = one
         .clone()
@@ -383,10 +387,10 @@ fn a_hasher_refuses_what_cannot_work() {
     assert!(KeyHasher::hmac_sha256(1, &[7; 32]).is_ok());
 }
 
-/// Every step from a table of plain digests to the second pepper: what is stored under
-/// any older scheme is accepted, says what to replace it by, and is then current.
+/// Every step from a table of plain digests to the second pepper. A hash of any older scheme
+/// verifies, reports its replacement, and is current afterwards.
 #[test]
-fn keys_move_to_the_current_scheme_as_they_are_used() {
+fn keys_are_rehashed_to_the_current_scheme_on_use() {
     let key = mint(LQT, 5);
     let plain = KeyHasher::sha256().accept(HashScheme::Sha256Token).unwrap();
     let first = KeyHasher::hmac_sha256(1, PEPPER_1).unwrap();
@@ -403,7 +407,7 @@ fn keys_move_to_the_current_scheme_as_they_are_used() {
     let all = [current, first.hash(&key), plain.hash(&key), token];
     let mut hashes = candidates.hashes();
     assert!(hashes.clone().eq(&all), "{candidates:?}");
-    // Its length is what is left, at every step.
+    // The number of remaining hashes at every step.
     for left in (0..=all.len()).rev() {
         assert_eq!(hashes.len(), left);
         assert_eq!(hashes.next().is_some(), left > 0);
@@ -417,7 +421,7 @@ fn keys_move_to_the_current_scheme_as_they_are_used() {
         let moved = verified.record().rehash(&rehash.old, rehash.new).unwrap();
         assert_eq!(moved.current().hash, current);
         assert_eq!(moved.revision(), old_record.revision() + 1);
-        // From now on it is current, and its older form is worthless.
+        // From here on it is current, and the older hash no longer verifies.
         let verified = verifier.verify(&candidates, found(&moved), now()).unwrap();
         assert_eq!(verified.rehash(), None);
         let strict = Verifier::new(KeyHasher::hmac_sha256(2, PEPPER_2).unwrap());
@@ -429,7 +433,7 @@ fn keys_move_to_the_current_scheme_as_they_are_used() {
 }
 
 #[test]
-fn an_issuer_saves_a_rehash_once() {
+fn an_issuer_saves_a_repeated_rehash_once() {
     pollster::block_on(async {
         let mut rng = StdRng::seed_from_u64(6);
         let old =
@@ -449,21 +453,21 @@ fn an_issuer_saves_a_rehash_once() {
         let verified = verify();
         assert!(verified.rehash().is_some());
         assert_eq!(issuer.rehash(&verified, now()).await, Ok(true));
-        // A request that was under way meanwhile has the same effect to save: no harm.
+        // A request in progress at the same time saves the same rehash, which is harmless.
         assert_eq!(issuer.rehash(&verified, now()).await, Ok(false));
         assert_eq!(verify().rehash(), None);
         assert_eq!(issuer.rehash(&verify(), now()).await, Ok(false));
-        // The old pepper can go.
+        // The old pepper can be removed.
         let lookup = lookup(&rotated, &issued.key);
         let found = old.registry().find_sync(&lookup);
         assert!(Verifier::new(rotated).verify(&lookup, found, now()).is_ok());
     });
 }
 
-/// A leaked row proves nothing: without the pepper its digest cannot be made, and the
-/// digest itself is no key.
+/// A leaked row proves nothing: its digest cannot be computed without the pepper, and the digest
+/// itself is not a key.
 #[test]
-fn a_forged_row_under_another_pepper_is_worthless() {
+fn a_row_hashed_with_another_pepper_never_verifies() {
     let key = mint(LQT, 7);
     let hasher = KeyHasher::hmac_sha256(1, PEPPER_1).unwrap();
     for (what, forged) in [
@@ -484,7 +488,7 @@ fn a_forged_row_under_another_pepper_is_worthless() {
 }
 
 #[test]
-fn a_pepper_is_never_shown() {
+fn debug_and_errors_never_contain_a_pepper() {
     let hasher = KeyHasher::hmac_sha256(2, PEPPER_2)
         .and_then(|hasher| hasher.accept_pepper(1, PEPPER_1))
         .unwrap();

@@ -1,4 +1,4 @@
-//! How keys are made: from the generator alone, without bias, and findable by scanners.
+//! How keys are minted: from the given generator only, without bias, and detectable by scanners.
 
 use std::{collections::HashSet, convert::Infallible, fmt};
 
@@ -20,7 +20,7 @@ fn rng(seed: u64) -> StdRng {
 }
 
 #[test]
-fn the_generator_alone_decides_the_key() {
+fn the_generator_output_determines_the_key() {
     for format in [LQT, GITHUB, BASE62, SHORT] {
         let mint = |seed| format.mint(&mut rng(seed)).unwrap();
         assert_eq!(mint(1).expose(), mint(1).expose());
@@ -36,7 +36,7 @@ fn the_generator_alone_decides_the_key() {
 }
 
 #[test]
-fn a_key_has_its_format_s_shape_kind_and_hint() {
+fn a_minted_key_has_the_shape_kind_and_hint_of_its_format() {
     for (format, prefix, len) in
         [(LQT, "lqt_", 68), (GITHUB, "ghp_", 40), (BASE62, "k-", 66), (SHORT, "luc_pk_", 39)]
     {
@@ -52,7 +52,7 @@ fn a_key_has_its_format_s_shape_kind_and_hint() {
 }
 
 #[test]
-fn keys_are_unique() {
+fn minted_keys_are_unique() {
     for format in [LQT, GITHUB, SHORT] {
         let mut rng = rng(4);
         let keys: HashSet<String> =
@@ -67,9 +67,8 @@ fn keys_are_unique() {
 // ---------------------------------------------------------------------------------------
 // Bias.
 
-/// How far the characters of `texts` are from being equally frequent at every position:
-/// for each position a chi-square statistic, of which the largest counts, and one of all
-/// positions together.
+/// Measures how far the characters of `texts` deviate from a uniform distribution: the largest of
+/// the chi-square statistics of the positions, and one statistic over all positions.
 fn chi_squares(alphabet: &str, texts: &[String]) -> (f64, f64) {
     let statistic = |counts: &[u32]| {
         let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
@@ -99,8 +98,8 @@ const HEX_DIGITS: &str = "0123456789abcdef";
 const BASE62_DIGITS: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SAMPLES: usize = 20_000;
 
-/// The 0.99999 quantile of chi-square with `freedom` degrees of freedom (Wilson and
-/// Hilferty), so that a fixed seed would have to be very unlucky.
+/// The 0.99999 quantile of chi-square with `freedom` degrees of freedom (Wilson and Hilferty). An
+/// unbiased generator exceeds it for very few seeds.
 fn bound(freedom: f64) -> f64 {
     let z = 4.265;
     freedom * (1.0 - 2.0 / (9.0 * freedom) + z * (2.0 / (9.0 * freedom)).sqrt()).powi(3)
@@ -127,7 +126,7 @@ fn every_character_is_equally_likely_at_every_position() {
 }
 
 #[test]
-fn biased_minters_are_noticed() {
+fn the_frequency_test_detects_biased_minters() {
     let digit = |value: u8| char::from(BASE62_DIGITS.as_bytes()[usize::from(value)]);
     let texts = |seed, mint: &dyn Fn(&mut StdRng, usize) -> char| -> Vec<String> {
         let mut rng = rng(seed);
@@ -171,7 +170,7 @@ impl fmt::Display for OutOfEntropy {
 
 impl std::error::Error for OutOfEntropy {}
 
-/// Works for so many calls, then fails.
+/// Succeeds for the given number of calls, then fails.
 struct Failing(usize);
 
 impl TryRng for Failing {
@@ -187,7 +186,7 @@ impl TryRng for Failing {
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), OutOfEntropy> {
         self.0 = self.0.checked_sub(1).ok_or(OutOfEntropy)?;
-        // Half of these are thrown away, so that a base62 body needs a second call.
+        // Half of these bytes are rejected, so a base62 body needs a second call.
         bytes.iter_mut().zip(0..).for_each(|(byte, at)| *byte = if at % 2 == 0 { 63 } else { 7 });
         Ok(())
     }
@@ -195,7 +194,7 @@ impl TryRng for Failing {
 
 impl TryCryptoRng for Failing {}
 
-/// Always the same byte.
+/// Returns the same byte for ever.
 struct Stuck(u8);
 
 impl TryRng for Stuck {
@@ -222,26 +221,26 @@ fn text(result: Result<PlaintextKey, MintError>) -> Result<String, MintError> {
 }
 
 #[test]
-fn a_generator_s_failure_is_an_error() {
+fn a_generator_failure_is_returned_as_an_error() {
     let failed = MintError::Rng("out of entropy".into());
     for format in [LQT, GITHUB, BASE62, SHORT] {
         assert_eq!(text(format.mint(&mut Failing(0))), Err(failed.clone()), "{format:?}");
         assert!(format.mint(&mut Failing(9)).is_ok(), "{format:?}");
     }
-    // Half-way through a body too: no short key, none padded with zeros.
+    // A failure in the middle of a body too: no short key and no zero padding.
     assert_eq!(text(BASE62.mint(&mut Failing(1))), Err(failed.clone()));
     assert_eq!(failed.to_string(), "the random number generator failed: out of entropy");
     assert!(KeyId::random(&mut Failing(0)).is_err());
 }
 
 #[test]
-fn a_generator_that_is_stuck_does_not_hang_its_host() {
+fn a_constant_generator_does_not_cause_an_endless_loop() {
     for byte in [62, 63, 0xFE, 0xFF] {
         for format in [GITHUB, BASE62] {
             assert!(matches!(format.mint(&mut Stuck(byte)), Err(MintError::Rng(_))), "{byte}");
         }
     }
-    // Of other bytes it makes keys; that they are all alike is not for us to notice.
+    // Other constant bytes make keys; the library cannot detect that all keys are equal.
     assert!(BASE62.mint(&mut Stuck(0)).is_ok());
 }
 
@@ -255,7 +254,7 @@ fn legacy_kinds_are_never_minted() {
     let formats = KeyFormats::new([legacy, KeyFormat::hex("luc_api_")]).unwrap();
     let key = formats.minting(legacy.kind()).unwrap().mint(&mut rng(1)).unwrap();
     assert_eq!(key.kind(), successor);
-    // Its keys are still read.
+    // Keys of the legacy kind still parse.
     let old = format!("luc_mcp_{}", "0f".repeat(32));
     assert_eq!(formats.parse(&old).unwrap().kind(), legacy.kind());
 }
@@ -274,7 +273,7 @@ fn found<'t>(rule: &ScannerRule, text: &'t str) -> Vec<&'t str> {
 }
 
 #[test]
-fn scanners_find_minted_keys_wherever_they_stand() {
+fn scanner_rules_find_minted_keys_in_any_surrounding_text() {
     let mut rng = rng(30);
     for format in [LQT, GITHUB, BASE62, SHORT, KeyFormat::hex("-x-"), KeyFormat::hex("_x")] {
         let rule = format.scanner_rule();
@@ -303,7 +302,7 @@ fn scanners_find_minted_keys_wherever_they_stand() {
 }
 
 #[test]
-fn scanners_pass_by_near_misses() {
+fn scanner_rules_ignore_near_misses() {
     let mut rng = rng(31);
     for (format, wrong) in [(LQT, 'g'), (GITHUB, '_'), (BASE62, '+'), (SHORT, 'G')] {
         let rule = format.scanner_rule();
@@ -311,8 +310,8 @@ fn scanners_pass_by_near_misses() {
         let (prefix, body) = key.expose().split_at(format.kind().as_str().len());
         let is_hex = matches!(wrong, 'g' | 'G');
         let mut misses = vec![
-            ("the prefix alone", prefix.to_owned()),
-            ("the body alone", body.to_owned()),
+            ("only the prefix", prefix.to_owned()),
+            ("only the body", body.to_owned()),
             ("one short", format!("{prefix}{}", &body[1..])),
             ("one long", format!("{prefix}{body}0")),
             ("one long, a letter", format!("{prefix}{body}z")),
@@ -335,13 +334,13 @@ fn scanners_pass_by_near_misses() {
                 assert_eq!(found(&rule, &text), [""; 0], "{what}: {}", rule.regex);
             }
         }
-        // The text around the misses is such that a key in it would be found.
+        // The control: a key in the surrounding text of each miss is found.
         assert_eq!(found(&rule, &format!("KEY={}\n", key.expose())), [key.expose()]);
     }
 }
 
 #[test]
-fn rules_keep_to_the_syntax_that_scanners_share() {
+fn scanner_rules_use_only_the_syntax_common_to_all_scanners() {
     for (format, regex) in [
         (LQT, r"\b(lqt_[0-9a-f]{64})\b"),
         (GITHUB, r"\b(ghp_[0-9A-Za-z]{30}[0-9A-Za-z]{6})\b"),

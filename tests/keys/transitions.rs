@@ -1,4 +1,4 @@
-//! The edges of a key's life: what is refused, with which status, and clocks at both ends.
+//! Edge cases of the key lifecycle: rejected changes, their statuses, and extreme clock values.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn issued(at: Timestamp) -> KeyRecord {
 }
 
 #[test]
-fn graces_and_quotas_are_neither_zero_nor_endless() {
+fn zero_and_oversized_graces_and_quotas_are_rejected() {
     for (duration, expected) in [
         (Duration::ZERO, None),
         (Duration::from_nanos(999_999), None),
@@ -76,7 +76,7 @@ fn graces_and_quotas_are_neither_zero_nor_endless() {
 }
 
 #[test]
-fn a_dead_key_refuses_every_change_that_would_revive_it() {
+fn a_revoked_or_expired_key_rejects_every_reviving_change() {
     let expired = {
         let draft = draft().with_expiry(now() + DAY);
         KeyRecord::issue(id(), draft, secret(0, now()), now()).unwrap()
@@ -99,15 +99,19 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
         assert_eq!(record.set_overrides(overrides(), later), Err(error), "{what}");
         assert_eq!(record.set_overrides(Overrides::none(), later), Err(error), "{what}");
         assert_eq!(error.status(), 409);
-        // Revoking it, again or at last, is always possible.
+        // Revocation is always possible, also repeatedly.
         let dead = record.revoke(later).unwrap();
         assert_eq!(dead.status(later), KeyStatus::Revoked);
         assert_eq!(dead.revision(), record.revision() + 1);
     }
     let again = revoked.revoke(later).unwrap();
-    assert_eq!(again.state(), KeyState::Revoked { since: now() }, "since the first time");
+    assert_eq!(
+        again.state(),
+        KeyState::Revoked { since: now() },
+        "keeps the time of the first revocation"
+    );
     assert_eq!(revoked.suspend(later), Err(TransitionError::Revoked));
-    // A millisecond before its expiry the key is alive.
+    // One millisecond before its expiry the key is active.
     let before = Timestamp::from_unix_millis(later.as_unix_millis() - 1);
     assert!(expired.rotate(secret(1, before), Grace::DAY, before).is_ok());
     assert!(expired.rename(name(), before).is_ok());
@@ -116,7 +120,7 @@ fn a_dead_key_refuses_every_change_that_would_revive_it() {
 }
 
 #[test]
-fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
+fn a_change_to_an_active_key_modifies_only_the_requested_fields() {
     let rotated = issued(now()).rotate(secret(1, now()), Grace::DAY, now()).unwrap();
     let asleep = rotated.suspend(now()).unwrap().expire_at(now() + DAY * 2, now()).unwrap();
     for record in [issued(now()), rotated, asleep] {
@@ -132,7 +136,7 @@ fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
         assert_eq!(changed(|parts| parts.scopes = scopes()), Ok(scoped.clone()));
         let limited = record.set_overrides(overrides(), now()).unwrap();
         assert_eq!(changed(|parts| parts.overrides = overrides()), Ok(limited.clone()));
-        // And back again, two revisions later.
+        // And back, two revisions later.
         for back in [
             renamed.rename(record.name().clone(), now()),
             scoped.set_scopes(ScopeSet::empty(), now()),
@@ -146,7 +150,7 @@ fn a_living_key_changes_in_what_is_asked_for_and_in_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_changes_are_rejected() {
     let record = issued(now());
     let expiring = |at| KeyRecord::issue(id(), draft().with_expiry(at), secret(0, now()), now());
     let before = Timestamp::from_unix_millis(now().as_unix_millis() - 1);
@@ -182,19 +186,19 @@ fn what_cannot_be_is_refused() {
             409,
         ),
         (
-            "a fourth grace",
+            "a fourth grace period",
             full.rotate(secret(4, now()), Grace::DAY, now()),
             { TransitionError::TooManyRetiring },
             409,
         ),
         (
-            "rehashing a stranger",
+            "rehashing an unknown secret",
             record.rehash(&unknown, unknown),
             { TransitionError::UnknownSecret },
             409,
         ),
         (
-            "rehashing to what is there",
+            "rehashing to an existing hash",
             full.rehash(&secret(1, now()).hash, secret(2, now()).hash),
             { TransitionError::DuplicateSecret },
             409,
@@ -203,14 +207,14 @@ fn what_cannot_be_is_refused() {
         assert_eq!(result, Err(error), "{what}");
         assert_eq!(error.status(), status, "{what}");
     }
-    // The way out of three graces: wait for one to end, or rotate at once.
+    // With three grace periods: wait until one ends, or rotate without a grace period.
     assert_eq!(full.rotate_now(secret(4, now()), now()).unwrap().retiring(), []);
     let later = now() + DAY;
     assert_eq!(full.rotate(secret(4, later), Grace::DAY, later).unwrap().retiring().len(), 1);
 }
 
 #[test]
-fn clocks_at_both_ends_neither_panic_nor_open_anything() {
+fn extreme_clock_values_neither_panic_nor_admit() {
     for at in [Timestamp::ZERO, Timestamp::MAX] {
         let record = issued(at);
         assert_eq!(record.status(at), KeyStatus::Active);
@@ -235,19 +239,19 @@ fn clocks_at_both_ends_neither_panic_nor_open_anything() {
         assert_eq!(record.rename(name(), at).map(|_| ()), expected, "{at}");
         assert_eq!(record.set_scopes(scopes(), at).map(|_| ()), expected, "{at}");
         assert_eq!(record.set_overrides(Overrides::none(), at).map(|_| ()), expected, "{at}");
-        // A leak can be stopped whatever the clock says.
+        // A leaked key can be revoked at every clock value.
         assert_eq!(record.revoke(at).unwrap().status(now()), KeyStatus::Revoked);
         assert!(record.suspend(at).is_ok());
     }
     assert_eq!(TransitionError::ClockBehind.status(), 503);
-    // A century on, the key is due for rotation and still itself.
+    // After a century the key is due for rotation and still valid.
     let century = now() + DAY * 36_525;
     assert!(record.is_rotation_due(century));
     assert_eq!(record.status(century), KeyStatus::Active);
 }
 
 #[test]
-fn a_rotation_is_due_after_ninety_days() {
+fn a_rotation_is_due_after_90_days() {
     let record = issued(now());
     let due = now() + DAY * 90;
     assert_eq!(record.rotation_due_at(), due);
@@ -256,14 +260,14 @@ fn a_rotation_is_due_after_ninety_days() {
     assert!(record.is_rotation_due(due));
     let rotated = record.rotate(secret(1, due), Grace::DAY, due).unwrap();
     assert!(!rotated.is_rotation_due(due));
-    // The age of an imported key counts from when it was made.
+    // The age of an imported key counts from its original creation.
     let imported = KeyRecord::import(id(), draft(), secret(0, now()), due).unwrap();
     assert!(imported.is_rotation_due(due));
     assert_eq!(imported.created_at(), now());
 }
 
 #[test]
-fn parts_that_no_life_leads_to_make_no_record() {
+fn inconsistent_record_parts_are_rejected() {
     let parts = || issued(now()).into_parts();
     let retiring = |number, until| RetiringSecret::new(secret(number, now()), until);
     let with = |change: fn(&mut KeyRecordParts)| {
@@ -294,7 +298,7 @@ fn parts_that_no_life_leads_to_make_no_record() {
         parts.revision = revision;
         assert_eq!(parts.build(), Err(RecordError::RevisionTooHigh), "{revision}");
     }
-    // The highest revision that can be stored leaves room, so that revoking always works.
+    // The highest storable revision leaves room for one more, so that revocation always works.
     let last = with(|parts| parts.revision = KeyRecord::MAX_REVISION).unwrap();
     assert_eq!(last.revoke(now()).unwrap().status(now()), KeyStatus::Revoked);
     assert!(last.rotate_now(secret(1, now()), now()).is_ok());

@@ -1,5 +1,5 @@
-//! Many threads on one store: one rotation wins, a revocation always does, and nobody
-//! misses a key that is there.
+//! Several threads on one store: exactly one rotation succeeds, a revocation always does, and no
+//! reader misses an existing key.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -48,8 +48,8 @@ fn lookup(verifier: &Verifier, key: &PlaintextKey) -> Lookup {
     verifier.lookup(&KeyFormats::from(LQT).parse(key.expose()).unwrap())
 }
 
-/// Tells the other threads that there is nothing more to wait for, when a thread ends and
-/// when it panics, so that a failure is a failure and does not hang.
+/// Sets the flag when a thread ends or panics, so that the other threads stop waiting and a failed
+/// test does not hang.
 struct Finish<'f>(&'f AtomicBool);
 
 impl Drop for Finish<'_> {
@@ -62,8 +62,8 @@ fn is_done(done: &AtomicBool) -> bool {
     done.load(Ordering::SeqCst)
 }
 
-/// A store in which readers of a record wait for each other, so that all of them change
-/// what they read alike. Whoever waits for nobody reads at once.
+/// A store in which readers of a record wait for each other, so that all of them change the same
+/// revision. Without a barrier a reader does not wait.
 struct Together {
     store: MemoryStore,
     readers: Barrier,
@@ -117,7 +117,7 @@ impl KeyRegistry for Together {
 }
 
 #[test]
-fn of_rotations_of_the_same_record_exactly_one_wins() {
+fn exactly_one_of_several_rotations_of_one_record_succeeds() {
     const ROUNDS: usize = 300;
     let together = Together {
         store: MemoryStore::new(),
@@ -139,7 +139,7 @@ fn of_rotations_of_the_same_record_exactly_one_wins() {
                     let issuer = &issuer;
                     scope.spawn(move || {
                         let mut rng = StdRng::seed_from_u64((round * THREADS + thread) as u64);
-                        // Both ways of rotating, against each other.
+                        // Both ways of rotating, in competition.
                         if thread % 2 == 0 {
                             block_on(issuer.rotate(id, shortest(), &mut rng, now))
                         } else {
@@ -159,7 +159,7 @@ fn of_rotations_of_the_same_record_exactly_one_wins() {
         let stored = together.store.find_by_id_sync(id).unwrap();
         assert_eq!(*stored.record(), won.record);
         assert_eq!(stored.record().revision(), round as u64 + 1);
-        // The winner's key works; the one before is in its grace, or was ended at once.
+        // The new key is valid; the previous one is in its grace period, or ended immediately.
         let verify = |key: &PlaintextKey, now| {
             let lookup = lookup(&verifier, key);
             let found = together.store.find_sync(&lookup);
@@ -173,9 +173,10 @@ fn of_rotations_of_the_same_record_exactly_one_wins() {
     }
 }
 
-/// Without waiting for each other: as many wins as revisions, and nothing else but conflicts.
+/// Threads that do not wait for each other: as many successes as revisions, and all other results
+/// are conflicts.
 #[test]
-fn no_rotation_is_lost_and_none_counts_twice() {
+fn concurrent_rotations_are_neither_lost_nor_counted_twice() {
     let issuer = Issuer::new(MemoryStore::new(), LQT, KeyHasher::sha256());
     let mut rng = StdRng::seed_from_u64(2);
     let issued = block_on(issuer.issue(LQT.kind(), draft(), &mut rng, start())).unwrap();
@@ -200,13 +201,13 @@ fn no_rotation_is_lost_and_none_counts_twice() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let distinct: HashSet<u64> = revisions.iter().copied().collect();
-    assert_eq!(distinct.len(), revisions.len(), "one revision was won twice");
+    assert_eq!(distinct.len(), revisions.len(), "two rotations produced the same revision");
     let last = issuer.registry().find_by_id_sync(id).unwrap().record().revision();
-    assert_eq!(revisions.len() as u64, last - 1, "a win was lost");
+    assert_eq!(revisions.len() as u64, last - 1, "a successful rotation was lost");
 }
 
 #[test]
-fn a_revocation_wins_against_any_rotation() {
+fn a_revocation_takes_precedence_over_concurrent_rotations() {
     for round in 0..100 {
         let issuer = Issuer::new(MemoryStore::new(), LQT, KeyHasher::sha256());
         let verifier = Verifier::new(KeyHasher::sha256());
@@ -225,7 +226,7 @@ fn a_revocation_wins_against_any_rotation() {
                     let grace = Grace::DAY;
                     gate.wait();
                     loop {
-                        // What is told after the revocation was answered, is told revoked.
+                        // A result that is read after the revocation returned must be revoked.
                         let is_revoked = revoked.load(Ordering::SeqCst);
                         let result = match rng.random_range(0..4) {
                             0 => block_on(issuer.rotate(id, grace, &mut rng, start())),
@@ -257,10 +258,10 @@ fn a_revocation_wins_against_any_rotation() {
             gate.wait();
             let result = block_on(issuer.revoke(id, start()));
             revoked.store(true, Ordering::SeqCst);
-            let record = result.expect("a revocation wins");
+            let record = result.expect("the revocation succeeds");
             assert_eq!(record.state(), KeyState::Revoked { since: start() });
         });
-        // Whatever was minted, before and meanwhile, is refused.
+        // All secrets minted before and during the revocation are rejected.
         for key in keys.into_inner().unwrap() {
             let lookup = lookup(&verifier, &key);
             let found = issuer.registry().find_sync(&lookup);
@@ -271,7 +272,7 @@ fn a_revocation_wins_against_any_rotation() {
 }
 
 #[test]
-fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
+fn exactly_one_of_several_inserts_of_one_id_or_secret_succeeds() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let mut rng = StdRng::seed_from_u64(3);
     for round in 0..300 {
@@ -301,7 +302,7 @@ fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
             let won: Vec<_> = results.iter().filter(|(_, result)| result.is_ok()).collect();
             assert_eq!(won.len(), 1, "round {round}");
             assert!(results.iter().all(|(_, result)| result.is_ok() || *result == Err(expected)));
-            // The losers left nothing behind: no record, no secret, no place in a listing.
+            // The failed inserts left nothing behind: no record, no secret, no entry in a listing.
             assert_eq!(store.len(), 1);
             let listed = store.list_sync(&OWNER, PageRequest::first(100)).keys;
             assert_eq!(listed.len(), 1);
@@ -313,10 +314,10 @@ fn of_inserts_of_one_id_or_one_secret_exactly_one_wins() {
     }
 }
 
-/// A secret in a long grace is found and accepted at every moment, whatever is rotated,
-/// suspended or re-tiered around it.
+/// A secret in a long grace period is found and accepted at every moment, during rotations,
+/// suspensions and tier changes.
 #[test]
-fn readers_find_a_valid_secret_throughout_rotations() {
+fn readers_find_a_valid_secret_during_rotations() {
     let issuer = Issuer::new(MemoryStore::new(), LQT, KeyHasher::sha256());
     let verifier = Verifier::new(KeyHasher::sha256());
     let mut rng = StdRng::seed_from_u64(4);
@@ -359,13 +360,12 @@ fn readers_find_a_valid_secret_throughout_rotations() {
 // ---------------------------------------------------------------------------------------
 // A secret that moves between two hashes.
 
-/// A key under a plain digest, and what it is looked up by while it moves to another
-/// scheme and back.
+/// A key under a plain digest, and its lookups while it is rehashed to another scheme and back.
 struct Moving {
     store: MemoryStore,
-    /// The scheme that it moves to first, its own second.
+    /// The scheme of the first rehash first, its own second.
     to_pepper: Lookup,
-    /// Its own scheme first, the one that it moves to second.
+    /// Its own scheme first, the scheme of the first rehash second.
     to_token: Lookup,
 }
 
@@ -387,7 +387,7 @@ impl Moving {
 
     fn turn(&self, lookup: &Lookup) {
         let hashes: Vec<_> = lookup.hashes().copied().collect();
-        let [a, b] = hashes[..] else { panic!("two candidates") };
+        let [a, b] = hashes[..] else { panic!("expected two candidates") };
         let found = self.store.find_by_id_sync(KeyId::from_bytes([1; 16])).unwrap();
         let record = found.record();
         let (old, new) = if record.current().hash == a { (a, b) } else { (b, a) };
@@ -396,8 +396,8 @@ impl Moving {
 }
 
 #[test]
-fn readers_find_a_secret_while_it_is_rehashed() {
-    // Several keys, so that the two hashes lie in shards in either order and in the same one.
+fn readers_find_a_secret_during_its_rehash() {
+    // Several keys, so that the two hashes are in shards in either order and in the same shard.
     for seed in 0..8 {
         let moving = Moving::new(seed);
         for lookup in [&moving.to_pepper, &moving.to_token] {
@@ -425,9 +425,10 @@ fn readers_find_a_secret_while_it_is_rehashed() {
     }
 }
 
-/// Why a store must take care: asked for one hash after the other, it misses the key.
+/// Shows why a store must look up all hashes together: a reader that queries them one after the
+/// other misses the key.
 #[test]
-fn a_reader_that_asks_for_one_hash_at_a_time_misses_a_moving_secret() {
+fn a_reader_that_queries_hashes_one_by_one_misses_a_rehashed_secret() {
     let key = LQT.mint(&mut StdRng::seed_from_u64(0)).unwrap();
     let moving = Moving::new(0);
     let new = lookup(&Verifier::new(KeyHasher::hmac_sha256(1, &[7; 32]).unwrap()), &key);
@@ -444,11 +445,11 @@ fn a_reader_that_asks_for_one_hash_at_a_time_misses_a_moving_secret() {
 // Listings.
 
 #[test]
-fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
+fn paging_neither_misses_nor_repeats_keys_during_inserts_and_changes() {
     let store = MemoryStore::new();
     let issuer = Issuer::new(&store, LQT, KeyHasher::sha256());
     let mut rng = StdRng::seed_from_u64(5);
-    // Many of one instant, so that the id decides the order.
+    // Many keys with the same creation time, so that the id decides the order.
     let at = |number: u64| start() + MILLISECOND * (number / 10) as u32;
     for number in 0..500 {
         block_on(issuer.issue(LQT.kind(), draft(), &mut rng, at(number))).unwrap();
@@ -466,21 +467,21 @@ fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
                     let page = PageRequest::first(rng.random_range(1..40));
                     let walked = walk(store, page, rng.random_bool(0.5));
                     let distinct: HashSet<Cursor> = walked.iter().copied().collect();
-                    assert_eq!(distinct.len(), walked.len(), "a key came twice");
+                    assert_eq!(distinct.len(), walked.len(), "a key was listed twice");
                     assert!(walked.is_sorted(), "out of order");
                     for cursor in &before {
-                        assert!(distinct.contains(cursor), "{cursor} was missed");
+                        assert!(distinct.contains(cursor), "{cursor} is missing");
                     }
                     walks.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
-        // New keys, some of them older than those that were listed, and changes to old ones.
+        // Inserts new keys, some of them created before the listed ones, and changes old keys.
         let _finish = Finish(&done);
         let mut number = 500;
         while !is_done(&done) && (number < 1_500 || walks.load(Ordering::SeqCst) < 20) {
             if number == 20_000 {
-                // Enough of them; whoever walks has not had its turn yet.
+                // Enough keys; give the paging thread its turn.
                 thread::yield_now();
                 continue;
             }
@@ -495,7 +496,7 @@ fn paging_misses_no_key_and_repeats_none_while_others_come_and_change() {
     assert!(walks.load(Ordering::SeqCst) >= 20);
 }
 
-/// All keys as one page after another of the largest size, without a race in between.
+/// Lists all keys in pages of the largest size, without concurrent changes.
 fn keys_of(store: &MemoryStore) -> Vec<Cursor> {
     let keys = store.list_sync(&OWNER, PageRequest::first(PageRequest::MAX_SIZE)).keys;
     keys.iter().map(|found| Cursor::of(found.record())).collect()
@@ -514,9 +515,9 @@ fn walk(store: &MemoryStore, mut page: PageRequest, all: bool) -> Vec<Cursor> {
     }
 }
 
-/// Changes to different keys do not get in each other's way.
+/// Changes to different keys do not conflict.
 #[test]
-fn changes_to_different_keys_all_win() {
+fn concurrent_changes_to_different_keys_all_succeed() {
     let issuer = Issuer::new(MemoryStore::new(), LQT, KeyHasher::sha256());
     let expected: BTreeMap<KeyId, u64> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)

@@ -1,4 +1,4 @@
-//! The stores of this crate pass the suite that every store's author can run.
+//! The stores of this crate pass the public conformance suite.
 
 mod memory {
     keyward::conformance_tests!(keyward::testing::Inline, keyward::MemoryStore::new());

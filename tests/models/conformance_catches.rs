@@ -1,4 +1,5 @@
-//! The conformance suite can fail: each of these stores breaks one promise, and is caught.
+//! The conformance suite can fail: each of these stores breaks one guarantee, and the suite detects
+//! it.
 
 use std::{
     collections::HashMap,
@@ -52,21 +53,21 @@ enum Fault {
 struct Broken {
     fault: Fault,
     store: MemoryStore,
-    /// What was purged, for stores that do not forget.
+    /// Purged keys, for stores that do not remove them.
     purged: Mutex<Vec<StoredKey>>,
-    /// The hashes of inserts that were refused, for a store that keeps them.
+    /// The hashes of rejected inserts, for a store that keeps them.
     refused: Mutex<Vec<KeyHash>>,
-    /// The first answer by id, and without waiting by hash, for stores that keep it.
+    /// The first result by id and the first immediate result by hash, for stores that keep it.
     first_by_id: Mutex<HashMap<KeyId, Option<StoredKey>>>,
     first_at_once: Mutex<HashMap<KeyHash, Option<StoredKey>>>,
-    /// For a purge that is overtaken by a change, between its look and what it then does.
+    /// Lets a change run between the read and the write of a purge.
     overtaking: Option<Overtaking>,
 }
 
-/// Lets a change wait until a purge has seen the key ended, and that purge until it was changed.
+/// Blocks a change until a purge has read the ended key, and the purge until the change is done.
 #[derive(Default)]
 struct Overtaking {
-    /// The keys that a purge has seen ended, and those that were changed.
+    /// The ended keys that a purge has read, and the changed keys.
     ids: Mutex<(Vec<KeyId>, Vec<KeyId>)>,
     more: Condvar,
 }
@@ -77,7 +78,7 @@ impl Overtaking {
         drop(self.more.wait_while(ids, |ids| !holds(ids)).unwrap());
     }
 
-    /// A purge has seen these ended, and goes on when they were changed.
+    /// Records the keys that a purge has read as ended, and waits until they are changed.
     fn seen(&self, ended: &[KeyId]) {
         self.ids.lock().unwrap().0.extend(ended);
         self.more.notify_all();
@@ -101,7 +102,7 @@ impl Broken {
         self.store.list_all_sync(PageRequest::first(PageRequest::MAX_SIZE)).keys
     }
 
-    /// Whatever it takes to be rid of these keys.
+    /// Removes these keys, whatever changes they need before.
     fn remove(&self, ids: impl IntoIterator<Item = KeyId>) -> Vec<KeyId> {
         for id in ids {
             while let Some(found) = self.store.find_by_id_sync(id) {
@@ -115,7 +116,7 @@ impl Broken {
     }
 }
 
-/// A key with an owner that was never put.
+/// Returns the key with a default owner instead of the stored one.
 fn bare(found: &StoredKey) -> StoredKey {
     let owner = Owner::new(found.owner().id.clone());
     StoredKey::join(found.record().clone(), Arc::new(owner)).unwrap()
@@ -230,7 +231,7 @@ impl KeyRegistry for Broken {
                 let old = self.store.find_by_id_sync(id).ok_or(ReplaceError::NotFound)?;
                 let mut parts = record.clone().into_parts();
                 parts.revision = old.record().revision() + 1;
-                // Whoever overtook it is written over, too.
+                // Concurrent changes are overwritten too.
                 match self.store.replace_sync(parts.build().unwrap()) {
                     Err(ReplaceError::Conflict) => {}
                     result => break result,
@@ -309,7 +310,7 @@ impl KeyRegistry for Broken {
     }
 }
 
-/// The names of the checks that a store with this fault fails.
+/// Returns the names of the checks that a store with this fault fails.
 fn caught(fault: Fault) -> Vec<&'static str> {
     macro_rules! failing {
         ($($check:ident),* $(,)?) => {
@@ -325,7 +326,7 @@ fn caught(fault: Fault) -> Vec<&'static str> {
 }
 
 #[test]
-fn each_broken_promise_is_caught_by_its_check() {
+fn each_fault_is_detected_by_its_check() {
     assert_eq!(caught(Fault::None), [""; 0], "a store without a fault passes");
     for (fault, check) in [
         (Fault::InsertReplaces, "insert_never_replaces"),
@@ -362,9 +363,9 @@ fn each_broken_promise_is_caught_by_its_check() {
     }
 }
 
-/// In each round a purge sees the key ended, and then it is changed before the purge goes on.
+/// In each round a purge reads the ended key, and the key changes before the purge continues.
 #[test]
-fn a_purge_that_a_change_overtakes_is_caught_if_it_does_not_look_again() {
+fn a_purge_that_ignores_a_concurrent_change_is_detected() {
     let passes = |fault| {
         let store = Broken { overtaking: Some(Overtaking::default()), ..Broken::new(fault) };
         let check = || testing::purging_and_changing_exclude_each_other(&Inline, &store);

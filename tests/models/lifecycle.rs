@@ -1,8 +1,8 @@
 //! Invariants 3 to 6 over random sequences of operations, against a naive model.
 //!
-//! The model keeps a log of what happened and works out each answer from its beginning.
-//! `KEYWARD_SEQUENCES` sets how many sequences each property runs (10⁵ unless told; CI runs 10⁶);
-//! a failure prints a seed, and `KEYWARD_SEED` runs that sequence alone.
+//! The model keeps a log of events and computes each result from its beginning. `KEYWARD_SEQUENCES`
+//! sets the number of sequences of each property (default 10⁵; CI runs 10⁶). A failure prints a
+//! seed, and `KEYWARD_SEED` runs that sequence alone.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use keyward::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 // ---------------------------------------------------------------------------------------
-// The model: a log, read from its beginning for every question. Times are milliseconds,
-// secrets are numbers.
+// The model: a log that is read from its beginning for every query. Times are milliseconds, secrets
+// are numbers.
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -36,7 +36,7 @@ enum Event {
     Overridden { to: usize },
 }
 
-/// What became of a secret.
+/// The state of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     NeverSeen,
@@ -83,7 +83,7 @@ fn fate(log: &[Event], secret: usize) -> Fate {
 fn born(log: &[Event]) -> u64 {
     match log.first() {
         Some(Event::Issued { at, .. }) => *at,
-        _ => unreachable!("a log begins with the issue"),
+        _ => unreachable!("a log starts with the issue event"),
     }
 }
 
@@ -110,7 +110,7 @@ fn expiry(log: &[Event]) -> Option<u64> {
     })?
 }
 
-/// The secrets in the order in which they came.
+/// Returns the secrets in the order of their creation.
 fn secrets(log: &[Event]) -> impl DoubleEndedIterator<Item = usize> {
     log.iter().filter_map(|event| match event {
         Event::Issued { secret, .. }
@@ -120,7 +120,7 @@ fn secrets(log: &[Event]) -> impl DoubleEndedIterator<Item = usize> {
     })
 }
 
-/// Which of the pool's name, scopes and overrides the key has.
+/// The index of the key's name, scopes and overrides in the pool.
 fn amendable(log: &[Event]) -> [usize; 3] {
     let last = |of: fn(&Event) -> Option<usize>| log.iter().rev().find_map(of).unwrap_or_default();
     [
@@ -130,7 +130,7 @@ fn amendable(log: &[Event]) -> [usize; 3] {
     ]
 }
 
-/// The clock is wrong if it shows a time long before the key, or its newest secret, was there.
+/// Returns whether the clock is wrong: long before the creation of the key or of its newest secret.
 fn clock_is_behind(log: &[Event], now: u64) -> bool {
     let newest_secret = log.iter().rev().find_map(|event| match event {
         Event::Issued { at, .. } | Event::Rotated { at, .. } | Event::RotatedNow { at, .. } => {
@@ -191,9 +191,9 @@ fn in_grace(log: &[Event], now: u64) -> usize {
 }
 
 // ---------------------------------------------------------------------------------------
-// The subject: the library's record, or one with a bug planted in it.
+// The subject: the library's record, or one with a planted bug.
 
-/// The library's operations, each of which a planted bug can take the place of.
+/// The library's operations, each of which a planted bug can replace.
 struct Library {
     rotate: fn(&KeyRecord, StoredSecret, Grace, Timestamp) -> Result<KeyRecord, TransitionError>,
     rotate_now: fn(&KeyRecord, StoredSecret, Timestamp) -> Result<KeyRecord, TransitionError>,
@@ -218,19 +218,19 @@ const REAL: Library = Library {
     replace: MemoryStore::replace_sync,
 };
 
-/// Keys that were hashed once, so that a sequence hashes nothing: every sequence uses the
-/// same ones, on a record of its own.
+/// Keys that are hashed once, so that a sequence computes no hashes. Every sequence uses the same
+/// keys on a record of its own.
 struct Pool {
     lookups: Vec<Lookup>,
     verifier: Verifier,
     owner: Arc<Owner>,
-    /// What a key can be named, granted and limited to; each key begins with the first.
+    /// The names, scopes and quotas of the operations; each key starts with the first.
     names: [KeyName; 3],
     scopes: [ScopeSet; 3],
     overrides: [Overrides; 3],
 }
 
-/// The most secrets that one sequence can mint.
+/// The maximum number of secrets in one sequence.
 const POOL: usize = 40;
 const ID: KeyId = KeyId::from_bytes([7; 16]);
 const OWNER: OwnerId = OwnerId::from_static("proj_abc123");
@@ -278,19 +278,19 @@ impl Pool {
         hash(&self.lookups[secret]).digest()
     }
 
-    /// What a store would hold.
+    /// The record as a store would hold it.
     fn join(&self, record: KeyRecord) -> Result<StoredKey, String> {
         StoredKey::join(record, Arc::clone(&self.owner)).map_err(|error| error.to_string())
     }
 
-    /// What a store would find: a record that holds the hash.
+    /// Finds the record like a store: by a hash that it contains.
     fn find(&self, stored: &StoredKey, secret: usize) -> Option<StoredKey> {
         let digest = self.digest(secret);
         stored.record().hashes().any(|held| held.digest() == digest).then(|| stored.clone())
     }
 }
 
-/// The one hash of a secret that is looked up under one scheme.
+/// Returns the only hash of a secret that is looked up under one scheme.
 fn hash(lookup: &Lookup) -> &KeyHash {
     lookup.hashes().next().expect("a lookup has a hash")
 }
@@ -302,7 +302,7 @@ fn at(millis: u64) -> Timestamp {
 // ---------------------------------------------------------------------------------------
 // A sequence.
 
-/// How often each operation is drawn.
+/// The weight of each operation in the random choice.
 struct Mix {
     rotate: u32,
     rotate_now: u32,
@@ -339,7 +339,7 @@ impl Mix {
             }
             at -= weight;
         }
-        unreachable!("the weights were summed")
+        unreachable!("the draw is below the sum of the weights")
     }
 }
 
@@ -365,7 +365,7 @@ impl Operation {
     }
 }
 
-/// A key's life so far: the subject beside the model.
+/// A key's history so far: the subject and the model.
 struct Life<'p> {
     pool: &'p Pool,
     library: &'p Library,
@@ -377,7 +377,7 @@ struct Life<'p> {
 
 const START: u64 = 1_700_000_000_000;
 
-/// What went wrong, if anything did. Its text is only made then.
+/// The result of a check. The message is built only on failure.
 type Checked = Result<(), String>;
 
 macro_rules! ensure {
@@ -395,7 +395,7 @@ impl<'p> Life<'p> {
         let mut draft = pool.draft();
         draft.expires_at = expiry.map(at);
         let secret = pool.secret(0, now);
-        // Half of the keys are imported, some days after they were made elsewhere.
+        // Half of the keys are imported some days after their creation elsewhere.
         let (record, born) = if rng.random_bool(0.5) {
             (KeyRecord::issue(ID, draft, secret, at(now)), now)
         } else {
@@ -411,19 +411,19 @@ impl<'p> Life<'p> {
         self.stored.record()
     }
 
-    /// Does one thing to the subject, and to the model what the model says it should do.
+    /// Applies one operation to the subject, and the expected effect to the model.
     fn step(&mut self, operation: Operation, rng: &mut StdRng) -> Checked {
         let now = self.now;
         let (expected, found, event) = match operation {
             Operation::Rotate | Operation::RotateNow => {
-                // Now and then a secret that the key has already.
+                // Sometimes a secret that the key already has.
                 let held = rng.random_bool(0.05);
                 let secret = if held { rng.random_range(0..self.minted) } else { self.minted };
                 let grace = rng.random_range(1..=1_000);
                 let grace = if rng.random_bool(0.02) { 90 * DAY } else { grace };
                 let retired = matches!(fate(&self.log, secret), Fate::Gone);
                 if held && retired {
-                    return Ok(()); // a secret that is gone would be a new one again
+                    return Ok(()); // a removed secret would count as a new one
                 }
                 let mut expected = alive(&self.log, now);
                 if expected.is_ok() && held {
@@ -512,7 +512,7 @@ impl<'p> Life<'p> {
         };
         ensure!(
             found.as_ref().map(|_| ()).map_err(|error| *error) == expected,
-            "{operation:?} at {now}: {:?}, not {expected:?}",
+            "{operation:?} at {now}: {:?}, expected {expected:?}",
             found.map(|_| ())
         );
         if let Ok(record) = found {
@@ -525,7 +525,7 @@ impl<'p> Life<'p> {
         Ok(())
     }
 
-    /// An instant at which something may change, or one millisecond beside it.
+    /// Returns a time at which something may change, or one millisecond before or after it.
     fn edge(&self, rng: &mut StdRng) -> u64 {
         let edge = match fate(&self.log, rng.random_range(0..self.minted)) {
             Fate::Until(deadline) => deadline,
@@ -540,7 +540,7 @@ impl<'p> Life<'p> {
         (self.library.verify)(&self.pool.verifier, lookup, found, at(now))
     }
 
-    /// One secret at one instant, against the model.
+    /// Compares subject and model for one secret at one time.
     fn check_answer(&self, secret: usize, now: u64) -> Checked {
         let expected = answer(&self.log, secret, now);
         let found = self.verify(secret, now).map(|verified| verified.matched());
@@ -548,8 +548,8 @@ impl<'p> Life<'p> {
         Ok(())
     }
 
-    /// Every secret ever minted just before, at, and just after its deadline and the
-    /// key's expiry, and now.
+    /// Checks every secret just before, at and just after its deadline and the key's expiry, and
+    /// now.
     fn check_all_answers(&self) -> Checked {
         for secret in 0..self.minted {
             self.check_answer(secret, self.now)?;
@@ -574,7 +574,7 @@ impl<'p> Life<'p> {
         Ok(())
     }
 
-    /// What the record says of itself at any time, against the model.
+    /// Compares the record's own statements about any time with the model.
     fn check_record(&self) -> Checked {
         let (record, log) = (self.record(), &self.log);
         ensure!(record.revision() == log.len() as u64, "revision {}", record.revision());
@@ -601,15 +601,15 @@ impl<'p> Life<'p> {
         for secret in secrets(log) {
             if let Fate::Until(deadline) = fate(log, secret) {
                 let Some(next) = retiring.next() else {
-                    return Err(format!("secret {secret} is gone"));
+                    return Err(format!("secret {secret} is missing"));
                 };
                 ensure!(
                     next.secret.hash.digest() == digest(secret),
-                    "{secret} is not next to retire"
+                    "{secret} is not the next to retire"
                 );
                 ensure!(
                     next.valid_until == at(deadline),
-                    "secret {secret} until {:?}, not {deadline}",
+                    "secret {secret} until {:?}, expected {deadline}",
                     next.valid_until
                 );
             }
@@ -664,7 +664,7 @@ fn for_all_sequences(run: impl Fn(u64) -> Checked) {
         Some(seed) => (seed, 1),
         None => (0, number("KEYWARD_SEQUENCES").unwrap_or(100_000)),
     };
-    assert!(sequences > 0, "no sequence shows nothing");
+    assert!(sequences > 0, "KEYWARD_SEQUENCES must be positive");
     if let Some((seed, failure)) = first_failure(first, sequences, run) {
         panic!("KEYWARD_SEED={seed} replays this: {failure}");
     }
@@ -679,7 +679,7 @@ fn first_failure(
 }
 
 // ---------------------------------------------------------------------------------------
-// The properties. Beside the model each has a rule of its own that needs no model.
+// The properties. Each checks, besides the model, a rule that needs no model.
 
 const ROTATING: Mix = Mix {
     rotate: 40,
@@ -698,15 +698,15 @@ const AT_THE_EDGE: Mix = Mix { rotate: 30, expire: 12, advance: 12, jump: 34, ..
 
 const DYING: Mix = Mix { revoke: 14, rotate_now: 10, suspend: 8, resume: 12, ..ROTATING };
 
-/// A key keeps what it is, has one current secret and at most three in their grace, and
-/// no grace that was promised is cut short but by revoking, rotating at once, or expiring.
+/// A key keeps its identity, has one current secret and at most three in a grace period. No granted
+/// grace period is shortened except by revocation, by rotation without grace, or by expiry.
 fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut promised: Vec<(usize, Timestamp)> = Vec::new();
     let mut before: Option<KeyRecord> = None;
     live(pool, library, &ROTATING, seed, |life, operation| {
         let record = life.record();
         ensure!(record.id() == ID && *record.owner() == OWNER, "another id or owner");
-        // Each of these changes where that is asked for, and there nothing else does.
+        // Each of these changes only in the operation that requests it.
         if let Some(before) = &before {
             let same = [
                 (Operation::Rename, record.name() == before.name()),
@@ -755,14 +755,14 @@ fn invariant_3(pool: &Pool, library: &Library, seed: u64) -> Checked {
     })
 }
 
-/// A deadline never moves later, lies within the key's expiry when it is set, and at it
-/// the secret is refused, whatever is done afterwards.
+/// A deadline never moves later and is within the key's expiry when it is set. From the deadline on
+/// the secret is rejected, whatever operations follow.
 fn invariant_4(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut deadlines = [None::<Timestamp>; POOL];
     let mut revision = 0;
     live(pool, library, &AT_THE_EDGE, seed, |life, operation| {
         if life.record().revision() == revision && operation.is_some() {
-            return Ok(()); // what is asked here depends on the record alone
+            return Ok(()); // this property depends on the record only
         }
         revision = life.record().revision();
         for (secret, deadline) in deadlines.iter_mut().enumerate().take(life.minted) {
@@ -788,8 +788,8 @@ fn invariant_4(pool: &Pool, library: &Library, seed: u64) -> Checked {
     })
 }
 
-/// Revoked is for ever and for all secrets, and neither a revoked nor an expired key is
-/// brought back by anything.
+/// Revocation is permanent and covers all secrets. No operation reactivates a revoked or expired
+/// key.
 fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut revoked = false;
     let mut before = (0, false);
@@ -803,7 +803,7 @@ fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
                 }
             }
         }
-        // A change to an expired key may revoke or suspend it, and nothing else.
+        // The only allowed changes to an expired key are revocation and suspension.
         let (revision, expired) = before;
         let changed = life.record().revision() != revision;
         let may = matches!(operation, Some(Operation::Revoke | Operation::Suspend) | None);
@@ -814,16 +814,16 @@ fn invariant_5(pool: &Pool, library: &Library, seed: u64) -> Checked {
     })
 }
 
-/// Of changes that several clients make to what they read at different times, the one
-/// made to the latest record wins, each time, and all others change nothing.
+/// Of the changes that several clients make to records read at different times, only the change to
+/// the latest record succeeds. All others have no effect.
 fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
     let mut rng = StdRng::seed_from_u64(seed);
     let store = MemoryStore::new();
     let record = KeyRecord::issue(ID, pool.draft(), pool.secret(0, START), at(START)).unwrap();
     let mut now = START;
     let mut minted = 1;
-    // The naive model: all records that were ever in the store, and every attempt at a
-    // change with the number of the record that it was made to.
+    // The naive model: all records that were ever stored, and each attempted change with the index
+    // of its base record.
     let mut accepted = vec![record.clone()];
     let mut attempts: Vec<(usize, KeyRecord)> = Vec::new();
     ensure!(
@@ -873,7 +873,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
         let expected = if base == latest { Ok(()) } else { Err(ReplaceError::Conflict) };
         ensure!(
             result == expected,
-            "a change to record {base} of {latest}: {result:?}, not {expected:?}"
+            "a change to record {base} of {latest}: {result:?}, expected {expected:?}"
         );
         if result.is_ok() {
             accepted.push(attempt);
@@ -884,7 +884,7 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
             stored.as_ref().map(StoredKey::record) == Some(latest),
             "the store holds another record"
         );
-        // Exactly the secrets of the latest record are found, and lead to it.
+        // A lookup finds the secrets of the latest record only, and returns that record.
         for lookup in pool.lookups.iter().take(minted) {
             let digest = *hash(lookup);
             let secret_is_held = latest.current().hash == digest
@@ -901,19 +901,19 @@ fn invariant_6(pool: &Pool, library: &Library, seed: u64) -> Checked {
 }
 
 #[test]
-fn invariant_3_a_key_is_stable_and_its_secrets_change() {
+fn invariant_3_the_key_stays_the_same_while_its_secrets_change() {
     let pool = Pool::new();
     for_all_sequences(|seed| invariant_3(&pool, &REAL, seed));
 }
 
 #[test]
-fn invariant_4_a_deadline_never_moves_later_and_is_refused_at_it() {
+fn invariant_4_a_deadline_never_moves_later_and_is_enforced() {
     let pool = Pool::new();
     for_all_sequences(|seed| invariant_4(&pool, &REAL, seed));
 }
 
 #[test]
-fn invariant_5_revoked_and_expired_are_for_ever() {
+fn invariant_5_revoked_and_expired_are_permanent() {
     let pool = Pool::new();
     for_all_sequences(|seed| invariant_5(&pool, &REAL, seed));
 }
@@ -924,9 +924,10 @@ fn invariant_6_every_change_is_a_compare_and_swap() {
     for_all_sequences(|seed| invariant_6(&pool, &REAL, seed));
 }
 
-/// A property over sequences that never rotate a revoked key shows nothing: these do.
+/// A property proves nothing about situations that no sequence reaches, such as rotating a revoked
+/// key. These sequences reach all of them.
 #[test]
-fn sequences_reach_what_they_are_to_test() {
+fn random_sequences_reach_every_tested_situation() {
     let pool = Pool::new();
     let (mut answers, mut refusals) = (BTreeMap::new(), BTreeMap::new());
     for seed in 0..5_000 {
@@ -962,7 +963,7 @@ fn sequences_reach_what_they_are_to_test() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Bugs planted in the subject: each is found, so the model is able to fail.
+// Planted bugs in the subject. Each must be detected, which shows that the model can fail.
 
 mod planted {
     use super::*;
@@ -973,13 +974,13 @@ mod planted {
         let pool = Pool::new();
         let failure = first_failure(0, 20_000, |seed| property(&pool, library, seed));
         assert!(failure.is_some(), "{bug} was not found in 20,000 sequences");
-        // The seed replays it.
+        // The seed reproduces the failure.
         let (seed, failure) = failure.unwrap_or_default();
         assert_eq!(property(&pool, library, seed), Err(failure), "{bug}");
     }
 
     #[test]
-    fn accepting_at_the_deadline_is_caught() {
+    fn acceptance_at_the_deadline_is_detected() {
         let library = Library {
             verify: |verifier, lookup, found, now| {
                 let earlier = at(now.as_unix_millis() - 1);
@@ -994,7 +995,7 @@ mod planted {
     }
 
     #[test]
-    fn refusing_a_millisecond_early_is_caught() {
+    fn rejection_one_millisecond_early_is_detected() {
         let library = Library {
             verify: |verifier, lookup, found, now| {
                 let later = now + Duration::from_millis(1);
@@ -1009,7 +1010,7 @@ mod planted {
     }
 
     #[test]
-    fn extending_a_grace_by_rotating_again_is_caught() {
+    fn a_rotation_that_extends_an_earlier_grace_is_detected() {
         let library = Library {
             rotate: |record, secret, grace, now| {
                 let mut parts = record.rotate(secret, grace, now)?.into_parts();
@@ -1026,12 +1027,12 @@ mod planted {
     }
 
     #[test]
-    fn a_grace_beyond_the_expiry_is_caught() {
+    fn a_grace_beyond_the_expiry_is_detected() {
         let library = Library {
             expire_at: |record, to, now| {
                 let retiring = record.clone().into_parts().retiring;
                 let mut parts = record.expire_at(to, now)?.into_parts();
-                // Deadlines move with the expiry, later too.
+                // Deadlines move with the expiry, also to later times.
                 for (held, before) in parts.retiring.iter_mut().zip(retiring) {
                     if record.expires_at() == Some(before.valid_until) {
                         held.valid_until = to;
@@ -1045,7 +1046,7 @@ mod planted {
     }
 
     #[test]
-    fn cutting_a_grace_short_by_rotating_again_is_caught() {
+    fn a_rotation_that_shortens_an_earlier_grace_is_detected() {
         let library = Library {
             rotate: |record, secret, grace, now| {
                 let mut parts = record.clone().into_parts();
@@ -1060,7 +1061,7 @@ mod planted {
     }
 
     #[test]
-    fn rotating_a_revoked_key_back_to_life_is_caught() {
+    fn a_rotation_that_reactivates_a_revoked_key_is_detected() {
         let library = Library {
             rotate: |record, secret, grace, now| {
                 let mut parts = record.clone().into_parts();
@@ -1075,7 +1076,7 @@ mod planted {
     }
 
     #[test]
-    fn rotating_an_expired_key_back_to_life_is_caught() {
+    fn a_rotation_that_reactivates_an_expired_key_is_detected() {
         let library = Library {
             rotate_now: |record, secret, now| {
                 let mut parts = record.clone().into_parts();
@@ -1088,7 +1089,7 @@ mod planted {
     }
 
     #[test]
-    fn granting_scopes_to_a_revoked_key_is_caught() {
+    fn a_scope_grant_to_a_revoked_key_is_detected() {
         let library = Library {
             set_scopes: |record, scopes, now| {
                 let mut parts = record.clone().into_parts();
@@ -1101,7 +1102,7 @@ mod planted {
     }
 
     #[test]
-    fn a_renaming_that_changes_more_than_the_name_is_caught() {
+    fn a_rename_that_changes_more_than_the_name_is_detected() {
         let library = Library {
             rename: |record, name, now| {
                 let mut parts = record.rename(name, now)?.into_parts();
@@ -1123,7 +1124,7 @@ mod planted {
     }
 
     #[test]
-    fn overrides_that_are_set_without_a_revision_are_caught() {
+    fn overrides_set_without_a_new_revision_are_detected() {
         let library = Library {
             set_overrides: |record, overrides, now| {
                 let mut parts = record.set_overrides(overrides, now)?.into_parts();
@@ -1136,7 +1137,7 @@ mod planted {
     }
 
     #[test]
-    fn a_revocation_that_spares_older_secrets_is_caught() {
+    fn a_revocation_that_keeps_older_secrets_valid_is_detected() {
         let library = Library {
             verify: |verifier, lookup, found, now| {
                 let result = verifier.verify(lookup, found.clone(), now);
@@ -1154,11 +1155,11 @@ mod planted {
             },
             ..REAL
         };
-        is_caught("revoking the current secret alone", &library, invariant_5);
+        is_caught("revoking only the current secret", &library, invariant_5);
     }
 
     #[test]
-    fn a_store_where_the_last_write_wins_is_caught() {
+    fn a_store_where_the_last_write_wins_is_detected() {
         let library = Library {
             replace: |store, record| {
                 let mut parts = record.into_parts();
@@ -1173,7 +1174,7 @@ mod planted {
     }
 
     #[test]
-    fn a_rotation_that_keeps_its_revision_is_caught() {
+    fn a_rotation_that_keeps_the_revision_is_detected() {
         let library = Library {
             rotate: |record, secret, grace, now| {
                 let mut parts = record.rotate(secret, grace, now)?.into_parts();

@@ -1,5 +1,5 @@
-//! The usage ledger loses nothing and counts nothing twice: against a naive map, and between
-//! threads. Ledgers with a bug planted in them are caught by the same checks.
+//! The usage ledger neither loses usage nor counts it twice: compared with a naive map, and with
+//! several threads. The same checks detect ledgers with planted bugs.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng, TestRunner},
 };
 
-/// What is asked of a ledger, so that one with a planted bug can take its place.
+/// The tested operations of a ledger, so that a ledger with a planted bug can replace it.
 trait Ledger: Sync {
     fn record(&self, id: KeyId, now: Timestamp) -> bool;
     fn drain(&self, limit: usize) -> UsageBatch;
@@ -72,15 +72,15 @@ enum Fault {
     CountsWrap,
 }
 
-/// A map under one lock.
+/// A map behind one lock.
 struct Planted {
     fault: Fault,
     max_keys: usize,
     map: Mutex<BTreeMap<KeyId, Usage>>,
     uncounted: AtomicU64,
     turn: AtomicUsize,
-    /// Where a drain stops when it has read and has let go of the lock: it meets another thread
-    /// there, and again when that has counted something.
+    /// Where a drain waits after it has read and released the lock: once for another thread to
+    /// arrive, and again until that thread has recorded usage.
     meeting: Option<Barrier>,
 }
 
@@ -136,7 +136,7 @@ impl Ledger for Planted {
 
     fn drain(&self, limit: usize) -> UsageBatch {
         let mut map = self.map();
-        // In turn, so that this map is as fair as it is naive.
+        // Takes turns, so that this map is as fair as the ledger.
         let turn = match self.fault {
             Fault::DrainTakesTheLowestIdsFirst => 0,
             _ => self.turn.fetch_add(1, Ordering::Relaxed) % map.len().max(1),
@@ -208,11 +208,11 @@ enum Step {
     Drain {
         limit: usize,
     },
-    /// One of the batches that are held, counted from the oldest.
+    /// Gives back one of the held batches, counted from the oldest.
     GiveBack {
         batch: usize,
     },
-    /// A batch that the host has put together.
+    /// Gives back a batch that the host built itself.
     GiveBackOwn {
         key: u8,
         usage: Usage,
@@ -247,7 +247,7 @@ macro_rules! ensure {
     };
 }
 
-/// The model: what was counted and not drained, by key.
+/// The model: usage that was recorded and not drained, by key.
 #[derive(Default)]
 struct Model {
     counted: BTreeMap<KeyId, Usage>,
@@ -268,7 +268,7 @@ impl Model {
         true
     }
 
-    /// A ledger gives back in the order of the batch; the answer is what has no place.
+    /// A ledger takes usage back in the order of the batch and returns the part that does not fit.
     fn give_back(&mut self, batch: &UsageBatch) -> Vec<(KeyId, Usage)> {
         let used = batch.iter().filter(|(_, usage)| *usage != Usage::default());
         used.filter(|(id, usage)| !self.add(*id, usage.requests, usage.last_used_at)).collect()
@@ -318,7 +318,7 @@ fn follows_the_model(ledger: &impl Ledger, max_keys: usize, steps: &[Step]) -> R
             let (found, expected) = (ledger.get(id(key)), model.counted.get(&id(key)));
             ensure!(
                 found == expected.copied().unwrap_or_default(),
-                "after {step:?} key {key} has {found:?}, not {expected:?}"
+                "after {step:?} key {key} has {found:?}, expected {expected:?}"
             );
         }
     }
@@ -337,13 +337,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn a_ledger_is_a_bounded_map((max_keys, steps) in sequences()) {
+    fn a_ledger_behaves_like_a_bounded_map((max_keys, steps) in sequences()) {
         let result = follows_the_model(&ledger_for(max_keys), max_keys, &steps);
         prop_assert_eq!(result, Ok(()));
     }
 }
 
-/// Whether random sequences find that a ledger with this fault is wrong.
+/// Returns whether random sequences detect a ledger with this fault.
 fn is_caught(fault: Fault) -> bool {
     let config = ProptestConfig {
         cases: 2_000,
@@ -361,7 +361,7 @@ fn is_caught(fault: Fault) -> bool {
 }
 
 #[test]
-fn the_model_finds_planted_bugs() {
+fn the_model_detects_planted_bugs() {
     assert!(!is_caught(Fault::None), "a naive ledger without a bug passes");
     for fault in [
         Fault::DrainLeavesCopies,
@@ -381,8 +381,8 @@ fn the_model_finds_planted_bugs() {
 // ---------------------------------------------------------------------------------------
 // Between threads.
 
-/// Records from several threads while others drain, save some batches and give back the
-/// rest: what was saved must be what was counted, for each key.
+/// Records from several threads while others drain, save some batches and give back the rest. For
+/// each key, the saved usage must equal the recorded usage.
 fn conserves(ledger: &impl Ledger, records: u64) -> Result<(), String> {
     const RECORDERS: u64 = 3;
     const DRAINERS: u64 = 2;
@@ -394,7 +394,7 @@ fn conserves(ledger: &impl Ledger, records: u64) -> Result<(), String> {
         let mut refused = 0;
         for n in 0..records {
             let key = id((n.wrapping_mul(7) + thread) as u8 % (2 * KEYS));
-            // Each thread's clock runs backwards half of the time.
+            // Each thread's clock runs backwards for half of the time.
             let now = Timestamp::from_unix_millis(n ^ 0x55);
             if ledger.record(key, now) {
                 let usage: &mut Usage = counted.entry(key).or_default();
@@ -454,8 +454,8 @@ fn conserves(ledger: &impl Ledger, records: u64) -> Result<(), String> {
 }
 
 #[test]
-fn threads_lose_nothing_and_count_nothing_twice() {
-    // With a place for each of the 16 keys, and with fewer.
+fn concurrent_usage_is_neither_lost_nor_counted_twice() {
+    // With room for each of the 16 keys, and with less.
     for max_keys in [16, 5, 1] {
         for _ in 0..20 {
             assert_eq!(conserves(&ledger_for(max_keys), 5_000), Ok(()), "{max_keys} keys");
@@ -463,8 +463,8 @@ fn threads_lose_nothing_and_count_nothing_twice() {
     }
 }
 
-/// Counts once more while what was counted before is drained, at the moment at which the drain has
-/// let go of the lock. What is drained and what is left must be what was counted.
+/// Records usage during a drain, at the moment at which the drain has released the lock. Drained
+/// and remaining usage must add up to the recorded usage.
 fn conserves_what_comes_between(fault: Fault) -> bool {
     let ledger = Planted { meeting: Some(Barrier::new(2)), ..Planted::new(fault, 16) };
     assert!(ledger.record(id(1), Timestamp::ZERO));
@@ -481,16 +481,16 @@ fn conserves_what_comes_between(fault: Fault) -> bool {
 }
 
 #[test]
-fn a_drain_that_loses_what_comes_between_is_caught() {
+fn a_drain_that_loses_concurrent_usage_is_detected() {
     assert_eq!(conserves(&Planted::new(Fault::None, 16), 2_000), Ok(()));
     assert!(conserves_what_comes_between(Fault::None));
     assert!(!conserves_what_comes_between(Fault::DrainReadsThenClears));
 }
 
 // ---------------------------------------------------------------------------------------
-// Turns.
+// Fairness.
 
-/// How many keys never leave a ledger from which one is drained at a time, while all are
+/// Returns how many keys never leave a ledger that is drained one key at a time while all keys are
 /// used again each time.
 fn never_drained(ledger: &impl Ledger) -> usize {
     let ids: Vec<KeyId> = (0..200_u128)
@@ -509,13 +509,13 @@ fn never_drained(ledger: &impl Ledger) -> usize {
 }
 
 #[test]
-fn every_key_gets_its_turn() {
+fn every_key_is_drained_eventually() {
     assert_eq!(never_drained(&UsageLedger::new()), 0);
     assert!(never_drained(&Planted::new(Fault::DrainTakesTheLowestIdsFirst, 1_000)) > 0);
 }
 
 #[test]
-fn debug_shows_no_key() {
+fn debug_output_contains_no_key() {
     let ledger = UsageLedger::new();
     ledger.record(id(0xab), Timestamp::ZERO);
     let text = format!("{ledger:?}");

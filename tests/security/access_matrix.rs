@@ -1,4 +1,4 @@
-//! Who may do what: kinds × scopes × routes × tiers × owners, and why a key is refused.
+//! Access decisions: kinds × scopes × routes × tiers × owners, and the reasons of refusals.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn catalog() -> ScopeCatalog {
         .unwrap()
 }
 
-/// A presented key of any kind, legacy ones too.
+/// A presented key of any kind, including legacy kinds.
 fn lookup(kind: KeyKind, digit: char) -> Lookup {
     let token = format!("{kind}{}", digit.to_string().repeat(64));
     Verifier::new(KeyHasher::sha256()).lookup(&formats().parse(&token).unwrap())
@@ -63,8 +63,8 @@ fn owner_id(text: &str) -> OwnerId {
     text.parse().unwrap()
 }
 
-/// A record made past the issuer and its catalogue: with whatever scopes somebody wrote
-/// into the table.
+/// Builds a record without the issuer and its catalogue, with arbitrary scopes, as if the table had
+/// been edited.
 fn forged(lookup: &Lookup, scopes: &[&str], owner: &str) -> KeyRecord {
     let scopes = scopes.iter().map(|scope| Scope::new(scope).unwrap());
     let draft = KeyDraft::new(owner_id(owner), "a key".parse().unwrap())
@@ -82,7 +82,7 @@ fn owned(record: KeyRecord, tier: Option<&str>) -> StoredKey {
 // ---------------------------------------------------------------------------------------
 // The matrix.
 
-/// A route as `Access` has it, and a second time in plain words.
+/// A route as an `Access`, and independently as plain values.
 struct Route {
     name: &'static str,
     access: Access,
@@ -119,7 +119,7 @@ fn routes() -> Vec<Route> {
         },
         Route {
             scopes: "admin:all",
-            ..open("a scope nobody knows", Access::scope(Scope::from_static("admin:all")))
+            ..open("an unknown scope", Access::scope(Scope::from_static("admin:all")))
         },
         Route {
             scopes: "READ:LUCENT",
@@ -171,7 +171,7 @@ fn routes() -> Vec<Route> {
     ]
 }
 
-/// What a kind's keys can hold at most, as the services' documents say it.
+/// The ceiling of a kind, as the services' documents state it.
 const CAN_HOLD: [(&str, &str); 5] = [
     ("luc_pk_", ""),
     ("luc_api_", "read:lucent write:issues"),
@@ -184,7 +184,7 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// What is wrong with a request, in plain words: the first thing in the documented order.
+/// Returns the expected refusal from the plain values: the first in the documented order.
 fn objection(
     route: &Route,
     kind: &str,
@@ -214,7 +214,7 @@ fn objection(
 }
 
 #[test]
-fn the_whole_matrix() {
+fn every_access_combination_matches_the_plain_rules() {
     let unchecked = Verifier::new(KeyHasher::sha256());
     let held = unchecked.clone().with_catalog(catalog());
     let routes = routes();
@@ -273,14 +273,14 @@ fn the_whole_matrix() {
         }
     }
     assert_eq!(cells, 5 * 6 * 5 * 2 * 2 * routes.len());
-    // Neither everybody nor nobody.
+    // Some combinations are admitted and some are refused.
     assert!(admitted > cells / 10 && admitted < cells / 2, "{admitted} of {cells}");
 }
 
-/// The rows of the services' own documents, written out, so that the plain words above
-/// cannot be wrong in the same way as the code.
+/// The rows of the services' documents, written out, so that the plain rules above cannot share a
+/// mistake with the code.
 #[test]
-fn the_rows_of_the_documents() {
+fn documented_access_rows_are_decided_as_documented() {
     let verifier = Verifier::new(KeyHasher::sha256()).with_catalog(catalog());
     let routes = routes();
     for (route, kind, scopes, tier, admitted) in [
@@ -313,7 +313,7 @@ fn the_rows_of_the_documents() {
 }
 
 #[test]
-fn nothing_is_open_by_default() {
+fn empty_and_conflicting_access_rules_admit_nothing() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let lookup = lookup(API, 'c');
     let all = ["read:lucent", "write:issues"];
@@ -333,13 +333,13 @@ fn nothing_is_open_by_default() {
         ("two owners, the right one last", {
             Access::any_key().with_owner(owner_id("org_b")).with_owner(owner_id("org_a"))
         }),
-        ("two owners, and kinds behind", {
+        ("two owners, then kinds", {
             Access::any_key()
                 .with_owner(owner_id("org_b"))
                 .with_owner(owner_id("org_a"))
                 .with_kinds([API])
         }),
-        ("an owner in other letters", Access::any_key().with_owner(owner_id("ORG_A"))),
+        ("an owner in upper case", Access::any_key().with_owner(owner_id("ORG_A"))),
         ("an owner's start", Access::any_key().with_owner(owner_id("org_"))),
     ] {
         assert!(powerful.clone().authorize(&access).is_err(), "{what}");
@@ -347,7 +347,7 @@ fn nothing_is_open_by_default() {
     let same_twice = Access::any_key().with_owner(owner_id("org_a")).with_owner(owner_id("org_a"));
     assert!(powerful.authorize(&same_twice).is_ok());
 
-    // A key without scopes and an owner without a tier pass nothing that asks for one.
+    // A key without scopes and an owner without a tier are refused by routes that require one.
     let found = owned(forged(&lookup, &[], "org_a"), None);
     let plain = verifier.verify(&lookup, Some(found), now()).unwrap();
     assert!(plain.clone().authorize(&Access::scope(READ)).is_err());
@@ -359,7 +359,7 @@ fn nothing_is_open_by_default() {
 }
 
 #[test]
-fn a_refusal_says_what_is_missing() {
+fn a_refusal_names_the_missing_permission() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let lookup = lookup(API, 'd');
     let found = owned(forged(&lookup, &["read:lucent"], "org_a"), Some("standard"));
@@ -390,7 +390,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn ceilings_hold_when_a_key_is_issued() {
+fn ceilings_are_enforced_at_issue() {
     let mut rng = StdRng::seed_from_u64(1);
     let issuer =
         Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
@@ -441,7 +441,7 @@ fn ceilings_hold_when_a_key_is_issued() {
 }
 
 #[test]
-fn ceilings_hold_when_scopes_are_set() {
+fn ceilings_are_enforced_when_scopes_are_set() {
     let issuer =
         Issuer::with_catalog(MemoryStore::new(), formats(), KeyHasher::sha256(), catalog());
     let above = |scope, kind| Err(GrantError::AboveCeiling { scope, kind });
@@ -464,7 +464,7 @@ fn ceilings_hold_when_scopes_are_set() {
         let strangers = issuer.within(owner_id("org_b"));
         let name = "stolen".parse().unwrap();
         let refused = block_on(strangers.set_scopes(id, ScopeSet::empty(), now()));
-        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
+        assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "the key belongs to another owner");
         let refused = block_on(strangers.rename(id, name, now()));
         assert_eq!(refused.unwrap_err(), IssuerError::NotFound, "another owner's key");
         let refused = block_on(strangers.set_overrides(id, Overrides::none(), now()));
@@ -474,7 +474,7 @@ fn ceilings_hold_when_scopes_are_set() {
         let set = block_on(issuer.set_scopes(id, asked.parse().unwrap(), now()));
         let set = set.map(|record| record.scopes().to_string());
         assert_eq!(set, expected, "{kind} given {asked:?}");
-        // The next decision knows, and a refused change has changed nothing.
+        // The next decision uses the new scopes; a refused change has no effect.
         let found = issuer.registry().find_sync(&presented);
         let verified = issuer.verifier().verify(&presented, found, now()).unwrap();
         assert_eq!(verified.scopes().to_string(), *expected.as_deref().unwrap_or(""));
@@ -505,7 +505,7 @@ fn names_and_overrides_are_changed_through_the_issuer() {
 }
 
 #[test]
-fn scopes_are_known_and_well_formed() {
+fn unknown_and_malformed_scopes_are_rejected() {
     for (bad, position) in [
         ("write issues", Some(5)),
         (" read:lucent", Some(0)),
@@ -524,10 +524,10 @@ fn scopes_are_known_and_well_formed() {
     assert_eq!(catalog().grant(API, Some(&[])).map(|scopes| scopes.len()), Ok(0));
 }
 
-/// Rotating a legacy key must not carry a scope past its successor's ceiling, nor may the
-/// old secret in its grace do more than its own kind can.
+/// A rotation of a legacy key must not carry a scope beyond the ceiling of the successor kind. The
+/// old secret in its grace period is limited to the ceiling of its own kind.
 #[test]
-fn ceilings_hold_across_a_rotation_to_another_kind() {
+fn ceilings_are_enforced_by_a_rotation_to_another_kind() {
     let mut rng = StdRng::seed_from_u64(2);
     let catalog = ScopeCatalog::new([READ, WRITE])
         .and_then(|catalog| catalog.allow(MCP, [], [READ, WRITE]))
@@ -553,7 +553,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
                 assert_eq!(rotated.key.kind(), API);
                 let found = issuer.registry().find_sync(&old);
                 let verified = verifier.verify(&old, found, now()).unwrap();
-                assert_eq!(verified.kind(), MCP, "in grace it is what it was");
+                assert_eq!(verified.kind(), MCP, "a secret in its grace period keeps its kind");
                 assert_eq!(verified.key_id(), record.id());
             }
             Err(error) => {
@@ -571,7 +571,7 @@ fn ceilings_hold_across_a_rotation_to_another_kind() {
 // Owners.
 
 #[test]
-fn the_tier_is_the_owner_s_and_reaches_all_keys_at_once() {
+fn an_owner_tier_change_applies_to_all_keys_immediately() {
     let store = MemoryStore::new();
     let verifier = Verifier::new(KeyHasher::sha256());
     let compliance = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
@@ -629,12 +629,12 @@ fn an_issuer_confined_to_an_owner_sees_no_other_s_keys() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Proof before state.
+// The secret is verified before the state.
 
-/// Every combination of things that can be wrong at once: what is said is the first in
-/// the order of proof before state, so that nobody without the secret learns the state.
+/// Every combination of simultaneous faults reports the first one in the documented order, so that
+/// nobody without the secret learns the state.
 #[test]
-fn proof_comes_before_state() {
+fn the_secret_is_verified_before_the_state() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (presented, other) = (lookup(API, '7'), lookup(API, '8'));
     let hour = std::time::Duration::from_secs(3_600);
@@ -660,7 +660,7 @@ fn proof_comes_before_state() {
             let retiring = std::mem::replace(&mut parts.current, secret);
             parts.retiring = vec![RetiringSecret::new(retiring, before)];
         }
-        // One millisecond more than a day ahead is more than clocks differ.
+        // One millisecond more than the tolerated clock difference of a day.
         let ahead = KeyRecord::MAX_CLOCK_SKEW + std::time::Duration::from_millis(clock.into());
         parts.created_at = now() + ahead;
         parts.expires_at = expired.then(|| if past_grace { before } else { now() });
@@ -699,7 +699,7 @@ fn proof_comes_before_state() {
 /// A store whose tables contradict each other has nothing to answer with but an error: a
 /// record with another owner's tier and overrides cannot be made.
 #[test]
-fn a_record_is_joined_with_its_own_owner_alone() {
+fn a_record_cannot_be_joined_with_another_owner() {
     let record = forged(&lookup(API, '9'), &["read:lucent"], "org_a");
     for stranger in ["org_b", "ORG_A", "org_", "org_a1", "org_a/"] {
         let stranger = Owner::new(owner_id(stranger)).with_tier(Tier::from_static("enterprise"));
@@ -712,9 +712,9 @@ fn a_record_is_joined_with_its_own_owner_alone() {
     assert_eq!((found.record(), found.owner()), (&record, &own));
 }
 
-/// The digest of another kind's key is another digest, but a store could say otherwise.
+/// The same body of another kind has another digest, but a faulty store could return it anyway.
 #[test]
-fn a_secret_counts_for_the_kind_it_was_minted_as() {
+fn a_secret_is_valid_only_for_the_kind_it_was_minted_as() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (pk, api) = (lookup(PK, '4'), lookup(API, '4'));
     assert_ne!(hash(&pk), hash(&api), "the same body under another prefix");
@@ -728,7 +728,7 @@ fn a_secret_counts_for_the_kind_it_was_minted_as() {
 }
 
 #[test]
-fn deadlines_are_refused_at_the_deadline() {
+fn keys_are_rejected_from_the_deadline_on() {
     let verifier = Verifier::new(KeyHasher::sha256());
     let (old, new) = (lookup(API, '5'), lookup(API, '6'));
     let grace = Grace::new(std::time::Duration::from_millis(10)).unwrap();
@@ -760,14 +760,14 @@ fn deadlines_are_refused_at_the_deadline() {
     ] {
         assert_eq!(verify(&new, &expiring, at(offset)), expected, "{offset} ms");
     }
-    // Clocks at both ends of time.
+    // The smallest and the largest clock values.
     let forever = forged(&new, &[], "org_a");
     assert_eq!(verify(&new, &forever, Timestamp::MAX), Ok(MatchedSecret::Current));
     assert_eq!(verify(&new, &forever, Timestamp::ZERO), Err(VerifyError::ClockBehind));
 }
 
 #[test]
-fn refusals_have_their_status() {
+fn each_refusal_has_its_documented_status() {
     for (error, status) in [
         (VerifyError::Unknown, 401),
         (VerifyError::Mismatch, 401),
@@ -783,7 +783,7 @@ fn refusals_have_their_status() {
 }
 
 #[test]
-fn what_travels_with_a_request_is_owned_and_crosses_threads() {
+fn values_attached_to_a_request_are_owned_and_thread_safe() {
     fn travels<T: Clone + Send + Sync + 'static>() {}
     travels::<Verified>();
     travels::<KeyCaller>();

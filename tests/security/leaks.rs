@@ -1,5 +1,5 @@
-//! A key stands nowhere but in `PlaintextKey::expose`: not in `Debug`, `Display`, serde,
-//! errors, or panics.
+//! A key is visible only through `PlaintextKey::expose`: not in `Debug`, `Display`, serde, errors
+//! or panics.
 
 use std::{
     fmt::{Debug, Display, Write},
@@ -40,13 +40,13 @@ fn formats() -> KeyFormats {
 // ---------------------------------------------------------------------------------------
 // The checker.
 
-/// A key that must not be seen, and where anything was shown so far.
+/// A key that must not be visible, and the places that were checked.
 struct Canary {
     key: PlaintextKey,
     shown: usize,
 }
 
-/// How many characters of the body in a row are a leak: more than any hint shows.
+/// The number of consecutive body characters that count as a leak: more than any hint shows.
 const SLICE: usize = 12;
 
 impl Canary {
@@ -62,7 +62,7 @@ impl Canary {
         &self.key()[self.key.kind().as_str().len()..]
     }
 
-    /// What of the key stands in `text`, in any of the forms in which it could.
+    /// Returns the part of the key that `text` contains, in any encoding in which it could appear.
     fn leak(&self, text: &str) -> Option<String> {
         let text = text.to_lowercase();
         let slices = |bytes: &[u8], len: usize, write: &dyn Fn(&[u8]) -> String| {
@@ -73,7 +73,7 @@ impl Canary {
         let lines = |slice: &[u8]| list(slice).replace(", ", ",\n");
         let hex = |slice: &[u8]| slice.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let body = self.body().as_bytes();
-        // A hex body's own bytes, too: half as many hide as much.
+        // For a hex body the decoded bytes too: half as many bytes reveal as much.
         let decoded: Vec<u8> = body
             .chunks_exact(2)
             .map_while(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
@@ -93,9 +93,9 @@ impl Canary {
 
     fn text(&mut self, what: &str, text: &str) {
         if let Some(leak) = self.leak(text) {
-            panic!("{what} shows {leak:?} of the key: {text}");
+            panic!("{what} contains {leak:?} of the key: {text}");
         }
-        assert!(!text.is_empty(), "{what} shows nothing at all");
+        assert!(!text.is_empty(), "{what} has empty output");
         self.shown += 1;
     }
 
@@ -110,7 +110,7 @@ impl Canary {
         self.text(what, &format!("{value:>100}"));
     }
 
-    /// An error, with all that caused it.
+    /// An error with its chain of sources.
     fn error(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -120,7 +120,7 @@ impl Canary {
         }
     }
 
-    /// An operation that has to fail.
+    /// Returns the error of an operation that must fail.
     fn fails<T, E: std::error::Error + 'static>(&mut self, what: &str, result: Result<T, E>) {
         match result {
             Ok(_) => panic!("{what} was expected to fail"),
@@ -130,7 +130,7 @@ impl Canary {
 }
 
 #[test]
-fn the_checker_catches_planted_leaks() {
+fn the_leak_checker_detects_planted_leaks() {
     #[derive(Debug)]
     #[expect(dead_code, reason = "shown by Debug")]
     struct Derived {
@@ -181,7 +181,7 @@ fn the_checker_catches_planted_leaks() {
 }
 
 #[test]
-fn the_checker_panics_where_it_catches() {
+fn the_leak_checker_panics_on_a_leak() {
     let planted = catch_unwind(|| {
         let mut canary = Canary::new(LQT);
         let key = canary.key().to_owned();
@@ -194,7 +194,7 @@ fn the_checker_panics_where_it_catches() {
 // Values.
 
 #[test]
-fn no_value_shows_the_key() {
+fn no_value_reveals_the_key() {
     for format in [LQT, GITHUB] {
         let mut canary = Canary::new(format);
         let pepper = [3; 32];
@@ -257,7 +257,7 @@ fn no_value_shows_the_key() {
         canary.debug("Listing", &issuer.registry().list_sync(&owner, PageRequest::first(10)));
         canary.display("Cursor", &Cursor::of(&record));
 
-        // What an issuer has just minted, key and all.
+        // A freshly issued key, with its plaintext.
         let mut rng = StdRng::seed_from_u64(2);
         let issued = block_on(issuer.issue(format.kind(), draft, &mut rng, now())).unwrap();
         let shown = format!("{issued:?} {issued:#?} {:?}", issuer.registry());
@@ -280,10 +280,10 @@ fn no_value_shows_the_key() {
 }
 
 // ---------------------------------------------------------------------------------------
-// Requests: what waits, what is answered, what is told.
+// Requests: pending steps, responses, events.
 
 #[test]
-fn no_step_answer_or_event_shows_the_key() {
+fn no_step_response_or_event_reveals_the_key() {
     let quotas = Quota::new(2, std::time::Duration::from_secs(60)).unwrap();
     for format in [LQT, GITHUB] {
         let mut canary = Canary::new(format);
@@ -359,7 +359,7 @@ fn no_step_answer_or_event_shows_the_key() {
             canary.debug("PendingRecheck", &recheck);
             show_refusal(&mut canary, &recheck.found(None, now()).unwrap_err());
 
-            // Broken, doubled, or unknown to the store; and a store that is down.
+            // Malformed, duplicated or unknown keys, and a store that is down.
             for token in
                 [format!("{key}0"), key[4..].to_owned(), format!("{key}%"), format!("{key} ")]
             {
@@ -396,7 +396,7 @@ fn no_step_answer_or_event_shows_the_key() {
 // Errors.
 
 #[test]
-fn no_error_repeats_a_key_given_by_mistake() {
+fn no_error_contains_a_key_passed_by_mistake() {
     for format in [LQT, GITHUB] {
         let mut canary = Canary::new(format);
         let key = canary.key().to_owned();
@@ -485,8 +485,8 @@ fn no_error_repeats_a_key_given_by_mistake() {
 }
 
 #[test]
-fn no_panic_repeats_a_key_given_by_mistake() {
-    /// Constructors that panic for a literal that is wrong.
+fn no_panic_message_contains_a_key_passed_by_mistake() {
+    /// Constructors that panic for an invalid literal.
     type Misuse = fn(&'static str);
     const MISUSES: [(&str, Misuse); 10] = [
         ("KeyFormat::hex", |key| drop(KeyFormat::hex(key).kind().to_string())),
@@ -511,7 +511,7 @@ fn no_panic_repeats_a_key_given_by_mistake() {
             .expect("a panic with a message");
         canary.text(what, &message);
     }
-    // A test that fails prints both sides of a comparison.
+    // A failed test prints both sides of a comparison.
     let panic = catch_unwind(|| {
         let key = Canary::new(LQT).key;
         let formats = formats();
@@ -532,7 +532,7 @@ mod serialized {
     use serde_json::{Value, from_value, json, to_string, to_string_pretty, to_value};
 
     #[test]
-    fn no_serialized_form_shows_the_key() {
+    fn no_serialized_form_reveals_the_key() {
         for format in [LQT, GITHUB] {
             let mut canary = Canary::new(format);
             let secret = StoredSecret::of(&Canary::new(format).key, &KeyHasher::sha256(), now());
@@ -589,16 +589,15 @@ mod serialized {
             show("Quotas", to_value(quotas));
             show("Quota", to_value(quotas.as_slice()[0]));
             show("Timestamp", to_value(now()));
-            // What was written is what is read.
+            // The serialized form deserializes to the same value.
             assert_eq!(from_value::<KeyRecord>(to_value(&record).unwrap()).unwrap(), record);
             assert_eq!(from_value::<Owner>(to_value(&owner).unwrap()).unwrap(), owner);
         }
     }
 
-    /// A key in the place of a text that is not one: what is read is checked by us, and the
-    /// error is ours.
+    /// A key in place of another text. The library validates the input, so the error is its own.
     #[test]
-    fn no_reader_repeats_a_key_given_by_mistake() {
+    fn no_deserialization_error_contains_a_key_passed_by_mistake() {
         let mut canary = Canary::new(LQT);
         let key = canary.key().to_owned();
         canary.fails("KeyHash", from_value::<KeyHash>(json!(key)));
@@ -614,7 +613,7 @@ mod serialized {
         canary.fails("KeyFormat", from_value::<KeyFormat>(json!({ "prefix": key })));
         canary.fails("KeyFormats", from_value::<KeyFormats>(json!([{ "prefix": key }])));
 
-        // In each text of a stored record.
+        // In each text field of a stored record.
         let secret = StoredSecret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
         let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());
         let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret, now()).unwrap();
@@ -635,9 +634,9 @@ mod serialized {
     }
 }
 
-/// What is found about a key may be logged as it is.
+/// All results about a key can be logged as they are.
 #[test]
-fn a_log_line_of_everything_is_safe() {
+fn logging_every_value_reveals_no_key() {
     let mut canary = Canary::new(LQT);
     let secret = StoredSecret::of(&Canary::new(LQT).key, &KeyHasher::sha256(), now());
     let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap());

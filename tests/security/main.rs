@@ -1,4 +1,4 @@
-//! Who may do what, and where a key must never appear.
+//! Access decisions, and where a key must never appear.
 
 mod access_matrix;
 mod leaks;

@@ -1,4 +1,4 @@
-//! A service as a person starts it: its help text, and its banner with commands to paste.
+//! The command line of a service: its help text, and its banner with commands to paste.
 
 use std::{
     collections::BTreeSet,
@@ -15,10 +15,10 @@ use super::{
 /// The last line of a banner.
 const END: &str = "Ctrl-c stops the service.";
 
-/// Asserts that `--help` lists these arguments and exactly these variables and ends with 0, and
-/// that an argument that is none ends with 2.
+/// Asserts that `--help` lists these arguments and exactly these variables and exits with 0, and
+/// that an unknown argument exits with 2.
 pub(crate) fn check_command_line(example: &Example, arguments: &[&str], variables: &[&str]) {
-    // The help is no less helpful to somebody whose settings are wrong.
+    // The help works even with invalid settings.
     for words in [&["--help"][..], &["-h"], &["--json", "--help"]] {
         let output = example.run(words, &[("PORT", "abc")]);
         let text = String::from_utf8(output.stdout).expect("text");
@@ -49,9 +49,9 @@ pub(crate) fn check_command_line(example: &Example, arguments: &[&str], variable
     }
 }
 
-/// Performs the commands of the banner in their order and asserts their statuses. The last one
-/// ends the key of the first one. Then asserts that each route of the banner exists. `{id}` stands
-/// for that key, and `names` holds what the other names stand for.
+/// Performs the commands of the banner in order and asserts their statuses. The last command
+/// revokes the key of the first one. Then asserts that each route of the banner exists. `{id}` is
+/// the id of that key, and `names` maps the other placeholders to values.
 pub(crate) fn check_banner(example: &Example, statuses: &[u16], names: &[(&str, &str)]) {
     let mut banner = Banner::of(example);
     let commands: Vec<_> = banner.lines.iter().filter(|line| line.starts_with("curl ")).collect();
@@ -67,7 +67,7 @@ pub(crate) fn check_banner(example: &Example, statuses: &[u16], names: &[(&str, 
         assert_eq!(command.origin, commands[0].origin);
     }
     let response = http::send(address, commands[0].request());
-    assert_eq!(response.status, 401, "the last command ended the key");
+    assert_eq!(response.status, 401, "the last command revoked the key");
 
     let rotate = commands.iter().find_map(|command| command.target.strip_suffix("/rotate"));
     let (_, id) = rotate.and_then(|path| path.rsplit_once('/')).expect("a key to rotate");
@@ -82,7 +82,7 @@ pub(crate) fn check_banner(example: &Example, statuses: &[u16], names: &[(&str, 
             .iter()
             .chain(&[("{id}", id), ("*", "x")])
             .fold(path.to_owned(), |path, (name, with)| path.replace(name, with));
-        // Whoever has the credential for a route that is not there gets a 404.
+        // With a valid credential, an unknown route would return 404.
         for credential in &commands {
             let response = http::send(address, credential.to(method, &path));
             assert!(!matches!(response.status, 404 | 405), "{method} {path}: {response:?}");
@@ -102,7 +102,7 @@ struct Banner {
 impl Banner {
     fn of(example: &Example) -> Self {
         let child = example.command(&[]).stderr(Stdio::null()).spawn().expect("it starts");
-        // Held from here on, so that the service is ended if its banner is bad.
+        // Held from here on, so that the service is killed if its banner is invalid.
         let mut banner = Self { child, lines: Vec::new() };
         let mut lines = BufReader::new(banner.child.stdout.take().expect("piped")).lines();
         while banner.lines.last().is_none_or(|line| line != END) {

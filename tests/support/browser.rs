@@ -1,4 +1,4 @@
-//! Chromium, headless, with a profile that is thrown away.
+//! Headless Chromium with a temporary profile.
 
 use std::{
     env, fs,
@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The browser that there is: `CHROMIUM`, or `chromium` or `chromium-browser` on the path.
+/// Finds the browser: `CHROMIUM`, or `chromium` or `chromium-browser` in `PATH`.
 pub(crate) fn find() -> Option<PathBuf> {
     if let Some(named) = env::var_os("CHROMIUM").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
@@ -21,7 +21,7 @@ pub(crate) fn find() -> Option<PathBuf> {
     candidates.find(|candidate| candidate.is_file())
 }
 
-/// A running browser. It ends with all of its processes when it is dropped.
+/// A running browser. Dropping it kills all of its processes.
 pub(crate) struct Browser {
     child: Child,
     profile: PathBuf,
@@ -46,14 +46,14 @@ impl Browser {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            // A group of its own, so that its helpers can be ended with it.
+            // A separate process group, so that its child processes can be killed with it.
             .process_group(0)
             .spawn()
             .expect("the browser starts");
         Self { child, profile }
     }
 
-    /// What it wrote to stderr so far.
+    /// Returns its stderr output so far.
     pub(crate) fn log(&self) -> String {
         let log = fs::read(self.profile.join("stderr")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()

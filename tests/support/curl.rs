@@ -1,23 +1,23 @@
-//! The `curl` lines of a banner, performed as a person's shell and curl would.
+//! Performs the `curl` lines of a banner as a shell and curl would.
 
 use std::process::Command;
 
 use super::http::Request;
 
-/// What one `curl` line asks for.
+/// The request of one `curl` line.
 #[derive(Clone, Debug)]
 pub(crate) struct CurlLine {
     pub(crate) method: String,
-    /// The part before the path.
+    /// The URL up to the path.
     pub(crate) origin: String,
-    /// Path and query.
+    /// The path and the query.
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
     body: Option<String>,
 }
 
 impl CurlLine {
-    /// Reads a line that starts with `curl`. A shell splits it, so that it is quoted as it must be.
+    /// Parses a line that starts with `curl`. A shell splits it, which also checks its quoting.
     pub(crate) fn read(line: &str) -> Self {
         let words = r#"curl() { for word; do printf '%s\0' "$word"; done; }"#;
         let script = format!("{words}\n{line}\n");
@@ -49,7 +49,7 @@ impl CurlLine {
         let url = url.unwrap_or_else(|| panic!("no URL in {line}"));
         let path = url.strip_prefix("http://").and_then(|rest| rest.find('/'));
         let (origin, target) = url.split_at(path.expect("a path") + "http://".len());
-        // curl joins several pieces, and sends them as a form under no other type.
+        // curl joins several data arguments and sends them as a form unless a type is given.
         let body = (!data.is_empty()).then(|| data.join("&"));
         if body.is_some()
             && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
@@ -67,7 +67,7 @@ impl CurlLine {
         }
     }
 
-    /// The request that curl would send.
+    /// Builds the request that curl would send.
     pub(crate) fn request(&self) -> Request {
         let request = self.to(&self.method, &self.target);
         match &self.body {
@@ -76,14 +76,14 @@ impl CurlLine {
         }
     }
 
-    /// Another request, without a body, with the headers of this one.
+    /// Builds another request without a body and with the headers of this one.
     pub(crate) fn to(&self, method: &str, target: &str) -> Request {
         let request = Request::new(method, target);
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 }
 
-/// RFC 4648 §4, with padding.
+/// Encodes as RFC 4648 §4, with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |chunk: &[u8]| -> String {

@@ -1,5 +1,4 @@
-//! A client of HTTP/1.1 that sends what it is told to the byte: headers twice, odd bytes,
-//! a body cut short.
+//! An HTTP/1.1 client that sends exact bytes: duplicate headers, invalid bytes, truncated bodies.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -9,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Long enough for a machine that is busy building something else.
+/// A timeout long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Debug)]
@@ -32,7 +31,7 @@ impl Request {
         Self::new("POST", target)
     }
 
-    /// Adds a header line. Doing it twice sends two lines.
+    /// Adds a header line. Two calls send two lines.
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.head.extend(name.as_bytes());
         self.head.extend(b": ");
@@ -50,7 +49,7 @@ impl Request {
         self.header("Content-Type", "application/json").body(body.to_string())
     }
 
-    /// What is asked for, with its query.
+    /// Returns the request target: path and query.
     pub(crate) fn target(&self) -> &str {
         let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         str::from_utf8(line).expect("a request line").split(' ').nth(1).expect("a target")
@@ -75,13 +74,13 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// All values of a header, in their order.
+    /// Returns all values of a header, in their order.
     pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         let named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The body as JSON, said to be so.
+    /// Returns the body as JSON, and asserts its content type.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.headers("content-type"), ["application/json"], "{self:?}");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
@@ -93,7 +92,7 @@ pub(crate) fn send(address: SocketAddr, request: Request) -> Response {
     read_response(connect_and_write(address, &request.bytes()), without_body)
 }
 
-/// Sends the bytes and no more, then waits for an answer.
+/// Sends exactly these bytes, then waits for a response.
 pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> Response {
     read_response(connect_and_write(address, bytes), false)
 }
@@ -102,12 +101,12 @@ pub(crate) fn connect_and_write(address: SocketAddr, bytes: &[u8]) -> TcpStream 
     let mut stream = TcpStream::connect(address).expect("the service listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    // A service may refuse, answer and close before it has read everything.
+    // A service may reject the request, respond and close before it has read everything.
     let _refused_early = stream.write_all(bytes);
     stream
 }
 
-/// Reads one answer to its announced end.
+/// Reads one response to its announced end.
 fn read_response(mut stream: TcpStream, without_body: bool) -> Response {
     let mut bytes = Vec::new();
     loop {
@@ -117,12 +116,12 @@ fn read_response(mut stream: TcpStream, without_body: bool) -> Response {
         let mut buffer = [0; 4096];
         let count = match stream.read(&mut buffer) {
             Ok(count) => count,
-            // A read with a timeout is not restarted by the kernel when a signal stops and continues
+            // The kernel does not restart a read with a timeout after a signal stops and continues
             // the process.
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&bytes)),
         };
-        assert!(count > 0, "the answer ended early: {:?}", String::from_utf8_lossy(&bytes));
+        assert!(count > 0, "the response ended early: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend(&buffer[..count]);
     }
 }
@@ -143,7 +142,7 @@ fn parse(bytes: &[u8], without_body: bool) -> Option<Response> {
         .collect();
     let mut response =
         Response { status: response.code.expect("a status"), headers, body: Vec::new() };
-    assert!(response.headers("transfer-encoding").is_empty(), "short answers have a length");
+    assert!(response.headers("transfer-encoding").is_empty(), "short responses have a length");
     let length = match response.headers("content-length")[..] {
         _ if without_body => 0,
         [] => 0,

@@ -1,5 +1,5 @@
-//! What the contract tests share: they drive the runnable services over real sockets, as
-//! a client would that knows nothing of Rust.
+//! Shared support of the contract tests, which drive the runnable services over real sockets like
+//! an independent client.
 #![allow(dead_code, reason = "each contract test uses a part of it")]
 
 pub(crate) mod banner;
@@ -14,7 +14,7 @@ pub(crate) mod window;
 
 use std::time::Duration;
 
-/// Lets real time pass, for the few promises that only a running service can show.
+/// Waits in real time, for the few guarantees that only a running service can show.
 #[expect(clippy::disallowed_methods, reason = "the service under test has a clock of its own")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);

@@ -1,4 +1,4 @@
-//! A web page on an origin of its own, which reports what its script saw.
+//! A web page with its own origin, which reports the observations of its script.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -13,17 +13,17 @@ use std::{
 
 use serde_json::Value;
 
-/// How long a connection that a browser opened in advance may stay silent.
+/// How long a connection that a browser opens in advance may stay silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Serves one page, to whose path `/report` its script posts JSON.
+/// Serves one page whose script posts JSON to `/report`.
 pub(crate) struct Page {
     address: SocketAddr,
     reports: Receiver<Value>,
 }
 
 impl Page {
-    /// Serves this HTML on a free port. The thread ends with the test's process.
+    /// Serves this HTML on a free port. The thread ends with the test process.
     pub(crate) fn serve(html: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -42,13 +42,13 @@ impl Page {
         format!("http://{}/", self.address)
     }
 
-    /// What the script posts next.
+    /// Returns the next report of the script.
     pub(crate) fn report(&self, patience: Duration) -> Result<Value, RecvTimeoutError> {
         self.reports.recv_timeout(patience)
     }
 }
 
-/// Answers one request; browsers open as many connections as they need.
+/// Responds to one request; browsers open as many connections as they need.
 fn answer(mut stream: TcpStream, html: &str, reports: &Sender<Value>) {
     let _unsupported = stream.set_read_timeout(Some(PATIENCE));
     let Some((line, body)) = read_request(&mut stream) else { return };
@@ -69,7 +69,7 @@ fn answer(mut stream: TcpStream, html: &str, reports: &Sender<Value>) {
     let _gone = stream.write_all(format!("{head}{length}{content}").as_bytes());
 }
 
-/// Method and path, and the body; `None` if the connection ends before that.
+/// Reads method, path and body; `None` if the connection ends before that.
 fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Builds a runnable service, starts it, and ends it.
+//! Builds, starts and stops a runnable service.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::pause;
 
-/// All that the services read from the environment.
+/// All environment variables that the services read.
 pub(crate) const SETTINGS: [&str; 9] = [
     "BIND",
     "DEMO_SEED",
@@ -43,7 +43,7 @@ impl Example {
         self.start_with(&[], environment)
     }
 
-    /// As [`Example::start`], with more arguments.
+    /// Like [`Example::start`], with more arguments.
     #[allow(dead_code, reason = "each test file uses a part")]
     pub(crate) fn start_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Service {
         let mut command = self.command(environment);
@@ -67,8 +67,8 @@ impl Example {
             }
         });
         let mut line = String::new();
-        stdout.read_line(&mut line).expect("a start line");
-        // Held by the service from here on, so that it is ended if the line is bad.
+        stdout.read_line(&mut line).expect("stdout is readable");
+        // Held by the service from here on, so that it is killed if the line is invalid.
         let mut service = Service {
             child,
             stdout,
@@ -79,18 +79,18 @@ impl Example {
         };
         assert!(line.ends_with('\n'), "no start line; stderr: {}", service.log());
         service.started = serde_json::from_str(&line).expect("one line of JSON");
-        let url = service.started["listening"].as_str().expect("where it listens");
+        let url = service.started["listening"].as_str().expect("the member `listening`");
         let address = url.strip_prefix("http://").expect("a URL without a path");
         service.address = address.parse().expect("an address and a port");
         service
     }
 
-    /// Runs it with these arguments until it ends by itself.
+    /// Runs it with these arguments until it exits by itself.
     pub(crate) fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         self.command(environment).args(arguments).output().expect("it starts")
     }
 
-    /// A command that pipes its output, with no setting of whoever runs the tests.
+    /// Builds a command with piped output and without the service settings of the test environment.
     pub(crate) fn command(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.executable.get_or_init(|| build(self.name)));
         for name in SETTINGS {
@@ -126,19 +126,19 @@ impl Service {
         &self.started
     }
 
-    /// A text of the start line.
+    /// Returns a text member of the start line.
     pub(crate) fn given(&self, member: &str) -> &str {
         self.started[member].as_str().unwrap_or_else(|| panic!("{member} in the start line"))
     }
 
-    /// What it wrote to stderr so far.
+    /// Returns its stderr output so far.
     pub(crate) fn log(&self) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// Sends a signal such as `INT`, waits for the end, and returns how it ended and what
-    /// else it wrote to stdout and in all to stderr.
+    /// Sends a signal such as `INT` and waits for the exit. Returns the exit status, the remaining
+    /// stdout output, and the complete stderr output.
     pub(crate) fn end_by(mut self, signal: &str) -> (ExitStatus, String, String) {
         signal_process(&self.child, signal);
         let status = wait(&mut self.child);
@@ -159,13 +159,13 @@ impl Drop for Service {
 }
 
 pub(crate) fn signal_process(child: &Child, signal: &str) {
-    // `kill` is built into every shell, while the program of that name may be missing.
+    // `kill` is built into every shell, while the program may not be installed.
     let kill = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", child.id())).status();
     assert!(kill.expect("a shell").success());
 }
 
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    // The bound only ends a test that hangs.
+    // The timeout only ends a test that hangs.
     for _ in 0..3_600 {
         if let Some(status) = child.try_wait().expect("its status") {
             return status;
@@ -176,14 +176,14 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     panic!("the service did not end");
 }
 
-/// The executable of the example. The profile is that of the tests, so that `cargo test`
-/// has built all of its dependencies already.
+/// Returns the executable of the example. It is built with the profile of the tests, so that `cargo
+/// test` has already built all of its dependencies.
 fn build(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--profile=test", "--message-format=json-render-diagnostics"])
-        // No package is named: features are then unified over the default members, as they were for
-        // the tests, and nothing is built a second time.
+        // No package is named: features are then unified over the default members, as in the test
+        // build, and nothing is built a second time.
         .args(["--example", name])
         .stderr(Stdio::inherit())
         .output()

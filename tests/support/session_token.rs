@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Returns the claims of a session token, read without its secret.
+/// Returns the claims of a session token, decoded without its secret.
 pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("three parts");
     let mut bits = (0_u32, 0_u32);
@@ -14,7 +14,7 @@ pub(crate) fn claims(token: &str) -> Value {
             b'0'..=b'9' => symbol - b'0' + 52,
             b'-' => 62,
             b'_' => 63,
-            _ => panic!("not base64url: {payload}"),
+            _ => panic!("invalid base64url: {payload}"),
         };
         bits = (bits.0 << 6 | u32::from(value), bits.1 + 6);
         if bits.1 >= 8 {

@@ -1,7 +1,7 @@
-//! Facts about time that a loaded machine cannot break.
+//! Assertions about time that hold on a loaded machine.
 //!
 //! A test reads its own clock before and after each request. It asserts only what these readings
-//! prove, and repeats with a longer setting where they prove nothing.
+//! prove, and repeats with a longer setting if they prove nothing.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{http::Response, pause};
 
-/// The largest difference between the clocks of the test and of the service. Both follow one
-/// wall clock, but each corrects itself in small steps. The millisecond of a deadline is tested
-/// in `examples/*/tests.rs`, by a clock that the test sets.
+/// The largest difference between the clocks of the test and of the service. Both follow one wall
+/// clock, but each corrects itself in small steps. `examples/*/tests.rs` test deadlines to the
+/// millisecond with a manual clock.
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
 
-/// A value of `WINDOW_SECONDS` that no test outlasts: what counts requests under it does not
-/// depend on how slowly they are sent.
+/// A value of `WINDOW_SECONDS` longer than any test: counts under it do not depend on the speed of
+/// the requests.
 pub(crate) const A_DAY: (&str, &str) = ("WINDOW_SECONDS", "86400");
 
 /// Repeats an attempt with 3, 6, 12, 24 and 48 seconds until it proves something.
@@ -45,21 +45,21 @@ pub(crate) fn accepted_until(
         assert!(response.status < 300, "{response:?}");
         assert!(sent < latest + SLACK, "still accepted at {sent}, after {latest}");
         accepted += 1;
-        // Often near the end, and seldom before.
+        // Polls often near the end, and seldom before.
         let rest = earliest.saturating_since(answered) / 10;
         pause(rest.max(Duration::from_millis(20)));
     }
 }
 
-/// Asserts that an instant which the service read lies between two that the test read.
+/// Asserts that a time read by the service lies between two times read by the test.
 pub(crate) fn assert_between(earliest: Timestamp, instant: Timestamp, latest: Timestamp) {
     assert!(
         earliest <= instant + SLACK && instant <= latest + SLACK,
-        "{instant} is not from {earliest} to {latest}"
+        "{instant} is not between {earliest} and {latest}"
     );
 }
 
-/// Repeats a question until its answer is yes. The bound only ends a test that hangs.
+/// Polls a condition until it holds. The timeout only ends a test that hangs.
 pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let step = Duration::from_millis(20);
     let steps = Duration::from_secs(180).as_millis() / step.as_millis();
@@ -69,10 +69,10 @@ pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
             false
         }
     });
-    assert!(happened, "waited in vain: {what}");
+    assert!(happened, "timed out: {what}");
 }
 
-/// An instant in a response.
+/// Parses a time in a response.
 pub(crate) fn instant(value: &Value) -> Timestamp {
     let text = value.as_str().unwrap_or_else(|| panic!("an instant: {value}"));
     text.parse().unwrap_or_else(|error| panic!("{error} in {text}"))

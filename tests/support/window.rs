@@ -1,8 +1,8 @@
-//! The laws of an exact sliding window, checked by what a client sees of it.
+//! The laws of an exact sliding window, checked from a client's observations.
 //!
-//! A client knows when it sent a request and when it had the response. The service decided at
-//! some instant between the two. A law fails only if no such instants satisfy it, so a slow
-//! machine makes the laws weaker and never breaks them.
+//! A client knows when it sent a request and when it received the response. The service decided at
+//! some time between the two. A law fails only if no such times satisfy it, so a slow machine
+//! weakens the laws and never breaks them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use keyward::{Clock, SystemClock, Timestamp};
 
 use super::{http::Response, pause, time::SLACK};
 
-/// One request, and what its response said about the window.
+/// One request, and what its response reported about the window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     pub(crate) sent: Timestamp,
@@ -25,7 +25,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Performs a request of a good key.
+    /// Performs a request with a valid key.
     pub(crate) fn of(clock: &SystemClock, request: impl FnOnce() -> Response) -> (Self, Response) {
         let sent = clock.now();
         let response = request();
@@ -48,11 +48,11 @@ impl Attempt {
     }
 }
 
-/// Checks attempts on one window of `limit` requests in any `window`, made one after another.
+/// Checks consecutive attempts against a limit of `limit` requests in any `window`.
 ///
 /// # Errors
 ///
-/// The first law that these attempts break.
+/// Returns the first law that these attempts break.
 pub(crate) fn check(attempts: &[Attempt], limit: usize, window: Duration) -> Result<(), String> {
     (0..attempts.len()).try_for_each(|at| {
         let attempt = attempts[at];
@@ -72,7 +72,7 @@ fn check_admitted(
     limit: usize,
     window: Duration,
 ) -> Result<(), String> {
-    // The requests in the window at every possible instant of the decision, and at any.
+    // The requests in the window at every possible time of the decision, and at any of them.
     let counted = || before.iter().copied().chain([attempt]);
     let certain: Vec<_> =
         counted().filter(|other| other.sent + window > attempt.answered + SLACK).collect();
@@ -82,7 +82,7 @@ fn check_admitted(
         return Err(format!("{} requests in one window", certain.len()));
     }
     if attempt.retry_after.is_some() {
-        return Err("an admitted request has nothing to wait for".to_owned());
+        return Err("an admitted request must have no Retry-After".to_owned());
     }
     if let Some(remaining) = attempt.remaining {
         let most = limit - certain.len();
@@ -108,13 +108,13 @@ fn check_refused(
     let oldest = before.len().checked_sub(limit).map(|at| before[at]);
     let Some(oldest) = oldest.filter(|oldest| oldest.answered + window + SLACK > attempt.sent)
     else {
-        return Err("refused beside fewer requests than the limit".to_owned());
+        return Err("refused with fewer requests than the limit in the window".to_owned());
     };
     if attempt.remaining.is_some_and(|remaining| remaining != 0) {
-        return Err("a refused request has none left".to_owned());
+        return Err("a refused request must have 0 remaining".to_owned());
     }
     let Some(retry_after) = attempt.retry_after else {
-        return Err("a refused request has to wait".to_owned());
+        return Err("a refused request must have a Retry-After".to_owned());
     };
     let (earliest, latest) = (oldest.sent + window, oldest.answered + window);
     let shortest = earliest.saturating_since(attempt.answered).saturating_sub(SLACK);
@@ -132,10 +132,10 @@ fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(format!("{what} is {value} and not from {least} to {most}"))
+    Err(format!("{what} is {value}, expected {least} to {most}"))
 }
 
-/// A header in Unix seconds, rounded up from an instant between these two.
+/// Checks a header in Unix seconds, rounded up from a time between these two.
 fn within_instants(
     what: &str,
     value: u64,
@@ -146,9 +146,9 @@ fn within_instants(
     within(what, value, round_up(least.saturating_sub(SLACK)), round_up(most + SLACK))
 }
 
-/// Fills a window by requests of one key until one is refused, waits as long as its response says
-/// until one is admitted again, and checks all of that. Returns `None` if the machine was too
-/// slow to fill the window.
+/// Fills a window with requests of one key until one is refused, waits for the time in
+/// `Retry-After` until one is admitted again, and checks all responses. Returns `None` if the
+/// machine was too slow to fill the window.
 pub(crate) fn fill_and_wait(
     limit: usize,
     window: Duration,
@@ -171,7 +171,7 @@ pub(crate) fn fill_and_wait(
         }
     };
     let seconds = |attempt: Attempt| Duration::from_secs(attempt.retry_after.unwrap_or_default());
-    // Half the wait is not enough, unless the machine made more of it.
+    // Half of the wait is not enough, unless the machine extended it.
     pause(seconds(refused) / 2);
     let mut last = attempt();
     if !last.admitted {
@@ -189,8 +189,8 @@ pub(crate) fn fill_and_wait(
     Some(attempts)
 }
 
-/// Planted mistakes, by attempts that are written by hand. One test file includes it.
-pub(crate) fn the_laws_catch_what_breaks_them() {
+/// Planted violations in hand-written attempts. One test file includes this test.
+pub(crate) fn the_window_laws_detect_planted_violations() {
     const WINDOW: Duration = Duration::from_secs(60);
     let start = 1_700_000_000_000;
     let at = |millis: u64| Timestamp::from_unix_millis(start + millis);
@@ -216,18 +216,18 @@ pub(crate) fn the_laws_catch_what_breaks_them() {
     assert_eq!(with(refused(20_000, 20_000, 40)), Ok(()));
     let later = Attempt { reset: Some(1_700_000_070), ..admitted(61_000, 61_000, 0) };
     assert_eq!(with(later), Ok(()));
-    // Whoever had the response a minute late may have been decided at any time.
+    // A response received a minute late may have been decided at any time before.
     assert_eq!(with(admitted(20_000, 80_000, 0)), Ok(()));
     for (mistake, attempts) in [
         ("admitted too early", [full[0], full[1], admitted(50_000, 50_000, 0)]),
         ("refused too early", [full[0], refused(5_000, 5_000, 55), full[1]]),
         ("refused too late", [full[0], full[1], refused(72_000, 72_000, 1)]),
-        ("told too short a wait", [full[0], full[1], refused(20_000, 20_000, 38)]),
-        ("told too long a wait", [full[0], full[1], refused(20_000, 20_000, 43)]),
-        ("told too few", [admitted(0, 0, 0), full[1], refused(20_000, 20_000, 40)]),
-        ("told too many", [full[0], admitted(10_000, 10_000, 1), refused(20_000, 20_000, 40)]),
+        ("wait too short", [full[0], full[1], refused(20_000, 20_000, 38)]),
+        ("wait too long", [full[0], full[1], refused(20_000, 20_000, 43)]),
+        ("remaining too low", [admitted(0, 0, 0), full[1], refused(20_000, 20_000, 40)]),
+        ("remaining too high", [full[0], admitted(10_000, 10_000, 1), refused(20_000, 20_000, 40)]),
         (
-            "told too late a reset",
+            "reset too late",
             [
                 full[0],
                 full[1],
@@ -235,10 +235,10 @@ pub(crate) fn the_laws_catch_what_breaks_them() {
             ],
         ),
         (
-            "told no wait",
+            "no wait reported",
             [full[0], full[1], Attempt { retry_after: None, ..refused(20_000, 20_000, 40) }],
         ),
     ] {
-        assert!(check(&attempts, 2, WINDOW).is_err(), "{mistake} is not caught");
+        assert!(check(&attempts, 2, WINDOW).is_err(), "{mistake} is not detected");
     }
 }

@@ -1,4 +1,4 @@
-//! How old an answer can be and how much is held, on both sides of each edge.
+//! The staleness bound and the capacity, on both sides of each limit.
 
 mod support;
 
@@ -16,18 +16,18 @@ use support::{FORMAT, Point, Rig, STALENESS, START};
 const MILLI: Duration = Duration::from_millis(1);
 
 #[test]
-fn an_answer_is_given_until_it_is_as_old_as_the_bound() {
+fn a_cached_result_is_returned_only_within_the_staleness_bound() {
     for (age, queries) in [(STALENESS - MILLI, 1), (STALENESS, 2), (STALENESS + MILLI, 2)] {
         let mut rig = Rig::new();
         let (record, lookup) = rig.key("owner");
         let stranger = rig.world.stranger();
         assert_eq!((rig.revision(&lookup), rig.revision(&stranger)), (Some(1), None));
-        // Changed by somebody of whom nothing is heard.
+        // Changed by another process, without an announcement.
         rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
         rig.clock.set(START + age);
         assert_eq!(rig.revision(&lookup), Some(queries), "{age:?}");
         assert_eq!(rig.revision(&stranger), None);
-        assert_eq!(rig.store.finds() as u64, 2 * queries, "{age:?}: absences, too");
+        assert_eq!(rig.store.finds() as u64, 2 * queries, "{age:?}: absent keys too");
     }
 }
 
@@ -42,13 +42,13 @@ fn age_counts_from_before_the_query() {
     rig.clock.set(START + (STALENESS - MILLI));
     rig.store.open(Point::AfterRead);
     assert_eq!(slow.poll(), Some(Ok(Some(1))));
-    assert_eq!(rig.revision(&lookup), Some(1), "held, though not for long");
+    assert_eq!(rig.revision(&lookup), Some(1), "cached, but only briefly");
     rig.clock.advance(MILLI);
     assert_eq!(rig.revision(&lookup), Some(2));
 }
 
 #[test]
-fn a_query_that_was_held_up_beyond_the_bound_answers_only_who_sent_it() {
+fn a_query_slower_than_the_bound_serves_only_its_own_caller() {
     for (age, joined) in [(STALENESS - MILLI, true), (STALENESS, false)] {
         let mut rig = Rig::new();
         let (record, lookup) = rig.key("owner");
@@ -57,7 +57,7 @@ fn a_query_that_was_held_up_beyond_the_bound_answers_only_who_sent_it() {
         assert!(mine.poll().is_none() && joiner.poll().is_none());
         rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
         rig.clock.set(START + age);
-        // Who comes now sends a query of its own if the one under way is too old.
+        // A later lookup sends its own query if the one in progress is too old.
         let mut late = rig.task(&lookup);
         assert!(late.poll().is_none());
         assert_eq!(rig.store.finds(), 2 - usize::from(joined), "{age:?}");
@@ -70,7 +70,7 @@ fn a_query_that_was_held_up_beyond_the_bound_answers_only_who_sent_it() {
 }
 
 #[test]
-fn a_clock_set_back_makes_nothing_young_again() {
+fn a_clock_set_back_does_not_extend_the_bound() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     let stranger = rig.world.stranger();
@@ -80,9 +80,9 @@ fn a_clock_set_back_makes_nothing_young_again() {
     assert_eq!(rig.store.finds(), 4);
 }
 
-/// Whatever is held, a key is judged as if nothing were.
+/// A cached key is evaluated exactly like a key that is read from the store.
 #[test]
-fn expiry_and_grace_are_judged_to_the_millisecond() {
+fn expiry_and_grace_are_exact_to_the_millisecond() {
     let end = START + Duration::from_secs(2);
     for retiring in [false, true] {
         for warm in [START, end.saturating_sub(MILLI), end, end + MILLI] {
@@ -108,16 +108,16 @@ fn expiry_and_grace_are_judged_to_the_millisecond() {
                 let after = if retiring { VerifyError::PastGrace } else { VerifyError::Expired };
                 let expected = |now| if now < end { Ok(()) } else { Err(after) };
                 assert_eq!(judge(warm), expected(warm));
-                assert_eq!(judge(at), expected(at), "held since {warm:?}, asked at {at:?}");
+                assert_eq!(judge(at), expected(at), "cached at {warm:?}, looked up at {at:?}");
                 let again = usize::from(warm < end && end <= at);
-                assert_eq!(rig.store.finds(), 1 + again, "read again at the deadline alone");
+                assert_eq!(rig.store.finds(), 1 + again, "read again only at the deadline");
             }
         }
     }
 }
 
 #[test]
-fn a_flood_of_random_keys_pushes_out_no_real_one() {
+fn a_flood_of_random_keys_evicts_no_real_key() {
     let small = 64;
     let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small).with_max_unknown(small));
     let keys: Vec<_> = (0..50).map(|_| rig.key("owner").1).collect();
@@ -136,11 +136,11 @@ fn a_flood_of_random_keys_pushes_out_no_real_one() {
     for lookup in &keys {
         assert_eq!(rig.revision(lookup), Some(1));
     }
-    assert_eq!(rig.store.finds() - finds, 20_000, "every real key was still held");
+    assert_eq!(rig.store.finds() - finds, 20_000, "every real key was still cached");
 }
 
 #[test]
-fn no_more_secrets_are_held_than_allowed() {
+fn the_cache_never_holds_more_secrets_than_its_capacity() {
     let small = 64;
     let mut rig = Rig::with(CacheConfig::new().with_max_secrets(small));
     for _ in 0..2_000 {
@@ -148,13 +148,13 @@ fn no_more_secrets_are_held_than_allowed() {
         assert_eq!(rig.revision(&lookup), Some(1));
     }
     assert!(rig.cache.held_secrets() <= 64, "{}", rig.cache.held_secrets());
-    // Of 2,000 records those are freed that neither `moka` nor the 64 places hold.
+    // Of 2,000 records, all those are freed that neither `moka` nor the 64 slots hold.
     let held = rig.cache.inner().store.list_all_sync(keyward::store::PageRequest::first(1));
     assert_eq!(held.keys.len(), 1);
 }
 
 #[test]
-fn a_repeated_unknown_key_is_one_query() {
+fn a_repeated_unknown_key_causes_one_query() {
     let mut rig = Rig::new();
     let stranger = rig.world.stranger();
     for _ in 0..100 {
@@ -164,18 +164,18 @@ fn a_repeated_unknown_key_is_one_query() {
 }
 
 #[test]
-fn a_record_is_read_once_for_all_of_its_secrets() {
+fn one_query_caches_a_record_for_all_of_its_secrets() {
     let mut rig = Rig::new();
     let (record, first) = rig.key("owner");
     let (rotated, second) = rig.world.rotate(&record, START);
     pollster::block_on(rig.cache.replace(rotated)).unwrap();
     let (one, other) = (rig.find(&first).unwrap(), rig.find(&second).unwrap());
     assert_eq!((rig.store.finds(), rig.cache.held_secrets()), (1, 2));
-    assert!(std::ptr::eq(one.record(), other.record()), "and held once");
+    assert!(std::ptr::eq(one.record(), other.record()), "and cached once");
 }
 
 #[test]
-fn candidates_under_several_schemes_lead_to_one_record() {
+fn candidate_hashes_of_several_schemes_find_one_record() {
     let old = KeyHasher::hmac_sha256(1, &[1; 32]).unwrap();
     let new = KeyHasher::hmac_sha256(2, &[2; 32]).unwrap();
     let both = KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap();
@@ -188,7 +188,7 @@ fn candidates_under_several_schemes_lead_to_one_record() {
     let formats = keyward::key::KeyFormats::from(FORMAT);
     let presented = formats.parse(key.expose()).unwrap();
     let lookup = |hasher: &KeyHasher| Verifier::new(hasher.clone()).lookup(&presented);
-    // The newer hash alone leads nowhere, which says nothing of both together.
+    // A miss of the newer hash alone says nothing about both hashes together.
     assert_eq!(rig.revision(&lookup(&new)), None);
     assert_eq!(rig.revision(&lookup(&both)), Some(2));
     assert_eq!(rig.revision(&lookup(&both)), Some(2));
@@ -197,7 +197,7 @@ fn candidates_under_several_schemes_lead_to_one_record() {
 }
 
 #[test]
-fn a_bound_of_zero_holds_nothing() {
+fn a_bound_of_zero_caches_nothing() {
     let mut rig = Rig::with(CacheConfig::new().with_staleness(Duration::ZERO));
     let (record, lookup) = rig.key("owner");
     assert_eq!(rig.revision(&lookup), Some(1));
@@ -206,7 +206,7 @@ fn a_bound_of_zero_holds_nothing() {
 }
 
 #[test]
-fn two_caches_over_one_store_keep_to_their_bounds() {
+fn two_caches_over_one_store_respect_their_bounds() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     let other = CachedStore::new(Arc::clone(&rig.store), Arc::clone(&rig.clock));
@@ -214,7 +214,7 @@ fn two_caches_over_one_store_keep_to_their_bounds() {
     pollster::block_on(other.replace(record.revoke(START).unwrap())).unwrap();
     let found = pollster::block_on(other.find(&lookup)).unwrap().unwrap();
     assert_eq!(found.record().revision(), 2);
-    assert_eq!(rig.revision(&lookup), Some(1), "not told, and within the bound");
+    assert_eq!(rig.revision(&lookup), Some(1), "without an announcement, within the bound");
     rig.clock.advance(STALENESS);
     assert_eq!(rig.revision(&lookup), Some(2));
 }

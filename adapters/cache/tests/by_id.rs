@@ -1,4 +1,4 @@
-//! Finding by id, and finding without waiting, have the bounds of `find`.
+//! Lookups by id and immediate lookups obey the bounds of `find`.
 
 mod support;
 
@@ -14,20 +14,20 @@ use support::{Point, Rig, STALENESS, START, Task};
 
 const MILLI: Duration = Duration::from_millis(1);
 
-/// The revision that is found by an id.
+/// Returns the revision found by an id.
 fn by_id(rig: &Rig, id: KeyId) -> Option<u64> {
     let found = pollster::block_on(rig.cache.find_by_id(id)).unwrap();
     found.map(|found| found.record().revision())
 }
 
-/// The revision that is found without waiting, if there is an answer.
+/// Returns the revision that an immediate lookup finds, if it has a result.
 fn at_once(rig: &Rig, lookup: &Lookup) -> Option<Option<u64>> {
     let answer = rig.cache.try_find(lookup)?.unwrap();
     Some(answer.map(|found| found.record().revision()))
 }
 
 #[test]
-fn an_answer_is_given_until_it_is_as_old_as_the_bound() {
+fn a_cached_result_is_returned_only_within_the_staleness_bound() {
     for (age, queries) in [(STALENESS - MILLI, 1), (STALENESS, 2), (STALENESS + MILLI, 2)] {
         let mut rig = Rig::new();
         let (record, _) = rig.key("owner");
@@ -39,12 +39,16 @@ fn an_answer_is_given_until_it_is_as_old_as_the_bound() {
         assert_eq!(rig.store.finds() as u64, queries, "{age:?}");
         rig.clock.set(Timestamp::from_unix_secs(1));
         by_id(&rig, record.id());
-        assert_eq!(rig.store.finds() as u64, queries + 1, "a clock that was set back has no age");
+        assert_eq!(
+            rig.store.finds() as u64,
+            queries + 1,
+            "no result is used after the clock is set back"
+        );
     }
 }
 
 #[test]
-fn an_announced_change_ends_every_answer() {
+fn an_announced_change_invalidates_every_cached_result() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     let mut record = record;
@@ -69,7 +73,7 @@ fn an_announced_change_ends_every_answer() {
 }
 
 #[test]
-fn a_write_through_the_cache_is_seen_whatever_became_of_it() {
+fn a_write_through_the_cache_is_visible_even_if_it_failed_or_was_dropped() {
     let mut rig = Rig::new();
     let (first, lookup) = rig.key("owner");
     let id = first.id();
@@ -78,13 +82,13 @@ fn a_write_through_the_cache_is_seen_whatever_became_of_it() {
     pollster::block_on(rig.cache.replace(second.clone())).unwrap();
     assert_eq!(at_once(&rig, &lookup), None);
     assert_eq!(by_id(&rig, id), Some(2));
-    // Written, and then the connection is lost.
+    // The write succeeds, then the connection fails.
     rig.store.fail(true);
     let third = second.resume(START).unwrap();
     pollster::block_on(rig.cache.replace(third.clone())).unwrap_err();
     rig.store.fail(false);
     assert_eq!(by_id(&rig, id), Some(3));
-    // Written, and then nobody waits any more.
+    // The write succeeds after its future was dropped.
     rig.store.close(Point::AfterWrite);
     let fourth = third.revoke(START).unwrap();
     let mut dropped = Task::new(rig.cache.replace(fourth));
@@ -101,7 +105,7 @@ fn a_write_through_the_cache_is_seen_whatever_became_of_it() {
 }
 
 #[test]
-fn a_record_is_held_once_for_its_id_and_its_secrets() {
+fn a_record_is_cached_once_for_its_id_and_its_secrets() {
     let mut rig = Rig::new();
     let (first, old) = rig.key("owner");
     let (record, new) = rig.world.rotate(&first, START);
@@ -120,7 +124,7 @@ fn a_record_is_held_once_for_its_id_and_its_secrets() {
 }
 
 #[test]
-fn an_absent_id_is_not_held_and_pushes_out_nothing() {
+fn an_absent_id_is_not_cached_and_evicts_nothing() {
     let config = CacheConfig::new().with_max_secrets(8);
     let mut rig = Rig::with(config);
     let (record, _) = rig.key("owner");
@@ -140,7 +144,7 @@ fn an_absent_id_is_not_held_and_pushes_out_nothing() {
 }
 
 #[test]
-fn those_who_ask_at_the_same_time_share_one_query() {
+fn concurrent_lookups_by_id_share_one_query() {
     let mut rig = Rig::new();
     let (record, _) = rig.key("owner");
     let id = record.id();
@@ -148,8 +152,8 @@ fn those_who_ask_at_the_same_time_share_one_query() {
     let mut early: Vec<_> = (0..3).map(|_| Task::new(rig.cache.find_by_id(id))).collect();
     assert!(early.iter_mut().all(|task| task.poll().is_none()));
     assert_eq!((rig.store.finds(), rig.cache.queries_under_way()), (1, 1));
-    // A change comes between the query and its end: whoever asks later has a query of its own, and
-    // those who asked before read again.
+    // A change happens during the query: later lookups send their own query, and the earlier ones
+    // read again.
     rig.store.store.replace_sync(record.revoke(START).unwrap()).unwrap();
     rig.cache.invalidate(&Change::key(id));
     let mut late = Task::new(rig.cache.find_by_id(id));
@@ -164,7 +168,7 @@ fn those_who_ask_at_the_same_time_share_one_query() {
 }
 
 #[test]
-fn nothing_is_found_without_waiting_until_it_was_found_once() {
+fn an_immediate_lookup_finds_only_cached_records() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     let stranger = rig.world.stranger();

@@ -1,5 +1,5 @@
-//! A cached store passes the suite that every store passes, however much or little it holds. The
-//! clock stands still, so nothing becomes old by itself.
+//! A cached store passes the conformance suite at every capacity. The clock stands still, so
+//! nothing becomes stale by itself.
 
 use std::time::Duration;
 

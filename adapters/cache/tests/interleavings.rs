@@ -1,4 +1,4 @@
-//! What happens between a query and its answer, one planted interleaving at a time.
+//! Events between the start and the end of a query, one fixed interleaving per test.
 
 mod support;
 
@@ -9,7 +9,7 @@ use keyward::{
 use support::{Point, Rig, START, Task};
 
 #[test]
-fn many_who_ask_the_same_wait_for_one_query() {
+fn concurrent_lookups_of_one_key_share_one_query() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     rig.store.close(Point::AfterRead);
@@ -22,7 +22,7 @@ fn many_who_ask_the_same_wait_for_one_query() {
 }
 
 #[test]
-fn whoever_gives_up_leaves_the_query_to_the_others() {
+fn a_cancelled_lookup_leaves_the_shared_query_running() {
     for cancelled in 0..3 {
         let mut rig = Rig::new();
         let (_, lookup) = rig.key("owner");
@@ -32,16 +32,19 @@ fn whoever_gives_up_leaves_the_query_to_the_others() {
         tasks[cancelled].cancel();
         rig.store.open(Point::BeforeRead);
         for (at, task) in tasks.iter_mut().enumerate() {
-            assert!(at == cancelled || task.is_woken(), "{at} is not told, {cancelled} gave up");
+            assert!(
+                at == cancelled || task.is_woken(),
+                "{at} is not woken after {cancelled} was cancelled"
+            );
             let expected = (at != cancelled).then_some(Ok(Some(1)));
-            assert_eq!(task.poll(), expected, "{at}, {cancelled} gave up");
+            assert_eq!(task.poll(), expected, "{at} after {cancelled} was cancelled");
         }
         assert_eq!((rig.store.finds(), rig.store.dropped()), (1, 0));
     }
 }
 
 #[test]
-fn who_is_never_polled_again_holds_nobody_up() {
+fn a_lookup_that_is_never_polled_again_blocks_no_other() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     rig.store.close(Point::BeforeRead);
@@ -53,7 +56,7 @@ fn who_is_never_polled_again_holds_nobody_up() {
 }
 
 #[test]
-fn a_query_ends_with_the_last_who_waits() {
+fn a_query_is_dropped_with_its_last_waiter() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     rig.store.close(Point::AfterRead);
@@ -63,18 +66,18 @@ fn a_query_ends_with_the_last_who_waits() {
     assert_eq!((rig.store.dropped(), rig.cache.queries_under_way()), (1, 0));
     rig.store.open(Point::AfterRead);
     assert_eq!(rig.revision(&lookup), Some(1));
-    assert_eq!(rig.store.finds(), 2, "nothing was held of the one that was dropped");
+    assert_eq!(rig.store.finds(), 2, "the dropped query cached nothing");
 }
 
 #[test]
-fn what_was_read_before_a_change_is_neither_answered_nor_held() {
+fn a_result_read_before_a_change_is_neither_returned_nor_cached() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     rig.store.close(Point::AfterRead);
     let mut early = rig.task(&lookup);
     assert!(early.poll().is_none());
     pollster::block_on(rig.cache.replace(record.revoke(START).unwrap())).unwrap();
-    // Who asks after the change waits for no query from before it.
+    // A lookup after the change does not join a query from before it.
     let mut late = rig.task(&lookup);
     assert!(late.poll().is_none());
     assert_eq!(rig.store.finds(), 2);
@@ -85,14 +88,14 @@ fn what_was_read_before_a_change_is_neither_answered_nor_held() {
 }
 
 #[test]
-fn an_early_query_that_ends_last_displaces_nothing() {
+fn an_older_query_that_ends_last_replaces_no_newer_result() {
     let mut rig = Rig::new();
     let (record, first) = rig.key("owner");
     let (rotated, second) = rig.world.rotate(&record, START);
     rig.store.close(Point::AfterRead);
     let mut early = rig.task(&first);
     assert!(early.poll().is_none());
-    // Another process rotates, and nobody says so here.
+    // Another process rotates, without an announcement here.
     rig.store.store.replace_sync(rotated).unwrap();
     let mut late = rig.task(&second);
     assert!(late.poll().is_none());
@@ -101,11 +104,11 @@ fn an_early_query_that_ends_last_displaces_nothing() {
     assert_eq!(early.poll(), Some(Ok(Some(1))), "read within its own call");
     let finds = rig.store.finds();
     assert_eq!((rig.revision(&first), rig.revision(&second)), (Some(2), Some(2)));
-    assert_eq!(rig.store.finds(), finds, "both secrets lead to what was read later");
+    assert_eq!(rig.store.finds(), finds, "both secrets find the later result");
 }
 
 #[test]
-fn a_new_key_is_found_by_who_asks_after_it_was_inserted() {
+fn a_new_key_is_found_by_lookups_after_its_insert() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.world.issue("owner", START);
     assert_eq!(rig.revision(&lookup), None);
@@ -113,7 +116,7 @@ fn a_new_key_is_found_by_who_asks_after_it_was_inserted() {
     rig.store.close(Point::AfterRead);
     rig.cache.invalidate(&Change::record(&record));
     let mut early = rig.task(&lookup);
-    assert!(early.poll().is_none(), "an absence is announced away by its hash");
+    assert!(early.poll().is_none(), "the announcement of its hash invalidates the absence");
     pollster::block_on(rig.cache.insert(record)).unwrap();
     rig.store.open(Point::AfterRead);
     assert_eq!(early.poll(), Some(Ok(Some(1))));
@@ -121,7 +124,7 @@ fn a_new_key_is_found_by_who_asks_after_it_was_inserted() {
 }
 
 #[test]
-fn every_kind_of_change_is_seen_while_a_query_is_under_way() {
+fn every_kind_of_change_is_visible_to_a_query_in_progress() {
     for change in 0..4 {
         let mut rig = Rig::new();
         let (record, lookup) = rig.key("owner");
@@ -142,7 +145,7 @@ fn every_kind_of_change_is_seen_while_a_query_is_under_way() {
 }
 
 #[test]
-fn a_write_that_is_dropped_under_way_counts_as_made() {
+fn a_dropped_write_invalidates_like_a_completed_one() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     assert_eq!(rig.revision(&lookup), Some(1));
@@ -154,7 +157,7 @@ fn a_write_that_is_dropped_under_way_counts_as_made() {
 }
 
 #[test]
-fn a_write_that_fails_counts_as_made() {
+fn a_failed_write_invalidates_like_a_completed_one() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     assert_eq!(rig.revision(&lookup), Some(1));
@@ -166,7 +169,7 @@ fn a_write_that_fails_counts_as_made() {
 }
 
 #[test]
-fn a_purge_is_seen_whether_or_not_it_ends() {
+fn a_purge_is_visible_even_if_it_was_cancelled() {
     for cancelled in [false, true] {
         let mut rig = Rig::new();
         let (record, lookup) = rig.key("owner");
@@ -185,7 +188,7 @@ fn a_purge_is_seen_whether_or_not_it_ends() {
 }
 
 #[test]
-fn an_owner_put_reaches_all_of_its_keys_at_once() {
+fn an_owner_change_applies_to_all_of_its_keys_immediately() {
     let mut rig = Rig::new();
     let keys: Vec<_> = (0..20).map(|_| rig.key("owner").1).collect();
     let (_, other) = rig.key("another");
@@ -206,7 +209,7 @@ fn an_owner_put_reaches_all_of_its_keys_at_once() {
 }
 
 #[test]
-fn a_storm_of_changes_holds_nobody_up_for_ever() {
+fn a_lookup_completes_despite_constant_changes() {
     let mut rig = Rig::new();
     let (record, lookup) = rig.key("owner");
     let mut task = rig.task(&lookup);
@@ -221,11 +224,11 @@ fn a_storm_of_changes_holds_nobody_up_for_ever() {
         }
     }
     assert_eq!(task.poll(), Some(Ok(Some(1))));
-    assert_eq!(rig.store.finds(), 5, "four attempts and the last word");
+    assert_eq!(rig.store.finds(), 5, "four attempts and a final query");
 }
 
 #[test]
-fn an_error_is_told_to_all_who_waited_and_held_for_nobody() {
+fn an_error_is_returned_to_all_waiters_and_not_cached() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     let stranger = rig.world.stranger();
@@ -242,12 +245,12 @@ fn an_error_is_told_to_all_who_waited_and_held_for_nobody() {
         assert_eq!(rig.store.finds() - finds, 1);
         rig.store.fail(false);
         let _answer = rig.find(lookup);
-        assert_eq!(rig.store.finds() - finds, 2, "the next one asks again");
+        assert_eq!(rig.store.finds() - finds, 2, "the next lookup queries again");
     }
 }
 
 #[test]
-fn a_store_that_panics_leaves_nobody_hanging() {
+fn a_panicking_store_leaves_no_lookup_waiting() {
     let mut rig = Rig::new();
     let (_, lookup) = rig.key("owner");
     rig.store.close(Point::AfterRead);
@@ -258,7 +261,7 @@ fn a_store_that_panics_leaves_nobody_hanging() {
     rig.store.panic(true);
     rig.store.open(Point::AfterRead);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| panicking.poll()));
-    assert!(panicked.is_err(), "it asks by itself, and its own query panics");
+    assert!(panicked.is_err(), "it retries with its own query, which panics");
     rig.store.panic(false);
     assert_eq!(waiting.poll(), Some(Ok(Some(1))));
     assert_eq!((rig.revision(&lookup), rig.cache.queries_under_way()), (Some(1), 0));

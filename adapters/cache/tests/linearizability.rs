@@ -1,13 +1,13 @@
-//! Histories of two caches over one store, against the sequential model.
+//! Histories of two caches over one store, checked against the sequential model.
 //!
-//! A scheduler with a seed moves on one task at a time, so every interleaving of queries, writes,
-//! announcements, cancellations and the clock can come up, and each can be replayed. What a
-//! caller sees must be what some state of the store says, of those from the last change that its
-//! cache had to know of when the call began to the present one. A cache has to know of
+//! A seeded scheduler advances one task at a time, so that every interleaving of queries, writes,
+//! announcements, cancellations and clock steps can occur and can be replayed. A result must match
+//! some state of the store, from the last change that its cache had to know at the start of the
+//! call up to the present. A cache has to know
 //!
-//! - what was written through it, once the write has returned or was dropped,
-//! - what was announced to it, and
-//! - whatever is as old as the staleness bound.
+//! - every write through it, once the write has returned or was dropped,
+//! - every announcement to it, and
+//! - every change that is as old as the staleness bound.
 
 #[path = "support/naive.rs"]
 mod naive;
@@ -46,24 +46,24 @@ const KEYS: usize = 2;
 const ACTORS: usize = 5;
 const STEPS: usize = 1_200;
 
-/// What was committed, in the store's order.
+/// A committed version, in the store's order.
 #[derive(Clone)]
 struct Version<T> {
     is: T,
     at: Timestamp,
 }
 
-/// A store that other tasks can overtake before and after it reads or writes.
+/// A store in which other tasks can run before and after each read and write.
 struct Registry {
     store: MemoryStore,
     clock: Arc<ManualClock>,
     keys: Mutex<Vec<Vec<Version<KeyRecord>>>>,
     owner: Mutex<Vec<Version<Option<Tier>>>>,
-    /// What is announced, in order, with how many versions of each thing there were.
+    /// The announcements in order, each with the number of versions of each key and owner.
     announced: Mutex<Vec<(Change, Known)>>,
 }
 
-/// How many versions of each key and of the owner are known.
+/// The number of known versions of each key and of the owner.
 #[derive(Clone, Default)]
 struct Known {
     keys: [usize; KEYS],
@@ -159,10 +159,10 @@ impl KeyRegistry for Registry {
     }
 }
 
-/// What a caller sees.
+/// The observation of a caller.
 struct Seen {
     accepted: bool,
-    /// The tier and the revision of what was found.
+    /// The tier and the revision of the found record.
     found: Option<(Option<Tier>, u64)>,
     now: Timestamp,
 }
@@ -178,11 +178,11 @@ struct Actor<'a> {
     key: usize,
     secret: usize,
     lookup: Lookup,
-    /// What the cache had to know when the call began.
+    /// The versions that the cache had to know when the call began.
     floor: Known,
-    /// Of a `find`, the latest revision that was seen before.
+    /// For a `find`, the latest revision seen before.
     revision: u64,
-    /// Of a write of a key, what it makes of it.
+    /// For a write of a key, the record that it writes.
     writes: Option<KeyRecord>,
     is_write: bool,
 }
@@ -193,7 +193,7 @@ enum Announcements {
     Lost,
 }
 
-/// The sequential model: whether a key in this state lets this secret pass.
+/// The sequential model: returns whether a key in this state accepts this secret.
 fn accepts(record: &KeyRecord, lookup: &Lookup, now: Timestamp) -> bool {
     let has = |held| lookup.hashes().any(|hash| *hash == held);
     let current = has(record.current().hash);
@@ -202,7 +202,7 @@ fn accepts(record: &KeyRecord, lookup: &Lookup, now: Timestamp) -> bool {
     (current || in_grace) && !expired && record.state() == KeyState::Active
 }
 
-/// What the history shows, or what is wrong with it.
+/// Runs a history and returns its counts, or the first violation.
 fn run<K: KeyRegistry + Invalidate>(
     seed: u64,
     monotone: bool,
@@ -251,7 +251,8 @@ fn run<K: KeyRegistry + Invalidate>(
                 }
             }
             12..14 => {
-                // Whatever a write has made before it was dropped has to be known now.
+                // From here on the cache has to know everything that the write committed before it
+                // was dropped.
                 if let Some(mut actor) = actors[rng.random_range(0..ACTORS)].take() {
                     actor.task.cancel();
                     if actor.is_write && actor.task.has_begun() {
@@ -304,9 +305,9 @@ fn run<K: KeyRegistry + Invalidate>(
     Ok(counts)
 }
 
-/// What is known to its cache when a write has ended, however it has: of an owner all that was
-/// put, of a key what the write itself has made. (Who lost to another knows that there is another
-/// revision, and not which secret it has.)
+/// Returns the versions that a cache has to know after a write ended in any way: all versions of
+/// the owner, and for a key the record of the write itself. (After a conflict, the cache knows that
+/// another revision exists, but not its secret.)
 fn mine(registry: &Registry, actor: &Actor<'_>) -> Known {
     let mut known = Known::default();
     match &actor.writes {
@@ -343,7 +344,7 @@ fn judge(registry: &Registry, actor: &Actor<'_>, seen: &Seen) -> Result<(), Stri
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the whole of a simulation's state")]
+#[expect(clippy::too_many_arguments, reason = "the complete state of a simulation")]
 fn begin<'a, K: KeyRegistry + Invalidate>(
     rng: &mut StdRng,
     world: &mut World,
@@ -358,7 +359,7 @@ fn begin<'a, K: KeyRegistry + Invalidate>(
     let (cache, key) = (rng.random_range(0..2), rng.random_range(0..KEYS));
     let now = clock.now();
     let mut floor = known[cache].clone();
-    // What was replaced a whole bound ago is old by itself.
+    // A change that is older than the bound has to be known.
     let old = |at: Timestamp| at.saturating_add(STALENESS) <= now;
     for (key, versions) in registry.keys.lock().iter().enumerate() {
         let at = versions.iter().rposition(|it| old(it.at)).unwrap_or(0);
@@ -367,7 +368,7 @@ fn begin<'a, K: KeyRegistry + Invalidate>(
     let at = registry.owner.lock().iter().rposition(|it| old(it.at)).unwrap_or(0);
     floor.owner = floor.owner.max(at);
 
-    // Mostly one of the latest, so that many pass.
+    // Mostly one of the latest secrets, so that many are accepted.
     let all = lookups[key].len();
     let from = if rng.random_bool(0.8) { all.saturating_sub(2) } else { 0 };
     let secret = rng.random_range(from..all);
@@ -462,32 +463,35 @@ fn naive(mistake: Mistake) -> impl Fn(Arc<Registry>, Arc<ManualClock>) -> Naive<
 }
 
 #[test]
-fn two_caches_show_what_the_store_could_have_shown() {
+fn two_caches_return_only_results_that_the_model_allows() {
     let mut counts = [0; 3];
     for seed in seeds(150) {
         let config = CacheConfig::new();
         let make = |registry, clock| CachedStore::with_config(registry, clock, config);
         let ran = run(seed, true, make).unwrap_or_else(|wrong| {
-            panic!("{wrong}; again with KEYWARD_SEED={seed}");
+            panic!("{wrong}; KEYWARD_SEED={seed} reproduces it");
         });
         counts.iter_mut().zip(ran).for_each(|(all, some)| *all += some);
     }
     println!("refused, accepted, written: {counts:?}");
     if env::var_os("KEYWARD_SEED").is_none() {
-        assert!(counts.iter().all(|count| *count > 1_000), "the histories show little: {counts:?}");
+        assert!(
+            counts.iter().all(|count| *count > 1_000),
+            "the histories cover too little: {counts:?}"
+        );
     }
 }
 
 #[test]
-fn the_simplest_cache_that_is_right_passes() {
+fn the_simplest_correct_cache_passes() {
     for seed in seeds(50) {
         run(seed, false, naive(Mistake::None)).unwrap();
     }
 }
 
-/// Each by the same seed on every machine. `schedules.rs` finds them without a search.
+/// Uses the same seeds on every machine. `schedules.rs` detects the same mistakes without a search.
 #[test]
-fn every_planted_mistake_is_found() {
+fn every_planted_mistake_is_detected() {
     let mistakes = [
         Mistake::NoGeneration,
         Mistake::NoInvalidationOnWrite,
@@ -501,17 +505,20 @@ fn every_planted_mistake_is_found() {
     ];
     for mistake in mistakes {
         let found = (1..=3_000).find_map(|seed| run(seed, false, naive(mistake)).err());
-        println!("{mistake:?}: {}", found.unwrap_or_else(|| panic!("{mistake:?} is not found")));
+        println!("{mistake:?}: {}", found.unwrap_or_else(|| panic!("{mistake:?} is not detected")));
     }
     let huge = CacheConfig::new().with_staleness(STALENESS * 1_000);
     let make = |registry, clock| CachedStore::with_config(registry, clock, huge);
-    assert!((1..=3_000).any(|seed| run(seed, false, make).is_err()), "a longer bound is not found");
+    assert!(
+        (1..=3_000).any(|seed| run(seed, false, make).is_err()),
+        "a longer bound is not detected"
+    );
 }
 
-/// The same on threads, where nothing can be replayed: what one thread knows to be done, every
-/// later `find` shows.
+/// The same with threads, without replay: every later `find` reflects the changes that a thread
+/// knows to be complete.
 #[test]
-fn threads_never_see_a_revoked_or_replaced_key_pass() {
+fn threads_never_accept_a_revoked_or_replaced_key() {
     let clock = Arc::new(ManualClock::new(START));
     for round in 0..200 {
         let mut world = World::new(round);

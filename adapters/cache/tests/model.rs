@@ -1,4 +1,4 @@
-//! Any sequence of calls, against a cache that is nothing but its rules.
+//! Random sequences of calls, compared with a simple model of the cache's rules.
 
 mod support;
 
@@ -39,8 +39,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What may be answered from memory: by hash, what was found and until when. A record that is
-/// read goes to all of its hashes, and stays where a later revision is.
+/// The results that may be returned from memory: by hash, the found record and its deadline. A
+/// record is cached under all of its hashes, and never replaces a later revision.
 #[derive(Default)]
 struct Rules(HashMap<keyward::key::KeyHash, (Option<StoredKey>, Timestamp, Timestamp)>);
 
@@ -107,7 +107,7 @@ fn changed(
     .ok()
 }
 
-/// How many were answered from memory, and how many should have been and were not.
+/// Returns how many results came from memory, and how many could have but did not.
 fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
     let mut rig = Rig::new();
     let caches =
@@ -165,7 +165,7 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
         let found = pollster::block_on(caches[cache].find(&lookup)).unwrap();
         let asked = rig.store.finds() - queries;
         let held = rules[cache].held(&lookup, now).cloned();
-        // Two things may share a place among the changes, and then cost each other a query.
+        // Two entries may share a slot of the change table and then cause additional queries.
         prop_assert!(asked == usize::from(held.is_none()) || (asked == 1 && found == present));
         if held.is_some() {
             counts[asked] += 1;
@@ -181,7 +181,7 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
 }
 
 #[test]
-fn a_cache_does_what_its_rules_say() {
+fn a_cache_follows_its_rules_for_any_sequence_of_calls() {
     let (expected, unexpected) = (Cell::new(0), Cell::new(0));
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     TestRunner::new(config)
@@ -193,5 +193,5 @@ fn a_cache_does_what_its_rules_say() {
         })
         .unwrap();
     let (hits, misses) = (expected.get(), unexpected.get());
-    assert!(hits > 1_000 && misses * 20 < hits, "{hits} from memory, {misses} asked for nothing");
+    assert!(hits > 1_000 && misses * 20 < hits, "{hits} from memory, {misses} needless queries");
 }

@@ -1,8 +1,8 @@
-//! The mistakes that are made in writing a cache, each found by one schedule of calls, and the
-//! same schedules through caches that are right.
+//! Typical mistakes in a cache, each detected by one schedule of calls. Correct caches pass the
+//! same schedules.
 //!
-//! Nothing here is left to time or chance: who is to be overtaken stops at a [`Point`], and the
-//! clock is moved by hand. `linearizability.rs` looks for the same mistakes at random.
+//! Nothing here depends on time or chance: a call that another one overtakes stops at a [`Point`],
+//! and the clock is moved by hand. `linearizability.rs` searches for the same mistakes at random.
 
 #[path = "support/naive.rs"]
 mod naive;
@@ -23,21 +23,21 @@ const MILLI: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Schedule {
-    /// A cache is asked for what was written through it.
+    /// A cache is queried for a key that was written through it.
     OwnWrites,
-    /// And for the owner of a key.
+    /// The same for the owner of a key.
     Owners,
-    /// A cache that was told of nothing is asked again when the bound has run out.
+    /// A cache without announcements is queried after the bound.
     OldAnswers,
-    /// A cache is asked again when it was told.
+    /// A cache is queried after an announcement.
     Announcements,
-    /// A query has read, and is overtaken by a revocation before it returns.
+    /// A query has read; a revocation overtakes it before it returns.
     OvertakenQueries,
-    /// A revocation has begun, and is overtaken by a query before it writes.
+    /// A revocation has begun; a query overtakes it before the write.
     OvertakenWrites,
-    /// A query returns when the bound has nearly run out since it read.
+    /// A query returns shortly before the bound since its read ends.
     SlowQueries,
-    /// A revocation is dropped after it has written and before it returns.
+    /// A revocation is dropped between its write and its return.
     DroppedWrites,
 }
 
@@ -52,7 +52,7 @@ const ALL: [Schedule; 8] = [
     Schedule::DroppedWrites,
 ];
 
-/// Whether a cache of this sort shows at the end what is in the store.
+/// Returns whether this cache finally returns the state of the store.
 fn is_right<K>(schedule: Schedule, make: impl Fn(Arc<Gated>, Arc<ManualClock>) -> K) -> bool
 where
     K: KeyRegistry<Error: std::fmt::Debug> + Invalidate,
@@ -92,14 +92,14 @@ where
             assert_eq!(revision(&other, &first), Some(1));
             revoke();
             clock.set(START + (STALENESS - MILLI));
-            assert_eq!(revision(&other, &first), Some(1), "still held");
+            assert_eq!(revision(&other, &first), Some(1), "still cached");
             clock.advance(MILLI);
             revision(&other, &first) == Some(2)
         }
         Schedule::Announcements => {
             assert_eq!(revision(&other, &first), Some(1));
             revoke();
-            assert_eq!(revision(&other, &first), Some(1), "still held");
+            assert_eq!(revision(&other, &first), Some(1), "still cached");
             other.invalidate(&Change::record(&revoked));
             revision(&other, &first) == Some(2)
         }
@@ -155,15 +155,15 @@ fn naive(mistake: Mistake) -> impl Fn(Arc<Gated>, Arc<ManualClock>) -> Naive<Arc
 }
 
 #[test]
-fn caches_that_are_right_pass_every_schedule() {
+fn correct_caches_pass_every_schedule() {
     for schedule in ALL {
         assert!(is_right(schedule, cached(STALENESS)), "{schedule:?}");
-        assert!(is_right(schedule, naive(Mistake::None)), "{schedule:?}, the simplest");
+        assert!(is_right(schedule, naive(Mistake::None)), "{schedule:?}, the simplest cache");
     }
 }
 
 #[test]
-fn each_mistake_is_found_by_its_schedule() {
+fn each_mistake_is_detected_by_its_schedule() {
     for (mistake, schedule) in [
         (Mistake::NoGeneration, Schedule::OvertakenQueries),
         (Mistake::NoInvalidationOnWrite, Schedule::OwnWrites),
@@ -175,8 +175,8 @@ fn each_mistake_is_found_by_its_schedule() {
         (Mistake::OneSecretForgotten, Schedule::OwnWrites),
         (Mistake::InvalidatesTooEarly, Schedule::OvertakenWrites),
     ] {
-        assert!(!is_right(schedule, naive(mistake)), "{mistake:?} is not found");
+        assert!(!is_right(schedule, naive(mistake)), "{mistake:?} is not detected");
     }
     let longer = cached(STALENESS + MILLI);
-    assert!(!is_right(Schedule::OldAnswers, longer), "a longer bound is not found");
+    assert!(!is_right(Schedule::OldAnswers, longer), "a longer bound is not detected");
 }

@@ -1,6 +1,6 @@
-//! Two processes' worth of cached stores on one PostgreSQL: what one changes the other sees.
+//! The cached stores of two processes on one PostgreSQL: each sees the other's changes.
 
-#![allow(clippy::disallowed_methods, reason = "how long it takes is measured")]
+#![allow(clippy::disallowed_methods, reason = "the test measures durations")]
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -25,10 +25,10 @@ use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use support::{FORMAT, NOW, OnTokio, issue, lookup};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-/// How long to wait for what must come: far longer than any machine needs.
+/// A timeout far longer than any machine needs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a process has: a pool, a cache, and a listener.
+/// The parts of a process: a pool, a cache, and a listener.
 struct Process {
     store: CachedStore<PostgresStore, Arc<ManualClock>>,
     listening: JoinHandle<()>,
@@ -36,7 +36,8 @@ struct Process {
 }
 
 impl Process {
-    /// Its clock stands still, so nothing that it holds grows old: what it sees was announced.
+    /// A process whose clock stands still, so that no cached entry becomes stale: all changes that
+    /// it sees were announced.
     async fn new(database: &PgConnectOptions) -> Self {
         let store = cached(database, Arc::new(ManualClock::new(NOW))).await;
         let told = store.clone();
@@ -55,17 +56,17 @@ impl Process {
         process
     }
 
-    /// Waits until it has connected so many times.
+    /// Waits until the listener has connected this many times.
     async fn connects(&mut self, times: u64) {
         let connected = self.connections.wait_for(|count| *count >= times);
-        timeout(PATIENCE, connected).await.expect("it does not connect").unwrap();
+        timeout(PATIENCE, connected).await.expect("the listener does not connect").unwrap();
     }
 
     async fn accepts(&self, lookup: &Lookup) -> Result<Option<Tier>, VerifyError> {
         accepts(&self.store, lookup).await
     }
 
-    /// How long it takes until this holds.
+    /// Measures the time until this condition holds.
     async fn until(
         &self,
         lookup: &Lookup,
@@ -86,7 +87,7 @@ impl Drop for Process {
     }
 }
 
-/// The name by which a listener's connection is known to the server.
+/// The application name of a listener's connection on the server.
 const LISTENER: &str = "keyward-listener";
 
 async fn cached<C: Clock>(database: &PgConnectOptions, clock: C) -> CachedStore<PostgresStore, C> {
@@ -114,9 +115,9 @@ fn put(name: &str) -> Owner {
 }
 
 #[test]
-fn what_one_process_changes_another_sees() {
+fn a_change_in_one_process_is_visible_in_another() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("what_one_process_changes").await else { return };
+        let Some(database) = fresh_database("a_change_in_one_process").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let one = Process::new(&database).await;
@@ -127,7 +128,7 @@ fn what_one_process_changes_another_sees() {
             one.store.put_owner(put("high")).await.unwrap();
             let (record, key) = issue("owner", NOW);
             let lookup = lookup(&key);
-            // That there is no such key is remembered too, and forgotten when there is.
+            // An absence is cached too, and invalidated when the key is inserted.
             assert_eq!(other.accepts(&lookup).await, Err(VerifyError::Unknown));
             one.store.insert(record.clone()).await.unwrap();
             other.until(&lookup, tier("high")).await;
@@ -147,11 +148,12 @@ fn what_one_process_changes_another_sees() {
     });
 }
 
-/// Its connection ends while keys are revoked: all are refused in time, whatever was missed.
+/// The listener's connection ends while keys are revoked: all are refused in time, whatever it
+/// missed.
 #[test]
-fn a_listener_that_is_cut_off_keeps_the_bound() {
+fn the_bound_holds_while_the_listener_is_disconnected() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("a_listener_that_is_cut_off").await else { return };
+        let Some(database) = fresh_database("a_disconnected_listener").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let mut other = Process::new(&database).await;
@@ -180,11 +182,11 @@ fn a_listener_that_is_cut_off_keeps_the_bound() {
     });
 }
 
-/// Nothing is heard at all: then it is the age of what is held.
+/// Without any announcement, the age of cached entries limits the staleness.
 #[test]
-fn without_announcements_the_staleness_bound_is_kept() {
+fn the_staleness_bound_holds_without_announcements() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("without_announcements").await else { return };
+        let Some(database) = fresh_database("no_announcements").await else { return };
         let plain = connect(&database).await;
         plain.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::new(NOW));
@@ -194,7 +196,7 @@ fn without_announcements_the_staleness_bound_is_kept() {
         plain.insert(record.clone()).await.unwrap();
         assert_eq!(accepts(&deaf, &lookup).await, Ok(None));
         plain.replace(record.revoke(NOW).unwrap()).await.unwrap();
-        // It is a cache: it does not see that at once.
+        // A cached result: the change is not visible immediately.
         clock.advance(BOUND - Duration::from_millis(1));
         assert_eq!(accepts(&deaf, &lookup).await, Ok(None));
         clock.advance(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! `PostgresStore` passes the suite that every store's author can run.
+//! `PostgresStore` passes the public conformance suite.
 
 #[path = "support/postgres.rs"]
 mod postgres;

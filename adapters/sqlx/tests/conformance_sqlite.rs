@@ -1,4 +1,4 @@
-//! `SqliteStore` passes the suite that every store's author can run, on real files.
+//! `SqliteStore` passes the public conformance suite, on real files.
 
 mod support;
 
@@ -8,7 +8,7 @@ use keyward::testing::BlockOn as _;
 use keyward_sqlx::SqliteStore;
 use support::{OnTokio, TempDir, sqlite_store};
 
-/// A store with the directory that its file is in.
+/// A store with the directory of its file.
 struct InDir {
     store: SqliteStore,
     _dir: TempDir,

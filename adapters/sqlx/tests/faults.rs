@@ -1,10 +1,10 @@
-//! `kill -9` while keys are rotated and revoked: of the process that does it, and of the server.
+//! `kill -9` during rotations and revocations: of the writing process, and of the server.
 //!
-//! `KEYWARD_FAULT_ROUNDS` says how often (8 unless told; CI 200), and `KEYWARD_SEED` repeats the blows
-//! of a run: after which acknowledgement each falls, and how long after it. What exactly it
-//! then hits is the machine's to decide.
+//! `KEYWARD_FAULT_ROUNDS` sets the number of rounds (default 8; CI 200). `KEYWARD_SEED` repeats the
+//! kills of a run: the acknowledgement after which each happens, and the delay after it. Which
+//! operation a kill interrupts depends on the machine.
 
-#![allow(clippy::disallowed_methods, reason = "a blow falls some time after an acknowledgement")]
+#![allow(clippy::disallowed_methods, reason = "a kill happens some time after an acknowledgement")]
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -36,20 +36,20 @@ use sqlx::{
 };
 use support::{FORMAT, NOW, OnTokio, TempDir, sqlite_store};
 
-/// How many change one key at once.
+/// The number of concurrent changes to one key.
 const AT_ONCE: u64 = 3;
 
-/// One change that was acknowledged.
+/// One acknowledged change.
 #[derive(Clone, Debug)]
 struct Acknowledged {
     revision: u64,
-    /// The key's new plaintext, or none for a revocation.
+    /// The key's new plaintext, or `None` for a revocation.
     token: Option<String>,
 }
 
 type Book = BTreeMap<KeyId, Vec<Acknowledged>>;
 
-/// Writes down a line of [`work`], and says whether it was one.
+/// Records a line printed by [`work`], and returns whether it is an acknowledgement.
 fn note(book: &mut Book, line: &str) -> bool {
     let mut words = line.trim_end().split(' ');
     let (Some("ack"), Some(id), Some(revision), Some(token)) =
@@ -63,8 +63,8 @@ fn note(book: &mut Book, line: &str) -> bool {
     true
 }
 
-/// Issues keys for ever. Several sides rotate each at once, three times, and one revokes it at
-/// the last. Says what was acknowledged, and returns why it could not go on.
+/// Issues keys until an error occurs. Several tasks rotate each key concurrently, three times, and
+/// finally one revokes it. Prints every acknowledgement, and returns the error.
 async fn work(
     store: impl KeyRegistry<Error = SqlStoreError>,
     say: impl Fn(&str),
@@ -80,7 +80,7 @@ async fn work(
             minted(&issued);
             Ok(())
         }
-        // Somebody else was first, or has revoked it.
+        // Another task was first, or has revoked the key.
         Err(IssuerError::Conflict | IssuerError::Transition(_)) => Ok(()),
         Err(error) => Err(error),
     };
@@ -107,7 +107,7 @@ async fn work(
     }
 }
 
-/// Whether the store holds all that was acknowledged of a key, and nothing that cannot be.
+/// Asserts that the store contains every acknowledged change of a key, and no impossible state.
 async fn check(
     store: &impl KeyRegistry<Error = SqlStoreError>,
     id: KeyId,
@@ -117,7 +117,7 @@ async fn check(
     let found = store.find_by_id(id).await.unwrap();
     let found = found.unwrap_or_else(|| panic!("an acknowledged key is lost: {}", context()));
     let record = found.record();
-    // A change that was not acknowledged may have been made: one by each side.
+    // An unacknowledged change may have been made: one by each task.
     let last = acknowledged.iter().map(|one| one.revision).max().unwrap();
     let ahead = record.revision().checked_sub(last);
     assert!(ahead.is_some_and(|ahead| ahead <= AT_ONCE), "{ahead:?} ahead of {}", context());
@@ -126,8 +126,8 @@ async fn check(
     let revoked = matches!(record.state(), KeyState::Revoked { .. });
     let told = acknowledged.iter().any(|one| one.token.is_none());
     assert!(revoked || !told, "an acknowledged revocation is lost: {}", context());
-    // Each revision but the first, and but the revocation, is a rotation, which left its
-    // predecessor in its grace.
+    // Each revision except the first one and the revocation is a rotation, which left its
+    // predecessor in a grace period.
     let rotations = record.revision() - 1 - u64::from(revoked);
     assert_eq!(record.retiring().len() as u64, rotations, "{record:?} {}", context());
     let verifier = Verifier::new(KeyHasher::sha256());
@@ -140,7 +140,7 @@ async fn check(
     }
 }
 
-/// Whether all that stands in the store makes keys, also what was never acknowledged.
+/// Asserts that all stored rows are valid keys, including unacknowledged ones.
 async fn check_all(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book) {
     for (id, acknowledged) in book {
         check(store, *id, acknowledged).await;
@@ -170,19 +170,19 @@ fn rounds() -> usize {
     rounds.unwrap_or(8)
 }
 
-/// After which acknowledgement a blow falls, and how long after it.
+/// Draws the acknowledgement after which a kill happens, and the delay after it.
 fn blow(rng: &mut StdRng) -> (usize, Duration) {
     (rng.random_range(1..40), Duration::from_micros(rng.random_range(0..4_000)))
 }
 
 const WHERE: &str = "KEYWARD_FAULT_DATABASE";
 
-/// The process that is killed. Run by the tests below and by nobody else.
+/// The process that is killed. Only the tests below run it.
 #[test]
-#[ignore = "the part of the other tests that is killed"]
+#[ignore = "the child process that the other tests kill"]
 fn worker() {
     let Ok(database) = std::env::var(WHERE) else { return };
-    // Behind what the harness has begun to say in this line.
+    // Starts a new line after the harness's output.
     println!();
     let say = |line: &str| println!("{line}");
     OnTokio.block_on(async {
@@ -203,7 +203,7 @@ fn worker() {
     });
 }
 
-/// Starts the worker and kills it. Returns what it said.
+/// Starts the worker and kills it. Returns its output.
 fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
     let mut book = Book::new();
     let mut worker = Command::new(std::env::current_exe().unwrap())
@@ -218,15 +218,15 @@ fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
     let (mut heard, mut line) = (0, String::new());
     while heard < last {
         line.clear();
-        assert!(said.read_line(&mut line).unwrap() > 0, "the worker ended by itself");
+        assert!(said.read_line(&mut line).unwrap() > 0, "the worker exited by itself");
         heard += usize::from(note(&mut book, &line));
     }
     thread::sleep(pause);
-    // SIGKILL, which nothing can prepare for.
+    // SIGKILL, which the process cannot handle.
     worker.kill().unwrap();
     loop {
         line.clear();
-        // The last line can be cut short: then nobody was told.
+        // The last line can be truncated: then the change counts as unacknowledged.
         if said.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
             break;
         }
@@ -237,7 +237,7 @@ fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
 }
 
 #[test]
-fn sqlite_survives_its_process_being_killed() {
+fn sqlite_keeps_acknowledged_changes_after_its_process_is_killed() {
     let (dir, mut rng) = (TempDir::new(), StdRng::seed_from_u64(seed()));
     let mut book = Book::new();
     OnTokio.block_on(sqlite_store(&dir));
@@ -245,7 +245,7 @@ fn sqlite_survives_its_process_being_killed() {
     for _ in 0..rounds() {
         let mut told = kill_a_worker(&database, &mut rng);
         OnTokio.block_on(async {
-            // Opened afresh, as after a restart.
+            // Reopened, as after a restart.
             let store = sqlite_store(&dir).await;
             for (id, acknowledged) in &told {
                 check(&store, *id, acknowledged).await;
@@ -258,11 +258,16 @@ fn sqlite_survives_its_process_being_killed() {
 }
 
 #[test]
-fn postgres_survives_its_client_being_killed() {
+fn postgres_keeps_acknowledged_changes_after_its_client_is_killed() {
     let mut rng = StdRng::seed_from_u64(seed());
     let cluster = match Cluster::new() {
         Ok(cluster) => cluster,
-        Err(reason) => return not_run("postgres_survives_its_client_being_killed", &reason),
+        Err(reason) => {
+            return not_run(
+                "postgres_keeps_acknowledged_changes_after_its_client_is_killed",
+                &reason,
+            );
+        }
     };
     cluster.start();
     let mut book = Book::new();
@@ -285,11 +290,16 @@ fn postgres_survives_its_client_being_killed() {
 }
 
 #[test]
-fn postgres_survives_its_server_being_killed() {
+fn postgres_keeps_acknowledged_changes_after_its_server_is_killed() {
     let mut rng = StdRng::seed_from_u64(seed());
     let cluster = match Cluster::new() {
         Ok(cluster) => cluster,
-        Err(reason) => return not_run("postgres_survives_its_server_being_killed", &reason),
+        Err(reason) => {
+            return not_run(
+                "postgres_keeps_acknowledged_changes_after_its_server_is_killed",
+                &reason,
+            );
+        }
     };
     cluster.start();
     let store = |acquire_timeout| {
@@ -298,8 +308,8 @@ fn postgres_survives_its_server_being_killed() {
     };
     let mut book = Book::new();
     OnTokio.block_on(async {
-        // Both live on over all crashes. One gives up soon, or each round would take as long as
-        // it hopes for a server.
+        // Both pools survive all crashes. One has a short timeout, or each round would take as long
+        // as it waits for a server.
         let (worker, checker) = (store(Duration::from_millis(200)), store(Duration::from_secs(20)));
         checker.migrate().await.unwrap();
         for round in 0..rounds() {
@@ -328,7 +338,8 @@ fn postgres_survives_its_server_being_killed() {
                                 ),
                                 "round {round}: {failed:?}"
                             );
-                            // Not yet, if there was no connection to begin with.
+                            // Otherwise there was no connection at the start, and the task tries
+                            // again.
                             if heard.get() >= last {
                                 break;
                             }

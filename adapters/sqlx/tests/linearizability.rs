@@ -1,11 +1,13 @@
 //! Histories of two cached stores on one database, recorded and checked against the sequential
 //! model of a key.
 //!
-//! At random, what is right must pass; and step by step, on a clock and in an order that the test
-//! decides, so must it, and each mistake that is planted in the cache or in the store must be found.
+//! Random histories of correct stores must pass. Scripted histories, with a clock and an order that
+//! the test controls, must pass too, and must detect each mistake planted in the cache or in the
+//! store.
 //!
-//! `KEYWARD_SEED` runs one seed, `KEYWARD_SEQUENCES` that many, each for `KEYWARD_HISTORY_MILLIS`.
-//! A seed fixes what each task chooses, not how they overtake one another.
+//! `KEYWARD_SEED` runs one seed, `KEYWARD_SEQUENCES` sets the number of seeds, and
+//! `KEYWARD_HISTORY_MILLIS` the duration of each. A seed fixes the choices of each task, not their
+//! interleaving.
 
 #![allow(clippy::disallowed_methods, reason = "a database and a bound take real time")]
 
@@ -39,7 +41,7 @@ use support::{OnTokio, TempDir, sqlite_options};
 use tokio::task::JoinHandle;
 use traffic::record;
 
-/// A database whose rows can be changed behind a store's back.
+/// A database whose rows can be changed without the store.
 trait Database: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
     fn tamper(&self, sql: String) -> impl Future<Output = ()> + Send;
 }
@@ -56,7 +58,7 @@ impl Database for PostgresStore {
     }
 }
 
-/// A history of two caches that hear of nothing.
+/// Records a history of two caches without announcements.
 async fn deaf<S, K>(seed: u64, stores: &[S; 2], make: impl Fn(S, Arc<Time>) -> K) -> History
 where
     S: Database,
@@ -67,7 +69,7 @@ where
     record(seed, length(), clock, caches).await
 }
 
-/// A history of two caches that hear what the database announces.
+/// Records a history of two caches that receive the database's announcements.
 async fn hearing<K>(
     seed: u64,
     database: &PgConnectOptions,
@@ -86,7 +88,7 @@ where
     }
     let mut history = record(seed, length(), clock, caches).await;
     for (all, (heard, listening)) in history.heard.iter_mut().zip(told) {
-        // An announcement can come long after the change on a machine that is busy.
+        // On a busy machine an announcement can arrive long after the change.
         until("something is announced", || {
             heard.lock().iter().any(|(change, _)| *change != Change::Everything)
         })
@@ -97,7 +99,7 @@ where
     history
 }
 
-/// Passes on what the database announces. Returns when it has a connection.
+/// Forwards the database's announcements. Returns when the listener is connected.
 async fn hear<K>(database: &PgConnectOptions, told: Arc<Told<K>>) -> JoinHandle<()>
 where
     K: Invalidate + 'static,
@@ -106,12 +108,12 @@ where
     let listening = tokio::spawn(async move {
         listener.run(told, tokio::time::sleep).await;
     });
-    // When it has a connection it says so.
+    // The first announcement reports the connection.
     until("there is a connection", || !heard.lock().is_empty()).await;
     listening
 }
 
-/// Waits for what must come, far longer than any machine needs.
+/// Polls a condition, with a timeout far longer than any machine needs.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..60_000 {
         if holds() {
@@ -119,7 +121,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("it never comes to pass that {what}");
+    panic!("timed out waiting until {what}");
 }
 
 fn cached<S: KeyStore>(store: S, clock: Arc<Time>) -> CachedStore<S, Arc<Time>> {
@@ -149,7 +151,7 @@ fn seeds() -> std::ops::Range<u64> {
     first..first + count
 }
 
-/// A history that has to be right.
+/// Checks a history that must be correct.
 fn is_right(what: &str, seed: u64, history: &History) -> Shown {
     let mut shown = history.check().unwrap_or_else(|wrong| {
         panic!("{what}, seed {seed}: {wrong}; KEYWARD_SEED={seed} makes the same choices")
@@ -174,16 +176,16 @@ fn is_right(what: &str, seed: u64, history: &History) -> Shown {
     shown
 }
 
-/// What the check says of a secret that passes after what refuses it had to be known.
+/// The violation if a secret is accepted after the cache had to know the change that rejects it.
 const PASSES: &str = "is accepted through cache";
 
-/// What it says of two changes to one revision that were both acknowledged.
-const TWO_WINNERS: &str = "is acknowledged, where";
+/// The violation if two changes to one revision were both acknowledged.
+const TWO_WINNERS: &str = "is acknowledged, expected";
 
-/// What a schedule shows with caches and stores that are right.
+/// Checks the history of a schedule with correct caches and stores.
 fn passes(schedule: Schedule, history: &History) -> Shown {
     let shown = history.check().unwrap_or_else(|wrong| panic!("{schedule:?}: {wrong}"));
-    // It came to what the schedule is about.
+    // The schedule reached its critical situation.
     assert!(shown.refused > 0 && shown.accepted + shown.refused > 1, "{schedule:?}: {shown:?}");
     let lost = matches!(schedule, Schedule::OneRevision);
     assert_eq!(shown.conflicts, usize::from(lost), "{schedule:?}: {shown:?}");
@@ -192,16 +194,16 @@ fn passes(schedule: Schedule, history: &History) -> Shown {
 
 fn is_found(what: &str, how: &str, history: &History) {
     let wrong = history.check().expect_err(what);
-    assert!(wrong.contains(how), "{what} is found otherwise: {wrong}");
+    assert!(wrong.contains(how), "{what} is detected by another violation: {wrong}");
 }
 
-/// Every schedule passes where everything is right, and the one that is made for a mistake finds it.
-async fn mistakes_are_found<S: Database>(stores: &[S; 2]) {
+/// Every schedule passes with correct parts, and the schedule for a mistake detects it.
+async fn planted_mistakes_are_detected<S: Database>(stores: &[S; 2]) {
     let by_hand = Announcer::ByHand;
     for schedule in Schedule::ALL {
         let ours = play(schedule, stores, Fault::None, by_hand, cached).await;
         let simplest = play(schedule, stores, Fault::None, by_hand, naive(Mistake::None)).await;
-        // Until the bound runs out, or it is told, a cache holds what it has.
+        // Until the bound or an announcement, a cache keeps its entries.
         let held = matches!(schedule, Schedule::OldAnswers | Schedule::Announcements);
         for history in [ours, simplest] {
             let shown = passes(schedule, &history);
@@ -252,7 +254,7 @@ async fn postgres_stores(test: &str) -> Option<(PgConnectOptions, [PostgresStore
 }
 
 #[test]
-fn sqlite_with_two_caches_is_sequential_within_the_bound() {
+fn sqlite_with_two_caches_matches_the_model_within_the_bound() {
     OnTokio.block_on(async {
         let dir = TempDir::new();
         let stores = sqlite_stores(&dir).await;
@@ -264,22 +266,22 @@ fn sqlite_with_two_caches_is_sequential_within_the_bound() {
 }
 
 #[test]
-fn mistakes_over_sqlite_are_found() {
+fn planted_mistakes_with_sqlite_are_detected() {
     OnTokio.block_on(async {
         let dir = TempDir::new();
-        mistakes_are_found(&sqlite_stores(&dir).await).await;
+        planted_mistakes_are_detected(&sqlite_stores(&dir).await).await;
     });
 }
 
 #[test]
-fn postgres_with_two_caches_is_sequential_within_the_bound() {
+fn postgres_with_two_caches_matches_the_model_within_the_bound() {
     OnTokio.block_on(async {
-        let test = "postgres_with_two_caches_is_sequential_within_the_bound";
+        let test = "postgres_with_two_caches_matches_the_model_within_the_bound";
         let Some((database, stores)) = postgres_stores(test).await else { return };
         for seed in seeds() {
             let history = hearing(seed, &database, &stores, cached).await;
             let shown = is_right("postgres", seed, &history);
-            assert!(!shown.delays.is_empty(), "nothing was announced");
+            assert!(!shown.delays.is_empty(), "no change was announced");
         }
         is_right("postgres, unheard", 1, &deaf(1, &stores, cached).await);
         let history = hearing(1, &database, &stores, naive(Mistake::None)).await;
@@ -288,12 +290,12 @@ fn postgres_with_two_caches_is_sequential_within_the_bound() {
 }
 
 #[test]
-fn mistakes_over_postgres_are_found() {
+fn planted_mistakes_with_postgres_are_detected() {
     OnTokio.block_on(async {
-        let test = "mistakes_over_postgres_are_found";
+        let test = "planted_mistakes_with_postgres_are_detected";
         let Some((database, stores)) = postgres_stores(test).await else { return };
-        mistakes_are_found(&stores).await;
-        // And what the database itself announces is heeded.
+        planted_mistakes_are_detected(&stores).await;
+        // Announcements of the database itself are processed too.
         let by_database = Announcer::Database(&database);
         let schedule = Schedule::Announcements;
         let heeded = play(schedule, &stores, Fault::None, by_database, cached).await;

@@ -1,4 +1,5 @@
-//! Who else changes a key is heard of, and nothing is when there was no connection.
+//! The listener announces changes by others, and invalidates everything after a gap in its
+//! connection.
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -26,13 +27,13 @@ use tokio::{
     time::timeout,
 };
 
-/// How long to wait for what must come: far longer than any machine needs.
+/// A timeout far longer than any machine needs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The name by which a listener's connection is known to the server.
+/// The application name of a listener's connection on the server.
 const LISTENER: &str = "keyward-listener";
 
-/// Keeps what it is told.
+/// Records the announced changes.
 struct Told(UnboundedSender<Change>);
 
 impl Invalidate for Told {
@@ -41,14 +42,14 @@ impl Invalidate for Told {
     }
 }
 
-/// A listener, and what it has heard.
+/// A listener, and the changes it has announced.
 struct Heard {
     changes: UnboundedReceiver<Change>,
     task: JoinHandle<()>,
 }
 
 impl Heard {
-    /// Of what is changed from here on.
+    /// Starts a listener for all changes from here on.
     async fn from(options: &PgConnectOptions) -> Self {
         Self::pausing(options, tokio::time::sleep).await
     }
@@ -65,16 +66,16 @@ impl Heard {
             listener.run(told, pause).await;
         });
         let mut heard = Self { changes, task };
-        assert_eq!(heard.next().await, Change::Everything, "it has connected");
+        assert_eq!(heard.next().await, Change::Everything, "the listener has connected");
         heard
     }
 
     async fn next(&mut self) -> Change {
         let next = timeout(PATIENCE, self.changes.recv()).await;
-        next.expect("nothing is heard").unwrap()
+        next.expect("no change was announced").unwrap()
     }
 
-    /// All that comes before the announcement of this owner, which the test puts behind.
+    /// Returns all changes before the announcement of this owner, which this function triggers.
     async fn before_mark(&mut self, store: &PostgresStore, mark: &'static str) -> Vec<Change> {
         let mark = OwnerId::from_static(mark);
         store.put_owner(Owner::new(mark.clone())).await.unwrap();
@@ -94,7 +95,7 @@ impl Drop for Heard {
     }
 }
 
-/// The ids and the hashes that were told of, `None` if everything was.
+/// Returns the announced ids and hashes, or `None` if everything was invalidated.
 fn keys(heard: &[Change]) -> Option<(Vec<KeyId>, Vec<KeyHash>)> {
     let (mut ids, mut hashes) = (Vec::new(), Vec::new());
     for change in heard {
@@ -134,7 +135,7 @@ fn each_change_is_announced_by_its_transaction() {
             [Change::owner(OwnerId::from_static("it's 'me'"))]
         );
 
-        // What changes nothing of a decision is not announced, nor what did not come to be.
+        // Changes without effect on decisions and failed changes are not announced.
         let used = [(record.id(), Usage::new(1, Some(NOW)))].into_iter().collect();
         store.save_usage(&used).await.unwrap();
         store.replace(revoked.clone()).await.unwrap_err();
@@ -151,9 +152,9 @@ fn each_change_is_announced_by_its_transaction() {
 }
 
 #[test]
-fn changes_by_hand_are_announced() {
+fn manual_sql_changes_are_announced() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("changes_by_hand").await else { return };
+        let Some(store) = postgres_store("manual_sql_changes").await else { return };
         let mut heard = Heard::from(&store.pool().connect_options()).await;
         let (record, _) = issue("owner", NOW);
         store.insert(record.clone()).await.unwrap();
@@ -169,7 +170,7 @@ fn changes_by_hand_are_announced() {
             ("DELETE FROM keyward_keys", Some(&with_hash)),
             ("TRUNCATE keyward_secrets", None),
             ("TRUNCATE keyward_owners", None),
-            // So many that one by one is no better than all at once.
+            // So many changes that single announcements are no better than invalidating everything.
             (
                 "INSERT INTO keyward_keys (id, owner, name, created_at)
                  SELECT md5(i::text), 'o', 'n', 1 FROM generate_series(1, 101) i",
@@ -199,7 +200,7 @@ fn changes_by_hand_are_announced() {
         let told = heard.before_mark(&store, "mark").await;
         assert_eq!(told, [Change::owner(OwnerId::from_static("a"))]);
 
-        // Without the trigger it would not be heard, and this test would see that.
+        // Without the trigger the change is not announced, and this test detects that.
         let drop = "DROP TRIGGER keyward_updated ON keyward_keys";
         sqlx::raw_sql(drop).execute(store.pool()).await.unwrap();
         let revoke = "UPDATE keyward_keys SET expires_at = 6";
@@ -208,9 +209,9 @@ fn changes_by_hand_are_announced() {
     });
 }
 
-/// What was missed is not known, so everything is forgotten.
+/// Missed changes are unknown, so everything is invalidated.
 #[test]
-fn a_lost_connection_flushes_everything() {
+fn a_lost_connection_invalidates_everything() {
     OnTokio.block_on(async {
         let Some(store) = postgres_store("a_lost_connection").await else { return };
         let mut heard = Heard::from(&store.pool().connect_options()).await;
@@ -224,15 +225,15 @@ fn a_lost_connection_flushes_everything() {
                  WHERE datname = current_database() AND application_name = $1",
             );
             let killed = killed.bind(LISTENER).fetch_one(others.pool()).await.unwrap();
-            // The one of the round before can still be on its way out.
-            assert!(killed.get::<i64, _>(0) >= 1, "round {round}: nobody listens");
-            // While nobody listens.
+            // The connection of the previous round may still be closing.
+            assert!(killed.get::<i64, _>(0) >= 1, "round {round}: no listener is connected");
+            // A change while no listener is connected.
             let (renamed, _) = issue("another", NOW);
             others.insert(renamed).await.unwrap();
-            // When it is lost, and when there is a new one.
+            // One invalidation for the lost connection, and one for the new one.
             for _ in 0..2 {
                 loop {
-                    // An announcement that came through before the end is as good.
+                    // An announcement that arrived before the disconnection is valid too.
                     match heard.next().await {
                         Change::Everything => break,
                         Change::Key { .. } => {}
@@ -240,26 +241,28 @@ fn a_lost_connection_flushes_everything() {
                     }
                 }
             }
-            // It hears again.
+            // Announcements arrive again.
             others.insert(issue("another", NOW).0).await.unwrap();
             assert!(keys(&heard.before_mark(&store, "again").await).is_some(), "round {round}");
         }
     });
 }
 
-/// A listener without a server says nothing and goes on trying.
+/// A listener without a server announces nothing and keeps retrying.
 #[test]
-fn a_listener_outlives_its_server() {
+fn a_listener_reconnects_after_a_server_restart() {
     OnTokio.block_on(async {
         let cluster = match postgres::Cluster::new() {
             Ok(cluster) => cluster,
-            Err(reason) => return postgres::not_run("a_listener_outlives_its_server", &reason),
+            Err(reason) => {
+                return postgres::not_run("a_listener_reconnects_after_a_server_restart", &reason);
+            }
         };
         let (sender, mut changes) = unbounded_channel();
         let (reporter, mut reports) = unbounded_channel();
         let listener = ChangeListener::new(cluster.options());
         let listener = listener.with_report(move |report| reporter.send(report).unwrap());
-        // Between attempts it need not really wait; for an answer it does.
+        // The pauses between attempts return immediately; the timeouts do not.
         let pause = |length: Duration| {
             let attempts = length <= ChangeListener::LONGEST_PAUSE;
             tokio::time::sleep(if attempts { Duration::from_millis(20) } else { length })
@@ -270,20 +273,20 @@ fn a_listener_outlives_its_server() {
         tokio::task::yield_now().await;
         assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
         for _ in 0..2 {
-            // Each attempt in a row is told, and why it failed.
+            // Each consecutive failure is reported with its cause.
             for expected in 1..3 {
                 let report = timeout(PATIENCE, reports.recv()).await;
                 let Ok(Some(ListenerReport::Failed { cause, attempt })) = report else {
                     panic!("{report:?}")
                 };
-                let cause = cause.expect("there is nobody to wait for");
+                let cause = cause.expect("a failed attempt has a cause");
                 assert!(matches!(cause, SqlStoreError::NoConnection(_)), "{cause:?}");
                 assert_eq!(attempt, expected);
             }
             cluster.start();
             let heard = timeout(PATIENCE, changes.recv()).await;
-            assert_eq!(heard.expect("it does not connect"), Some(Change::Everything));
-            // Attempts failed until it had started.
+            assert_eq!(heard.expect("the listener does not connect"), Some(Change::Everything));
+            // Attempts failed until the server had started.
             while let Some(report) = reports.recv().await {
                 match report {
                     ListenerReport::Listening => break,
@@ -294,7 +297,10 @@ fn a_listener_outlives_its_server() {
             }
             cluster.kill();
             let heard = timeout(PATIENCE, changes.recv()).await;
-            assert_eq!(heard.expect("it does not notice"), Some(Change::Everything));
+            assert_eq!(
+                heard.expect("the listener does not notice the lost connection"),
+                Some(Change::Everything)
+            );
             let report = reports.recv().await;
             assert!(matches!(report, Some(ListenerReport::Lost { .. })), "{report:?}");
         }
@@ -302,13 +308,13 @@ fn a_listener_outlives_its_server() {
     });
 }
 
-/// As when a firewall has forgotten the connection: neither side is told.
+/// A firewall that dropped the connection state: neither side is notified.
 #[test]
-fn a_connection_that_says_nothing_any_more_is_given_up() {
+fn a_silent_connection_is_replaced() {
     OnTokio.block_on(async {
         let cluster = match postgres::Cluster::new() {
             Ok(cluster) => cluster,
-            Err(reason) => return postgres::not_run("a_connection_that_says_nothing", &reason),
+            Err(reason) => return postgres::not_run("a_silent_connection_is_replaced", &reason),
         };
         cluster.start();
         let store = connect(&cluster.options()).await;
@@ -330,23 +336,26 @@ fn a_connection_that_says_nothing_any_more_is_given_up() {
         signal("-STOP");
         let (record, _) = issue("owner", NOW);
         store.insert(record.clone()).await.unwrap();
-        // Nothing is heard for so long, and then there is no answer for so long.
+        // Silence for this time, and then no response for this time.
         let silence = ChangeListener::LONGEST_SILENCE;
         for expected in [silence, silence, ChangeListener::FIRST_PAUSE] {
             let over = loop {
                 let next = timeout(PATIENCE, pauses.recv()).await;
                 let (length, over): (_, oneshot::Sender<()>) = next.unwrap().unwrap();
-                // What it waited for came first, as the connection did.
+                // The awaited event came first, as the connection did.
                 if over.is_closed() {
                     continue;
                 }
                 assert_eq!(length, expected);
                 break over;
             };
-            assert!(expected != silence || heard.changes.is_empty(), "given up too early");
+            assert!(
+                expected != silence || heard.changes.is_empty(),
+                "the connection was replaced too early"
+            );
             over.send(()).unwrap();
         }
-        // Once when it is given up, once when there is another.
+        // One invalidation when the connection is closed, one when there is a new one.
         for _ in 0..2 {
             assert_eq!(heard.next().await, Change::Everything);
         }

@@ -1,4 +1,5 @@
-//! `PostgresStore` beyond the suite: other processes, usage, corrupt rows, migrations, plans.
+//! `PostgresStore` beyond the conformance suite: other processes, usage, corrupt rows, migrations,
+//! plans.
 
 #[path = "support/checks.rs"]
 mod checks;
@@ -50,7 +51,7 @@ impl SqlStore for PostgresStore {
     }
 
     async fn dump(&self, table: &str) -> Vec<String> {
-        // The transaction that wrote a row, and where it stands, tell of every writing.
+        // The writing transaction and the position of a row reveal every write.
         let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
         sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
     }
@@ -83,76 +84,83 @@ macro_rules! on_one_store {
 on_one_store!(
     pages_are_stable,
     usage_is_monotonic,
-    purging_leaves_nothing,
-    corrupt_rows_are_named,
-    contradicting_rows_are_refused,
-    adversarial_text_survives,
+    purging_removes_keys_and_usage,
+    corrupt_rows_return_errors_with_key_and_column,
+    contradictory_rows_are_rejected,
+    adversarial_text_round_trips,
 );
 
 #[test]
-fn rotations_have_one_winner() {
+fn exactly_one_concurrent_rotation_succeeds() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("rotations_have_one_winner").await else { return };
+        let Some(database) = fresh_database("exactly_one_concurrent_rotation_succeeds").await
+        else {
+            return;
+        };
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
         }
         stores[0].migrate().await.unwrap();
-        checks::rotations_have_one_winner(stores).await;
+        checks::exactly_one_concurrent_rotation_succeeds(stores).await;
     });
 }
 
-/// The database's own default of isolation does not matter.
+/// The result does not depend on the database's default isolation level.
 #[test]
-fn rotations_have_one_winner_where_transactions_are_serializable() {
+fn exactly_one_concurrent_rotation_succeeds_under_serializable_isolation() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("serializable").await else { return };
-        let database = database.options([("default_transaction_isolation", "serializable")]);
+        let Some(database) = fresh_database("serializable_isolation").await else { return };
+        let database =
+            database.options([("default_transaction_isolation", "serializable_isolation")]);
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
         }
         stores[0].migrate().await.unwrap();
-        checks::rotations_have_one_winner(stores).await;
+        checks::exactly_one_concurrent_rotation_succeeds(stores).await;
     });
 }
 
 #[test]
-fn migrating_is_safe() {
+fn migrations_are_repeatable_and_concurrent() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("migrating_is_safe").await else { return };
+        let Some(database) = fresh_database("migrations_are_repeatable_and_concurrent").await
+        else {
+            return;
+        };
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
         }
-        checks::migrating_is_safe(stores).await;
+        checks::migrations_are_repeatable_and_concurrent(stores).await;
     });
 }
 
-/// How many migrations there are.
+/// The number of migrations.
 const KNOWN: usize = 2;
 
 #[test]
-fn a_hosts_own_migrations_are_untouched() {
+fn migrations_of_the_host_are_untouched() {
     let migrations = TempDir::new();
     std::fs::write(migrations.path().join("1_host.sql"), "CREATE TABLE host (a TEXT);").unwrap();
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("a_hosts_own_migrations").await else { return };
+        let Some(store) = postgres_store("migrations_of_the_host").await else { return };
         let host = Migrator::new(migrations.path()).await.unwrap();
         host.run(store.pool()).await.unwrap();
         let before = store.dump("_sqlx_migrations").await;
         assert_eq!(before.len(), 1);
         store.migrate().await.unwrap();
         assert_eq!(store.dump("_sqlx_migrations").await, before);
-        // And the host's own check of its migrations finds nothing that it does not know.
+        // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
         assert_eq!(store.dump("keyward_migrations").await.len(), KNOWN);
     });
 }
 
-/// The SQL of the README, on a table of the kind that is found everywhere.
+/// The README's SQL, on a typical existing table.
 #[test]
-fn an_existing_table_is_taken_over() {
+fn an_existing_table_is_imported() {
     OnTokio.block_on(async {
         let Some(store) = postgres_store("an_existing_table").await else { return };
         sqlx::raw_sql(
@@ -179,7 +187,7 @@ fn an_existing_table_is_taken_over() {
         let import = readme.split("```sql postgres\n").nth(1).unwrap().split("```").next().unwrap();
         sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
 
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
+        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
         assert_eq!(found.record().owner().as_str(), "proj_a");
         assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
         assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
@@ -191,9 +199,9 @@ fn an_existing_table_is_taken_over() {
 }
 
 #[test]
-fn lookups_and_pages_use_their_indexes() {
+fn lookups_and_listings_use_their_indexes() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("lookups_use_their_indexes").await else { return };
+        let Some(store) = postgres_store("lookups_and_listings").await else { return };
         sqlx::raw_sql(
             "INSERT INTO keyward_keys (id, owner, name, created_at)
              SELECT md5(i::text), 'owner ' || i % 100, 'key', i FROM generate_series(1, 20000) i;
@@ -206,7 +214,7 @@ fn lookups_and_pages_use_their_indexes() {
         .execute(store.pool())
         .await
         .unwrap();
-        // As a prepared statement whose plan was made without knowing the values.
+        // A prepared statement whose plan does not know the values.
         let mut connection = store.pool().acquire().await.unwrap();
         sqlx::raw_sql("SET plan_cache_mode = force_generic_plan")
             .execute(&mut *connection)
@@ -237,20 +245,20 @@ fn lookups_and_pages_use_their_indexes() {
             plan("text, bigint, text, bigint", PostgresStore::LIST_SQL, "'a', 1, '', 10").await;
         assert!(list.contains("keyward_keys_by_owner"), "{list}");
         assert!(!list.contains("Seq Scan on keyward_keys"), "{list}");
-        // What a lookup without its index would look like.
+        // The plan of a lookup without an index, as a control.
         let control = plan("text", "SELECT 1 FROM keyward_secrets WHERE hint = $1", "'a'").await;
         assert!(control.contains("Seq Scan"), "{control}");
     });
 }
 
 #[test]
-fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
+fn a_slow_server_and_an_exhausted_pool_return_different_errors_and_are_recoverable() {
     OnTokio.block_on(async {
         let Some(database) = fresh_database("a_slow_server").await else { return };
         let others = connect(&database).await;
         others.migrate().await.unwrap();
         let one = PgPoolOptions::new().max_connections(1);
-        // Each gives up soon for one reason alone, so that a busy machine gives it no other.
+        // Each pool times out early for one reason only, so that a busy machine adds no other.
         let store = PostgresStore::new(one.clone().connect_with(database.clone()).await.unwrap());
         let (record, key) = issue("owner", NOW);
         store.insert(record.clone()).await.unwrap();
@@ -258,7 +266,7 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         let mut lock = others.pool().begin().await.unwrap();
         let all = "LOCK TABLE keyward_secrets IN ACCESS EXCLUSIVE MODE";
         sqlx::raw_sql(all).execute(&mut *lock).await.unwrap();
-        // Of its only connection.
+        // On its only connection.
         let soon = "SET statement_timeout = 100";
         sqlx::raw_sql(soon).execute(store.pool()).await.unwrap();
         let error = store.find(&lookup(&key)).await.unwrap_err();
@@ -269,7 +277,7 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         assert!(matches!(error, ReplaceError::Store(SqlStoreError::TimedOut(_))), "{error:?}");
         lock.rollback().await.unwrap();
         sqlx::raw_sql("SET statement_timeout = 0").execute(store.pool()).await.unwrap();
-        // Half a change was undone, and the same one succeeds now.
+        // The partial change was rolled back, and the same change succeeds now.
         assert_eq!(store.find(&lookup(&key)).await.unwrap().unwrap().record(), &record);
         store.replace(revoked.clone()).await.unwrap();
 
@@ -283,7 +291,7 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
         assert_eq!(gate_status(&exhausted, &key).await, 503);
         drop(only);
-        // On a busy machine it can take more than one attempt to get a connection so soon.
+        // On a busy machine several attempts may be needed to get a connection within the timeout.
         let mut found = exhausted.find(&lookup(&key)).await;
         for _ in 0..1_000 {
             if found.is_ok() {
@@ -295,7 +303,7 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         assert_eq!(gate_status(&store, &key).await, 401);
         assert_eq!(store.find(&lookup(&key)).await.unwrap().unwrap().record(), &revoked);
 
-        // The server ends all connections, as when it is restarted.
+        // The server closes all connections, as in a restart.
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         sqlx::raw_sql(end).execute(others.pool()).await.unwrap();
@@ -309,9 +317,9 @@ fn a_slow_server_and_an_exhausted_pool_are_told_apart_and_passed_by() {
 
 /// Planning takes longer than the lookup itself.
 #[test]
-fn lookups_are_not_planned_each_time() {
+fn lookups_reuse_their_query_plan() {
     OnTokio.block_on(async {
-        let Some(store) = postgres_store("lookups_are_not_planned").await else { return };
+        let Some(store) = postgres_store("lookups_reuse_their_query_plan").await else { return };
         store.pool().close().await;
         let options = (*store.pool().connect_options()).clone();
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
@@ -339,12 +347,12 @@ fn lookups_are_not_planned_each_time() {
     });
 }
 
-/// However far a write was when it was dropped, no transaction of it stays behind on a connection of
-/// the pool: what is acknowledged next is there for everybody.
+/// A write that is dropped at any point leaves no open transaction on a pooled connection: the next
+/// acknowledged change is visible to everybody.
 #[test]
-fn a_dropped_write_leaves_no_transaction_behind() {
+fn a_dropped_write_leaves_no_open_transaction() {
     OnTokio.block_on(async {
-        let test = "a_dropped_write_leaves_no_transaction_behind";
+        let test = "a_dropped_write_leaves_no_open_transaction";
         let Some(options) = fresh_database(test).await else { return };
         let others = connect(&options).await;
         others.migrate().await.unwrap();
@@ -359,7 +367,7 @@ fn a_dropped_write_leaves_no_transaction_behind() {
                     if polled.await.is_ready() {
                         break;
                     }
-                    // So that the server's answer is there when it is polled again.
+                    // Lets the server respond before the next poll.
                     others.find_by_id(KeyId::from_bytes([0; 16])).await.unwrap();
                 }
             }
@@ -372,11 +380,11 @@ fn a_dropped_write_leaves_no_transaction_behind() {
     });
 }
 
-/// Both lock keys, many at a time: in the same order, or they would wait for each other for ever.
+/// Both lock many keys at a time, in the same order, because they would deadlock otherwise.
 #[test]
-fn purging_and_saving_usage_do_not_lock_each_other_out() {
+fn purging_and_saving_usage_do_not_deadlock() {
     OnTokio.block_on(async {
-        let test = "purging_and_saving_usage_do_not_lock_each_other_out";
+        let test = "purging_and_saving_usage_do_not_deadlock";
         let Some(options) = fresh_database(test).await else { return };
         let (purging, saving) = (connect(&options).await, connect(&options).await);
         purging.migrate().await.unwrap();
@@ -390,11 +398,11 @@ fn purging_and_saving_usage_do_not_lock_each_other_out() {
     });
 }
 
-/// Fewer than were asked for means that no more are left, whoever else purges.
+/// A result smaller than requested means that no more keys are left, even with concurrent purges.
 #[test]
-fn purges_at_one_time_leave_nothing_out() {
+fn concurrent_purges_skip_no_key() {
     OnTokio.block_on(async {
-        let test = "purges_at_one_time_leave_nothing_out";
+        let test = "concurrent_purges_skip_no_key";
         let Some(options) = fresh_database(test).await else { return };
         let stores = [connect(&options).await, connect(&options).await, connect(&options).await];
         stores[0].migrate().await.unwrap();
@@ -413,7 +421,7 @@ fn purges_at_one_time_leave_nothing_out() {
     });
 }
 
-/// Those with the lowest ids ended last.
+/// Keys whose end is later the lower their id is.
 const FIVE_THOUSAND_ENDED: &str =
     "INSERT INTO keyward_keys (id, owner, name, created_at, state, state_since)
      SELECT lpad(to_hex(n), 32, '0'), 'owner', 'name', 0, 'revoked', 1000000 - n

@@ -1,4 +1,4 @@
-//! Neither what sqlx logs nor any error shows a key or its hash.
+//! Neither sqlx's logs nor errors contain a key or its hash.
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -27,7 +27,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Keeps all that is logged, at every level.
+/// Records all log output, at every level.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<String>>);
 
@@ -64,7 +64,7 @@ impl Subscriber for Log {
 }
 
 #[test]
-fn neither_logs_nor_errors_show_a_key_or_its_hash() {
+fn neither_logs_nor_errors_contain_a_key_or_its_hash() {
     let log = Log::default();
     tracing::subscriber::set_global_default(log.clone()).unwrap();
     let dir = TempDir::new();
@@ -75,7 +75,7 @@ fn neither_logs_nor_errors_show_a_key_or_its_hash() {
             sqlx::raw_sql(drop).execute(store.pool()).await.unwrap();
         })
         .await;
-        // In the file there are the hashes, and nothing of a key but that.
+        // The file contains the hashes and no other part of a key.
         let mut written = std::fs::read(dir.file()).unwrap();
         written.extend(std::fs::read(dir.path().join("keys.db-wal")).unwrap());
         let written =
@@ -101,10 +101,10 @@ fn neither_logs_nor_errors_show_a_key_or_its_hash() {
     }
 }
 
-/// What must not be shown anywhere.
+/// The texts that must not appear.
 static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Does all there is to do with a key, also when its tables are gone.
+/// Performs every operation on a key, also without its tables.
 async fn used(store: &impl KeyRegistry<Error = SqlStoreError>, spoil: impl AsyncFnOnce()) {
     let issuer = Issuer::new(store, FORMAT, KeyHasher::sha256());
     let draft = KeyDraft::new("owner".parse().unwrap(), "key".parse().unwrap());
@@ -157,9 +157,9 @@ impl keyward::store::Invalidate for NothingToForget {
     fn invalidate(&self, _: &keyward::store::Change) {}
 }
 
-/// The options with which a listener connects hold the password of the database.
+/// A listener's connection options contain the password of the database.
 #[test]
-fn a_listener_does_not_show_its_password() {
+fn debug_output_of_a_listener_hides_the_password() {
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().password("hunter2");
     let options = options.host("127.0.0.1").port(1);
     let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();

@@ -1,4 +1,5 @@
-//! `SqliteStore` beyond the suite: other processes, usage, corrupt rows, migrations, plans.
+//! `SqliteStore` beyond the conformance suite: other processes, usage, corrupt rows, migrations,
+//! plans.
 
 #[path = "support/checks.rs"]
 mod checks;
@@ -73,26 +74,26 @@ macro_rules! on_one_store {
 on_one_store!(
     pages_are_stable,
     usage_is_monotonic,
-    purging_leaves_nothing,
-    corrupt_rows_are_named,
-    contradicting_rows_are_refused,
-    adversarial_text_survives,
+    purging_removes_keys_and_usage,
+    corrupt_rows_return_errors_with_key_and_column,
+    contradictory_rows_are_rejected,
+    adversarial_text_round_trips,
 );
 
 #[test]
-fn rotations_have_one_winner() {
+fn exactly_one_concurrent_rotation_succeeds() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(sqlite_store(&dir).await);
         }
-        checks::rotations_have_one_winner(stores).await;
+        checks::exactly_one_concurrent_rotation_succeeds(stores).await;
     });
 }
 
 #[test]
-fn migrating_is_safe() {
+fn migrations_are_repeatable_and_concurrent() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
         let mut stores = Vec::new();
@@ -100,12 +101,12 @@ fn migrating_is_safe() {
             let options = sqlite_options(&dir);
             stores.push(SqliteStore::new(SqlitePool::connect_with(options).await.unwrap()));
         }
-        checks::migrating_is_safe(stores).await;
+        checks::migrations_are_repeatable_and_concurrent(stores).await;
     });
 }
 
 #[test]
-fn a_hosts_own_migrations_are_untouched() {
+fn migrations_of_the_host_are_untouched() {
     let (dir, migrations) = (TempDir::new(), TempDir::new());
     std::fs::write(migrations.path().join("1_host.sql"), "CREATE TABLE host (a TEXT);").unwrap();
     OnTokio.block_on(async {
@@ -116,15 +117,15 @@ fn a_hosts_own_migrations_are_untouched() {
         assert_eq!(before.len(), 1);
         store.migrate().await.unwrap();
         assert_eq!(store.dump("_sqlx_migrations").await, before);
-        // And the host's own check of its migrations finds nothing that it does not know.
+        // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
         assert_eq!(store.dump("keyward_migrations").await.len(), 1);
     });
 }
 
-/// The SQL of the README, on a table of the kind that is found everywhere.
+/// The README's SQL, on a typical existing table.
 #[test]
-fn an_existing_table_is_taken_over() {
+fn an_existing_table_is_imported() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
         let store = sqlite_store(&dir).await;
@@ -152,7 +153,7 @@ fn an_existing_table_is_taken_over() {
         let import = readme.split("```sql sqlite\n").nth(1).unwrap().split("```").next().unwrap();
         sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
 
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is not found");
+        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
         assert_eq!(found.record().owner().as_str(), "proj_a");
         assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
         assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
@@ -164,7 +165,7 @@ fn an_existing_table_is_taken_over() {
 }
 
 #[test]
-fn lookups_and_pages_use_their_indexes() {
+fn lookups_and_listings_use_their_indexes() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
         let store = sqlite_store(&dir).await;
@@ -180,18 +181,18 @@ fn lookups_and_pages_use_their_indexes() {
         let by = "SEARCH keyward_keys USING INDEX keyward_keys_by_owner (owner=? AND (created_at,id)>(?,?))";
         assert!(list.iter().any(|step| step == by), "{list:?}");
         assert!(!list.iter().any(|step| step.contains("SCAN keyward")), "{list:?}");
-        // What a lookup without its index would look like.
+        // The plan of a lookup without an index, as a control.
         let control = plan("SELECT 1 FROM keyward_secrets WHERE hint = ?1").await;
         assert!(control.iter().any(|step| step.starts_with("SCAN")), "{control:?}");
     });
 }
 
 #[test]
-fn a_locked_file_and_an_exhausted_pool_are_told_apart_and_passed_by() {
+fn a_locked_file_and_an_exhausted_pool_return_different_errors_and_are_recoverable() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
         let others = sqlite_store(&dir).await;
-        // Each gives up soon for one reason alone, so that a busy machine gives it no other.
+        // Each pool times out early for one reason only, so that a busy machine adds no other.
         let options = SqliteStore::options(dir.file()).busy_timeout(Duration::from_millis(50));
         let pool = SqlitePoolOptions::new().max_connections(1);
         let store = SqliteStore::new(pool.connect_with(options).await.unwrap());
@@ -219,7 +220,7 @@ fn a_locked_file_and_an_exhausted_pool_are_told_apart_and_passed_by() {
         assert!(matches!(error, SqlStoreError::NoConnection(_)), "{error:?}");
         assert_eq!(gate_status(&exhausted, &key).await, 503);
         drop(only);
-        // On a busy machine it can take more than one attempt to get a connection so soon.
+        // On a busy machine several attempts may be needed to get a connection within the timeout.
         let mut found = exhausted.find(&lookup(&key)).await;
         for _ in 0..1_000 {
             if found.is_ok() {

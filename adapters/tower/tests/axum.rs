@@ -1,4 +1,4 @@
-//! The layer around axum routes, over a real socket.
+//! The layer on axum routes, over a real socket.
 
 mod support;
 
@@ -18,7 +18,7 @@ use keyward_tower::{Caller, CallerRejection, ForeignCredential, HttpHead, Prefli
 use support::{client::Reply, *};
 use tokio::net::TcpListener;
 
-/// Serves at a free port.
+/// Serves on a free port.
 async fn serve(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -43,7 +43,7 @@ async fn perhaps(caller: Option<Caller>) -> String {
 }
 
 #[tokio::test]
-async fn each_route_asks_for_its_own() {
+async fn each_route_enforces_its_own_access() {
     let world = World::new();
     let (keys, reader, writer) = (world.keys(), world.key(), world.writing_key());
     let read = keys.require(reading(3)).unwrap();
@@ -85,7 +85,7 @@ async fn each_route_asks_for_its_own() {
 }
 
 #[tokio::test]
-async fn limits_reach_the_wire() {
+async fn rate_limit_headers_and_refusals_are_sent_over_http() {
     let world = World::new();
     let layer = world.keys().require(reading(2)).unwrap();
     let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;
@@ -97,14 +97,14 @@ async fn limits_reach_the_wire() {
         let retry: &[&str] = if status == 429 { &["60"] } else { &[] };
         assert_eq!(reply.header("retry-after"), retry);
     }
-    // HEAD is answered without a body and with its length.
+    // A HEAD response has no body but the length of the body.
     let reply = send(address, "HEAD", "/data", &[("Authorization", &line)]).await;
     assert_eq!((reply.status, reply.text().as_str()), (429, ""));
     assert_eq!(reply.header("content-type"), ["application/json"]);
 }
 
 #[tokio::test]
-async fn a_handler_without_a_layer_is_a_mistake_of_the_service() {
+async fn a_handler_without_a_layer_returns_500() {
     let router = Router::new().route("/one", get(whoami)).route("/two", get(perhaps));
     let address = serve(router).await;
     let line = bearer(&World::new().key());
@@ -118,7 +118,7 @@ async fn a_handler_without_a_layer_is_a_mistake_of_the_service() {
     ));
 }
 
-/// The host's own check of what the gate does not know.
+/// The host's own check of credentials that the gate does not know.
 async fn sessions(request: Request, next: Next) -> Response {
     let session = request
         .headers()
@@ -131,7 +131,7 @@ async fn sessions(request: Request, next: Next) -> Response {
 }
 
 #[tokio::test]
-async fn sessions_live_beside_keys() {
+async fn sessions_and_keys_work_on_the_same_routes() {
     let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let layer = world.keys().require(reading(100)).unwrap();
     let checked = Router::new()
@@ -150,7 +150,7 @@ async fn sessions_live_beside_keys() {
         ("/data", "Bearer jwt.of.somebody", 401, body),
         ("/data", &stranger, 401, body),
         ("/keys-only", "Bearer jwt.of.session", 401, body),
-        // Also where the host forgot its check, a handler that wants a caller gets none.
+        // If the host forgets its check, a handler that extracts a caller still gets none.
         ("/unchecked", "Bearer jwt.of.session", 401, body),
     ] {
         let reply = send(address, "GET", path, &[("authorization", line)]).await;
@@ -160,7 +160,7 @@ async fn sessions_live_beside_keys() {
     }
 }
 
-/// A host's own check that charges each session by its own limit.
+/// A host check that charges each session to its own limit.
 async fn charged_sessions(
     State(limiter): State<Arc<Limiter>>,
     request: Request,
@@ -185,7 +185,7 @@ async fn charged_sessions(
 }
 
 #[tokio::test]
-async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
+async fn sessions_charged_by_the_host_get_the_same_responses_as_keys() {
     let limiter = Arc::new(limiter());
     let world = World::with_gate(|gate| gate.with_limiter(Arc::clone(&limiter)).allow_foreign());
     let router = Router::new()
@@ -209,7 +209,7 @@ async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
             assert_eq!(reply.text(), body);
         }
     }
-    // Nobody else's limit is touched, and a stranger has none.
+    // No other limit is charged, and an unauthenticated request has no limit.
     let reply = send(address, "GET", "/data", &[("authorization", "Bearer jwt.of.another")]).await;
     assert_eq!((reply.status, reply.header("x-ratelimit-remaining")), (200, vec!["1"]));
     let reply = send(address, "GET", "/data", &[("authorization", "Bearer stranger")]).await;
@@ -219,7 +219,7 @@ async fn sessions_are_charged_by_the_host_and_answered_like_keys() {
 }
 
 #[tokio::test]
-async fn keys_in_the_query_end_at_the_layer() {
+async fn keys_in_the_query_are_removed_by_the_layer() {
     type Parameters = Query<Vec<(String, String)>>;
 
     async fn targets(
@@ -251,13 +251,13 @@ async fn keys_in_the_query_end_at_the_layer() {
     let target = format!("/kept?api_key={token}");
     assert_eq!(send(address, "POST", &target, &[]).await.text(), format!("{target} {target} 1"));
 
-    // A kind that may not be published is not taken from a query.
+    // Kinds that are not publishable are not read from a query.
     let target = format!("/kept?api_key={}", world.key().token);
     assert_eq!(send(address, "POST", &target, &[]).await.status, 401);
 }
 
 #[tokio::test]
-async fn preflights_can_be_answered_by_a_route() {
+async fn a_route_can_respond_to_preflights() {
     let world = World::new();
     let layer = world.keys().with_preflights(Preflights::PassOn).require(reading(100)).unwrap();
     let answer = async |caller: Option<Caller>| {
@@ -273,7 +273,7 @@ async fn preflights_can_be_answered_by_a_route() {
 }
 
 #[tokio::test]
-async fn a_broken_store_is_503_on_the_wire() {
+async fn a_failing_store_returns_503_over_http() {
     let world = World::new();
     let layer = world.keys_over(Broken::Fails).require(reading(100)).unwrap();
     let address = serve(Router::new().route("/data", get(whoami)).route_layer(layer)).await;

@@ -1,4 +1,4 @@
-//! What answers say to caches.
+//! The `Cache-Control` header of responses.
 
 mod support;
 
@@ -15,7 +15,7 @@ use keyward_tower::ApiKeyLayer;
 use support::*;
 use tower::{Layer, ServiceExt, service_fn};
 
-/// What the answer says to caches, of an inner service that says this itself.
+/// Returns the `Cache-Control` values of a response whose inner service sets this one itself.
 fn cache_control<K: KeyStore + 'static>(
     layer: &ApiKeyLayer<K>,
     request: Request<()>,
@@ -34,7 +34,7 @@ fn cache_control<K: KeyStore + 'static>(
 }
 
 #[test]
-fn shared_caches_keep_no_answer_whose_key_they_do_not_see() {
+fn responses_to_keys_outside_authorization_are_private() {
     let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let (key, public) = (world.key(), world.public_key());
     let bearer = format!("Bearer {}", key.token);
@@ -55,13 +55,13 @@ fn shared_caches_keep_no_answer_whose_key_they_do_not_see() {
         (Method::GET, "/", own_header, None, Some("private")),
         (Method::HEAD, "/", own_header, None, Some("private")),
         (Method::GET, query.as_str(), None, None, Some("private")),
-        // Passed on, and just as well somebody's own.
+        // Passed to the host, so possibly private too.
         (Method::GET, "/", Some(("x-api-key", "a session")), None, Some("private")),
-        // Caches know what to do.
+        // Caches treat requests with `Authorization` as private themselves.
         (Method::GET, "/", authorization, None, None),
-        // No cache keeps it.
+        // Caches do not store responses to this method.
         (Method::POST, "/", own_header, None, None),
-        // The service has said so itself.
+        // The service sets the header itself.
         (Method::GET, "/", own_header, Some("public, max-age=60"), Some("public, max-age=60")),
         (Method::GET, "/", authorization, Some("public"), Some("public")),
     ] {

@@ -1,4 +1,4 @@
-//! A guarded router denies what no rule names, however the router was put together.
+//! A guarded router denies every route that no rule names, however the router was built.
 
 mod support;
 
@@ -19,12 +19,12 @@ use support::*;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
-/// By name, since an outer router adds its own.
+/// Path parameters by name, because an outer router adds its own.
 type Params = HashMap<String, String>;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A router of every sort, each of whose handlers returns its name.
+/// A router with every kind of route, whose handlers return their names.
 fn router() -> Router {
     let nested = Router::new()
         .route("/", get(async || "nested root"))
@@ -39,7 +39,7 @@ fn router() -> Router {
         .route("/merged/secret", get(async || "merged secret"));
     Router::new()
         .route("/items", get(async || "list").delete(async || "delete"))
-        // The trap: a method behind the layer of another.
+        // The trap: a second method on the path of another.
         .route("/items/{id}", get(async || "item").post(async || "post item"))
         .route("/files/{*path}", get(async |Path(of): Path<Params>| format!("file {}", of["path"])))
         .route("/secret", get(async || "secret").post(async || "secret"))
@@ -85,7 +85,7 @@ async fn whole(response: Response) -> (StatusCode, HeaderMap, Bytes) {
     (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
 }
 
-/// What a request with a key gets.
+/// Returns the response to a request with a key.
 async fn served<S>(service: &S, method: &str, target: &str, key: &Key) -> (u16, String)
 where
     S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone,
@@ -95,7 +95,7 @@ where
 }
 
 #[tokio::test]
-async fn what_a_rule_names_is_served_to_its_keys() {
+async fn routes_named_by_a_rule_are_served_to_authorized_keys() {
     let world = World::new();
     let service = guarded(&world, rules());
     let reader = world.key();
@@ -111,11 +111,11 @@ async fn what_a_rule_names_is_served_to_its_keys() {
         ("/service/b", "service fallback"),
     ] {
         assert_eq!(served(&service, "GET", target, &reader).await, (200, text.to_owned()));
-        // GET covers HEAD.
+        // A rule for GET also covers HEAD.
         assert_eq!(served(&service, "HEAD", target, &reader).await, (200, String::new()));
         for method in ["GET", "HEAD"] {
             assert_eq!(send(&service, request(method, target, None)).await.status(), 401);
-            // A public key holds no scope.
+            // A public key has no scope.
             let public = world.public_key();
             let response = send(&service, request(method, target, Some(&public))).await;
             assert_eq!(response.status(), 403, "{method} {target}");
@@ -124,7 +124,7 @@ async fn what_a_rule_names_is_served_to_its_keys() {
 }
 
 #[tokio::test]
-async fn what_no_rule_names_is_denied() {
+async fn routes_named_by_no_rule_return_404_with_a_key_and_401_without() {
     let world = World::new();
     let service = guarded(&world, rules());
     let key = world.writing_key();
@@ -156,12 +156,12 @@ async fn what_no_rule_names_is_denied() {
     }
 }
 
-/// A client without a key sees the same whether a path, or a method of it, exists or not: not
+/// Without a key, the response does not reveal whether a path or one of its methods exists: not
 /// even axum's `Allow` header differs.
 #[tokio::test]
-async fn without_a_key_nothing_exists() {
+async fn without_a_key_existing_and_unknown_routes_get_the_same_response() {
     let world = World::with_gate(|gate| {
-        // A challenge that does not name the scope of the route.
+        // A challenge without the scope of the route.
         let realm = keyward::Challenge::bearer("test").unwrap();
         gate.with_limiter(limiter()).with_challenge(realm)
     });
@@ -179,11 +179,11 @@ async fn without_a_key_nothing_exists() {
             }
         }
     }
-    // With a key, and where a rule names all methods, a 405 is axum's own.
+    // With a key, and a rule for all methods, axum itself returns 405.
     let response = send(&service, request("PUT", "/items", Some(&world.key()))).await;
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["allow"], "GET,HEAD,DELETE");
-    // A denied method does not reveal the others either.
+    // A denied method does not reveal the other methods either.
     let response = send(&service, request("PUT", "/items/7", Some(&world.key()))).await;
     assert_eq!((response.status().as_u16(), response.headers().get("allow")), (404, None));
     let response = send(&service, request("PUT", "/secret", Some(&world.key()))).await;
@@ -191,7 +191,7 @@ async fn without_a_key_nothing_exists() {
 }
 
 #[tokio::test]
-async fn a_rule_for_a_method_goes_before_one_for_all() {
+async fn a_rule_for_one_method_overrides_a_rule_for_all_methods() {
     let world = World::new();
     let rules = Rules::new()
         .delete("/items", Access::scope(WRITE))
@@ -216,26 +216,26 @@ async fn a_rule_for_a_method_goes_before_one_for_all() {
 }
 
 #[tokio::test]
-async fn the_fallback_is_reached_by_its_rule_alone() {
+async fn the_fallback_is_reached_only_through_its_own_rule() {
     let world = World::new();
     let key = world.key();
     let service = guarded(&world, rules().fallback(Access::scope(READ)));
     assert_eq!(served(&service, "GET", "/nowhere", &key).await, (200, "fallback".to_owned()));
     assert_eq!(served(&service, "POST", "/", &key).await, (200, "fallback".to_owned()));
     assert_eq!(send(&service, request("GET", "/nowhere", None)).await.status(), 401);
-    // A route that exists is no fallback, and neither is the fallback of a nested service
-    // whose prefix has a rule.
+    // The rule of the fallback does not cover an existing route, nor the fallback of a nested
+    // service whose prefix has a rule.
     assert_eq!(served(&service, "GET", "/secret", &key).await.0, 404);
     assert_eq!(served(&service, "GET", "/service/b", &key).await.1, "service fallback");
 }
 
 #[tokio::test]
-async fn it_can_be_nested_and_keeps_its_own_paths() {
+async fn a_nested_guarded_router_matches_its_own_paths() {
     let world = World::new();
     let key = world.key();
     let inner = || guarded(&world, rules());
     let health = || Router::new().route("/health", get(async || "ok"));
-    // A route of the outer router with the path of an inner rule opens nothing inside.
+    // A route of the outer router with the path of an inner rule gives no access inside.
     let outer = [
         ("", health().fallback_service(inner())),
         ("/api", health().nest_service("/api", inner())),
@@ -267,9 +267,9 @@ async fn it_can_be_nested_and_keeps_its_own_paths() {
     }
 }
 
-/// An outer router that matched the path of an inner rule opens nothing inside.
+/// An outer router that matched the path of an inner rule gives no access inside.
 #[tokio::test]
-async fn a_path_that_an_outer_router_matched_is_no_rule() {
+async fn a_path_matched_by_an_outer_router_matches_no_inner_rule() {
     let world = World::new();
     let key = world.key();
     let inner = Router::new().route("/other", get(async || "other")).fallback(async || "open?");
@@ -375,14 +375,14 @@ async fn of_nested_services_the_rule_of_the_one_that_axum_calls_applies() {
 }
 
 #[tokio::test]
-async fn a_foreign_credential_opens_no_unnamed_route() {
+async fn a_foreign_credential_reaches_only_routes_named_by_a_rule() {
     let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let service = guarded(&world, rules());
     let jwt = |target: &str| {
         let request = Request::builder().uri(target).header("authorization", "Bearer a.b.c");
         request.body(Body::empty()).unwrap()
     };
-    // A rule names it, so the host's own check is asked.
+    // A rule names this route, so the host's own check decides.
     assert_eq!(send(&service, jwt("/items")).await.status(), 200);
     for target in ["/secret", "/nowhere"] {
         let response = send(&service, jwt(target)).await;
@@ -392,7 +392,7 @@ async fn a_foreign_credential_opens_no_unnamed_route() {
 }
 
 #[tokio::test]
-async fn it_is_served_by_itself_with_the_address_of_the_peer() {
+async fn a_guarded_router_is_served_directly_with_the_peer_address() {
     async fn peer(caller: Caller, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
         format!("{} at {}", caller.owner_id(), peer.ip())
     }
@@ -422,7 +422,7 @@ async fn it_is_served_by_itself_with_the_address_of_the_peer() {
 }
 
 #[tokio::test]
-async fn denied_requests_with_a_key_are_charged_by_the_default_limit() {
+async fn denied_requests_with_a_key_are_charged_to_the_default_limit() {
     let keys = keyward_tower::ApiKeys::bearer("acme_", keyward::MemoryStore::new())
         .limit(keyward::Quota::per_minute(2))
         .with_clock(keyward::ManualClock::new(NOON))
@@ -439,7 +439,7 @@ async fn denied_requests_with_a_key_are_charged_by_the_default_limit() {
 }
 
 #[test]
-fn contradictory_rules_are_refused() {
+fn contradictory_rules_are_rejected() {
     let keys = World::new().keys();
     let any = Access::any_key;
     let text = |rules: Rules| {

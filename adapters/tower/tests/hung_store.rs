@@ -1,4 +1,4 @@
-//! A store that does not answer, on timers of any sort.
+//! A store that never completes, with different timers.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn inner(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
 const DEADLINE: Duration = Duration::from_millis(1_500);
 
 #[test]
-fn at_the_deadline_it_is_503_and_not_before() {
+fn a_hung_store_returns_503_at_the_deadline_and_not_before() {
     let world = World::new();
     let ring = Arc::new(Notify::new());
     let timer = Arc::clone(&ring);
@@ -55,16 +55,16 @@ fn at_the_deadline_it_is_503_and_not_before() {
         assert!(future.as_mut().poll(&mut context).is_pending());
     }
     ring.notify_one();
-    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still waiting") };
+    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still pending") };
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 503);
     let Some(RefusalReason::Store(error)) = answer.extensions().get() else {
-        panic!("another reason")
+        panic!("unexpected reason")
     };
     assert_eq!(error.to_string(), "no response before the deadline");
 }
 
-/// Responses when it is told to.
+/// A store that completes on a signal.
 #[derive(Clone)]
 struct Late(Arc<World>, Arc<Notify>);
 
@@ -83,7 +83,7 @@ impl KeyStore for Late {
 }
 
 #[test]
-fn an_answer_that_comes_with_the_deadline_counts() {
+fn a_store_result_at_the_deadline_is_used() {
     let world = Arc::new(World::new());
     let (answered, ring) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let timer = Arc::clone(&ring);
@@ -98,12 +98,12 @@ fn an_answer_that_comes_with_the_deadline_counts() {
     assert!(future.as_mut().poll(&mut context).is_pending());
     answered.notify_one();
     ring.notify_one();
-    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still waiting") };
+    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still pending") };
     assert_eq!(answer.unwrap().status(), 200);
 }
 
 #[test]
-fn a_store_that_answers_at_once_needs_no_timer() {
+fn an_immediate_store_result_starts_no_timer() {
     let world = World::new();
     let timers = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&timers);
@@ -117,7 +117,7 @@ fn a_store_that_answers_at_once_needs_no_timer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_works_on_timers_of_tokio() {
+async fn the_deadline_works_with_tokio_timers() {
     let world = World::new();
     let begin = tokio::time::Instant::now();
     let keys = world.keys_over(Broken::Hangs).with_deadline(DEADLINE, tokio::time::sleep);
@@ -127,7 +127,7 @@ async fn it_works_on_timers_of_tokio() {
 }
 
 #[test]
-fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
+fn requests_dropped_before_the_store_responds_count_as_failed_attempts() {
     let minute = Quota::per_minute(2);
     let world = World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute));
     let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
@@ -145,7 +145,7 @@ fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
         pollster::block_on(answer).unwrap().status().as_u16()
     };
 
-    // What the store fails to answer is not the client's doing: failing, late, or panicking.
+    // Store failures are not the client's fault: errors, timeouts and panics.
     for broken in [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::PanicsAtOnce] {
         for _ in 0..3 {
             let answer = require(broken).layer(service_fn(inner)).oneshot(bearing(&key));
@@ -163,7 +163,7 @@ fn who_does_not_wait_for_the_store_does_not_guess_for_free() {
         drop(future);
         assert_eq!(status(), expected);
     }
-    // They are counted at the instant at which they were given up.
+    // A dropped request is counted at the time at which it was dropped.
     world.clock.advance(Duration::from_secs(60));
     let mut future = Box::pin(patient.layer(service_fn(inner)).oneshot(bearing(&key)));
     assert!(future.as_mut().poll(&mut context).is_pending());

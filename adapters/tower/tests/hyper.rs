@@ -1,4 +1,4 @@
-//! The layer under a bare hyper server, whose request bodies are hyper's own.
+//! The layer in a bare hyper server with hyper's own request bodies.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::*;
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
 
-/// Serves what is asked over one connection at a time.
+/// Serves one connection at a time.
 async fn serve<S, R>(service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>,
@@ -39,11 +39,11 @@ async fn whoami(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 #[tokio::test]
-async fn plain_and_boxed_bodies_are_served_and_refused() {
+async fn plain_and_boxed_bodies_work_for_admitted_and_refused_requests() {
     let world = World::new();
     let layer = world.keys().recheck().require(reading(100)).unwrap();
     let plain = serve(layer.layer(service_fn(whoami))).await;
-    // A boxed body has no constructor that a layer could know.
+    // A layer cannot construct a boxed body of an unknown type.
     let boxed = service_fn(async |request| {
         let answer = whoami(request).await?;
         Ok(answer.map(|body| UnsyncBoxBody::<Bytes, Infallible>::new(body.boxed_unsync())))

@@ -31,7 +31,7 @@ fn bearing(key: &Key) -> Request<()> {
     Request::builder().header("authorization", format!("Bearer {}", key.token)).body(()).unwrap()
 }
 
-/// What comes out if `meanwhile` happens between the request's admission and its answer.
+/// Returns the response if `meanwhile` runs between the admission of the request and its response.
 fn answer(
     world: &World,
     key: &Key,
@@ -52,7 +52,7 @@ fn answer(
     assert!(future.as_mut().poll(&mut context).is_pending());
     meanwhile();
     done.notify_one();
-    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still waiting") };
+    let Poll::Ready(answer) = future.as_mut().poll(&mut context) else { panic!("still pending") };
     answer.unwrap()
 }
 
@@ -62,7 +62,7 @@ fn text(answer: Response<ResponseBody<Full<Bytes>>>) -> String {
 }
 
 #[test]
-fn a_request_in_flight_is_refused_when_its_key_is_revoked() {
+fn a_request_in_flight_is_refused_if_its_key_is_revoked() {
     let world = World::new();
     let key = world.key();
     let refused = answer(&world, &key, true, || world.revoke(&key));
@@ -72,15 +72,15 @@ fn a_request_in_flight_is_refused_when_its_key_is_revoked() {
         Some(RefusalReason::Withdrawn(VerifyError::Revoked))
     ));
     assert!(refused.headers().contains_key("www-authenticate"));
-    assert!(!refused.headers().contains_key("x-own"), "nothing of the handler's answer is left");
-    // It was authenticated and charged, and its answer says so.
+    assert!(!refused.headers().contains_key("x-own"), "nothing of the handler's response is left");
+    // The request was authenticated and charged, and its response reports the limit.
     assert_eq!(refused.headers()["x-ratelimit-remaining"], "99");
     let body = r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
     assert_eq!(text(refused), body);
 }
 
 #[test]
-fn the_option_is_what_does_it() {
+fn without_the_recheck_option_the_response_is_served() {
     let world = World::new();
     let key = world.key();
     let served = answer(&world, &key, false, || world.revoke(&key));
@@ -88,7 +88,7 @@ fn the_option_is_what_does_it() {
 }
 
 #[test]
-fn a_key_that_still_stands_is_served() {
+fn a_key_that_is_still_valid_is_served() {
     for what in ["nothing", "rotated with a grace", "another key revoked"] {
         let world = World::new();
         let (key, other) = (world.key(), world.key());
@@ -107,7 +107,7 @@ fn a_key_that_still_stands_is_served() {
 }
 
 #[test]
-fn whatever_ends_a_key_ends_its_requests() {
+fn rotation_and_suspension_refuse_requests_in_flight() {
     for (what, status) in [("rotated at once", 401), ("suspended", 401)] {
         let world = World::new();
         let key = world.key();
@@ -120,7 +120,7 @@ fn whatever_ends_a_key_ends_its_requests() {
 }
 
 #[test]
-fn the_log_is_told_of_both() {
+fn the_audit_log_receives_admission_and_withdrawal() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&events);
     let world = World::with_gate(|gate| {
@@ -138,7 +138,7 @@ fn the_log_is_told_of_both() {
     assert!(events.len() == 2 && events.iter().all(|event| event.key == Some(key.id)));
 }
 
-/// Finds the first time it is asked, and then does something else.
+/// A store that succeeds on the first query and fails on later ones.
 #[derive(Clone)]
 struct OnceThen(Arc<World>, Calls, Broken);
 
@@ -157,7 +157,7 @@ impl KeyStore for OnceThen {
 }
 
 #[test]
-fn a_store_that_cannot_be_asked_again_is_503() {
+fn a_store_that_fails_on_the_recheck_returns_503() {
     for broken in [Broken::Fails, Broken::Hangs] {
         let world = Arc::new(World::new());
         let store = OnceThen(Arc::clone(&world), Calls::default(), broken);

@@ -1,4 +1,4 @@
-//! The layer around a plain tower service.
+//! The layer on a plain tower service.
 
 mod support;
 
@@ -29,7 +29,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 type Answer = Response<ResponseBody<Full<Bytes>>>;
 
-/// Says whom it serves, and what it knows of the limit.
+/// Returns the caller and the remaining limit as text.
 fn whoami(request: &Request<()>) -> Response<Full<Bytes>> {
     let extensions = request.extensions();
     let text = match (extensions.get::<Caller>(), extensions.get::<ForeignCredential>()) {
@@ -41,7 +41,7 @@ fn whoami(request: &Request<()>) -> Response<Full<Bytes>> {
     Response::new(Full::from(text))
 }
 
-/// The answer of [`whoami`] behind this layer, and how often it was called.
+/// Returns the response of [`whoami`] behind this layer, and the number of calls.
 fn send<K: KeyStore + 'static>(layer: &ApiKeyLayer<K>, request: Request<()>) -> (Answer, usize) {
     let calls = Cell::new(0);
     let inner = service_fn(|request| {
@@ -84,7 +84,7 @@ fn an_admitted_request_reaches_the_service_with_its_caller() {
 }
 
 #[test]
-fn a_refused_request_never_reaches_the_service() {
+fn a_refused_request_never_reaches_the_inner_service() {
     let world = World::new();
     let (key, revoked, stranger) = (world.key(), world.key(), World::new().key());
     world.revoke(&revoked);
@@ -113,7 +113,7 @@ fn a_refused_request_never_reaches_the_service() {
         let challenge: &[&str] = if status == 403 { &[] } else { &[r#"Bearer scope="read:data""#] };
         assert_eq!(values(answer.headers(), "www-authenticate"), challenge, "{case}");
         assert_eq!(values(answer.headers(), "content-type"), ["application/json"], "{case}");
-        // An authenticated request is charged, forbidden or not; any other is not.
+        // An authenticated request is charged, even if it is forbidden; all others are not.
         let limits: &[&str] = if status == 403 { &["100"] } else { &[] };
         assert_eq!(values(answer.headers(), "x-ratelimit-limit"), limits, "{case}");
         assert!(answer.extensions().get::<RefusalReason>().is_some(), "{case}");
@@ -122,7 +122,7 @@ fn a_refused_request_never_reaches_the_service() {
 }
 
 #[test]
-fn the_limit_is_told_and_kept() {
+fn the_limit_is_enforced_and_reported_in_headers() {
     let world = World::new();
     let (key, layer) = (world.key(), world.keys().require(reading(2)).unwrap());
     for remaining in ["1", "0"] {
@@ -146,7 +146,7 @@ fn the_limit_is_told_and_kept() {
 }
 
 #[test]
-fn the_gate_has_the_last_word_on_rate_headers() {
+fn rate_headers_of_the_gate_replace_those_of_the_service() {
     let world = World::new();
     let inner = service_fn(async |_: Request<()>| {
         let answer =
@@ -161,7 +161,7 @@ fn the_gate_has_the_last_word_on_rate_headers() {
 }
 
 #[test]
-fn the_error_of_the_service_is_its_own() {
+fn the_error_of_the_inner_service_is_returned_unchanged() {
     #[derive(Debug, PartialEq)]
     struct Own(&'static str);
 
@@ -176,8 +176,8 @@ fn the_error_of_the_service_is_its_own() {
     }
 }
 
-/// Panics when it is called without having been ready. A clone starts out unready, as the
-/// contract of [`Service`] allows.
+/// Panics if it is called before it was ready. A clone starts unready, as the contract of
+/// [`Service`] allows.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -200,13 +200,13 @@ impl Service<Request<()>> for Strict {
     }
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called without having been ready");
+        assert!(std::mem::take(&mut self.ready), "called before it was ready");
         ready(Ok(whoami(&request)))
     }
 }
 
 #[test]
-fn the_service_that_was_ready_is_the_one_that_is_called() {
+fn the_instance_that_was_ready_is_called() {
     let world = World::new();
     let key = world.key();
     let mut service = world.keys().require(reading(100)).unwrap().layer(Strict::default());
@@ -216,7 +216,7 @@ fn the_service_that_was_ready_is_the_one_that_is_called() {
         });
         assert_eq!(answer.status(), 200);
     }
-    // The control: without having been ready it panics.
+    // The control: it panics if it was not ready.
     let unready = catch_unwind(AssertUnwindSafe(|| {
         let mut service = world.keys().require(reading(100)).unwrap().layer(Strict::default());
         pollster::block_on(service.call(bearing(&key)))
@@ -225,7 +225,7 @@ fn the_service_that_was_ready_is_the_one_that_is_called() {
 }
 
 #[test]
-fn a_service_that_is_not_ready_keeps_the_layer_waiting() {
+fn the_layer_is_pending_until_the_inner_service_is_ready() {
     #[derive(Clone)]
     struct Never;
 
@@ -254,19 +254,19 @@ fn echo(request: Request<(&str, Rc<()>)>) -> Ready<Result<Response<&str>, Infall
 }
 
 #[test]
-fn bodies_need_not_be_sent_nor_live_for_ever() {
+fn bodies_need_neither_send_nor_static() {
     let world = World::new();
     let borrowed = "borrowed".to_owned();
     let inner = service_fn(echo);
     let service = world.keys().require(reading(100)).unwrap().layer(inner);
     let request = bearing(&world.key()).map(|()| (borrowed.as_str(), Rc::new(())));
     let answer = pollster::block_on(service.oneshot(request)).unwrap();
-    // The response's body need not even be one.
+    // The response's body does not even have to implement `Body`.
     assert_eq!(answer.status(), 200);
 }
 
 #[test]
-fn futures_can_be_sent_where_the_service_can() {
+fn response_futures_are_send_if_the_service_is() {
     fn is_send<T: Send>(value: T) -> T {
         value
     }
@@ -280,7 +280,7 @@ fn futures_can_be_sent_where_the_service_can() {
 }
 
 #[test]
-fn it_stacks_under_a_service_builder() {
+fn the_layer_works_in_a_service_builder() {
     let world = World::new();
     let service = ServiceBuilder::new()
         .map_response(|answer: Answer| (answer.status().as_u16(), text(answer)))
@@ -294,7 +294,7 @@ fn it_stacks_under_a_service_builder() {
 }
 
 #[test]
-fn a_route_can_be_chosen_by_the_request() {
+fn the_route_can_depend_on_the_request() {
     let world = World::new();
     let keys = world.keys();
     let read = keys.route(reading(100)).unwrap();
@@ -321,7 +321,7 @@ const PREFLIGHT: [(&str, &str); 2] =
     [("origin", "https://app.example"), ("access-control-request-method", "POST")];
 
 #[test]
-fn preflights_go_by_the_policy_and_other_options_need_a_key() {
+fn preflights_follow_the_policy_and_other_options_requests_need_a_key() {
     let world = World::new();
     let headers = HeaderMap::from_iter([(
         http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -353,13 +353,13 @@ fn preflights_go_by_the_policy_and_other_options_need_a_key() {
 }
 
 #[test]
-fn a_store_that_fails_is_503_and_one_that_panics_no_pass() {
+fn a_failing_store_returns_503_and_a_panicking_store_never_admits() {
     let world = World::new();
     let key = world.key();
     let layer = world.keys_over(Broken::Fails).require(reading(100)).unwrap();
     let (answer, calls) = send(&layer, bearing(&key));
     assert_eq!((answer.status().as_u16(), calls), (503, 0));
-    assert!(!text(answer).contains("database"), "the reason is for the log");
+    assert!(!text(answer).contains("database"), "the reason appears only in the log");
 
     for broken in [Broken::Panics, Broken::PanicsAtOnce] {
         let calls = Calls::default();
@@ -369,7 +369,7 @@ fn a_store_that_fails_is_503_and_one_that_panics_no_pass() {
         });
         let mut service = world.keys_over(broken).require(reading(100)).unwrap().layer(inner);
         let mut future = pin!(service.call(bearing(&key)));
-        // Whoever catches the panic and goes on gets nothing out of it either.
+        // Catching the panic and polling again does not admit the request either.
         for _ in 0..3 {
             let poll = catch_unwind(AssertUnwindSafe(|| {
                 future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -381,7 +381,7 @@ fn a_store_that_fails_is_503_and_one_that_panics_no_pass() {
 }
 
 #[test]
-fn a_key_that_expires_while_the_store_is_asked_is_refused() {
+fn a_key_that_expires_during_the_store_query_is_refused() {
     #[derive(Clone)]
     struct Slow(Arc<World>);
 
@@ -415,11 +415,11 @@ fn a_key_that_expires_while_the_store_is_asked_is_refused() {
 }
 
 #[test]
-fn limits_can_be_charged_elsewhere() {
+fn limits_can_be_charged_by_an_external_limiter() {
     let world = World::with_gate(|gate| gate);
     let (key, route) = (world.key(), reading(2));
 
-    // Nobody is there to charge, which is only seen now where the route depends on the request.
+    // Without a limiter; detected only now, because the route depends on the request.
     let by_request = {
         let route = world.gate.route(route.clone()).unwrap();
         world.keys().require_by(move |_| route.clone()).unwrap()
@@ -427,7 +427,7 @@ fn limits_can_be_charged_elsewhere() {
     let (answer, calls) = send(&by_request, bearing(&key));
     assert_eq!((answer.status().as_u16(), calls), (503, 0));
     let (answer, _) = send(&world.keys().require(Access::scope(READ)).unwrap(), bearing(&key));
-    assert_eq!(answer.status(), 200, "nothing is to be charged");
+    assert_eq!(answer.status(), 200, "this route has no limits");
 
     let elsewhere = Arc::new(limiter());
     let keys = world.keys().charge_with(move |charge, now| {
@@ -456,7 +456,7 @@ fn limits_can_be_charged_elsewhere() {
 }
 
 #[test]
-fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
+fn failed_attempts_are_counted_by_the_configured_client_address() {
     #[derive(Clone, Copy)]
     struct Peer(u8);
 
@@ -481,13 +481,13 @@ fn failed_attempts_are_counted_on_the_address_that_the_host_names() {
     };
     let statuses = [401, 401, 429, 429].map(|expected| (from(Some(7), &bad), expected));
     assert!(statuses.iter().all(|(found, expected)| found == expected), "{statuses:?}");
-    assert_eq!(from(Some(7), &good), 429, "none is looked up");
-    assert_eq!(from(Some(8), &good), 200, "another address");
+    assert_eq!(from(Some(7), &good), 429, "no key is looked up");
+    assert_eq!(from(Some(8), &good), 200, "another address is not affected");
     assert_eq!([(); 4].map(|()| from(None, &bad)), [401; 4], "no address, no count");
 }
 
 #[test]
-fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
+fn a_passed_on_request_has_no_caller_even_inside_another_layer() {
     let outer = World::new();
     let inner = World::with_gate(|gate| gate.allow_foreign());
     let key = outer.key();
@@ -496,14 +496,14 @@ fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
     let (answer, calls) = send(&passing, request("GET", "/", &jwt));
     assert_eq!((answer.status().as_u16(), calls), (200, 1));
     assert_eq!(text(answer), "passed on");
-    // A broken key of a known kind, and none at all, are not passed on.
+    // A malformed key of a known kind and a missing key are not passed on.
     assert_eq!(
         send(&passing, request("GET", "/", &[("authorization", "Bearer luci_1")])).0.status(),
         401
     );
     assert_eq!(send(&passing, request("GET", "/", &[])).0.status(), 401);
 
-    // Outside a key in another header is admitted; inside nothing is known of its caller.
+    // The outer layer admits a key from another header; the inner layer must not see its caller.
     let through_both = request("GET", "/", &[jwt[0], ("x-outer", &key.token)]);
     let outside = {
         let sources = keyward::CredentialSource::header("x-outer");
@@ -523,7 +523,7 @@ fn what_is_passed_on_has_no_caller_whatever_stands_outside() {
 }
 
 #[test]
-fn what_the_host_refuses_is_answered_in_the_protocol_of_the_request() {
+fn host_refusals_use_the_protocol_of_the_request() {
     let world = World::with_gate(|gate| gate.allow_foreign());
     let inner = service_fn(async |request: Request<()>| {
         let passed = request.extensions().get::<ForeignCredential>().unwrap();
@@ -545,7 +545,7 @@ fn what_the_host_refuses_is_answered_in_the_protocol_of_the_request() {
 }
 
 #[test]
-fn bodies_say_how_long_they_are() {
+fn response_bodies_report_their_exact_size() {
     let world = World::new();
     let layer = world.keys().require(reading(100)).unwrap();
     for (request, length) in [
@@ -569,7 +569,7 @@ fn bodies_say_how_long_they_are() {
 }
 
 #[test]
-fn a_decision_stands_beside_the_caller() {
+fn the_rate_decision_is_in_the_request_extensions() {
     let world = World::new();
     let inner = service_fn(async |request: Request<()>| {
         let decision = request.extensions().get::<Decision>();

@@ -1,4 +1,4 @@
-//! No key is in anything that could be printed.
+//! Printable output never contains a key.
 
 mod support;
 
@@ -18,7 +18,7 @@ use tower_http::{
 use tracing::Level;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// Everything that is logged meanwhile, spans and events of all levels.
+/// Returns everything that is logged during `work`: spans and events of all levels.
 fn logged(work: impl FnOnce()) -> String {
     let log = Log::default();
     let writer = log.clone();
@@ -32,7 +32,7 @@ fn logged(work: impl FnOnce()) -> String {
     log.text()
 }
 
-/// The body of a key, wherever it stands.
+/// Returns the body of a key, which must not appear anywhere.
 fn canary(key: &Key) -> &str {
     key.token.rsplit('_').next().unwrap()
 }
@@ -52,7 +52,7 @@ fn requests(key: &Key) -> Vec<Request<Empty<Bytes>>> {
         with("x-api-key", token, "/data"),
         with("accept", "*/*", &format!("/data?a=1&api_key={token}&b=2")),
         with("accept", "*/*", &format!("/data?a=1&api%5Fkey={token}&b=2")),
-        // In the wrong place, in two places, and as what it is not.
+        // In the wrong place, in two places, and in the wrong format.
         with("authorization", token, "/data"),
         with("authorization", &format!("Basic {token}"), "/data"),
         with("authorization", &format!("Bearer {token}x"), "/data"),
@@ -71,7 +71,7 @@ where
 }
 
 #[test]
-fn spans_and_events_inside_of_the_layer_hold_no_key() {
+fn spans_and_events_inside_the_layer_contain_no_key() {
     for world in [
         World::new(),
         World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign()),
@@ -80,7 +80,7 @@ fn spans_and_events_inside_of_the_layer_hold_no_key() {
         let mut statuses = Vec::new();
         let (public, secret) = (world.public_key(), world.key());
         let text = logged(|| {
-            // Everything that tower-http can tell stands inside.
+            // All events of tower-http happen inside the layer.
             let inside = || {
                 TraceLayer::new_for_http()
                     .make_span_with(DefaultMakeSpan::new().include_headers(true).level(Level::INFO))
@@ -119,9 +119,9 @@ fn spans_and_events_inside_of_the_layer_hold_no_key() {
     }
 }
 
-/// The control: bare, the same requests leave their keys in the log.
+/// The control: without the layer, the same requests write their keys to the log.
 #[test]
-fn without_the_layer_they_do() {
+fn spans_and_events_without_the_layer_contain_the_key() {
     let world = World::new();
     let key = world.public_key();
     let text = logged(|| {
@@ -133,9 +133,9 @@ fn without_the_layer_they_do() {
     assert!(text.contains(canary(&key)));
 }
 
-/// Outside, where the layer cannot have marked anything yet, the documented order does it.
+/// Outside the layer, where it has not marked headers yet, the documented order protects the key.
 #[test]
-fn spans_outside_of_the_layer_hold_no_key_in_the_documented_order() {
+fn spans_outside_the_layer_contain_no_key_in_the_documented_order() {
     let world = World::new();
     let key = world.public_key();
     let gate = world.gate.clone();
@@ -162,7 +162,7 @@ fn spans_outside_of_the_layer_hold_no_key_in_the_documented_order() {
 }
 
 #[test]
-fn every_credential_goes_on_marked_as_sensitive() {
+fn every_credential_header_is_marked_as_sensitive() {
     let world = World::with_gate(|gate| gate.with_limiter(limiter()).allow_foreign());
     let key = world.key();
     let bearer = format!("Bearer {}", key.token);
@@ -179,7 +179,7 @@ fn every_credential_goes_on_marked_as_sensitive() {
     for lines in [
         vec![("authorization", bearer.as_str()), ("authorization", &bearer), ("x-api-key", "a")],
         vec![("x-api-key", &key.token)],
-        // Passed on.
+        // Requests passed to the host.
         vec![("authorization", "Bearer jwt.of.session"), ("x-api-key", "b"), ("x-api-key", "c")],
     ] {
         let request = Request::builder().header("accept", "*/*");
@@ -202,7 +202,7 @@ fn every_credential_goes_on_marked_as_sensitive() {
 }
 
 #[test]
-fn futures_show_nothing_of_the_request() {
+fn debug_output_of_futures_contains_nothing_of_the_request() {
     fn shown<K: KeyStore + 'static>(keys: ApiKeys<K>, request: Request<Empty<Bytes>>) -> String {
         let layer: ApiKeyLayer<K> = keys.require(reading(100)).unwrap();
         let mut service = layer.layer(service_fn(handler));

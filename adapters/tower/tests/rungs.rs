@@ -1,4 +1,4 @@
-//! The short form with its defaults, and how each of them is replaced.
+//! The short form with its defaults, and the replacement of each default.
 
 mod support;
 
@@ -52,7 +52,7 @@ async fn text(response: Response) -> String {
 }
 
 #[tokio::test]
-async fn the_first_rung_serves_and_limits() {
+async fn the_short_form_serves_and_limits_requests() {
     let clock = Arc::new(ManualClock::new(NOON));
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())
         .limit(per_minute(2))
@@ -73,12 +73,12 @@ async fn the_first_rung_serves_and_limits() {
     assert_eq!(response.headers()["x-ratelimit-limit"], "2");
     assert_eq!(response.headers()["x-ratelimit-remaining"], "1");
     assert_eq!(text(response).await, "acme laptop");
-    // The routes count together.
+    // All routes share one limit.
     assert_eq!(send(&app, bearing("/v1/other", token)).await.status(), 200);
     let response = send(&app, bearing("/v1/data", token)).await;
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], "60");
-    // Another key of the same owner has a limit of its own.
+    // Another key of the same owner has its own limit.
     let other = keys.issue("acme", "phone").await.unwrap();
     assert_eq!(send(&app, bearing("/v1/data", other.key.expose())).await.status(), 200);
 
@@ -93,7 +93,7 @@ async fn the_first_rung_serves_and_limits() {
 }
 
 #[tokio::test]
-async fn keys_can_be_in_a_header_of_their_own() {
+async fn keys_can_be_read_from_a_custom_header() {
     let keys = ApiKeys::header("acme-", "x-api-key", MemoryStore::new()).build().unwrap();
     let key = keys.issue("acme", "laptop").await.unwrap();
     let layer = keys.require(Access::any_key()).unwrap();
@@ -111,7 +111,7 @@ async fn keys_can_be_in_a_header_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_routes_own_limits_stand_beside_the_default() {
+async fn limits_of_a_route_are_charged_with_the_default() {
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())
         .limit(per_minute(100))
         .with_limit(Limit::new("few", per_minute(7)))
@@ -130,7 +130,7 @@ async fn a_routes_own_limits_stand_beside_the_default() {
         response.headers()["x-ratelimit-limit"].to_str().unwrap().to_owned()
     };
     assert_eq!(limit("/own").await, "7");
-    // The owner's limit has less left than the key's.
+    // The owner's limit has fewer requests left than the key's.
     assert_eq!(limit("/besides").await, "50");
     // Both were charged to the default limit too, whose name is that of every route.
     let any =
@@ -141,7 +141,7 @@ async fn a_routes_own_limits_stand_beside_the_default() {
     assert!(checked.is_limited(), "require_by gets the default limit too");
 }
 
-/// Counts up, and is therefore no generator for a service.
+/// A counter, and therefore not a generator for production.
 struct Counting(u8);
 
 impl TryRng for Counting {
@@ -191,7 +191,7 @@ async fn every_default_can_be_replaced() {
         .build()
         .unwrap();
     let key = keys.issue("acme", "laptop").await.unwrap();
-    // 16 bytes of the generator went into the id.
+    // The id took 16 bytes of the generator.
     assert_eq!(key.key.expose(), "new_1112131415161718191a1b1c1d1e1f20");
     assert_eq!(key.record.created_at(), NOON);
     assert_eq!(*key.record.scopes(), ScopeSet::new([READ]).unwrap());
@@ -244,7 +244,7 @@ async fn a_generator_that_panicked_mints_no_further_key() {
 }
 
 #[tokio::test]
-async fn limits_can_be_charged_elsewhere() {
+async fn limits_can_be_charged_by_an_external_limiter() {
     let keys = ApiKeys::bearer("acme_", MemoryStore::new())
         .limit(per_minute(9))
         .without_limiter()
@@ -277,13 +277,13 @@ fn a_limiter_by_default_beside_one_elsewhere_is_named() {
 }
 
 #[tokio::test]
-async fn mistakes_are_named() {
+async fn configuration_mistakes_return_specific_errors() {
     let kind = |error: ConfigError| error.kind();
     let bearer = |prefix| ApiKeys::bearer(prefix, MemoryStore::new());
     assert_eq!(bearer("").build().map(drop).map_err(kind), Err(ConfigErrorKind::Format));
     assert_eq!(bearer("a b").build().map(drop).map_err(kind), Err(ConfigErrorKind::Format));
     assert!(ApiKeys::header("a_", "x key", MemoryStore::new()).build().is_err());
-    // A prefix of separators alone still has a realm.
+    // A prefix of separators only still has a realm.
     assert!(bearer("_").build().is_ok());
 
     let keys = bearer("acme_").build().unwrap();

@@ -1,4 +1,4 @@
-//! Layers around one another: of which limit an answer tells.
+//! Nested layers: which limit a response reports.
 
 mod support;
 
@@ -11,7 +11,7 @@ use keyward::{Access, Challenge, CredentialSource, Gate, RateHeaders};
 use support::*;
 use tower::{ServiceBuilder, ServiceExt};
 
-/// Sends so many requests through both, the last of which is answered here.
+/// Sends this many requests through both layers and returns the last response.
 fn last(
     outer: (&World, u32),
     inner: (&World, u32),
@@ -40,7 +40,7 @@ fn said(headers: &HeaderMap) -> Vec<String> {
     lines.map(|value| value.to_str().unwrap().to_owned()).collect()
 }
 
-/// The same keys behind a limiter of its own.
+/// The same keys with another limiter.
 fn beside(world: &World, style: RateHeaders) -> World {
     let gate = Gate::builder(SECRET, world.issuer.verifier(), CredentialSource::bearer());
     let gate = with_limits(gate)
@@ -53,16 +53,16 @@ fn beside(world: &World, style: RateHeaders) -> World {
 }
 
 #[test]
-fn an_answer_tells_of_the_tightest_limit() {
+fn the_response_reports_the_strictest_limit() {
     let style = RateHeaders::x_ratelimit();
     for (outer_limit, inner_limit, requests, status, expected) in [
         (10, 100, 1, 200, &["10", "9"][..]),
         (100, 10, 1, 200, &["10", "9"]),
         (10, 10, 3, 200, &["10", "7"]),
-        // The inner one refuses, whatever the outer one has left: less or more.
+        // The inner layer refuses, whether the outer one has less or more left.
         (100, 2, 3, 429, &["2", "0", "60"]),
         (3, 2, 3, 429, &["2", "0", "60"]),
-        // The outer one refuses, and the inner one is not asked.
+        // The outer layer refuses, and the inner one is not called.
         (2, 100, 3, 429, &["2", "0", "60"]),
     ] {
         let outer = World::new();
@@ -75,12 +75,12 @@ fn an_answer_tells_of_the_tightest_limit() {
 }
 
 #[test]
-fn of_two_that_have_as_much_left_the_later_reset_is_told() {
+fn equal_remaining_counts_report_the_later_reset() {
     let outer = World::new();
     let inner = beside(&outer, RateHeaders::x_ratelimit());
     let key = outer.key();
-    // The inner one has counted two more, half a minute ago. Both layers name one limit there, which
-    // is charged once a request.
+    // The inner layer has counted two more requests, half a minute ago. Both layers name one limit
+    // there, which is charged once a request.
     let (_, _) = last((&inner, 9), (&inner, 9), &key, 2);
     outer.clock.advance(Duration::from_secs(30));
     let (status, headers) = last((&outer, 7), (&inner, 9), &key, 1);
@@ -89,7 +89,7 @@ fn of_two_that_have_as_much_left_the_later_reset_is_told() {
 }
 
 #[test]
-fn headers_of_another_style_do_not_stay_behind() {
+fn rate_headers_of_another_style_are_removed() {
     let outer = World::new();
     let drafted = RateHeaders::retry_after_only().with_draft_09("inner").unwrap();
     let inner = beside(&outer, drafted);
@@ -103,7 +103,7 @@ fn headers_of_another_style_do_not_stay_behind() {
 }
 
 #[test]
-fn a_key_in_the_query_reaches_the_inner_layer_if_it_is_kept() {
+fn a_key_kept_in_the_query_reaches_the_inner_layer() {
     let world = World::new();
     let target = format!("/?api_key={}", world.public_key().token);
     for (keys, status) in [(world.keys(), 401), (world.keys().keep_query(), 200)] {

@@ -1,4 +1,4 @@
-//! The layer around a tonic server, asked by a tonic client over a real socket.
+//! The layer in a tonic server, called by a tonic client over a real socket.
 
 mod support;
 #[path = "support/text_rpc.rs"]
@@ -28,7 +28,7 @@ async fn whoami(request: Request<String>) -> Result<Response<String>, Status> {
     Ok(Response::new(format!("{} to {owner}", request.get_ref())))
 }
 
-/// A server with the layer around everything.
+/// A server with the layer around all services.
 async fn serve<K>(layer: ApiKeyLayer<K>) -> (SocketAddr, Channel)
 where
     K: KeyStore + 'static,
@@ -49,7 +49,7 @@ fn metadata<'s>(status: &'s Status, name: &str) -> Option<&'s str> {
 }
 
 #[tokio::test]
-async fn every_refusal_is_a_status() {
+async fn every_refusal_has_a_grpc_status() {
     let world = World::new();
     let (reader, writer, revoked, stranger) =
         (world.key(), world.writing_key(), world.key(), World::new().key());
@@ -87,14 +87,13 @@ async fn every_refusal_is_a_status() {
         let status = call(&channel, method, token).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (code, message), "{case}");
         assert_eq!(metadata(&status, "www-authenticate").is_some(), challenge, "{case}");
-        // What tonic makes of a status that came otherwise is another message, so this one
-        // came as `grpc-message`.
+        // tonic replaces the message of any other status, so this one arrived as `grpc-message`.
         assert_eq!(metadata(&status, "x-ratelimit-limit").is_some(), case == "scope", "{case}");
     }
     let forbidden = call(&channel, "Change", Some(&writer.token)).await.unwrap();
     assert_eq!(forbidden.get_ref(), "hello to acme");
 
-    // The scope's refusal was charged to the reader, so one request is left.
+    // The refusal for the missing scope was charged to the reader, so one request is left.
     assert!(call(&channel, "Call", Some(&reader.token)).await.is_ok());
     let status = call(&channel, "Call", Some(&reader.token)).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -104,7 +103,7 @@ async fn every_refusal_is_a_status() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_or_hangs_is_unavailable() {
+async fn a_failing_or_hung_store_returns_unavailable() {
     let world = World::new();
     let key = world.key();
     for broken in [Broken::Fails, Broken::Hangs] {
@@ -120,7 +119,7 @@ async fn a_store_that_is_down_or_hangs_is_unavailable() {
 }
 
 #[tokio::test]
-async fn contradicting_keys_are_an_invalid_argument() {
+async fn several_different_keys_return_invalid_argument() {
     let world = World::new();
     let (_, channel) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     let mut client = tonic::client::Grpc::new(channel);
@@ -136,7 +135,7 @@ async fn contradicting_keys_are_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn messages_may_hold_any_character() {
+async fn grpc_messages_may_contain_any_character() {
     let message = "Schlüssel fehlt: 100 % nötig\n";
     let world = World::with_gate(|gate| {
         gate.with_errors(ErrorBodies::flat().with_text(PublicReason::MissingKey, message))
@@ -147,7 +146,7 @@ async fn messages_may_hold_any_character() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_frame_of_headers() {
+async fn a_grpc_refusal_is_a_single_headers_frame() {
     let world = World::new();
     let (_, mut channel) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     for (token, at_its_end) in
@@ -159,14 +158,14 @@ async fn a_refusal_is_one_frame_of_headers() {
             .body(tonic::body::Body::new(Full::<Bytes>::from(&b"\0\0\0\0\x05hello"[..])))
             .unwrap();
         let answer = channel.ready().await.unwrap().call(request).await.unwrap();
-        // A response that is served has its status in trailers, behind its body.
+        // A served response has its status in trailers, after its body.
         assert_eq!(answer.headers().contains_key("grpc-status"), at_its_end);
         assert_eq!(answer.body().is_end_stream(), at_its_end);
     }
 }
 
 #[tokio::test]
-async fn only_grpc_is_answered_so() {
+async fn only_grpc_requests_get_grpc_responses() {
     let world = World::new();
     let (address, _) = serve(world.keys().serve_grpc().require(reading(100)).unwrap()).await;
     let bytes = [("content-type", "application/grpc")];
@@ -176,7 +175,7 @@ async fn only_grpc_is_answered_so() {
     assert_eq!(reply.header("grpc-status"), ["16"]);
     assert_eq!(reply.header("grpc-message"), ["Missing or invalid API key."]);
 
-    // What is no gRPC is not told 200.
+    // A request that is not gRPC must not get a 200.
     for content_type in ["application/json", "application/grpc-web"] {
         let other = [("content-type", content_type)];
         let reply = support::client::send(address, "POST", "/test.Text/Call", &other).await;
@@ -187,7 +186,7 @@ async fn only_grpc_is_answered_so() {
 }
 
 #[tokio::test]
-async fn a_layer_can_stand_around_one_service() {
+async fn a_layer_can_wrap_a_single_grpc_service() {
     let world = World::new();
     let layer = world.keys().serve_grpc().require(Access::scope(READ)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -202,7 +201,7 @@ async fn a_layer_can_stand_around_one_service() {
 }
 
 #[tokio::test]
-async fn a_key_revoked_in_flight_is_unauthenticated() {
+async fn a_key_revoked_in_flight_returns_unauthenticated() {
     let world = std::sync::Arc::new(World::new());
     let key = world.key();
     let (revoking, id) = (std::sync::Arc::clone(&world), key.id);

@@ -1,4 +1,4 @@
-//! The layer among those of tower-http, in the order that the crate's front page gives.
+//! The layer together with tower-http's layers, in the order that the crate documentation gives.
 
 mod support;
 
@@ -19,7 +19,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-/// Ids as Lucitra documents them, but for the chance in them.
+/// Ids in Lucitra's documented format, but without randomness.
 #[derive(Clone, Default)]
 struct Numbered(Calls);
 
@@ -42,7 +42,7 @@ async fn handler(request: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>
     Ok(Response::new(Full::from(request.method().to_string())))
 }
 
-/// What came out: status, headers that were looked for, body.
+/// The observed response: status, selected headers, body.
 struct Answer {
     status: u16,
     origin: Option<String>,
@@ -51,7 +51,7 @@ struct Answer {
     body: String,
 }
 
-/// Sends through the whole stack.
+/// Sends through the complete stack.
 fn send<K: KeyStore + 'static>(layer: ApiKeyLayer<K>, request: Request<Empty<Bytes>>) -> Answer {
     let id = header::HeaderName::from_static("x-request-id");
     let service = ServiceBuilder::new()
@@ -93,7 +93,7 @@ fn request(method: &str, key: Option<&Key>, headers: &[(&str, &str)]) -> Request
 }
 
 #[test]
-fn what_stands_outside_is_on_every_answer() {
+fn outer_layers_add_their_headers_to_every_response() {
     let world = World::new();
     let key = world.key();
     let layer = world.keys().require(reading(1)).unwrap();
@@ -116,7 +116,7 @@ fn what_stands_outside_is_on_every_answer() {
 }
 
 #[test]
-fn only_true_preflights_are_answered_for_all() {
+fn only_real_preflights_are_answered_without_a_key() {
     let world = World::new();
     let key = world.key();
     let layer = world.keys().require(reading(100)).unwrap();
@@ -127,20 +127,20 @@ fn only_true_preflights_are_answered_for_all() {
     assert_eq!(preflight.origin.as_deref(), Some("*"));
     assert_eq!(preflight.id.as_deref(), Some("req_00000000000001"));
 
-    // No preflight: refused like anything else, and readable by the script that sent it.
+    // Not a preflight: refused like any other request, and readable by the sending script.
     let refused = send(layer.clone(), request("OPTIONS", None, &[]));
     assert_eq!((refused.status, refused.origin.as_deref()), (401, Some("*")));
     assert_eq!(refused.exposed.as_deref(), Some("retry-after"));
 
-    // With a key it reaches the handler, as what it is.
+    // With a key it reaches the handler as an OPTIONS request.
     let served = send(layer, request("OPTIONS", Some(&key), &[]));
     assert_eq!((served.status, served.body.as_str()), (200, "OPTIONS"));
     assert_eq!(served.origin.as_deref(), Some("*"));
 }
 
-/// The control: why tower-http's layer is not to be used bare.
+/// The control: shows why tower-http's CORS layer needs the guard.
 #[test]
-fn bare_it_answers_every_options() {
+fn cors_layer_without_the_guard_answers_every_options_request() {
     let world = World::new();
     let service = ServiceBuilder::new()
         .layer(cors())
@@ -150,9 +150,9 @@ fn bare_it_answers_every_options() {
     assert_eq!(answer.status(), 200);
 }
 
-/// The control: without what strips it, the client's own id is taken over.
+/// The control: without the layer that removes it, the client's own id is kept.
 #[test]
-fn bare_it_keeps_the_id_of_the_client() {
+fn request_id_layer_alone_keeps_the_id_of_the_client() {
     let id = header::HeaderName::from_static("x-request-id");
     let service = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(id.clone(), Numbered::default()))
@@ -163,13 +163,13 @@ fn bare_it_keeps_the_id_of_the_client() {
 }
 
 #[test]
-fn the_method_is_its_own_again_behind_the_guard() {
+fn the_inner_service_sees_the_original_method() {
     let methods = |request: &Request<Empty<Bytes>>| request.method().clone();
     let inner =
         service_fn(async |request: Request<Empty<Bytes>>| Ok::<_, Infallible>(methods(&request)));
     let guard = TruePreflightsLayer::new(tower::layer::layer_fn(|inner| {
         tower::util::MapRequest::new(inner, |request: Request<Empty<Bytes>>| {
-            assert_ne!(request.method(), Method::OPTIONS, "a CORS layer would answer this");
+            assert_ne!(request.method(), Method::OPTIONS, "a CORS layer would respond to OPTIONS");
             request
         })
     }));
@@ -181,7 +181,7 @@ fn the_method_is_its_own_again_behind_the_guard() {
 }
 
 #[test]
-fn a_panic_is_a_500_behind_catch_panic() {
+fn a_panic_inside_catch_panic_returns_500() {
     let world = World::new();
     for broken in [Broken::Panics, Broken::PanicsAtOnce] {
         let calls = Calls::default();

@@ -1,4 +1,4 @@
-//! Wirings that do not fit together.
+//! Wirings that are inconsistent.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn addressed(keys: Keys) -> Keys {
 }
 
 #[test]
-fn a_setting_without_effect_is_refused() {
+fn inconsistent_settings_are_rejected() {
     type Gate = fn(GateBuilder) -> GateBuilder;
     type Wiring = fn(Keys) -> Keys;
 
@@ -71,7 +71,7 @@ fn a_setting_without_effect_is_refused() {
          ForeignCredential in the inner service and call ApiKeys::handle_foreign",
     );
     let cases: [(Gate, Wiring, Option<&str>, Option<&str>); 9] = [
-        // The gate, the wiring; the error of a route without limits, and of one with limits.
+        // The gate, the wiring; the error for a route without limits, and for one with limits.
         (plain, as_it_is, None, NO_LIMITER),
         (limiting, as_it_is, None, None),
         (plain, elsewhere, None, None),
@@ -92,7 +92,7 @@ fn a_setting_without_effect_is_refused() {
         };
         assert_eq!(keys.require(Access::any_key()).err().map(text).as_deref(), unlimited, "{at}");
         assert_eq!(keys.require(reading(1)).err().map(text).as_deref(), limited, "{at}");
-        // The route is known only with the request.
+        // The route is only known per request.
         let route = world.gate.route(reading(1)).unwrap();
         let layer = keys.require_by(move |_| route.clone());
         assert_eq!(layer.err().map(text).as_deref(), unlimited, "{at}");
@@ -100,7 +100,7 @@ fn a_setting_without_effect_is_refused() {
 }
 
 #[test]
-fn a_route_that_nobody_charges_is_refused_with_503() {
+fn a_limited_route_without_a_limiter_returns_503() {
     let world = World::with_gate(plain);
     let keys = world.keys();
     let route = world.gate.route(reading(1)).unwrap();
@@ -111,7 +111,7 @@ fn a_route_that_nobody_charges_is_refused_with_503() {
 }
 
 #[test]
-fn a_route_of_another_gate_is_refused_with_503() {
+fn a_route_of_another_gate_returns_503() {
     let (world, other) = (World::new(), World::new());
     let key = world.key();
     let foreign = other.gate.route(Access::any_key()).unwrap();
@@ -119,14 +119,14 @@ fn a_route_of_another_gate_is_refused_with_503() {
     let (status, reason) = send(&layer, &key);
     assert_eq!(status, 503);
     assert!(matches!(reason, Some(RefusalReason::ForeignRoute)));
-    // A clone of the gate is the same gate.
+    // A clone of the gate counts as the same gate.
     let own = world.gate.clone().route(Access::any_key()).unwrap();
     let layer = world.keys().require_by(move |_| own.clone()).unwrap();
     assert_eq!(send(&layer, &key).0, 200);
 }
 
 #[test]
-fn unknown_scopes_and_kinds_have_no_layer() {
+fn a_layer_with_unknown_scopes_or_kinds_is_rejected() {
     let keys = World::new().keys();
     for access in [
         Access::scope(Scope::from_static("raed:data")),
@@ -137,7 +137,7 @@ fn unknown_scopes_and_kinds_have_no_layer() {
     }
 }
 
-/// The status and the reason of a request through this layer.
+/// Returns the status and the refusal reason of a request through this layer.
 fn send(layer: &ApiKeyLayer<Arc<MemoryStore>>, key: &Key) -> (u16, Option<RefusalReason>) {
     let service = layer.layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))

@@ -1,4 +1,4 @@
-//! A store that stops where a test tells it to, and a world of keys.
+//! A store that stops at given points, and a set of keys.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::{
@@ -26,7 +26,7 @@ pub(crate) const START: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 pub(crate) const STALENESS: Duration = CacheConfig::DEFAULT_STALENESS;
 pub(crate) const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
 
-/// Where a call can be made to wait.
+/// The points at which a call can be made to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
     BeforeRead,
@@ -35,7 +35,7 @@ pub(crate) enum Point {
     AfterWrite,
 }
 
-/// A store that counts queries, waits where it is told to, and fails when it is told to.
+/// A store that counts queries, and that waits, fails or panics on demand.
 #[derive(Default)]
 pub(crate) struct Gated {
     pub(crate) store: MemoryStore,
@@ -46,7 +46,7 @@ pub(crate) struct Gated {
     panicking: AtomicBool,
 }
 
-/// Who has come to it while it was closed waits until it is opened, whatever is closed then.
+/// A closed point. Calls that reached it wait until it is opened, even if it is closed again.
 #[derive(Default)]
 struct Gate {
     open: AtomicBool,
@@ -62,7 +62,7 @@ impl Gated {
         self.finds.load(Ordering::SeqCst)
     }
 
-    /// How many queries were dropped before they had ended.
+    /// Returns how many queries were dropped before they completed.
     pub(crate) fn dropped(&self) -> usize {
         self.dropped.load(Ordering::SeqCst)
     }
@@ -182,7 +182,7 @@ impl KeyRegistry for Gated {
     }
 }
 
-/// A future that is moved on by hand, and knows whether it was woken.
+/// A future that is polled by hand, and knows whether it was woken.
 pub(crate) struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
     woken: Arc<Woken>,
@@ -210,12 +210,12 @@ impl<'a, T> Task<'a, T> {
         self.woken.0.load(Ordering::SeqCst)
     }
 
-    /// Whether it was ever polled: before that it has done nothing.
+    /// Whether it was polled at least once; before that it has done nothing.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Polls it if it was woken, as an executor does.
+    /// Polls it if it was woken, like an executor.
     pub(crate) fn poll(&mut self) -> Option<T> {
         if !self.woken.0.swap(false, Ordering::SeqCst) {
             return None;
@@ -237,7 +237,7 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Mints keys, the same ones for one seed.
+/// Mints keys, the same ones for the same seed.
 pub(crate) struct World {
     pub(crate) rng: StdRng,
     pub(crate) hasher: KeyHasher,
@@ -273,7 +273,7 @@ impl World {
         Verifier::new(self.hasher.clone()).lookup(&formats.parse(key.expose()).unwrap())
     }
 
-    /// Of a key that nobody has.
+    /// Returns the lookup of a key that does not exist.
     pub(crate) fn stranger(&mut self) -> Lookup {
         let key = FORMAT.mint(&mut self.rng).unwrap();
         self.lookup(&key)
@@ -299,7 +299,7 @@ impl Rig {
         Self { store, clock, cache, world: World::new(1) }
     }
 
-    /// A key that the store holds and the cache has not seen.
+    /// Inserts a key into the store without the cache.
     pub(crate) fn key(&mut self, owner: &str) -> (KeyRecord, Lookup) {
         let (record, lookup) = self.world.issue(owner, START);
         self.store.store.insert_sync(record.clone()).unwrap();
@@ -310,7 +310,7 @@ impl Rig {
         pollster::block_on(self.cache.find(lookup)).unwrap()
     }
 
-    /// The revision that is found.
+    /// Returns the found revision.
     pub(crate) fn revision(&self, lookup: &Lookup) -> Option<u64> {
         self.find(lookup).map(|found| found.record().revision())
     }

@@ -1,4 +1,4 @@
-//! The simplest cache that is right, and the mistakes that are made in writing one.
+//! The simplest correct cache, and typical mistakes in a cache.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,22 +16,22 @@ use parking_lot::Mutex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
     None,
-    /// Holds what it read, though something changed while it was reading.
+    /// Caches a result although something changed during its read.
     NoGeneration,
     NoInvalidationOnWrite,
     NoInvalidationWhenCancelled,
     AnnouncementsIgnored,
     StalenessIgnored,
-    /// Age counts from the answer, not from the question.
+    /// Measures the age from the end of the query instead of its start.
     AgeFromTheAnswer,
     OwnersIgnored,
-    /// A change is forgotten under the current secret alone.
+    /// A change invalidates the current secret only.
     OneSecretForgotten,
-    /// Is invalidated before the change is made and not after it.
+    /// Invalidates before the change instead of after it.
     InvalidatesTooEarly,
 }
 
-/// Holds one answer for each hash, and forgets all of them when anything changes.
+/// Caches one result for each hash, and forgets all of them at any change.
 pub(crate) struct Naive<S, C = ManualClock> {
     store: S,
     clock: Arc<C>,
@@ -63,7 +63,7 @@ impl<S, C> Naive<S, C> {
         }
     }
 
-    /// Forgets when the write has ended, however it does.
+    /// Invalidates when the write ends, in any way.
     async fn write<T>(&self, change: Change, write: impl Future<Output = T> + Send) -> T {
         struct Forget<'a, S, C>(&'a Naive<S, C>, Option<Change>);
         impl<S, C> Drop for Forget<'_, S, C> {

@@ -1,4 +1,4 @@
-//! What holds for both databases.
+//! Checks for both databases.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use keyward_sqlx::{MigrateError, SqlStoreError};
 
 use crate::support::{FORMAT, NOW, issue, lookup, rotate};
 
-/// A store of this crate, and its database to tamper with.
+/// A store of this crate with access to its database.
 pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
-    /// Runs a statement past the checks of columns. In it `char10` is the end of a line.
+    /// Runs a statement without the column checks. `char10` in it stands for a newline.
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
-    /// The rows of a table as texts, with all that shows whether a row was written again.
+    /// Returns the rows of a table as text, with everything that reveals a rewritten row.
     fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
     fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
     fn save_usage(
@@ -30,8 +30,9 @@ pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static 
     ) -> impl Future<Output = Result<Vec<(KeyId, Usage)>, SqlStoreError>> + Send;
 }
 
-/// Rotations of one revision from as many pools: one wins, and its secret is the current one.
-pub(crate) async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
+/// Concurrent rotations of one revision from several pools: one succeeds, and its secret is the
+/// current one.
+pub(crate) async fn exactly_one_concurrent_rotation_succeeds(stores: Vec<impl SqlStore>) {
     for round in 0..10 {
         let (first, first_key) = issue("owner", NOW);
         stores[0].insert(first.clone()).await.unwrap();
@@ -62,12 +63,12 @@ pub(crate) async fn rotations_have_one_winner(stores: Vec<impl SqlStore>) {
     }
 }
 
-/// Pages by place: what comes and goes meanwhile moves nothing.
+/// Pagination by position: concurrent inserts and deletions shift no page.
 pub(crate) async fn pages_are_stable(store: impl SqlStore) {
     let owner = OwnerId::from_static("owner");
     let mut ids = BTreeSet::new();
     for number in 0..60 {
-        // Many were created in one millisecond, where only the id tells them apart.
+        // Many keys were created in one millisecond, so that only the id orders them.
         let (key, _) = issue("owner", Timestamp::from_unix_millis(number / 20));
         ids.insert(key.id());
         store.insert(key).await.unwrap();
@@ -79,7 +80,7 @@ pub(crate) async fn pages_are_stable(store: impl SqlStore) {
         seen.extend(listing.keys.iter().map(|found| found.record().id()));
         let Some(next) = listing.next else { break };
         page = page.after(next);
-        // One that was listed goes, and one comes that lies before all.
+        // A listed key is removed, and a new key is inserted before all others.
         let gone = listing.keys[0].record().revoke(Timestamp::ZERO).unwrap();
         store.replace(gone.clone()).await.unwrap();
         let purged = store.purge(Timestamp::from_unix_millis(1), 9).await.unwrap();
@@ -93,7 +94,7 @@ pub(crate) async fn pages_are_stable(store: impl SqlStore) {
     assert_eq!(BTreeSet::from_iter(seen), ids);
 }
 
-/// Saved usage adds up, never goes back, and nothing else is written.
+/// Saved usage adds up and never decreases, and no other table is written.
 pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
     let tables = ["keyward_keys", "keyward_secrets", "keyward_owners"];
     let (first, second) = (issue("owner", NOW).0, issue("owner", NOW).0);
@@ -123,7 +124,7 @@ pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
         assert_eq!(saved, [(first.id(), expected)]);
     }
     store.save_usage(&UsageBatch::default()).await.unwrap();
-    // Of many writers at once none is lost, and none waits for another in a circle.
+    // Concurrent writers lose no usage and do not deadlock.
     let saves: Vec<_> = (0..40)
         .map(|number| {
             let ids = [first.id(), second.id()];
@@ -145,8 +146,8 @@ pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
     }
 }
 
-/// What was purged takes its usage with it.
-pub(crate) async fn purging_leaves_nothing(store: impl SqlStore) {
+/// Purging a key removes its usage too.
+pub(crate) async fn purging_removes_keys_and_usage(store: impl SqlStore) {
     let (key, _) = issue("owner", NOW);
     store.insert(key.clone()).await.unwrap();
     store.save_usage(&[(key.id(), Usage::new(1, Some(NOW)))].into_iter().collect()).await.unwrap();
@@ -158,8 +159,8 @@ pub(crate) async fn purging_leaves_nothing(store: impl SqlStore) {
     }
 }
 
-/// Rows that make no record are errors that name key and column, whoever reads them.
-pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
+/// Rows that form no valid record are errors that name key and column, in every operation.
+pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl SqlStore) {
     let (of_keys, of_secrets, of_owners) = ("keyward_keys", "keyward_secrets", "keyward_owners");
     let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
     let long = format!("'{}'", "x".repeat(1 << 20));
@@ -204,7 +205,7 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
         let mut errors = vec![store.find_by_id(record.id()).await.unwrap_err()];
         errors.push(store.list_all(PageRequest::first(9)).await.unwrap_err());
         if column == "hash" {
-            // It leads nowhere any more.
+            // The row is not found any more.
             assert!(store.find(&lookup(&key)).await.unwrap().is_none());
         } else {
             errors.push(store.find(&lookup(&key)).await.unwrap_err());
@@ -227,8 +228,8 @@ pub(crate) async fn corrupt_rows_are_named(store: impl SqlStore) {
     }
 }
 
-/// A key without secrets, one whose id is none, and two of one secret.
-pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
+/// A key without secrets, a key with an invalid id, and two keys with one secret.
+pub(crate) async fn contradictory_rows_are_rejected(store: impl SqlStore) {
     let (record, key) = issue("owner", NOW);
     store.insert(record.clone()).await.unwrap();
     store.tamper("DELETE FROM keyward_secrets").await.unwrap();
@@ -246,7 +247,7 @@ pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
     );
     store.tamper("DELETE FROM keyward_keys").await.unwrap();
 
-    // The same token was taken over under two schemes.
+    // The same token was imported under two schemes.
     let token = FORMAT.mint(&mut SysRng).unwrap();
     let formats = KeyFormats::from(FORMAT);
     let presented = formats.parse(token.expose()).unwrap();
@@ -261,8 +262,8 @@ pub(crate) async fn contradicting_rows_are_refused(store: impl SqlStore) {
     assert!(matches!(error, SqlStoreError::TwoKeys), "{error:?}");
 }
 
-/// Texts that are nobody's idea of a name come back as they went.
-pub(crate) async fn adversarial_text_survives(store: impl SqlStore) {
+/// Unusual texts are read back unchanged.
+pub(crate) async fn adversarial_text_round_trips(store: impl SqlStore) {
     let longest = "\u{1f511}".repeat(KeyName::MAX_LEN / 4);
     for text in [
         "'; DROP TABLE keyward_keys; --",
@@ -284,21 +285,21 @@ pub(crate) async fn adversarial_text_survives(store: impl SqlStore) {
         assert_eq!(listed.keys[0].record(), &record);
         assert_eq!(store.owner(&owner).await.unwrap().unwrap().id, owner);
     }
-    // Alike to a person or a collation, and yet others.
+    // Equal for a person or a collation, but different texts.
     for other in ["\u{e9}", "e\u{301}", "OWNER", "owner ", "owner"] {
         let owner = OwnerId::new(other).unwrap();
         assert!(store.owner(&owner).await.unwrap().is_none(), "{other}");
         store.put_owner(Owner::new(owner)).await.unwrap();
     }
-    // What cannot be kept never gets here.
+    // Texts that cannot be stored are rejected before.
     for refused in ["a\0b", "\0", &"x".repeat(1 << 20), &"x".repeat(KeyName::MAX_LEN + 1)] {
         assert!(KeyName::new(refused).is_err());
         assert!(OwnerId::new(refused).is_err());
     }
 }
 
-/// Migrating again, from several sides at once, and over a newer version's tables.
-pub(crate) async fn migrating_is_safe(stores: Vec<impl SqlStore>) {
+/// Repeated and concurrent migrations, and tables of a newer version.
+pub(crate) async fn migrations_are_repeatable_and_concurrent(stores: Vec<impl SqlStore>) {
     let all: Vec<_> = stores
         .iter()
         .cloned()

@@ -1,17 +1,16 @@
-//! Histories of two caches over one database, and the sequential model they are checked against.
+//! Histories of two caches over one database, and the sequential model that checks them.
 //!
-//! Each call is recorded with the instants between which it ran, by one clock that the caches go
-//! by too. What a call saw must be what some state of the database says, of those from the last
-//! change that its cache had to know of when it began to the last that was begun when it ended.
-//! A cache has to know of
+//! Each call is recorded with the times of its start and end, by the same clock that the caches
+//! use. A result must match some state of the database, from the last change that its cache had to
+//! know at the start of the call to the last change that was begun at its end. A cache has to know
 //!
-//! - what was written through it, once that write was acknowledged,
-//! - what was announced to it, and
-//! - what was acknowledged anywhere a whole staleness bound ago.
+//! - every write through it, once that write was acknowledged,
+//! - every announcement to it, and
+//! - every change that was acknowledged anywhere a staleness bound ago.
 //!
-//! Only recorded instants are compared, so that a slow machine makes a history say less, and
-//! never makes it wrong. The calls themselves are made by `traffic.rs`, at random and on the
-//! machine's clock, and by `script.rs`, step by step and on a clock that the script moves.
+//! Only recorded times are compared, so a slow machine makes a history weaker and never wrong.
+//! `traffic.rs` makes random calls on the machine's clock, and `script.rs` makes scripted calls on
+//! a clock that the script moves.
 
 use std::{
     collections::HashMap,
@@ -31,15 +30,15 @@ use parking_lot::Mutex;
 use crate::{naive::Naive, support::NOW};
 
 pub(crate) const STALENESS: Duration = Duration::from_millis(250);
-/// The caches' clock has whole milliseconds, so by it an entry can be this much younger.
+/// The caches' clock has a resolution of one millisecond, so an entry can appear this much younger.
 pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);
 
-/// A monotonic clock for both caches and for the record.
+/// A monotonic clock for the caches and for the recorded times.
 pub(crate) enum Time {
-    /// The machine's.
+    /// The machine's clock.
     Running(Instant),
-    /// Stands still until a script moves it, but for a microsecond with each reading, so that
-    /// no two instants are the same.
+    /// A clock that stands still until a script moves it, except for one microsecond per reading,
+    /// so that no two times are equal.
     Driven(Mutex<Duration>),
 }
 
@@ -54,7 +53,7 @@ impl Time {
 
     pub(crate) fn advance(&self, by: Duration) {
         match self {
-            Self::Running(_) => panic!("nobody moves the machine's clock"),
+            Self::Running(_) => panic!("the machine's clock cannot be moved"),
             Self::Driven(instant) => *instant.lock() += by,
         }
     }
@@ -77,7 +76,7 @@ impl Clock for Time {
     }
 }
 
-/// A cache that is told of changes, with a record of when it was.
+/// A cache that receives changes, with a record of their times.
 pub(crate) struct Told<K> {
     cache: Arc<K>,
     clock: Arc<Time>,
@@ -89,7 +88,7 @@ impl<K> Told<K> {
         Self { cache, clock, heard: Arc::default() }
     }
 
-    /// What it hears, in order.
+    /// The received changes, in order.
     pub(crate) fn heard(&self) -> Arc<Mutex<Vec<(Change, Duration)>>> {
         Arc::clone(&self.heard)
     }
@@ -98,12 +97,12 @@ impl<K> Told<K> {
 impl<K: Invalidate> Invalidate for Told<K> {
     fn invalidate(&self, change: &Change) {
         self.cache.invalidate(change);
-        // From this instant on it is known, and not before.
+        // The change is known from this time on, and not before.
         self.heard.lock().push((change.clone(), self.clock.instant()));
     }
 }
 
-/// A call and when it ran.
+/// A call with its start and end.
 pub(crate) struct Call<T> {
     cache: usize,
     key: KeyId,
@@ -112,7 +111,7 @@ pub(crate) struct Call<T> {
     pub(crate) it: T,
 }
 
-/// What `find` and the verifier made of a secret.
+/// The results of `find` and of the verifier for a secret.
 pub(crate) struct Verified {
     lookup: Lookup,
     found: Option<StoredKey>,
@@ -120,35 +119,37 @@ pub(crate) struct Verified {
     now: Timestamp,
 }
 
-/// All that was done and seen.
+/// All recorded calls and their results.
 #[derive(Default)]
 pub(crate) struct History {
     pub(crate) verified: Vec<Call<Verified>>,
-    /// What the registry answered, past the caches.
+    /// The registry's results, without the caches.
     got: Vec<Call<Option<KeyRecord>>>,
-    /// Those that were acknowledged.
+    /// The acknowledged changes.
     pub(crate) written: Vec<Call<KeyRecord>>,
     conflicts: usize,
-    /// What was announced to each cache.
+    /// The announcements to each cache.
     pub(crate) heard: [Vec<(Change, Duration)>; 2],
 }
 
-/// What a history that is right shows.
+/// The observations in a correct history.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     pub(crate) refused: usize,
     pub(crate) accepted: usize,
     pub(crate) written: usize,
     pub(crate) conflicts: usize,
-    /// Of secrets that passed though a change that refuses them was acknowledged: for how long.
+    /// For each secret that was accepted after a change that rejects it was acknowledged: how long
+    /// after.
     pub(crate) late: Vec<Duration>,
-    /// From the acknowledgement of a change to its announcement, where that came later.
+    /// The time from the acknowledgement of a change to its announcement, where the latter was
+    /// later.
     pub(crate) delays: Vec<Duration>,
 }
 
 /// A cache in front of a registry.
 pub(crate) trait Cache: KeyRegistry {
-    /// Finds a key in the registry and not in the cache.
+    /// Finds a key in the registry, without the cache.
     fn find_past(&self, id: KeyId) -> impl Future<Output = Option<StoredKey>> + Send;
 }
 
@@ -164,7 +165,7 @@ impl<S: KeyRegistry, C: Clock> Cache for Naive<S, C> {
     }
 }
 
-/// Two caches, and a record of the calls that are made through them.
+/// Two caches, and a record of the calls through them.
 pub(crate) struct Recorder<K> {
     caches: [Arc<K>; 2],
     pub(crate) clock: Arc<Time>,
@@ -178,7 +179,7 @@ impl<K: Cache> Recorder<K> {
         Self { caches, clock, verifier, history: Mutex::default() }
     }
 
-    /// Verifies a secret. The caller puts it on record.
+    /// Verifies a secret. The caller records the result.
     pub(crate) async fn verify(&self, cache: usize, key: KeyId, lookup: &Lookup) -> Call<Verified> {
         let began = self.clock.instant();
         let found = self.caches[cache].find(lookup).await.unwrap();
@@ -204,7 +205,7 @@ impl<K: Cache> Recorder<K> {
         self.has_written(cache, began, record);
     }
 
-    /// Says whether it was acknowledged; if not, another was first.
+    /// Returns whether the change was acknowledged; otherwise another change was first.
     pub(crate) async fn replace(&self, cache: usize, record: KeyRecord) -> bool {
         let began = self.clock.instant();
         match self.caches[cache].replace(record.clone()).await {
@@ -227,12 +228,12 @@ impl<K: Cache> Recorder<K> {
     }
 }
 
-/// A state of a key. The first, before it was inserted, has no record.
+/// A state of a key. The first state, before the insert, has no record.
 struct Version<'h> {
     record: Option<&'h KeyRecord>,
     began: Duration,
     ended: Duration,
-    /// From when each cache knows of it.
+    /// The time from which each cache knows the state.
     known: [Duration; 2],
 }
 
@@ -258,7 +259,8 @@ impl Version<'_> {
 }
 
 impl History {
-    /// What the history shows, or what no sequential store with caches of the bound can show.
+    /// Returns the observations, or a violation that no sequential store with caches of this bound
+    /// can produce.
     pub(crate) fn check(&self) -> Result<Shown, String> {
         let mut keys = self.versions()?;
         let delays = self.announcements(&mut keys)?;
@@ -268,7 +270,7 @@ impl History {
             delays,
             ..Shown::default()
         };
-        // Those that passed come first: it is they who do harm.
+        // Accepted secrets come first, because these violations are harmful.
         let (accepted, refused): (Vec<_>, Vec<_>) =
             self.verified.iter().partition(|call| call.it.accepted);
         for call in accepted.into_iter().chain(refused) {
@@ -285,7 +287,7 @@ impl History {
                 |it: &Version<'_>| it.began <= call.ended && it.record == call.it.as_ref();
             if !versions[floor..].iter().any(explained) {
                 return Err(format!(
-                    "{} is read in revision {:?}, of {floor} and later",
+                    "{} was read in revision {:?}, expected {floor} or later",
                     call.key,
                     call.it.as_ref().map(KeyRecord::revision),
                 ));
@@ -294,7 +296,7 @@ impl History {
         Ok(shown)
     }
 
-    /// The states of each key in their order, which is that of revisions.
+    /// Returns the states of each key in the order of their revisions.
     fn versions(&self) -> Result<HashMap<KeyId, Vec<Version<'_>>>, String> {
         let mut written: Vec<_> = self.written.iter().collect();
         written.sort_by_key(|call| (call.key, call.it.revision()));
@@ -307,12 +309,12 @@ impl History {
             let (revision, next) = (call.it.revision(), versions.len() as u64);
             if revision != next {
                 return Err(format!(
-                    "{}: revision {revision} is acknowledged, where {next} is next",
+                    "{}: revision {revision} is acknowledged, expected {next}",
                     call.key
                 ));
             }
             if versions.last().is_some_and(|before| call.ended < before.began) {
-                return Err(format!("{}: revision {revision} before the one before it", call.key));
+                return Err(format!("{}: revision {revision} before its predecessor", call.key));
             }
             let mut known = [call.ended + STALENESS + RESOLUTION; 2];
             known[call.cache] = call.ended;
@@ -322,15 +324,15 @@ impl History {
         Ok(keys)
     }
 
-    /// Takes account of what was announced, and says how long it took.
+    /// Records the time of each announcement, and returns the delays.
     fn announcements(
         &self,
         keys: &mut HashMap<KeyId, Vec<Version<'_>>>,
     ) -> Result<Vec<Duration>, String> {
         let mut delays = Vec::new();
         for (cache, heard) in self.heard.iter().enumerate() {
-            // The n-th that a key has changed is of its n-th revision; those of its hashes belong
-            // to the same. After a lost connection the count is.
+            // The n-th announcement of a key belongs to its n-th revision, and so do the ones of
+            // its hashes. After a lost connection the count is meaningless.
             let mut last: HashMap<KeyId, (usize, Duration)> = HashMap::new();
             let mut told: HashMap<(KeyId, usize), Duration> = HashMap::new();
             let mut connected =
@@ -343,7 +345,7 @@ impl History {
             for ((id, revision), at) in told {
                 let Some(versions) = keys.get_mut(&id) else { continue };
                 let Some(version) = versions.get_mut(revision) else {
-                    return Err(format!("{id}: more changes are announced than made"));
+                    return Err(format!("{id}: more announcements than changes"));
                 };
                 if at < version.began {
                     return Err(format!("{id}: revision {revision} is announced too early"));
@@ -356,7 +358,8 @@ impl History {
     }
 }
 
-/// For how long what it saw was not so any more, if an acknowledged change refuses what passed.
+/// Returns for how long the result was outdated, if an acknowledged change rejects the accepted
+/// secret.
 fn judge(call: &Call<Verified>, versions: &[Version<'_>]) -> Result<Option<Duration>, String> {
     let Verified { lookup, found, accepted, now } = &call.it;
     let floor = versions.iter().rposition(|it| it.known[call.cache] < call.began).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What the tests share: a runtime, files, keys.
+//! Shared test support: a runtime, files, keys.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -24,7 +24,7 @@ use keyward_sqlx::SqliteStore;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::runtime::Runtime;
 
-/// Runs futures on one runtime with several threads for the whole test program.
+/// Runs futures on one multi-threaded runtime for the whole test program.
 pub(crate) struct OnTokio;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -35,7 +35,7 @@ impl BlockOn for OnTokio {
     }
 }
 
-/// A directory that is removed when the test is over.
+/// A directory that is removed when it is dropped.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -63,12 +63,13 @@ impl Drop for TempDir {
     }
 }
 
-/// How to open a directory's file. A machine that is busy lets nobody give up waiting for a writer.
+/// The options to open a directory's file. On a busy machine no connection times out while it waits
+/// for a writer.
 pub(crate) fn sqlite_options(dir: &TempDir) -> SqliteConnectOptions {
     SqliteStore::options(dir.file()).busy_timeout(Duration::from_secs(120))
 }
 
-/// A store in a file of its own, with several connections.
+/// A store in its own file, with several connections.
 pub(crate) async fn sqlite_store(dir: &TempDir) -> SqliteStore {
     let pool = SqlitePoolOptions::new()
         .max_connections(8)
@@ -88,7 +89,7 @@ pub(crate) fn secret(at: Timestamp) -> (StoredSecret, PlaintextKey) {
     (StoredSecret::of(&key, &KeyHasher::sha256(), at), key)
 }
 
-/// A new key of an owner, created then.
+/// Issues a key of an owner with this creation time.
 pub(crate) fn issue(owner: &str, at: Timestamp) -> (KeyRecord, PlaintextKey) {
     let (secret, key) = secret(at);
     let draft = KeyDraft::new(owner.parse().unwrap(), "key".parse().unwrap());
@@ -100,7 +101,7 @@ pub(crate) fn rotate(record: &KeyRecord, at: Timestamp) -> (KeyRecord, Plaintext
     (record.rotate(secret, Grace::DAY, at).unwrap(), key)
 }
 
-/// The status with which a gate over this store answers a request with this key; 200 lets it in.
+/// Returns the status of a request with this key at a gate over this store; 200 means admitted.
 pub(crate) async fn gate_status(store: &impl KeyStore, key: &PlaintextKey) -> u16 {
     let sources = CredentialSource::bearer();
     let gate = Gate::builder(FORMAT, Verifier::new(KeyHasher::sha256()), sources)

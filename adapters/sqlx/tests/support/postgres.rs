@@ -1,4 +1,4 @@
-//! A private PostgreSQL for the tests of one program, or the one that the environment names.
+//! A private PostgreSQL for the tests of one program, or the server that the environment names.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::disallowed_methods, reason = "a server takes time to start")]
@@ -23,15 +23,15 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// Where Debian puts the server's programs, by version; `PATH` is looked at after it.
+/// The directories of Debian's server programs, by version; `PATH` is searched after them.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The server of this test program, or why there is none.
+/// The server of this test program, or the reason why there is none.
 static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(Server::start);
 
-/// How to reach a fresh, empty database.
+/// Returns the options to connect to a new, empty database.
 ///
-/// Without a server the answer is `None`, and the test says that it was not run; with
+/// Without a server it returns `None`, and the test reports that it did not run. With
 /// `KEYWARD_REQUIRE_POSTGRES=1` it fails.
 pub(crate) async fn fresh_database(test: &str) -> Option<PgConnectOptions> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -51,26 +51,26 @@ pub(crate) async fn fresh_database(test: &str) -> Option<PgConnectOptions> {
     Some(server.options.clone().database(&name))
 }
 
-/// A store in a fresh database, with several connections.
+/// A store in a new database, with several connections.
 pub(crate) async fn postgres_store(test: &str) -> Option<PostgresStore> {
     let store = connect(&fresh_database(test).await?).await;
     store.migrate().await.unwrap();
     Some(store)
 }
 
-/// A store over a pool of its own: what another process would have.
+/// A store with its own pool, like that of another process.
 pub(crate) async fn connect(options: &PgConnectOptions) -> PostgresStore {
     let pool = PgPoolOptions::new().max_connections(6);
     PostgresStore::new(pool.connect_with(options.clone()).await.unwrap())
 }
 
-/// Says that a test was not run, or fails where it must be.
+/// Reports that a test did not run, or fails if it is required.
 pub(crate) fn not_run(test: &str, reason: &str) {
     assert!(
         std::env::var_os("KEYWARD_REQUIRE_POSTGRES").is_none_or(|it| it != "1"),
         "{test} needs PostgreSQL: {reason}"
     );
-    // Past the harness, which keeps what passing tests print to itself.
+    // Directly to stderr, because the test harness captures the output of passing tests.
     let said = writeln!(std::io::stderr(), "NOT RUN: {test} needs PostgreSQL: {reason}");
     said.unwrap();
 }
@@ -92,32 +92,32 @@ impl Server {
     }
 }
 
-/// Waits for its input to end, then ends the server whose directory is `$0`, if that is the
-/// process which its file names, and removes the directory.
+/// Waits for the end of its input, then stops the server whose directory is `$0`, if it is the
+/// process named in its pid file, and removes the directory.
 const GUARD: &str = r#"read _
 pid=$(head -1 "$0/data/postmaster.pid") && grep -q "$0/data" "/proc/$pid/cmdline" && kill -QUIT "$pid"
 sleep 0.3
 rm -rf "$0""#;
 
-/// A server of its own in a temporary directory, reached by a socket in it.
+/// A private server in a temporary directory, reached through a socket in it.
 pub(crate) struct Cluster {
     bin: PathBuf,
     dir: PathBuf,
     user: Option<(u32, u32)>,
     child: Mutex<Option<Child>>,
-    /// Ends the server and removes the directory when the test program ends, however it does:
-    /// then the pipe to it closes.
+    /// Stops the server and removes the directory when the test program exits for any reason: then
+    /// the pipe to it closes.
     _guard: Child,
 }
 
 impl Cluster {
-    /// Makes a cluster, without starting its server.
+    /// Creates a cluster without starting its server.
     pub(crate) fn new() -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let bin = server_programs().ok_or("it is not installed, and no URL is given")?;
         let user = unprivileged_user()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // A short path, for a socket's has at most 107 bytes.
+        // A short path, because a socket path has at most 107 bytes.
         let dir = PathBuf::from(format!("/tmp/keyward-pg-{}-{number}", std::process::id()));
         std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
         if let Some((uid, gid)) = user {
@@ -128,7 +128,8 @@ impl Cluster {
             .arg(GUARD)
             .arg(&dir)
             .current_dir("/")
-            // Apart from ctrl-c, which ends this program and the server but must not end it.
+            // A separate process group, because ctrl-c ends this program and the server but must
+            // not end this guard.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -149,9 +150,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts the server, and returns when it answers.
+    /// Starts the server, and returns when it accepts connections.
     ///
-    /// After a crash it takes a few attempts, until what is left of the one before is gone.
+    /// After a crash this takes several attempts, until the remains of the previous server are
+    /// gone.
     pub(crate) fn start(&self) {
         let started = (0..200).any(|_| self.try_start());
         assert!(started, "the server does not start: {}", self.log());
@@ -175,7 +177,7 @@ impl Cluster {
             .spawn()
             .unwrap();
         let pid = child.id().to_string();
-        // Its file names it, and in the eighth line says when it is ready.
+        // The pid file names the server, and its eighth line reports when it is ready.
         let ready = || {
             let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).ok()?;
             let mut lines = file.lines();
@@ -192,9 +194,9 @@ impl Cluster {
         false
     }
 
-    /// Kills the server's first process as by `kill -9`. Its children notice that and end.
+    /// Kills the server's main process with SIGKILL. Its children notice that and exit.
     pub(crate) fn kill(&self) {
-        // Waited for too: whoever is not is still there for the next one.
+        // Also waits for it, because an unreaped process still appears to exist to the next server.
         let mut child = self.child.lock().unwrap().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -224,7 +226,7 @@ impl Cluster {
 fn server_programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
     let mut dirs: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    // The newest first, by the number in the path.
+    // The newest version first, by the number in the path.
     dirs.sort_by_key(|dir| {
         let version = dir.parent().and_then(|dir| dir.file_name()?.to_str()?.parse::<u32>().ok());
         std::cmp::Reverse(version)
@@ -234,7 +236,8 @@ fn server_programs() -> Option<PathBuf> {
     dirs.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("pg_ctl").exists())
 }
 
-/// Whom to run the server as: nobody else, unless we are root, as whom it refuses to run.
+/// Returns the user of the server process: the current user, except for root, which PostgreSQL
+/// rejects.
 fn unprivileged_user() -> Result<Option<(u32, u32)>, String> {
     use std::os::unix::fs::MetadataExt as _;
     let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid();

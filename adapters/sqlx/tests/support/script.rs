@@ -1,9 +1,9 @@
-//! Schedules of calls through two caches, step by step, one for each mistake to be found.
+//! Scripted schedules of calls through two caches, one for each mistake to detect.
 //!
-//! A schedule decides which call overtakes which, and how much time passes: whoever is to be
-//! overtaken stops at a [`Point`] until the schedule lets it go on, and the clock stands still
-//! until the schedule moves it. So the mistake shows at the first attempt, on any machine, and
-//! what is right passes.
+//! A schedule controls which call overtakes which, and how much time passes: a call that another
+//! one overtakes stops at a [`Point`] until the schedule continues it, and the clock stands still
+//! until the schedule moves it. So the mistake is detected at the first attempt on any machine, and
+//! correct code passes.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::{
     until,
 };
 
-/// Where a call can be made to stop.
+/// A point at which a call can be stopped.
 #[derive(Clone, Copy, PartialEq)]
 enum Point {
     AfterRead,
@@ -35,18 +35,18 @@ enum Point {
     AfterWrite,
 }
 
-/// Where the next call that comes to a point stops.
+/// The planted stops; the next call that reaches the point stops there.
 #[derive(Default)]
 struct Stops(Mutex<Vec<Planted>>);
 
-/// A stop, for whoever comes to it.
+/// A stop, as seen by the stopped call.
 struct Planted {
     point: Point,
     reach: oneshot::Sender<()>,
     gone_on: oneshot::Receiver<()>,
 }
 
-/// A stop, for whoever planted it.
+/// A stop, as seen by the schedule.
 struct Stop {
     reached: oneshot::Receiver<()>,
     go_on: oneshot::Sender<()>,
@@ -67,17 +67,17 @@ impl Stops {
     }
 }
 
-/// What can be wrong with a store.
+/// The possible faults of a store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     None,
-    /// Writes whatever it is given over whatever there is.
+    /// Overwrites any stored record with any given record.
     StaleRevisionWins,
-    /// Makes a revoked key active again.
+    /// Reactivates a revoked key.
     Resurrects,
 }
 
-/// A store that stops where it is told to, and may have a fault.
+/// A store that stops at planted points, and may have a fault.
 pub(crate) struct Staged<S> {
     store: S,
     stops: Arc<Stops>,
@@ -143,24 +143,24 @@ impl<S: Database> KeyRegistry for Staged<S> {
     }
 }
 
-/// What is done, in which order.
+/// The sequence of operations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Schedule {
-    /// A cache is asked for what was written through it.
+    /// A cache is queried for a key that was written through it.
     OwnWrites,
-    /// A cache is asked again when the bound has run out since the other one revoked.
+    /// A cache is queried after the bound since the other one revoked the key.
     OldAnswers,
-    /// Both change what both have read.
+    /// Both change the same revision.
     OneRevision,
-    /// A cache is asked again when it was told that the other one revoked.
+    /// A cache is queried after the announcement that the other one revoked the key.
     Announcements,
-    /// A query has read, and is overtaken by a revocation before it returns.
+    /// A query has read; a revocation overtakes it before it returns.
     OvertakenQueries,
-    /// A revocation has begun, and is overtaken by a query before it writes.
+    /// A revocation has begun; a query overtakes it before the write.
     OvertakenWrites,
-    /// A query returns when the bound has nearly run out since it read.
+    /// A query returns shortly before the bound since its read ends.
     SlowQueries,
-    /// A revocation is dropped after it has written and before it returns.
+    /// A revocation is dropped between its write and its return.
     DroppedWrites,
 }
 
@@ -177,12 +177,12 @@ impl Schedule {
     ];
 }
 
-/// Who tells the second cache of changes.
+/// The source of the second cache's announcements.
 #[derive(Clone, Copy)]
 pub(crate) enum Announcer<'d> {
-    /// The schedule, when it comes to that.
+    /// The schedule, at its own time.
     ByHand,
-    /// The database, and the schedule waits for it.
+    /// The database; the schedule waits for it.
     Database(&'d PgConnectOptions),
 }
 
@@ -197,7 +197,7 @@ impl Announcer<'_> {
         }
     }
 
-    /// Returns when it has been told that this key has now this revision.
+    /// Waits until this revision of the key is announced.
     async fn announced<K: Invalidate>(self, told: &Told<K>, id: KeyId, revision: u64) {
         let change = Change::key(id);
         match self {
@@ -205,7 +205,7 @@ impl Announcer<'_> {
             Self::Database(_) => {
                 let heard = told.heard();
                 let count = |change| heard.lock().iter().filter(|it| it.0 == change).count() as u64;
-                // Or after a connection that was lost, when anything may have changed.
+                // Or a reconnection, after which anything may have changed.
                 let is_told = || count(change.clone()) >= revision || count(Change::Everything) > 1;
                 until("the change is announced", is_told).await;
             }
@@ -218,7 +218,7 @@ struct Script<K> {
     stops: [Arc<Stops>; 2],
 }
 
-/// What comes of a schedule with these caches on stores with this fault.
+/// Runs a schedule with these caches on stores with this fault and returns the history.
 pub(crate) async fn play<S, K>(
     schedule: Schedule,
     stores: &[S; 2],
@@ -270,7 +270,7 @@ impl<K: Cache + 'static> Script<K> {
                 self.verify(1, id, &first).await;
                 self.recorder.replace(0, revoked).await;
                 self.recorder.clock.advance(STALENESS - 5 * RESOLUTION);
-                // Within the bound it may still be accepted.
+                // Within the bound the key may still be accepted.
                 self.verify(1, id, &first).await;
                 self.recorder.clock.advance(10 * RESOLUTION);
                 self.verify(1, id, &first).await;
@@ -331,7 +331,7 @@ impl<K: Cache + 'static> Script<K> {
                 write.reached.await.unwrap();
                 writing.abort();
                 assert!(writing.await.unwrap_err().is_cancelled());
-                // It counts as made from here on.
+                // From here on the dropped write counts as made.
                 self.recorder.has_written(0, began, revoked);
                 self.verify(0, id, &first).await;
             }

@@ -1,4 +1,4 @@
-//! Traffic at random through two caches, on the machine's clock.
+//! Random traffic through two caches, on the machine's clock.
 
 use std::{
     sync::{
@@ -23,10 +23,10 @@ use crate::{
 
 const READERS: usize = 6;
 const WRITERS: usize = 4;
-/// How long a history may take to show something, far beyond what a slow machine needs.
+/// The time limit for enough observations, far longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A key, with its secrets so far; the last ones may not be in the database yet.
+/// A key and its secrets; the latest ones may not be in the database yet.
 struct Subject {
     id: KeyId,
     lookups: Mutex<Vec<Lookup>>,
@@ -39,15 +39,15 @@ struct Stage<K> {
 }
 
 impl Shown {
-    /// A history that shows nothing proves nothing.
+    /// The required observations: a history with too few proves nothing.
     pub(crate) fn is_enough(&self) -> bool {
         self.refused > 20 && self.accepted > 20 && self.written > 5
     }
 }
 
-/// Lets tasks verify, rotate, suspend, revoke and expire through two caches for so long, and
-/// until they have shown something. The seed fixes what each task chooses; how they overtake one
-/// another is up to the machine.
+/// Lets tasks verify, rotate, suspend, revoke and expire through two caches for the given time, and
+/// until there are enough observations. The seed fixes the choices of each task; their interleaving
+/// depends on the machine.
 pub(crate) async fn record<K>(
     seed: u64,
     length: Duration,
@@ -66,8 +66,8 @@ where
     let rng = |task: usize| StdRng::seed_from_u64(seed * 1_000 + task as u64);
     let mut tasks = Vec::new();
     for task in 0..WRITERS {
-        // With every other seed one cache writes nothing, so that nothing it does itself makes
-        // it forget.
+        // With every other seed one cache writes nothing, so that no write of its own invalidates
+        // its entries.
         let cache = if seed.is_multiple_of(2) { 0 } else { task % 2 };
         tasks.push(tokio::spawn(Arc::clone(&stage).write(cache, rng(task))));
     }
@@ -87,7 +87,7 @@ where
 }
 
 impl<K: Cache> Stage<K> {
-    /// What there is so far.
+    /// Returns the current observations.
     fn shown(&self) -> Shown {
         let history = self.recorder.history.lock();
         let accepted = history.verified.iter().filter(|call| call.it.accepted).count();
@@ -114,7 +114,7 @@ impl<K: Cache> Stage<K> {
                 tokio::task::yield_now().await;
             }
             self.recorder.history.lock().verified.append(&mut seen);
-            // Time is a part of what is tested: the bound has to run out a few times.
+            // Real time is part of the test: the bound has to pass several times.
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..3))).await;
         }
     }
@@ -130,7 +130,7 @@ impl<K: Cache> Stage<K> {
             }
             let Some(record) = record else { continue };
             let Some(next) = self.change(&subject, &record, &mut rng) else {
-                // It has ended, as a rule: then there is another.
+                // Usually the key has ended: create another one.
                 self.create(cache).await;
                 continue;
             };
@@ -159,7 +159,7 @@ impl<K: Cache> Stage<K> {
     async fn create(&self, cache: usize) {
         let (record, key) = issue("owner", self.recorder.clock.now());
         let (id, lookups) = (record.id(), Mutex::new(vec![lookup(&key)]));
-        // Presented before it is there, so that it is held that it is not.
+        // Presented before its insert, so that the cache holds an absence.
         self.subjects.lock().push(Arc::new(Subject { id, lookups }));
         tokio::task::yield_now().await;
         self.recorder.insert(cache, record).await;

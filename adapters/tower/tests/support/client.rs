@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 that sends what it is told.
+//! An HTTP/1.1 client that sends exactly the given headers.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ impl Reply {
     }
 }
 
-/// Sends a request without a body and reads the answer to the end of the connection.
+/// Sends a request without a body and reads the response until the connection closes.
 pub(crate) async fn send(
     address: SocketAddr,
     method: &str,
@@ -40,7 +40,7 @@ pub(crate) async fn send(
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a response head");
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! A service with two kinds of keys, of which one may be published, on a clock that stands.
+//! A service with two kinds of keys, one of them publishable, on a clock that stands still.
 #![allow(dead_code, reason = "not every test target uses all of it")]
 
 pub(crate) mod client;
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
 }
 
-/// A key as its holder has it.
+/// A key with its plaintext token.
 pub(crate) struct Key {
     pub(crate) id: KeyId,
     pub(crate) token: String,
@@ -51,7 +51,7 @@ impl World {
         Self::with_gate(|gate| gate.with_limiter(limiter()))
     }
 
-    /// A gate without a limiter, unless one is added, and with something else changed.
+    /// A gate without a limiter, modified by a function.
     pub(crate) fn with_gate(change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
         let store = Arc::new(MemoryStore::new());
         let formats = KeyFormats::new([SECRET, PUBLIC]).unwrap();
@@ -90,7 +90,7 @@ impl World {
         if self.gate.allows_foreign() { keys.handle_foreign() } else { keys }
     }
 
-    /// A key of acme's that may read.
+    /// Issues a key of acme with the read scope.
     pub(crate) fn key(&self) -> Key {
         self.issue(SECRET, None)
     }
@@ -141,7 +141,7 @@ pub(crate) fn limiter() -> Limiter {
     Limiter::system().unwrap()
 }
 
-/// A route for keys that may read, with this many requests a minute.
+/// A route for keys with the read scope and this limit per minute.
 pub(crate) fn reading(per_minute: u32) -> Route {
     limited(Access::scope(READ), per_minute)
 }
@@ -157,13 +157,13 @@ pub(crate) fn with_limits(gate: GateBuilder) -> GateBuilder {
     })
 }
 
-/// A store that does something else than to find.
+/// A store that never returns a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     Fails,
     Hangs,
     Panics,
-    /// Panics before it has made a future.
+    /// Panics before it has returned a future.
     PanicsAtOnce,
 }
 
@@ -183,12 +183,12 @@ impl KeyStore for Broken {
 
     fn find(&self, _: &Lookup) -> impl Future<Output = Result<Option<StoredKey>, Down>> + Send {
         let broken = *self;
-        assert_ne!(broken, Self::PanicsAtOnce, "panics before it has made a future");
+        assert_ne!(broken, Self::PanicsAtOnce, "planted panic before a future exists");
         async move {
             match broken {
                 Self::Fails => Err(Down),
                 Self::Hangs => pending().await,
-                Self::Panics | Self::PanicsAtOnce => panic!("panics while it is waited for"),
+                Self::Panics | Self::PanicsAtOnce => panic!("planted panic in the future"),
             }
         }
     }
@@ -197,12 +197,12 @@ impl KeyStore for Broken {
         match self {
             Self::Fails => Err(Down),
             Self::Hangs => pending().await,
-            Self::Panics | Self::PanicsAtOnce => panic!("panics while it is waited for"),
+            Self::Panics | Self::PanicsAtOnce => panic!("planted panic in the future"),
         }
     }
 }
 
-/// Counts how often an inner service was called.
+/// Counts the calls of an inner service.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<AtomicUsize>);
 
@@ -216,7 +216,7 @@ impl Calls {
     }
 }
 
-/// A list that several hands write to.
+/// A shared log buffer.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 

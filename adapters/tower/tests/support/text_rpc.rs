@@ -1,4 +1,4 @@
-//! A gRPC service and its client without generated code: a text goes out, a text comes back.
+//! A gRPC service and its client without generated code: text requests and text responses.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ use tonic::{
 };
 use tower::{Service, service_fn};
 
-/// Messages as they are.
+/// A codec for plain text messages.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Text;
 
@@ -56,7 +56,7 @@ impl Decoder for Text {
     }
 }
 
-/// Serves `/test.Text/Call` by a function.
+/// Serves `/test.Text/Call` with a function.
 #[derive(Clone)]
 pub(crate) struct TextService<F>(pub(crate) F);
 

@@ -1,79 +1,30 @@
 //! The driver of a decision: every wait for the store, the limiter and the deadline.
 
-use std::{convert::Infallible, error::Error, fmt, future::Future, time::Duration};
+use std::{error::Error, fmt, future::Future, time::Duration};
 
 use crate::{
     clock::{source::Clock, timer::Timer, timestamp::Timestamp},
     gate::{
         admission::Outcome,
+        charger::{Charge, Charger, NoCharger},
         checked::CheckedRoute,
         pending::{PendingCharge, PendingLookup, Step},
         recheck::PendingRecheck,
         refusal::Refusal,
     },
-    limit::decision::Decision,
     request::head::RequestHead,
     store::KeyStore,
 };
-
-/// Charges the limits of a request elsewhere, for example in a database that several hosts
-/// share.
-///
-/// Every function `Fn(&PendingCharge, Timestamp) -> impl Future<Output = Result<Decision, E>>`
-/// is one. The future need not be `Send`; if it is, so is that of the [`Driver`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not charge limits",
-    note = "write a function `|charge: &PendingCharge, now| async move {{ … }}` that returns a \
-            `Result<Decision, _>`"
-)]
-pub trait Charger {
-    /// The error of this limiter. A request that meets one is refused with 503.
-    type Error: Error + Send + Sync + 'static;
-
-    /// Charges all limits of `charge`, or none of them.
-    fn charge(
-        &self,
-        charge: &PendingCharge,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, Self::Error>>;
-}
-
-impl<C, F, E> Charger for C
-where
-    C: Fn(&PendingCharge, Timestamp) -> F,
-    F: Future<Output = Result<Decision, E>>,
-    E: Error + Send + Sync + 'static,
-{
-    type Error = E;
-
-    fn charge(
-        &self,
-        charge: &PendingCharge,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, E>> {
-        self(charge, now)
-    }
-}
-
-/// The charger of a driver whose gate has a limiter, or whose routes have no limits. It does not
-/// exist, so it charges nothing.
-#[derive(Clone, Copy, Debug)]
-pub enum NoCharger {}
-
-impl Charger for NoCharger {
-    type Error = Infallible;
-
-    async fn charge(&self, _: &PendingCharge, _: Timestamp) -> Result<Decision, Infallible> {
-        match *self {}
-    }
-}
 
 /// Drives the steps of a [`Gate`](crate::gate::Gate) over a store, for adapters and for hosts
 /// with waits of their own.
 ///
 /// It contains what every host needs around an `await`, and no runtime:
 ///
-/// - It reads the clock after each wait, so a key that expired meanwhile is refused.
+/// - It reads the clock after each wait, so a key that expired meanwhile is refused, and nothing is
+///   counted at an instant that has passed.
+/// - After a [long wait](Driver::with_recheck_after) for the charger it asks the store once more, by
+///   the id of the key, so a key that was revoked meanwhile is refused and its charge refunded.
 /// - Past the [deadline](Driver::with_deadline) a request is refused with 503.
 /// - A request that is dropped while its key is looked up counts as a failed attempt, where the
 ///   gate limits these. A store that fails, hangs past the deadline or panics does not.
@@ -104,12 +55,16 @@ pub struct Driver<'d, S: ?Sized, C = NoCharger> {
     clock: &'d dyn Clock,
     deadline: Option<(Duration, &'d Timer)>,
     charger: Option<&'d C>,
+    recheck_after: Duration,
 }
+
+/// The wait for a charger after which a key is looked up again, unless the host sets another.
+const RECHECK_AFTER: Duration = Duration::from_millis(100);
 
 impl<'d, S: KeyStore + ?Sized> Driver<'d, S> {
     /// Creates a driver without a deadline and without a charger.
     pub const fn new(store: &'d S, clock: &'d dyn Clock) -> Self {
-        Self { store, clock, deadline: None, charger: None }
+        Self { store, clock, deadline: None, charger: None, recheck_after: RECHECK_AFTER }
     }
 }
 
@@ -123,8 +78,14 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
     /// Charges the limits of routes with `charger`, for a gate without a limiter. With `None`, a
     /// route that such a gate would have to charge is refused with 503.
     pub fn with_charger<D: Charger>(self, charger: Option<&'d D>) -> Driver<'d, S, D> {
-        let Self { store, clock, deadline, .. } = self;
-        Driver { store, clock, deadline, charger }
+        let Self { store, clock, deadline, recheck_after, .. } = self;
+        Driver { store, clock, deadline, charger, recheck_after }
+    }
+
+    /// Sets the wait for the charger after which the record of the key is found again, by its id. The
+    /// default is 100 milliseconds. Expiry and grace are checked after every wait.
+    pub const fn with_recheck_after(self, recheck_after: Duration) -> Self {
+        Self { recheck_after, ..self }
     }
 
     /// Decides a request on `route`, by the gate that checked the route.
@@ -150,13 +111,13 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
         }
     }
 
-    /// Asks the store whether the key of an admitted request is still valid.
+    /// Asks the store whether the key of a request is still in force.
     ///
     /// # Errors
     ///
     /// As [`PendingRecheck::found`]; 503 if the store fails or misses the deadline.
     pub async fn recheck(&self, pending: PendingRecheck) -> Result<(), Box<Refusal>> {
-        let found = self.in_time(self.store.find(pending.lookup())).await;
+        let found = self.in_time(self.store.find_by_id(pending.key_id())).await;
         let now = self.clock.now();
         match found {
             Ok(Ok(found)) => pending.found(found, now),
@@ -179,15 +140,39 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
     }
 
     async fn charge(&self, pending: PendingCharge) -> Outcome {
+        let asked = self.clock.now();
+        let Some(charger) = self.charger else { return pending.without_limiter(asked) };
+        let charged = self.in_time(charger.charge(&pending, asked)).await;
         let now = self.clock.now();
-        let Some(charger) = self.charger else { return pending.without_limiter(now) };
-        let decision = self.in_time(charger.charge(&pending, now)).await;
-        let now = self.clock.now();
-        match decision {
-            Ok(Ok(decision)) => pending.decided(decision, now),
-            Ok(Err(error)) => pending.failed(error, now),
-            Err(late) => pending.failed(late, now),
+        let Charge { decision, refund } = match charged {
+            Ok(Ok(charge)) => charge,
+            Ok(Err(error)) => return pending.failed(error, now),
+            Err(late) => return pending.failed(late, now),
+        };
+        if decision.allowed
+            && let Err(refusal) = self.recheck_charged(&pending, asked, now).await
+        {
+            if let Some(refund) = refund {
+                // As best it can: a refund that is late only leaves the request counted.
+                let _late = self.in_time(refund).await;
+            }
+            return Outcome::Refused(*refusal);
         }
+        pending.decided(decision, self.clock.now())
+    }
+
+    /// Judges an admission of a charger at its arrival.
+    async fn recheck_charged(
+        &self,
+        pending: &PendingCharge,
+        asked: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Box<Refusal>> {
+        pending.still_in_force(now)?;
+        if now.saturating_since(asked) <= self.recheck_after {
+            return Ok(());
+        }
+        self.recheck(pending.recheck()).await
     }
 
     async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, TooLate> {

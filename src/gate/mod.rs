@@ -8,6 +8,7 @@ pub(crate) mod admission;
 pub(crate) mod attempts;
 pub(crate) mod begin;
 pub(crate) mod builder;
+pub(crate) mod charger;
 pub(crate) mod charges;
 pub(crate) mod check;
 pub(crate) mod checked;
@@ -25,8 +26,9 @@ pub(crate) mod steps;
 pub use self::{
     admission::{Admission, Outcome},
     builder::GateBuilder,
+    charger::{Charge, Charger, NoCharger},
     checked::CheckedRoute,
-    driver::{Charger, Driver, NoCharger},
+    driver::Driver,
     pending::{PendingCharge, PendingLookup, Step},
     pipeline::Gate,
     recheck::PendingRecheck,

@@ -8,6 +8,8 @@ use crate::{
         admission::Outcome,
         charges::Charges,
         checked::CheckedRoute,
+        recheck::PendingRecheck,
+        refusal::Refusal,
         steps::{Attempt, Prepared},
     },
     limit::{decision::Decision, key::LimitKey},
@@ -129,6 +131,25 @@ impl PendingCharge {
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
         let Self { route, charges, verified } = self;
         route.gate().charged(&route, charges, verified, &decision, now)
+    }
+
+    /// Checks by a fresh reading of the clock, after the wait for the limiter, that neither the key
+    /// has expired nor the grace of its secret has ended.
+    ///
+    /// # Errors
+    ///
+    /// The refusal to send, with 401. What the limiter has charged is to be refunded.
+    pub fn still_in_force(&self, now: Timestamp) -> Result<(), Box<Refusal>> {
+        self.verified.still_in_force(now).map_err(|error| {
+            let (gate, reason) = (self.route.gate(), RefusalReason::Withdrawn(error));
+            let principal = gate.principal(&self.verified);
+            Box::new(gate.refusal(&self.route, reason, principal, None, now))
+        })
+    }
+
+    /// Prepares a second look at the key, after a long wait for the limiter.
+    pub fn recheck(&self) -> PendingRecheck {
+        self.route.gate().recheck_verified(&self.verified, &self.route)
     }
 
     /// Ends with 503 because the limiter failed or did not respond in time.

@@ -9,19 +9,26 @@ use crate::{
         pipeline::Gate,
         refusal::{Principal, Refusal},
     },
-    key::{id::KeyId, owner::OwnerId},
+    key::{id::KeyId, kind::KeyKind, owner::OwnerId},
     request::reason::RefusalReason,
-    store::{lookup::Lookup, stored_key::StoredKey},
-    verify::verified::KeyCaller,
+    store::stored_key::StoredKey,
+    verify::{
+        error::VerifyError,
+        verified::{KeyCaller, Verified},
+        verifier::in_force,
+    },
 };
 
-/// The question whether the key of an admitted request is still valid, for when its handler is
-/// done. Owned and `'static`; it holds hashes and ids, and no key.
+/// The question whether the key of a request is still in force, after a wait or after its handler.
+/// Owned and `'static`; it holds ids, and no key and no hash.
+///
+/// It is about the key and not about its secret. A secret that was rotated out during its own request
+/// withdraws nothing, or the response that contains the new secret would be lost.
 #[must_use = "nothing is rechecked until the store has responded"]
 pub struct PendingRecheck {
     gate: Gate,
     route: CheckedRoute,
-    lookup: Lookup,
+    kind: KeyKind,
     key: KeyId,
     /// For the audit, if it is enabled.
     owner: Option<OwnerId>,
@@ -29,13 +36,21 @@ pub struct PendingRecheck {
 
 impl Gate {
     /// Prepares a second look at the key of an admitted request, once its handler is done: one
-    /// lookup, without hashing anything. Keep the pending value while the handler has the
-    /// caller.
+    /// [`find_by_id`](crate::store::KeyStore::find_by_id). Keep the pending value while the handler
+    /// has the caller.
     pub fn recheck(&self, caller: &KeyCaller, route: &CheckedRoute) -> PendingRecheck {
+        self.recheck_verified(caller, route)
+    }
+
+    pub(super) fn recheck_verified(
+        &self,
+        caller: &Verified,
+        route: &CheckedRoute,
+    ) -> PendingRecheck {
         PendingRecheck {
             gate: self.clone(),
             route: route.clone(),
-            lookup: caller.lookup(),
+            kind: caller.kind(),
             key: caller.key_id(),
             owner: self.config().audit.is_on().then(|| caller.owner_id().clone()),
         }
@@ -43,31 +58,27 @@ impl Gate {
 }
 
 impl PendingRecheck {
-    /// Returns the lookup of the secret that the request carried.
-    pub const fn lookup(&self) -> &Lookup {
-        &self.lookup
-    }
-
-    /// Returns the id of the key, for a store that prefers to find it by id.
+    /// Returns the id of the key, for [`KeyStore::find_by_id`](crate::store::KeyStore::find_by_id).
     pub const fn key_id(&self) -> KeyId {
         self.key
     }
 
-    /// Decides by the result of the store, found by [`PendingRecheck::lookup`] or by
-    /// [`PendingRecheck::key_id`]. A record with another id does not count, even if it holds the
-    /// same secret.
+    /// Decides by the record that the store found by [`PendingRecheck::key_id`]. A record with
+    /// another id does not count.
     ///
     /// # Errors
     ///
     /// The refusal to send instead of the handler's response: 401 if the key was revoked,
-    /// suspended, rotated out or removed, or has expired; 503 if another gate checked the route.
+    /// suspended or removed, or has expired; 503 if another gate checked the route.
     pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<(), Box<Refusal>> {
         if !self.route.belongs_to(&self.gate) {
             return Err(Box::new(self.refused(RefusalReason::ForeignRoute, now)));
         }
         let found = found.filter(|found| found.record().id() == self.key);
-        match self.gate.config().verifier.verify(&self.lookup, found, now) {
-            Ok(_) => Ok(()),
+        let in_force =
+            found.map_or(Err(VerifyError::Unknown), |found| in_force(found.record(), now));
+        match in_force {
+            Ok(()) => Ok(()),
             Err(error) => Err(Box::new(self.refused(RefusalReason::Withdrawn(error), now))),
         }
     }
@@ -78,17 +89,14 @@ impl PendingRecheck {
     }
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
-        let Self { gate, route, lookup, key, owner } = self;
-        let principal = Principal { key: Some(key), owner, kind: Some(lookup.kind()) };
+        let Self { gate, route, kind, key, owner } = self;
+        let principal = Principal { key: Some(key), owner, kind: Some(kind) };
         gate.refusal(&route, reason, principal, None, now)
     }
 }
 
 impl fmt::Debug for PendingRecheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingRecheck")
-            .field("key", &self.key)
-            .field("lookup", &self.lookup)
-            .finish_non_exhaustive()
+        f.debug_struct("PendingRecheck").field("key", &self.key).finish_non_exhaustive()
     }
 }

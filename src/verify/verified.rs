@@ -4,7 +4,6 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         hash::KeyHash,
-        hasher::Candidates,
         id::KeyId,
         kind::KeyKind,
         name::KeyName,
@@ -13,10 +12,12 @@ use crate::{
         scope::ScopeSet,
         secret::StoredSecret,
     },
-    store::{lookup::Lookup, stored_key::StoredKey},
+    store::stored_key::StoredKey,
     verify::{
         access::{Access, Forbidden},
+        error::VerifyError,
         matching::secret_at,
+        verifier::in_force,
     },
 };
 
@@ -149,15 +150,14 @@ impl Verified {
         self.found.record()
     }
 
-    /// Returns the lookup that finds the same secret again without the key: by the stored hash, and
-    /// by the hash with which a rehash may have replaced it in the meantime.
-    pub(crate) fn lookup(&self) -> Lookup {
-        let stored = self.secret().0.hash;
-        let candidates = match self.rehash() {
-            None => Candidates { current: stored, older: Vec::new() },
-            Some(rehash) => Candidates { current: rehash.new, older: vec![stored] },
-        };
-        Lookup::new(self.kind(), candidates)
+    /// Checks again, by the same record and a later `now`, that neither the key has expired nor the
+    /// grace of its secret has ended.
+    pub(crate) fn still_in_force(&self, now: Timestamp) -> Result<(), VerifyError> {
+        in_force(self.record(), now)?;
+        match self.secret().1 {
+            Some(deadline) if deadline <= now => Err(VerifyError::PastGrace),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the secret that was presented, and for a retiring one its deadline.

@@ -108,15 +108,7 @@ impl Verifier {
             return Err(VerifyError::WrongKind);
         }
         // The secret is proved. From here on the reasons may differ.
-        if record.is_ahead_of(now) {
-            return Err(VerifyError::ClockBehind);
-        }
-        match record.status(now) {
-            KeyStatus::Active => {}
-            KeyStatus::Suspended => return Err(VerifyError::Suspended),
-            KeyStatus::Expired => return Err(VerifyError::Expired),
-            KeyStatus::Revoked => return Err(VerifyError::Revoked),
-        }
+        in_force(record, now)?;
         if valid_until.is_some_and(|deadline| deadline <= now) {
             return Err(VerifyError::PastGrace);
         }
@@ -147,6 +139,20 @@ impl Verifier {
             return None;
         }
         Some(scopes.intersection(&catalog.ceiling(kind)))
+    }
+}
+
+/// Checks that a key is in force, whatever its secrets are.
+#[inline]
+pub(crate) fn in_force(record: &KeyRecord, now: Timestamp) -> Result<(), VerifyError> {
+    if record.is_ahead_of(now) {
+        return Err(VerifyError::ClockBehind);
+    }
+    match record.status(now) {
+        KeyStatus::Active => Ok(()),
+        KeyStatus::Suspended => Err(VerifyError::Suspended),
+        KeyStatus::Expired => Err(VerifyError::Expired),
+        KeyStatus::Revoked => Err(VerifyError::Revoked),
     }
 }
 

@@ -5,3 +5,4 @@ mod credentials;
 mod error_bodies;
 mod pipeline;
 mod policies;
+mod waits;

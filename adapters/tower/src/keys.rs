@@ -6,8 +6,8 @@ use http::{HeaderValue, request::Parts};
 use keyward::{
     Clock, ConfigError, Gate, KeyStore, Route, Timestamp,
     clock::Timer,
-    gate::{CheckedRoute, PendingCharge},
-    limit::{Decision, LimitKey},
+    gate::{Charge, CheckedRoute, PendingCharge},
+    limit::LimitKey,
 };
 
 use crate::{
@@ -80,7 +80,7 @@ impl<K> ApiKeys<K> {
 
     /// Charges limits elsewhere, for example in a database that several hosts share. `decide`
     /// reads from the [`PendingCharge`] what to charge, and its future returns the
-    /// [`Decision`].
+    /// [`Decision`](keyward::limit::Decision), or a [`Charge`] that can be refunded.
     ///
     /// It replaces the limiter of the gate, so the gate must have none: after [`ApiKeys::bearer`],
     /// call [`ApiKeysBuilder::without_limiter`](crate::ApiKeysBuilder::without_limiter). Routes and
@@ -103,16 +103,24 @@ impl<K> ApiKeys<K> {
     ///
     /// An error, and a future that misses the [deadline](ApiKeys::with_deadline), lead to a
     /// response with 503.
-    pub fn charge_with<F, E>(
+    pub fn charge_with<F, D, E>(
         self,
         decide: impl Fn(&PendingCharge, Timestamp) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Result<Decision, E>> + Send + 'static,
+        F: Future<Output = Result<D, E>> + Send + 'static,
+        D: Into<Charge> + 'static,
         E: Error + Send + Sync + 'static,
     {
         let limiter = Some(RemoteLimiter::new(decide));
         self.with(|shared| Shared { limiter, ..shared })
+    }
+
+    /// Sets the wait for the limiter elsewhere after which the key is looked up again, by its id: see
+    /// [`Driver::with_recheck_after`](keyward::gate::Driver::with_recheck_after). The default is 100
+    /// milliseconds.
+    pub fn with_recheck_after(self, recheck_after: Duration) -> Self {
+        self.with(|shared| Shared { recheck_after: Some(recheck_after), ..shared })
     }
 
     /// Sets the address on which failed attempts are counted, for a gate that

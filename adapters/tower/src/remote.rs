@@ -4,12 +4,11 @@ use std::{error::Error, future::Future, sync::Arc};
 
 use keyward::{
     Timestamp,
-    gate::{Charger, PendingCharge},
-    limit::Decision,
+    gate::{Charge, Charger, PendingCharge},
     store::{StoreError, StoreFuture},
 };
 
-type Charging = StoreFuture<'static, Result<Decision, StoreError>>;
+type Charging = StoreFuture<'static, Result<Charge, StoreError>>;
 
 /// The host's function that charges limits, with its future boxed.
 #[derive(Clone)]
@@ -17,16 +16,17 @@ type Charging = StoreFuture<'static, Result<Decision, StoreError>>;
 pub(crate) struct RemoteLimiter(Arc<dyn Fn(&PendingCharge, Timestamp) -> Charging + Send + Sync>);
 
 impl RemoteLimiter {
-    pub(crate) fn new<F, E>(
+    pub(crate) fn new<F, D, E>(
         decide: impl Fn(&PendingCharge, Timestamp) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Result<Decision, E>> + Send + 'static,
+        F: Future<Output = Result<D, E>> + Send + 'static,
+        D: Into<Charge>,
         E: Error + Send + Sync + 'static,
     {
         Self(Arc::new(move |charge: &PendingCharge, now| {
             let decided = decide(charge, now);
-            StoreFuture::new(async { decided.await.map_err(StoreError::new) })
+            StoreFuture::new(async { decided.await.map(Into::into).map_err(StoreError::new) })
         }))
     }
 }
@@ -38,7 +38,7 @@ impl Charger for RemoteLimiter {
         &self,
         charge: &PendingCharge,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, StoreError>> {
+    ) -> impl Future<Output = Result<Charge, StoreError>> {
         (self.0)(charge, now)
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Shared<K> {
     pub(crate) sensitive: Vec<HeaderName>,
     pub(crate) deadline: Option<(Duration, Timer)>,
     pub(crate) limiter: Option<RemoteLimiter>,
+    pub(crate) recheck_after: Option<Duration>,
     /// Whether every route has the limit named `default`.
     pub(crate) has_default_limit: bool,
     pub(crate) address: Option<CountedBy>,
@@ -57,6 +58,7 @@ impl<K> Shared<K> {
             sensitive,
             deadline: None,
             limiter: None,
+            recheck_after: None,
             has_default_limit: false,
             address: None,
             subjects: Vec::new(),
@@ -172,6 +174,10 @@ impl<K: KeyStore> Shared<K> {
         let driver = Driver::new(&*self.store, &*self.clock);
         let driver = match &self.deadline {
             Some((after, timer)) => driver.with_deadline(*after, timer),
+            None => driver,
+        };
+        let driver = match self.recheck_after {
+            Some(recheck_after) => driver.with_recheck_after(recheck_after),
             None => driver,
         };
         driver.with_charger(self.limiter.as_ref())

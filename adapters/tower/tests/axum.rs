@@ -174,7 +174,7 @@ async fn charged_sessions(
         _ => return passed.refuse(PublicReason::InvalidKey).map(Body::from),
     };
     let quota = Quota::per_minute(2).into();
-    let decision = limiter.check(LimitKey::named(1, &user), &quota, 1, NOON).unwrap();
+    let decision = limiter.check(LimitKey::host(1, &user), &quota, 1, NOON).unwrap();
     if !decision.allowed {
         return passed.refuse_charged(PublicReason::RateLimited, decision).map(Body::from);
     }

@@ -65,7 +65,7 @@ impl TableStore {
 }
 
 impl Tables {
-    /// A record with its current owner. An owner that was never put has no tier and no quotas.
+    /// A record with its current owner. An owner that was never put has no tier and no overrides.
     fn joined(&self, record: &KeyRecord) -> Result<StoredKey, RecordError> {
         let owner = self.owners.get(record.owner()).cloned();
         let owner = owner.unwrap_or_else(|| Arc::new(Owner::new(record.owner().clone())));

@@ -43,8 +43,7 @@
 //! let lookup = verifier.lookup(&presented);
 //! let found = issuer.registry().find(&lookup).await?;
 //! let verified = verifier.verify(&lookup, found, now)?;
-//! let quotas = verified.quotas().unwrap_or(&DEFAULT);
-//! let decision = limiter.check(verified.key_id(), quotas, 1, now)?;
+//! let decision = limiter.check(verified.key_id(), &DEFAULT, 1, now)?;
 //! if !decision.allowed {
 //!     // 429, with `decision.retry_after_secs()` in `Retry-After`.
 //!     return Err("too many requests".into());
@@ -58,7 +57,8 @@
 //! # The whole pipeline
 //!
 //! A [`Gate`] does all of this for a service, from the head of a request to a complete response,
-//! in a fixed order: authenticate, charge, authorize.
+//! in a fixed order: authenticate, charge, authorize. It also resolves what its
+//! [limits](limit::Limit) allow a caller: by its key, its owner and its tier.
 //!
 //! ```
 //! use keyward::{
@@ -96,11 +96,11 @@
 //! |---|---|
 //! | [`error`] | the error of wiring, and the error of invalid text |
 //! | [`clock`] | timestamps and clocks |
-//! | [`quota`] | limits as data |
+//! | [`quota`] | limits as data, names of policies, overrides of keys and owners |
 //! | [`key`] | key formats, hashes, records, owners and scopes |
 //! | [`store`] | the store traits, the in-memory store, change notifications |
 //! | [`verify`] | from a presented key to an authorized caller |
-//! | [`limit`] | the exact sliding-window limiter |
+//! | [`limit`] | named limits, and the exact sliding-window limiter |
 //! | [`usage`] | request counts and last use for each key |
 //! | [`request`] | HTTP request and response data, independent of any HTTP crate |
 //! | [`audit`] | one callback that receives every outcome |
@@ -118,7 +118,7 @@
 //!
 //! # Features
 //!
-//! No feature is on by default. `serde` serializes formats, scopes, quotas, hashes and records, and
+//! No feature is on by default. `serde` serializes formats, scopes, quotas, overrides, hashes and records, and
 //! never a plaintext key. `testing` adds the conformance suite for authors of stores.
 //!
 //! # Panics

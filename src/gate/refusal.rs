@@ -111,8 +111,8 @@ impl Gate {
 impl Refusal {
     /// Returns the HTTP status.
     #[inline]
-    pub const fn status(&self) -> u16 {
-        self.public.status()
+    pub fn status(&self) -> u16 {
+        self.gate.config().responses.status(self.public)
     }
 
     /// Returns the reason as far as the client may know it.

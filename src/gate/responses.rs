@@ -48,6 +48,12 @@ impl Responses {
         &self.errors
     }
 
+    /// Returns the status of refusals for a reason.
+    #[inline]
+    pub(super) fn status(&self, reason: PublicReason) -> u16 {
+        self.errors.status(reason)
+    }
+
     /// Returns whether a response depends on the scopes that the route requires.
     pub(super) const fn names_scopes(&self) -> bool {
         self.names_scopes

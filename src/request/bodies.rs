@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, ConfigErrorKind},
     request::{
         error_text::{ErrorText, Field},
         facts::{ErrorBody, ErrorFacts},
@@ -41,6 +41,37 @@ use crate::{
 pub struct ErrorBodies {
     style: Style,
     texts: Vec<(PublicReason, ErrorText)>,
+    /// The statuses that the host has chosen.
+    statuses: Vec<(PublicReason, u16)>,
+}
+
+/// A status of refusals: its name (RFC 9110 §15, RFC 6585 §4), and the code of a body with codes if the
+/// host set none.
+struct Status {
+    number: u16,
+    phrase: &'static str,
+    code: &'static str,
+    /// Whether a host can choose it. A 401 must carry a challenge, and a 503 is no client's fault.
+    is_free: bool,
+}
+
+const STATUSES: [Status; 8] = [
+    Status { number: 400, phrase: "Bad Request", code: "BAD_REQUEST", is_free: true },
+    Status { number: 401, phrase: "Unauthorized", code: "UNAUTHORIZED", is_free: false },
+    Status { number: 403, phrase: "Forbidden", code: "FORBIDDEN", is_free: true },
+    Status { number: 404, phrase: "Not Found", code: "NOT_FOUND", is_free: true },
+    Status { number: 413, phrase: "Content Too Large", code: "TOO_LARGE", is_free: true },
+    Status { number: 422, phrase: "Unprocessable Content", code: "UNPROCESSABLE", is_free: true },
+    Status { number: 429, phrase: "Too Many Requests", code: "RATE_LIMITED", is_free: true },
+    UNAVAILABLE,
+];
+const UNAVAILABLE: Status =
+    Status { number: 503, phrase: "Service Unavailable", code: "UNAVAILABLE", is_free: false };
+
+impl Status {
+    fn of(number: u16) -> &'static Self {
+        STATUSES.iter().find(|status| status.number == number).unwrap_or(&UNAVAILABLE)
+    }
 }
 
 #[derive(Clone)]
@@ -60,7 +91,7 @@ impl ErrorBodies {
 
     /// Builds bodies of the shape `{"error":{"code":"…","message":"…"}}`, followed by the fields of
     /// the text. A text without a code has `BAD_REQUEST`, `UNAUTHORIZED`, `FORBIDDEN`,
-    /// `RATE_LIMITED` or `UNAVAILABLE`.
+    /// `RATE_LIMITED` or `UNAVAILABLE`, by the status.
     pub const fn nested() -> Self {
         Self::with_style(Style::Nested)
     }
@@ -98,6 +129,24 @@ impl ErrorBodies {
         self.for_status(403, text.into())
     }
 
+    /// Sets the status of refusals for [`PublicReason::Blocked`] or [`PublicReason::CostAboveLimit`]: 400,
+    /// 403 (the default), 404, 413, 422 or 429. The last call for a reason counts. Whether it is 429 or
+    /// not, the response has no `Retry-After`, because waiting does not help.
+    ///
+    /// Any other reason or status is an error of
+    /// [`GateBuilder::build`](crate::gate::GateBuilder::build).
+    pub fn with_status(mut self, reason: PublicReason, status: u16) -> Self {
+        self.statuses.retain(|(other, _)| *other != reason);
+        self.statuses.push((reason, status));
+        self
+    }
+
+    /// Returns the status of refusals for a reason.
+    pub fn status(&self, reason: PublicReason) -> u16 {
+        let chosen = self.statuses.iter().find(|(own, _)| *own == reason);
+        chosen.map_or(reason.status(), |(_, status)| *status)
+    }
+
     /// Returns the message for the client, with its placeholders filled.
     ///
     /// A fact that the text needs can be missing, for instance when the host itself refuses a request
@@ -114,6 +163,7 @@ impl ErrorBodies {
         let (reason, message) = (facts.reason, self.message(facts));
         let text = self.text(reason);
         let code = text.and_then(|text| text.code.as_deref());
+        let status = Status::of(self.status(reason));
         let with_fields = |object: JsonObject| {
             let fields = text.map(|text| text.fields.as_slice()).unwrap_or_default();
             fields.iter().fold(object, |object, field| field.write(object, facts))
@@ -122,19 +172,19 @@ impl ErrorBodies {
             Style::Flat => ErrorBody::json(with_fields(JsonObject::new().text("error", &message))),
             Style::Nested => {
                 let inner = JsonObject::new()
-                    .text("code", code.unwrap_or(reason.default_code()))
+                    .text("code", code.unwrap_or(status.code))
                     .text("message", &message);
                 ErrorBody::json(JsonObject::new().object("error", with_fields(inner)))
             }
             Style::Problem => {
                 let (uri, title) = match text.and_then(|text| text.problem.as_ref()) {
                     Some((uri, title)) => (&**uri, &**title),
-                    None => ("about:blank", reason.phrase()),
+                    None => ("about:blank", status.phrase),
                 };
                 let object = JsonObject::new()
                     .text("type", uri)
                     .text("title", title)
-                    .number("status", u64::from(reason.status()))
+                    .number("status", u64::from(status.number))
                     .text("detail", &message);
                 let object = match code {
                     Some(code) => object.text("code", code),
@@ -165,11 +215,23 @@ impl ErrorBodies {
         for (reason, text) in &self.texts {
             text.check(*reason, self.style.members(*reason))?;
         }
+        for (reason, number) in &self.statuses {
+            let is_free = STATUSES.iter().any(|own| own.is_free && own.number == *number);
+            if !reason.has_free_status() || !is_free {
+                return Err(ConfigError::new(
+                    ConfigErrorKind::Text,
+                    format!(
+                        "{reason:?} cannot have the status {number}; give ErrorBodies::with_status \
+                         Blocked or CostAboveLimit, and 400, 403, 404, 413, 422 or 429"
+                    ),
+                ));
+            }
+        }
         Ok(())
     }
 
     const fn with_style(style: Style) -> Self {
-        Self { style, texts: Vec::new() }
+        Self { style, texts: Vec::new(), statuses: Vec::new() }
     }
 
     fn for_status(self, status: u16, text: ErrorText) -> Self {

@@ -64,7 +64,8 @@ impl PublicReason {
     ];
 
     /// Returns the HTTP status of the response: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
-    /// 503 (RFC 9110 §15.6.4).
+    /// 503 (RFC 9110 §15.6.4). [`ErrorBodies::with_status`](crate::request::ErrorBodies::with_status)
+    /// can choose another one for [`PublicReason::Blocked`] and [`PublicReason::CostAboveLimit`].
     #[inline]
     pub const fn status(self) -> u16 {
         match self {
@@ -83,28 +84,6 @@ impl PublicReason {
             | Self::CostAboveLimit => 403,
             Self::RateLimited | Self::TooManyAttempts => 429,
             Self::Unavailable => 503,
-        }
-    }
-
-    /// Returns the name of the status (RFC 9110 §15, RFC 6585 §4).
-    pub(crate) const fn phrase(self) -> &'static str {
-        match self.status() {
-            400 => "Bad Request",
-            401 => "Unauthorized",
-            403 => "Forbidden",
-            429 => "Too Many Requests",
-            _ => "Service Unavailable",
-        }
-    }
-
-    /// Returns the code of a body with codes, if the host set none.
-    pub(crate) const fn default_code(self) -> &'static str {
-        match self.status() {
-            400 => "BAD_REQUEST",
-            401 => "UNAUTHORIZED",
-            403 => "FORBIDDEN",
-            429 => "RATE_LIMITED",
-            _ => "UNAVAILABLE",
         }
     }
 
@@ -136,6 +115,11 @@ impl PublicReason {
             Self::MissingScope => "Missing a required scope",
             other => other.default_message(),
         }
+    }
+
+    /// Returns whether the host can choose the status of responses for this reason.
+    pub(crate) const fn has_free_status(self) -> bool {
+        matches!(self, Self::Blocked | Self::CostAboveLimit)
     }
 
     /// Returns whether a response for this reason names the policy that refused.

@@ -147,7 +147,8 @@ impl RefusalReason {
         }
     }
 
-    /// Returns the HTTP status of the response.
+    /// Returns the HTTP status of the response, unless
+    /// [`ErrorBodies::with_status`](crate::request::ErrorBodies::with_status) chose another one.
     #[inline]
     pub const fn status(&self) -> u16 {
         self.public().status()

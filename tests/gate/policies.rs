@@ -398,6 +398,53 @@ fn an_unlimited_caller_is_not_charged_and_needs_no_limiter() {
     assert!(matches!(refusal.reason(), RefusalReason::NoLimiter));
 }
 
+#[test]
+fn a_cost_that_no_window_holds_is_403_unless_the_host_chooses() {
+    use keyward::ErrorBodies;
+    let mut world = World::new();
+    let head = world.key(draft());
+    let dear = |errors: ErrorBodies| {
+        let gate = world.builder().with_limiter(Limiter::system().unwrap()).with_errors(errors);
+        let gate = gate.with_limit(Limit::new("a", Quota::per_minute(5))).build()?;
+        let route = gate.route(with(&["a"]).with_cost(6))?;
+        let refusal = world.refused(&head, &route, T0);
+        assert_eq!(refusal.public(), PublicReason::CostAboveLimit);
+        assert!(refusal.headers().all(|header| header.name() != "retry-after"));
+        let body = String::from_utf8(refusal.body().to_vec()).unwrap();
+        Ok::<_, ConfigError>((refusal.status(), body))
+    };
+    let cost = PublicReason::CostAboveLimit;
+    let text = "The request costs more than its limit allows";
+    for (errors, status, body) in [
+        (ErrorBodies::flat(), 403, format!(r#"{{"error":"{text}"}}"#)),
+        (
+            ErrorBodies::nested().with_status(cost, 413),
+            413,
+            format!(r#"{{"error":{{"code":"TOO_LARGE","message":"{text}"}}}}"#),
+        ),
+        (
+            ErrorBodies::problem_details().with_status(cost, 429),
+            429,
+            format!(
+                r#"{{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"{text}"}}"#
+            ),
+        ),
+    ] {
+        assert_eq!(dear(errors), Ok((status, body)));
+    }
+    for (reason, status) in [
+        (cost, 401),
+        (cost, 503),
+        (cost, 200),
+        (PublicReason::InvalidKey, 403),
+        (PublicReason::RateLimited, 403),
+    ] {
+        let error = dear(ErrorBodies::flat().with_status(reason, status)).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Text);
+        assert!(error.to_string().contains("ErrorBodies::with_status"), "{error}");
+    }
+}
+
 // ---------------------------------------------------------------------------------------
 // Subjects.
 

@@ -43,9 +43,9 @@ const fn code(status: StatusCode) -> &'static str {
     const UNAUTHENTICATED: &str = "16";
 
     match status.as_u16() {
-        400 => INVALID_ARGUMENT,
+        400 | 413 | 422 => INVALID_ARGUMENT,
         401 => UNAUTHENTICATED,
-        403 => PERMISSION_DENIED,
+        403 | 404 => PERMISSION_DENIED,
         429 => RESOURCE_EXHAUSTED,
         503 => UNAVAILABLE,
         _ => INTERNAL,

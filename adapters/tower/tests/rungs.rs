@@ -17,7 +17,7 @@ use axum::{
 use http_body_util::BodyExt;
 use keyward::{
     Access, Challenge, ConfigError, ErrorBodies, KeyFormat, KeyHasher, Limiter, ManualClock,
-    MemoryStore, Quota, RateHeaders, Route,
+    MemoryStore, Quota, RateHeaders,
     audit::Audit,
     error::ConfigErrorKind,
     gate::CheckedRoute,

@@ -7,7 +7,12 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
-use keyward::{Access, Challenge, CredentialSource, Gate, RateHeaders};
+use keyward::{
+    Access, Challenge, CredentialSource, Gate, MemoryStore, Quota, RateHeaders,
+    gate::GateBuilder,
+    limit::{Decision, Limit, LimitKey, Subject},
+};
+use keyward_tower::ApiKeys;
 use support::*;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -118,4 +123,135 @@ fn a_key_kept_in_the_query_reaches_the_inner_layer() {
         let answer = pollster::block_on(service.oneshot(request)).unwrap();
         assert_eq!(answer.status(), status);
     }
+}
+
+/// The keys of one gate with these limits, over the store and the clock of `world`.
+fn named(world: &World, limits: impl IntoIterator<Item = Limit>) -> ApiKeys<Arc<MemoryStore>> {
+    let gate = Gate::builder(SECRET, world.issuer.verifier(), CredentialSource::bearer())
+        .with_challenge(Challenge::bearer("named").unwrap())
+        .with_limiter(limiter())
+        .with_rate_headers(RateHeaders::x_ratelimit());
+    let gate = limits.into_iter().fold(gate, GateBuilder::with_limit).build().unwrap();
+    ApiKeys::new(gate, Arc::clone(&world.store), Arc::clone(&world.clock))
+}
+
+/// The remaining requests of the decision that the handler sees.
+fn seen(request: &Request<()>) -> Option<u32> {
+    request.extensions().get::<Decision>().map(|decision| decision.remaining)
+}
+
+#[test]
+fn twenty_a_day_around_the_router_hold_beside_four_a_second_on_a_route() {
+    let world = World::new();
+    let keys = named(
+        &world,
+        [Limit::new("day", Quota::per_day(20)), Limit::new("burst", Quota::per_second(4))],
+    );
+    // The route names the limit of the router too. It is charged once.
+    let router = keys.require(Access::any_key().with_limit("day")).unwrap();
+    let route = keys.require(Access::any_key().with_limit("day").with_limit("burst")).unwrap();
+    let service =
+        ServiceBuilder::new().layer(router).layer(route).service_fn(async |request: Request<()>| {
+            assert_eq!(seen(&request), Some(3), "the handler sees the decision of its own layer");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+    let key = world.key();
+    let line = format!("Bearer {}", key.token);
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        let request = Request::builder().header("authorization", &line).body(()).unwrap();
+        let answer = pollster::block_on(service.clone().oneshot(request)).unwrap();
+        statuses.push(answer.status().as_u16());
+        if statuses.len() == 18 {
+            // Two are left of the day, and three of the second.
+            assert_eq!(said(answer.headers()), ["20", "2"]);
+        }
+        world.clock.advance(Duration::from_secs(2));
+    }
+    assert_eq!(statuses[..20], [200; 20]);
+    assert_eq!(statuses[20..], [429; 80]);
+}
+
+#[test]
+fn a_limit_of_both_layers_is_charged_once_and_reported_by_the_outer_one() {
+    let world = World::new();
+    let keys = named(&world, [Limit::new("minute", Quota::per_minute(9))]);
+    let layer = || keys.require(Access::any_key().with_limit("minute")).unwrap();
+    let service = ServiceBuilder::new().layer(layer()).layer(layer()).layer(layer()).service_fn(
+        async |request: Request<()>| {
+            assert!(seen(&request).is_some(), "the handler sees what was charged for it");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        },
+    );
+    let (one, two) = (world.key(), world.key());
+    for (key, left) in [(&one, "8"), (&one, "7"), (&two, "8"), (&one, "6")] {
+        let line = format!("Bearer {}", key.token);
+        let request = Request::builder().header("authorization", line).body(()).unwrap();
+        let answer = pollster::block_on(service.clone().oneshot(request)).unwrap();
+        assert_eq!(said(answer.headers()), ["9", left]);
+    }
+}
+
+#[test]
+fn an_inner_layer_of_another_gate_charges_its_own_limit_of_the_same_name() {
+    let world = World::new();
+    let limits = || [Limit::new("minute", Quota::per_minute(9))];
+    let (outer, inner) = (named(&world, limits()), named(&world, limits()));
+    let layer = |keys: &ApiKeys<_>| keys.require(Access::any_key().with_limit("minute")).unwrap();
+    let key = world.key();
+    let line = format!("Bearer {}", key.token);
+    let send = |remaining: &str, layers: &[&ApiKeys<Arc<MemoryStore>>]| {
+        let service = ServiceBuilder::new().layer(layer(layers[0])).layer(layer(layers[1]));
+        let service = service.service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        let request = Request::builder().header("authorization", &line).body(()).unwrap();
+        let answer = pollster::block_on(service.oneshot(request)).unwrap();
+        assert_eq!(said(answer.headers()), ["9", remaining]);
+    };
+    send("8", &[&outer, &inner]);
+    send("7", &[&outer, &outer]);
+    send("7", &[&inner, &inner]);
+    send("6", &[&inner, &outer]);
+}
+
+#[test]
+fn limits_count_by_what_the_host_finds_in_a_request() {
+    const TENANT: u8 = 1;
+    let world = World::new();
+    let keys = named(
+        &world,
+        [
+            Limit::new("address", Quota::per_minute(3)).per_address(),
+            Limit::new("tenant", Quota::per_minute(2)).per(Subject::Host(TENANT)),
+        ],
+    );
+    let route = || Access::any_key().with_limit("address").with_limit("tenant");
+    let text = |keys: &ApiKeys<_>| keys.require(route()).err().unwrap().to_string();
+    assert!(text(&keys).contains("ApiKeys::with_client_address"));
+    let keys = keys.with_client_address(|parts| {
+        Some(LimitKey::address(parts.headers.get("x-from")?.to_str().ok()?.parse().ok()?))
+    });
+    assert!(text(&keys).contains("ApiKeys::with_subject(1"));
+    let keys = keys.with_subject(TENANT, |parts| {
+        let tenant = parts.uri.path().strip_prefix("/tenants/")?;
+        Some(LimitKey::host(TENANT, tenant.as_bytes()))
+    });
+    let service = ServiceBuilder::new().layer(keys.require(route()).unwrap()).service_fn(
+        async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())),
+    );
+    let line = format!("Bearer {}", world.key().token);
+    let send = |from: Option<&str>, path: &str| {
+        let request = Request::builder().uri(path).header("authorization", &line);
+        let request =
+            from.into_iter().fold(request, |request, from| request.header("x-from", from));
+        let answer = service.clone().oneshot(request.body(()).unwrap());
+        pollster::block_on(answer).unwrap().status().as_u16()
+    };
+    let one = Some("192.0.2.1");
+    assert_eq!([(); 3].map(|()| send(one, "/tenants/a")), [200, 200, 429]);
+    assert_eq!([(); 2].map(|()| send(one, "/tenants/b")), [200, 429]);
+    assert_eq!(send(Some("192.0.2.2"), "/tenants/b"), 200);
+    assert_eq!(send(None, "/tenants/c"), 503);
+    assert_eq!(send(one, "/elsewhere"), 503);
 }

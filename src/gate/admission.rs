@@ -97,6 +97,9 @@ impl Admission {
     /// IETF drafts allocate.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        Lines::new(self.rate_headers, self.decision.as_ref(), self.now)
+        Lines::new(self.rate_headers, self.decision.as_ref(), self.now, || {
+            let route = self.route.as_ref();
+            route.map(|route| route.charged_quotas(&self.charges, &self.caller)).unwrap_or_default()
+        })
     }
 }

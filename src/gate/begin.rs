@@ -56,7 +56,7 @@ impl Gate {
             true => RefusalReason::Host(reason),
             false => RefusalReason::ForeignRoute,
         };
-        let bound = decision.map(|decision| Bound { decision, policy: None });
+        let bound = decision.map(Bound::unnamed);
         self.refusal(route, reason, Principal::nobody(), bound, now)
     }
 }

@@ -1,6 +1,6 @@
 //! Building a gate, and the checks of its description.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     audit::Audit,
@@ -37,6 +37,7 @@ pub struct GateBuilder {
     challenges: Vec<Challenge>,
     errors: ErrorBodies,
     rate_headers: RateHeaders,
+    retry_unavailable: u64,
     audit: Audit,
 }
 
@@ -68,6 +69,7 @@ impl GateBuilder {
             challenges: Vec::new(),
             errors: ErrorBodies::flat(),
             rate_headers: RateHeaders::retry_after_only(),
+            retry_unavailable: 1,
             audit: Audit::off(),
         }
     }
@@ -155,6 +157,14 @@ impl GateBuilder {
         self
     }
 
+    /// Sets the `Retry-After` of responses with 503 (RFC 9110 §15.6.4), in whole seconds, rounded up and
+    /// at least 1. The default is one second.
+    pub const fn with_retry_after_unavailable(mut self, wait: Duration) -> Self {
+        let secs = wait.as_secs().saturating_add(if wait.subsec_nanos() > 0 { 1 } else { 0 });
+        self.retry_unavailable = if secs == 0 { 1 } else { secs };
+        self
+    }
+
     /// Reports every outcome to `audit`.
     pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
@@ -202,6 +212,7 @@ impl GateBuilder {
             attempts: self.attempts,
             responses: Responses::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
+            retry_unavailable: self.retry_unavailable,
             audit: self.audit,
         }))
     }

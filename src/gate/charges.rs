@@ -113,7 +113,7 @@ impl Charges {
     }
 
     #[inline]
-    fn key(&self, policy: &Policy, verified: &Verified) -> LimitKey {
+    pub(super) fn key(&self, policy: &Policy, verified: &Verified) -> LimitKey {
         // A request without the subject of a limit was refused by its head. Were it not, it would
         // count with all others of its kind.
         let subject = match policy.subject {

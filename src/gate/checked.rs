@@ -12,7 +12,7 @@ use crate::{
     },
     key::owner::OwnerId,
     limit::{charged::Charged, limit::Subject, limiter::Limiter},
-    quota::allowance::Allowance,
+    quota::{allowance::Allowance, policy_name::PolicyName, quotas::Quotas},
     verify::{access::Access, verified::Verified},
 };
 
@@ -196,6 +196,16 @@ impl CheckedRoute {
     ) -> Option<&'p Policy> {
         let at = |position| self.due(charges, verified).nth(position).map(|due| due.policy);
         at(position).or_else(|| at(0))
+    }
+
+    /// Returns the names and quotas of what a request is charged, for headers that list them.
+    pub(super) fn charged_quotas(
+        &self,
+        charges: &Charges,
+        verified: &Verified,
+    ) -> Vec<(PolicyName, Quotas)> {
+        let due = self.due(charges, verified);
+        due.map(|due| (due.policy.name.clone(), *due.quotas)).collect()
     }
 
     /// Returns everything that was charged for an admitted request, here and around it.

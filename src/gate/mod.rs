@@ -21,6 +21,7 @@ pub(crate) mod recheck;
 pub(crate) mod refusal;
 pub(crate) mod responses;
 pub(crate) mod route;
+pub(crate) mod status;
 pub(crate) mod steps;
 
 pub use self::{
@@ -34,5 +35,6 @@ pub use self::{
     recheck::PendingRecheck,
     refusal::Refusal,
     route::Route,
+    status::{PolicyAllowance, PolicyStatus},
 };
 pub use crate::limit::charged::Charged;

@@ -39,6 +39,8 @@ pub(super) struct Config {
     pub(super) attempts: Option<Attempts>,
     pub(super) responses: Responses,
     pub(super) rate_headers: RateHeaders,
+    /// The seconds of `Retry-After` of a 503.
+    pub(super) retry_unavailable: u64,
     pub(super) audit: Audit,
 }
 

@@ -8,7 +8,7 @@ use crate::{
     gate::{checked::CheckedRoute, pipeline::Gate, responses::Challenges},
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
-    quota::policy_name::PolicyName,
+    quota::{policy_name::PolicyName, quotas::Quotas},
     request::{
         facts::{ErrorBody, ErrorFacts},
         header::ResponseHeader,
@@ -42,6 +42,15 @@ pub struct Refusal {
 pub(super) struct Bound {
     pub(super) decision: Decision,
     pub(super) policy: Option<PolicyName>,
+    /// What was charged, for headers that list it.
+    pub(super) charged: Vec<(PolicyName, Quotas)>,
+}
+
+impl Bound {
+    /// A decision about no policy of the gate.
+    pub(super) const fn unnamed(decision: Decision) -> Self {
+        Self { decision, policy: None, charged: Vec::new() }
+    }
 }
 
 /// The subject of an audit event. The owner is cloned only when auditing is enabled.
@@ -152,7 +161,7 @@ impl Refusal {
                 .config()
                 .responses
                 .challenges(self.public(), self.required_scopes()),
-            rate_headers: self.decision().map(|decision| self.rate_headers(decision)),
+            rate_headers: self.rate_headers(),
         }
     }
 
@@ -178,13 +187,18 @@ impl Refusal {
         }
     }
 
-    fn rate_headers(&self, decision: &Decision) -> Lines {
+    fn rate_headers(&self) -> Option<Lines> {
+        let config = self.gate.config();
+        let Some(bound) = &self.bound else {
+            // A client that is told nothing tries again at once.
+            return (self.status() == 503).then(|| Lines::retry_after(config.retry_unavailable));
+        };
         // The limit of an address is not disclosed, only when to retry.
         let style = match self.reason {
             RefusalReason::TooManyAttempts => RateHeaders::retry_after_only(),
-            _ => self.gate.config().rate_headers,
+            _ => config.rate_headers,
         };
-        Lines::new(style, Some(decision), self.now)
+        Some(Lines::new(style, Some(&bound.decision), self.now, || bound.charged.clone()))
     }
 
     fn facts(&self) -> ErrorFacts<'_> {

@@ -18,7 +18,7 @@ use crate::{
         key::LimitKey,
         limiter::Limiter,
     },
-    quota::policy_name::PolicyName,
+    quota::{policy_name::PolicyName, quotas::Quotas},
     request::{
         credential::CredentialError, head::RequestHead, reason::RefusalReason, sources::Credential,
     },
@@ -108,7 +108,7 @@ impl Gate {
         if let (Some(attempts), Some(address)) = (&config.attempts, address)
             && let Some(decision) = attempts.refused(address, now)
         {
-            let bound = Some(Bound { decision, policy: None });
+            let bound = Some(Bound::unnamed(decision));
             let reason = RefusalReason::TooManyAttempts;
             return Examined::Done(self.refused(route, reason, principal, bound, now));
         }
@@ -224,7 +224,8 @@ impl Gate {
             // A decision about nothing. No request passes that way.
             None => RefusalReason::Charge(ChargeError::NoLimits),
         };
-        let bound = Bound { decision, policy: None };
+        let charged = self.listed(route, &charges, &verified);
+        let bound = Bound { decision, policy: None, charged };
         self.refused(route, reason, principal, Some(bound), now)
     }
 
@@ -258,11 +259,27 @@ impl Gate {
                 Outcome::Admitted(Admission { caller, decision, route, charges, rate_headers, now })
             }
             Err((forbidden, verified)) => {
-                let bound = decision
-                    .map(|decision| Bound { decision: *decision, policy: policy(&verified) });
+                let bound = decision.map(|decision| Bound {
+                    decision: *decision,
+                    policy: policy(&verified),
+                    charged: self.listed(route, &charges, &verified),
+                });
                 let reason = RefusalReason::Forbidden(forbidden);
                 self.refused(route, reason, self.principal(&verified), bound, now)
             }
+        }
+    }
+
+    /// Returns what was charged, where the headers list it.
+    fn listed(
+        &self,
+        route: &CheckedRoute,
+        charges: &Charges,
+        verified: &Verified,
+    ) -> Vec<(PolicyName, Quotas)> {
+        match self.config().rate_headers.has_draft() {
+            true => route.charged_quotas(charges, verified),
+            false => Vec::new(),
         }
     }
 
@@ -310,7 +327,7 @@ impl Gate {
             && is_failed_attempt(&reason)
             && let Some(decision) = attempts.failed(address, now)
         {
-            let bound = Some(Bound { decision, policy: None });
+            let bound = Some(Bound::unnamed(decision));
             return self.refusal(route, RefusalReason::TooManyAttempts, principal, bound, now);
         }
         self.refusal(route, reason, principal, None, now)

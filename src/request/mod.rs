@@ -26,7 +26,7 @@ pub use self::{
     header::ResponseHeader,
     public_reason::PublicReason,
     query::redact_query,
-    rate_headers::RateHeaders,
+    rate_headers::{Draft, RateHeaders},
     reason::RefusalReason,
     source::CredentialSource,
     sources::{Credential, CredentialSources},

@@ -2,8 +2,8 @@
 
 use crate::{
     clock::timestamp::Timestamp,
-    error::{ConfigError, ConfigErrorKind},
     limit::decision::Decision,
+    quota::{Quota, policy_name::PolicyName, quotas::Quotas},
     request::header::ResponseHeader,
 };
 
@@ -33,8 +33,19 @@ use crate::{
 #[must_use]
 pub struct RateHeaders {
     x_ratelimit: Option<Reset>,
-    /// The name of the policy in the headers of the draft.
-    draft_09: Option<&'static str>,
+    draft: Option<Draft>,
+}
+
+/// A version of the IETF draft of the headers `RateLimit-Policy` and `RateLimit`. Each version that is
+/// supported is a variant, because the fields changed from one to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Draft {
+    /// [draft-ietf-httpapi-ratelimit-headers-09].
+    ///
+    /// [draft-ietf-httpapi-ratelimit-headers-09]:
+    ///     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/09/
+    V09,
 }
 
 /// The start from which `X-RateLimit-Reset` counts.
@@ -47,7 +58,7 @@ enum Reset {
 impl RateHeaders {
     /// Sends `Retry-After` on refusals, and nothing else.
     pub const fn retry_after_only() -> Self {
-        Self { x_ratelimit: None, draft_09: None }
+        Self { x_ratelimit: None, draft: None }
     }
 
     /// Sends `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` too.
@@ -56,43 +67,25 @@ impl RateHeaders {
     /// would be admitted, and otherwise the time at which the oldest counted request leaves its
     /// window.
     pub const fn x_ratelimit() -> Self {
-        Self { x_ratelimit: Some(Reset::Epoch), draft_09: None }
+        Self { x_ratelimit: Some(Reset::Epoch), draft: None }
     }
 
     /// Sends what [`RateHeaders::x_ratelimit`] does, with the reset in seconds from now, rounded up.
     pub const fn x_ratelimit_delta() -> Self {
-        Self { x_ratelimit: Some(Reset::Now), draft_09: None }
+        Self { x_ratelimit: Some(Reset::Now), draft: None }
     }
 
-    /// Sends `RateLimit-Policy` and `RateLimit` too, as defined by
-    /// [draft-ietf-httpapi-ratelimit-headers-09], with this name of the policy:
-    /// `"default";q=100;w=60` and `"default";r=99;t=60`. Another number of the draft will be another
-    /// option.
+    /// Sends `RateLimit-Policy` and `RateLimit` too, as this version of the draft defines them.
+    ///
+    /// `RateLimit-Policy` has an item for each window of each limit that the request was charged:
+    /// `"search";q=5;w=60`. `RateLimit` has the one that binds: `"search";r=4;t=12`. An item has the
+    /// name of its limit; where a limit has several windows, the seconds of the window follow:
+    /// `"search/60"`. A decision without a named limit is called `default`.
     ///
     /// The units are requests, or the costs of requests. `w` and `t` are whole seconds, rounded up.
-    /// The optional `qu` and `pk` are not sent. If a route has several limits, both headers describe
-    /// the one that binds. The draft says that a policy SHOULD stay the same from response to
-    /// response, so this is for services with one limit or with limits of one proportion.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the name is empty or contains something other than printable ASCII and
-    /// spaces.
-    ///
-    /// [draft-ietf-httpapi-ratelimit-headers-09]:
-    ///     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/09/
-    pub fn with_draft_09(self, policy: &'static str) -> Result<Self, ConfigError> {
-        let mut bytes = policy.as_bytes();
-        if bytes.is_empty() {
-            return Err(BAD_POLICY);
-        }
-        while let [first, rest @ ..] = bytes {
-            if !matches!(first, b' '..=b'~') {
-                return Err(BAD_POLICY);
-            }
-            bytes = rest;
-        }
-        Ok(Self { draft_09: Some(policy), ..self })
+    /// The optional `qu` and `pk` are not sent.
+    pub const fn with_draft(self, draft: Draft) -> Self {
+        Self { draft: Some(draft), ..self }
     }
 
     /// Returns the headers for a decision that was made at `now`.
@@ -102,7 +95,21 @@ impl RateHeaders {
         decision: &Decision,
         now: Timestamp,
     ) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        Lines::new(self, Some(decision), now)
+        Lines::new(self, Some(decision), now, Vec::new)
+    }
+
+    /// Returns the headers for a decision on these limits, in the order in which they were charged.
+    pub fn render_policies(
+        self,
+        policies: &[(PolicyName, Quotas)],
+        decision: &Decision,
+        now: Timestamp,
+    ) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
+        Lines::new(self, Some(decision), now, || policies.to_vec())
+    }
+
+    pub(crate) const fn has_draft(&self) -> bool {
+        self.draft.is_some()
     }
 }
 
@@ -117,27 +124,39 @@ pub(crate) struct Lines {
     reset_at: Timestamp,
     /// The seconds until the reset, rounded up. On a refusal the same as `Retry-After`.
     reset_in: u64,
-    window_millis: u64,
     retry_after: Option<u64>,
+    /// The values of the draft's headers. Only they allocate.
+    draft: Option<Box<[String; 2]>>,
     next: u8,
 }
 
 impl Lines {
     #[inline]
-    pub(crate) fn new(style: RateHeaders, decision: Option<&Decision>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        style: RateHeaders,
+        decision: Option<&Decision>,
+        now: Timestamp,
+        policies: impl FnOnce() -> Vec<(PolicyName, Quotas)>,
+    ) -> Self {
         let Some(decision) = decision else { return Self::none() };
         let retry_after = decision.retry_after_secs();
         let until = decision.reset_at.as_unix_millis().saturating_sub(now.as_unix_millis());
+        let reset_in = retry_after.unwrap_or(until.div_ceil(1_000));
         Self {
             style,
             limit: decision.limit,
             remaining: decision.remaining,
             reset_at: decision.reset_at,
-            reset_in: retry_after.unwrap_or(until.div_ceil(1_000)),
-            window_millis: decision.window_millis(),
+            reset_in,
             retry_after,
+            draft: style.draft.map(|Draft::V09| draft_09(&policies(), decision, reset_in)),
             next: 0,
         }
+    }
+
+    /// Builds the headers of a refusal without a decision: when to try again.
+    pub(crate) fn retry_after(secs: u64) -> Self {
+        Self { retry_after: Some(secs), ..Self::none() }
     }
 
     const fn none() -> Self {
@@ -147,25 +166,49 @@ impl Lines {
             remaining: 0,
             reset_at: Timestamp::ZERO,
             reset_in: 0,
-            window_millis: 0,
             retry_after: None,
+            draft: None,
             next: 0,
         }
     }
+}
 
-    #[cold]
-    fn draft_09_policy(&self, policy: &str) -> ResponseHeader<'static> {
-        let window = self.window_millis.div_ceil(1_000);
-        let value = format!("{};q={};w={window}", sf_string(policy), self.limit);
-        ResponseHeader::text("ratelimit-policy", value)
-    }
+/// Renders `RateLimit-Policy` and `RateLimit` of version 09.
+#[cold]
+fn draft_09(
+    policies: &[(PolicyName, Quotas)],
+    decision: &Decision,
+    reset_in: u64,
+) -> Box<[String; 2]> {
+    let unnamed = [(PolicyName::DEFAULT, Quotas::single(decision.quota()))];
+    let policies = if policies.is_empty() { &unnamed } else { policies };
+    let items = policies.iter().flat_map(|(name, quotas)| {
+        quotas.as_slice().iter().map(|quota| {
+            let (limit, window) = (quota.limit(), seconds(quota));
+            format!("{};q={limit};w={window}", item_name(name, quotas, quota))
+        })
+    });
+    let items: Vec<String> = items.collect();
+    let binding = policies.get(decision.position).or(policies.first());
+    let name = binding.map_or(PolicyName::DEFAULT, |(name, _)| name.clone());
+    let quotas = binding.map_or(Quotas::single(decision.quota()), |(_, quotas)| *quotas);
+    let name = item_name(&name, &quotas, &decision.quota());
+    let (remaining, reset_in) = (decision.remaining, reset_in.min(MAX_SF_INTEGER));
+    Box::new([items.join(", "), format!("{name};r={remaining};t={reset_in}")])
+}
 
-    #[cold]
-    fn draft_09_live(&self, policy: &str) -> ResponseHeader<'static> {
-        let reset_in = self.reset_in.min(MAX_SF_INTEGER);
-        let value = format!("{};r={};t={reset_in}", sf_string(policy), self.remaining);
-        ResponseHeader::text("ratelimit", value)
+/// Returns the name of an item as a string of RFC 9651 §3.3.3. A policy name has no character that
+/// would have to be escaped.
+fn item_name(name: &PolicyName, quotas: &Quotas, quota: &Quota) -> String {
+    match quotas.as_slice() {
+        [_] => format!("\"{name}\""),
+        _ => format!("\"{name}/{}\"", seconds(quota)),
     }
+}
+
+/// Returns the length of a window in seconds, rounded up.
+const fn seconds(quota: &Quota) -> u64 {
+    quota.window_millis().div_ceil(1_000)
 }
 
 impl Iterator for Lines {
@@ -173,19 +216,25 @@ impl Iterator for Lines {
 
     #[inline]
     fn next(&mut self) -> Option<ResponseHeader<'static>> {
-        let RateHeaders { x_ratelimit, draft_09 } = self.style;
+        let RateHeaders { x_ratelimit, .. } = self.style;
         let (name, number) = loop {
             let line = self.next;
             self.next = line.saturating_add(1);
-            match (line, x_ratelimit, draft_09) {
-                (0, Some(_), _) => break ("x-ratelimit-limit", self.limit.into()),
-                (1, Some(_), _) => break ("x-ratelimit-remaining", self.remaining.into()),
-                (2, Some(Reset::Epoch), _) => {
+            match (line, x_ratelimit) {
+                (0, Some(_)) => break ("x-ratelimit-limit", self.limit.into()),
+                (1, Some(_)) => break ("x-ratelimit-remaining", self.remaining.into()),
+                (2, Some(Reset::Epoch)) => {
                     break ("x-ratelimit-reset", self.reset_at.as_unix_secs_ceil());
                 }
-                (2, Some(Reset::Now), _) => break ("x-ratelimit-reset", self.reset_in),
-                (3, _, Some(policy)) => return Some(self.draft_09_policy(policy)),
-                (4, _, Some(policy)) => return Some(self.draft_09_live(policy)),
+                (2, Some(Reset::Now)) => break ("x-ratelimit-reset", self.reset_in),
+                (3, _) if let Some([policy, _]) = self.draft.as_deref_mut() => {
+                    let value = std::mem::take(policy);
+                    return Some(ResponseHeader::text("ratelimit-policy", value));
+                }
+                (4, _) if let Some([_, state]) = self.draft.as_deref_mut() => {
+                    let value = std::mem::take(state);
+                    return Some(ResponseHeader::text("ratelimit", value));
+                }
                 (5, ..) => break ("retry-after", self.retry_after?),
                 (6.., ..) => return None,
                 _ => {}
@@ -195,25 +244,5 @@ impl Iterator for Lines {
     }
 }
 
-const BAD_POLICY: ConfigError = ConfigError::fixed(
-    ConfigErrorKind::Limit,
-    "the name of a policy is printable ASCII and spaces, and not empty; mend it in \
-     RateHeaders::with_draft_09",
-);
-
 /// The largest integer of RFC 9651 §3.3.1. As seconds it is about 30 million years.
 const MAX_SF_INTEGER: u64 = 999_999_999_999_999;
-
-/// Writes a string of RFC 9651 §3.3.3.
-fn sf_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        if matches!(character, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    quoted
-}

@@ -5,4 +5,5 @@ mod credentials;
 mod error_bodies;
 mod pipeline;
 mod policies;
+mod status;
 mod waits;

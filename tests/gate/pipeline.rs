@@ -766,8 +766,11 @@ fn a_failing_store_returns_503_and_never_admits() {
     let service = Service::new();
     let good = service.key(LUCI);
     let head = bearer(good.key.expose());
-    let unavailable =
-        expected(503, &[], r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#);
+    let unavailable = expected(
+        503,
+        &["retry-after: 1"],
+        r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#,
+    );
     let gate = service.lucitra();
     let pending = |route: &CheckedRoute| match gate.begin(&head, route, at(0)) {
         Step::Lookup(pending) => pending,

@@ -2,8 +2,8 @@
 //! `PostgresStore` (feature `postgres`), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its own tables, which can be
-//! in the same database as the host's. All names begin with `keyward_`. The crate records its
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its
+//! own tables, which can be in the same database as the host's. All names begin with `keyward_`. The crate records its
 //! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
 //! ```
@@ -38,29 +38,29 @@
 //!
 //! | table | a row is | columns |
 //! |---|---|---|
-//! | `keyward_owners` | an owner that was put | `id`, `tier`, `quotas` |
+//! | `keyward_owners` | an owner that was saved by `put_owner` | `id`, `tier`, `quotas` |
 //! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `quotas`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until` |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //!
-//! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
-//! characters, so that an id from a log or a URL can be used in a query. A hash is the text of
-//! [`KeyHash`](keyward::key::KeyHash), for example `sha256:` and 64 hexadecimal characters. The text names the scheme, is
-//! unique for a hash, and can be compared by eye. Bytes would halve the size of the index. Quotas
-//! are `limit/milliseconds/exact` or `…/coarse`, separated by commas. They are read together with
-//! their row and never searched for.
+//! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32
+//! lower-case hexadecimal characters, so that an id from a log or a URL can be used in a query. A
+//! hash is the text of [`KeyHash`](keyward::key::KeyHash), for example `sha256:` and 64 hexadecimal
+//! characters. The text names the scheme, is unique for a hash, and is easy to compare. Bytes would
+//! halve the size of the index. Quotas are `limit/milliseconds/exact` or `…/coarse`, separated by
+//! commas. No query searches by them.
 //!
-//! A lookup is one query by the unique index of the hashes, for all candidates at once. It returns
+//! A lookup is one query by the unique index of the hashes, for all candidates together. It returns
 //! the key, all of its secrets and its owner as of the same instant.
 //!
-//! A row that does not make a record is an error, [`SqlStoreError::Corrupt`], which names the key
+//! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
 //! and the column. It is never skipped.
 //!
 //! # Caches
 //!
 //! PostgreSQL announces each change by `NOTIFY` on the channel `keyward`, in the transaction that
 //! makes it, and `ChangeListener` (feature `postgres`) notifies a cache in front of the store.
-//! SQLite announces nothing: a cache sees changes by other processes when its entries expire.
+//! SQLite announces nothing: a cache sees changes of other processes when its entries expire.
 //!
 //! # Features
 //!

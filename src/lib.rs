@@ -1,18 +1,18 @@
 //! API keys and exact rate limits as pure decisions.
 //!
 //! keyward mints prefixed keys, for example `acme_` and 64 hexadecimal characters. It keeps only
-//! a hash of them, verifies presented keys, rotates them with a grace period, and revokes them at
-//! once. It checks scopes, owners and tiers, and limits requests in an exact sliding window: a
-//! limit of 100 in 60 seconds never admits the 101st request in *any* 60 seconds. (Limits above
-//! 1,024 and windows above 24 days are coarser unless you ask otherwise: they never admit too many
-//! either, but can refuse up to 1/256 of the window too long; see [`quota::Precision`].)
+//! a hash of them, verifies presented keys, rotates them with a grace period, and revokes them
+//! immediately. It checks scopes, owners and tiers, and limits requests in an exact sliding window:
+//! a limit of 100 in 60 seconds never admits the 101st request in *any* 60 seconds. Very high
+//! limits and very long windows are coarse: they never admit too many requests, but can refuse
+//! requests for up to 1/256 of the window too long; see [`quota::Precision`].
 //!
 //! The crate does no I/O. The host passes storage, transport, clock and randomness as arguments,
 //! and keyward decides. So one core serves any framework or none, sync or async, and a test can
 //! replay every decision.
 //!
-//! **A service on axum, hyper or tonic** starts with the crate `keyward-tower`, which wraps all of
-//! this in one layer. **The `guide` module** leads from the first key to production.
+//! **For a service on axum, hyper or tonic**, start with the crate `keyward-tower`, which wraps all
+//! of this in one layer. **The `guide` module** leads from the first key to production.
 //!
 //! # One request, step by step
 //!
@@ -94,7 +94,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`error`] | the error of wiring, and the error of invalid text |
+//! | [`error`] | the error of a wrong configuration, and the error of invalid text |
 //! | [`clock`] | timestamps and clocks |
 //! | [`quota`] | limits as data, names of policies, overrides of keys and owners |
 //! | [`key`] | key formats, hashes, records, owners and scopes |
@@ -107,14 +107,14 @@
 //! | [`issue`] | minting, rotation and revocation over a store |
 //! | [`gate`] | the whole pipeline, from the head of a request to a response |
 //! | `testing` | a conformance suite for stores (feature `testing`) |
-//! | `guide` | the guide, part of this documentation alone |
+//! | `guide` | the guide; it exists only in this documentation |
 //!
 //! # What the crate does not do
 //!
-//! It does no I/O, spawns nothing and logs nothing. Only a contended lock may yield or sleep. No
-//! type of an HTTP crate is in its interface. It has no passwords, sessions, OAuth flows or user
-//! accounts. It does not protect keys in transit, in the memory of the host or in the logs of the
-//! host. [`SystemClock`] is the only type that reads a clock, and only the host calls it.
+//! It does no I/O, starts no tasks or threads, and logs nothing. Only a contended lock may yield or
+//! sleep. No type of an HTTP crate is in its interface. It has no passwords, sessions, OAuth flows
+//! or user accounts. It does not protect keys in transit, in the memory of the host or in the logs
+//! of the host. [`SystemClock`] is the only type that reads a clock, and only the host calls it.
 //!
 //! # Features
 //!
@@ -124,8 +124,8 @@
 //! # Panics
 //!
 //! Only the constructors for literals panic, such as [`KeyFormat::hex`], [`Scope::from_static`] and
-//! [`Quota::per_minute`]. In a `const` they fail the build on a bad literal. For values that are
-//! known only at run time, each has a twin that returns an error: [`KeyFormat::try_hex`],
+//! [`Quota::per_minute`]. In a `const`, a bad literal fails the build. For values that are known
+//! only at run time, each has a second form that returns an error: [`KeyFormat::try_hex`],
 //! [`Scope::new`], [`Quota::try_per_minute`]. Nothing else panics, on any input.
 
 #![forbid(unsafe_code)]

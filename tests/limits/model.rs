@@ -251,8 +251,8 @@ fn a_cost_that_waiting_cannot_pay_is_an_error() {
 }
 
 /// What this limiter, and those that are used elsewhere, admit at most in any window under
-/// saturating traffic at `N = 100` a minute. The page "How the limiter decides" and the
-/// README quote these numbers.
+/// saturating traffic at `N = 100` a minute. The page "How the limiter decides" and
+/// `docs/BENCHMARKS.md` quote these numbers.
 #[test]
 fn the_others_admit_more() {
     let per_minute = Quotas::from(Quota::per_minute(100));

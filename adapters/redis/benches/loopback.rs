@@ -1,6 +1,7 @@
 //! What a decision costs over loopback, beside a bare `INCR` and a sliding window in a sorted set.
 //!
-//! `cargo bench -p keyward-redis` starts a server of its own and prints the table of the README.
+//! `cargo bench -p keyward-redis` starts a server of its own and prints the tables of
+//! `docs/BENCHMARKS.md`.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

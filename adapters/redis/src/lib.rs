@@ -4,7 +4,7 @@
 //!   window admits at most the limit.
 //! - [`LeasedLimiter`] takes permits in advance and spends them without a round trip. Any window still
 //!   admits at most the limit.
-//! - [`Fallback`] decides while the server is gone. It has no default.
+//! - [`Fallback`] decides while the server is unreachable. It has no default.
 //!
 //! [`protocol::RemoteScript`] describes how the server decides, the guarantee, and the conditions of
 //! leases with their proof.
@@ -21,7 +21,7 @@
 //!
 //! # What it does not do
 //!
-//! It opens no connection, contains no runtime, spawns nothing and logs nothing. The host supplies the
+//! It opens no connection, contains no runtime, starts no tasks and logs nothing. The host supplies the
 //! connection and the timer.
 
 #![forbid(unsafe_code)]

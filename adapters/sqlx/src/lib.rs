@@ -2,8 +2,8 @@
 //! `PostgresStore` (feature `postgres`), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its own tables, which can be
-//! in the same database as the host's. All names begin with `keyward_`. The crate records its
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its
+//! own tables, which can be in the same database as the host's. All names begin with `keyward_`. The crate records its
 //! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
 //! ```
@@ -51,17 +51,17 @@
 //! `default=100/min; exports=blocked`, and `NULL` if there are none. They are read together with
 //! their row and never searched for.
 //!
-//! A lookup is one query by the unique index of the hashes, for all candidates at once. It returns
+//! A lookup is one query by the unique index of the hashes, for all candidates together. It returns
 //! the key, all of its secrets and its owner as of the same instant.
 //!
-//! A row that does not make a record is an error, [`SqlStoreError::Corrupt`], which names the key
+//! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
 //! and the column. It is never skipped.
 //!
 //! # Caches
 //!
 //! PostgreSQL announces each change by `NOTIFY` on the channel `keyward`, in the transaction that
 //! makes it, and `ChangeListener` (feature `postgres`) notifies a cache in front of the store.
-//! SQLite announces nothing: a cache sees changes by other processes when its entries expire.
+//! SQLite announces nothing: a cache sees changes of other processes when its entries expire.
 //!
 //! # Features
 //!

@@ -51,7 +51,7 @@ pub struct ApiKeys<K> {
 }
 
 impl<K> ApiKeys<K> {
-    /// Combines a gate, a store and a clock: the second rung, above [`ApiKeys::bearer`].
+    /// Combines a gate, a store and a clock: the full form of [`ApiKeys::bearer`].
     pub fn new(gate: Gate, store: K, clock: impl Clock + 'static) -> Self {
         Self::of(Shared::new(gate, store, Arc::new(clock)))
     }

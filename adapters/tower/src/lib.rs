@@ -1,11 +1,11 @@
 //! API keys and exact rate limits as a [`tower`](https://docs.rs/tower) layer: for hyper, axum,
-//! tonic, and every other server of `http` requests.
+//! tonic, and every other server that uses the crate `http`.
 //!
-//! [`keyward`] decides and contains no HTTP type. This crate carries requests to its
+//! [`keyward`] decides and contains no HTTP type. This crate passes requests to its
 //! [`Gate`](keyward::Gate) and responses back. Each route gets its layer from
 //! [`ApiKeys::require`].
 //!
-//! # The first rung
+//! # The short form
 //!
 //! [`ApiKeys::bearer`] has a [default](ApiKeysBuilder) for everything.
 //!
@@ -27,9 +27,9 @@
 //! # let _ = (app, issued); Ok(()) }
 //! ```
 //!
-//! # The second rung
+//! # The full form
 //!
-//! [`ApiKeys::new`] takes a gate of the host's own. Everything else is the same.
+//! [`ApiKeys::new`] takes a gate that you build. Everything else is the same.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -66,24 +66,24 @@
 //!
 //! # A whole router
 //!
-//! With the feature `axum`, `ApiKeys::guard` protects a whole router by rules and denies what no
-//! rule names, so a forgotten route or method is closed and not open.
+//! With the feature `axum`, `ApiKeys::guard` protects a whole router by rules. It denies every
+//! request that matches no rule, so a forgotten route or method is closed and not open.
 //!
 //! # What a layer does
 //!
 //! - A request whose key meets the requirements of the route goes on, with its [`Caller`] in its
 //!   extensions and the [`Decision`](keyward::limit::Decision) of the limiter beside it. Its
 //!   response gets the rate-limit headers, whatever its status.
-//! - Any other request is refused in the style of the gate, and never reaches the inner service.
-//!   The layer has no error of its own; that of the inner service passes through unchanged.
-//! - A request that cannot be decided is refused with 503: the store fails, or misses the
-//!   [deadline](ApiKeys::with_deadline). A panic of the store unwinds through the request, and
-//!   nothing passes.
+//! - Any other request is refused with a response of the gate, and never reaches the inner service.
+//!   The layer adds no error type; an error of the inner service passes through unchanged.
+//! - If the store fails or misses the [deadline](ApiKeys::with_deadline), the request is refused
+//!   with 503. A panic of the store unwinds through the request, which does not reach the inner
+//!   service.
 //! - Before a request goes on, the headers that can hold keys are marked as sensitive, and keys
 //!   in its query are [replaced](ApiKeys::keep_query).
 //! - A response to a key outside of `Authorization` is
 //!   [kept out of shared caches](ApiKeys::with_cache_control).
-//! - With [`ApiKeys::recheck`], a key that is revoked while its request is served leads to 401.
+//! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401.
 //! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status.
 //! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
 //!   as [`ForeignCredential`], for the host's own check.
@@ -92,11 +92,11 @@
 //!
 //! # Among other layers
 //!
-//! Outermost first. A layer that changes refusals too must be outside, and a layer that logs must
-//! be inside of one that hides.
+//! The list begins with the outermost layer. A layer that also changes refusals must be outside of
+//! this crate's layer. A layer that logs must be inside of a layer that hides secrets.
 //!
-//! 1. `SetSensitiveRequestHeadersLayer` of tower-http with the headers that hold keys, since
-//!    the next ones see the request before this crate's layer does.
+//! 1. `SetSensitiveRequestHeadersLayer` of tower-http with the headers that hold keys, because the
+//!    following layers see the request before this crate's layer does.
 //! 2. A `map_request` that removes `x-request-id`, unless a client may choose it: tower-http's
 //!    `SetRequestIdLayer` keeps an existing one.
 //! 3. `SetRequestIdLayer`.
@@ -165,9 +165,9 @@
 //!
 //! # What it does not do
 //!
-//! It contains no runtime and spawns nothing: the timer is an argument. The clock is that of
-//! [`ApiKeys::new`]; on the first rung [`SystemClock`](keyward::SystemClock) is the default. It
-//! does not read bodies.
+//! It contains no runtime and starts no tasks: the timer is an argument. The clock is an argument
+//! of [`ApiKeys::new`]; [`ApiKeys::bearer`] uses [`SystemClock`](keyward::SystemClock) by default.
+//! It does not read bodies.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,10 +1,10 @@
-//! A key store of your own, with three tables as a database would have them.
+//! A key store of your own, with the three tables that a database would have.
 //!
 //! `cargo run --example custom_store` issues, finds and revokes a key.
 //! `cargo test --example custom_store` runs the conformance suite over the store.
 //!
-//! Each method of the store is one transaction here, because it holds the lock. In a database, put
-//! each method into one transaction.
+//! Here each method of the store is atomic, because it holds the lock. With a database, run each
+//! method in one transaction.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -65,7 +65,8 @@ impl TableStore {
 }
 
 impl Tables {
-    /// A record with its current owner. An owner that was never put has no tier and no overrides.
+    /// Returns a record with its current owner. An owner that was never saved has no tier and no
+    /// overrides.
     fn joined(&self, record: &KeyRecord) -> Result<StoredKey, RecordError> {
         let owner = self.owners.get(record.owner()).cloned();
         let owner = owner.unwrap_or_else(|| Arc::new(Owner::new(record.owner().clone())));
@@ -76,7 +77,7 @@ impl Tables {
         self.keys.get(&id).map(|record| self.joined(record)).transpose()
     }
 
-    /// Whether another key has one of the hashes: the unique index of the secrets.
+    /// Returns whether another key has one of the hashes, as the unique index of a database would.
     fn has_secret_of_another(&self, record: &KeyRecord) -> bool {
         let mut holders = record.hashes().filter_map(|hash| self.secrets.get(hash));
         holders.any(|holder| *holder != record.id())
@@ -98,7 +99,7 @@ impl Tables {
         let mut records: Vec<_> =
             self.keys.values().filter(|record| is_listed(record) && after(record)).collect();
         records.sort_by_key(|record| Cursor::of(record));
-        // One more than the page holds shows that there is a next page.
+        // One record more than the page size shows that there is a next page.
         let joined = records.into_iter().take(page.size() + 1).map(|record| self.joined(record));
         Ok(Listing::from_one_more(joined.collect::<Result<_, _>>()?, page))
     }

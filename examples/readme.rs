@@ -1,4 +1,4 @@
-//! The quick start of the README, compiled. The examples of this package stand beside this file.
+//! Compiles the quick start of the README. The examples of this package are in the same directory.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

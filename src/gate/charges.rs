@@ -31,6 +31,15 @@ pub(super) struct Charges {
     refitted: Vec<Quotas>,
 }
 
+/// What the limits of a route mean for a caller.
+pub(super) enum Resolved<'p> {
+    /// This one allows it nothing.
+    Blocked(&'p Policy),
+    /// There is something to charge.
+    Due,
+    Nothing,
+}
+
 /// A limit that a request is charged for.
 pub(super) struct Due<'p, 'r> {
     pub(super) policy: &'p Policy,
@@ -67,20 +76,37 @@ impl Charges {
         Ok(charges)
     }
 
-    /// Gives overrides of this caller the precision of their policies.
+    /// Resolves the limits for a caller, and gives its overrides the precision of their policies.
     #[inline]
-    pub(super) fn refit(&mut self, policies: &Policies, verified: &Verified) {
-        self.refitted = policies
-            .iter()
-            .filter_map(|policy| match policy.allowance(verified) {
-                (Allowance::Limited(quotas), true) => policy.refit(quotas),
-                _ => None,
-            })
-            .collect();
+    pub(super) fn resolve<'p>(
+        &mut self,
+        gate: &GateId,
+        policies: &'p Policies,
+        verified: &Verified,
+    ) -> Resolved<'p> {
+        let mut is_limited = false;
+        for policy in policies {
+            match policy.allowance(verified) {
+                (Allowance::Blocked, _) => return Resolved::Blocked(policy),
+                (Allowance::Limited(quotas), overridden) => {
+                    is_limited = true;
+                    if overridden {
+                        self.refitted.extend(policy.refit(quotas));
+                    }
+                }
+                (Allowance::Unlimited, _) => {}
+            }
+        }
+        // Keys of limits are computed only where layers around this one may have charged them.
+        let is_due = match self.before {
+            Some(_) => self.due(gate, policies, verified).next().is_some(),
+            None => is_limited,
+        };
+        if is_due { Resolved::Due } else { Resolved::Nothing }
     }
 
-    /// Returns what the request is charged, in the order of the limits. No limit may block the
-    /// caller.
+    /// Returns what the request is charged, in the order of the limits. They are
+    /// [resolved](Charges::resolve), and none blocks the caller.
     #[inline]
     pub(super) fn due<'p: 'r, 'r>(
         &'r self,

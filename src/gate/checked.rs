@@ -12,7 +12,7 @@ use crate::{
     },
     key::owner::OwnerId,
     limit::{charged::Charged, limit::Subject, limiter::Limiter},
-    quota::{allowance::Allowance, policy_name::PolicyName, quotas::Quotas},
+    quota::{policy_name::PolicyName, quotas::Quotas},
     verify::{access::Access, verified::Verified},
 };
 
@@ -167,13 +167,6 @@ impl CheckedRoute {
     /// Returns whether a limit of the route counts by address.
     pub(super) fn counts_addresses(&self) -> bool {
         self.policies().iter().any(|policy| policy.subject == Subject::Address)
-    }
-
-    /// Returns the limit that blocks this caller, if one does.
-    #[inline]
-    pub(super) fn blocked(&self, verified: &Verified) -> Option<&Policy> {
-        let mut policies = self.policies().iter().map(|policy| &**policy);
-        policies.find(|policy| matches!(policy.allowance(verified).0, Allowance::Blocked))
     }
 
     /// Returns what a request is charged, in the order of the limits.

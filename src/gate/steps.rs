@@ -7,7 +7,7 @@ use crate::{
     clock::timestamp::Timestamp,
     gate::{
         admission::{Admission, Outcome},
-        charges::Charges,
+        charges::{Charges, Resolved},
         checked::CheckedRoute,
         pipeline::Gate,
         refusal::{Bound, Principal, Refusal},
@@ -166,15 +166,16 @@ impl Gate {
         if !route.is_limited() {
             return Prepared::Done(self.authorize(route, charges, verified, None, now));
         }
-        if let Some(policy) = route.blocked(&verified) {
-            let reason = RefusalReason::Blocked { policy: policy.name.clone() };
-            return Prepared::Done(self.uncharged(route, reason, &verified, now));
+        match charges.resolve(self.id(), route.policies(), &verified) {
+            Resolved::Due => Prepared::Charge(charges, verified),
+            Resolved::Nothing => {
+                Prepared::Done(self.authorize(route, charges, verified, None, now))
+            }
+            Resolved::Blocked(policy) => {
+                let reason = RefusalReason::Blocked { policy: policy.name.clone() };
+                Prepared::Done(self.uncharged(route, reason, &verified, now))
+            }
         }
-        charges.refit(route.policies(), &verified);
-        if route.due(&charges, &verified).next().is_none() {
-            return Prepared::Done(self.authorize(route, charges, verified, None, now));
-        }
-        Prepared::Charge(charges, verified)
     }
 
     /// The remaining steps, where the host does not charge.

@@ -91,12 +91,6 @@ impl Decision {
         Quota::from_parts(self.limit, self.window_millis, self.precision)
     }
 
-    /// Returns the length of the binding window alone.
-    #[inline]
-    pub(crate) const fn window_millis(&self) -> u64 {
-        self.window_millis
-    }
-
     /// Copies an admission piece by piece. Directly after it was written in pieces, that is faster
     /// than copying it as one, which has to wait until all pieces are in the cache.
     #[inline(always)]

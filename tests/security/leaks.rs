@@ -19,7 +19,7 @@ use keyward::{
     },
     limit::{Decision, Limit},
     quota::{Allowance, Overrides, PolicyName},
-    request::{CredentialSources, PlainHead},
+    request::{CredentialSources, Draft, PlainHead},
     store::{Cursor, Lookup, PageRequest, StoredKey},
     verify::{Verifier, VerifyError},
 };
@@ -310,7 +310,7 @@ fn no_step_response_or_event_reveals_the_key() {
             .with_publishable([LQT.kind(), GITHUB.kind()])
             .with_challenge(Challenge::bearer("r").unwrap().with_scope().with_errors())
             .with_errors(ErrorBodies::nested())
-            .with_rate_headers(RateHeaders::x_ratelimit().with_draft_09("p").unwrap())
+            .with_rate_headers(RateHeaders::x_ratelimit().with_draft(Draft::V09))
             .with_limit(Limit::new("default", quotas))
             .with_audit(audit);
         canary.debug("GateBuilder", &builder);

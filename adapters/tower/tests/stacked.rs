@@ -11,6 +11,7 @@ use keyward::{
     Access, Challenge, CredentialSource, Gate, MemoryStore, Quota, RateHeaders,
     gate::GateBuilder,
     limit::{Decision, Limit, LimitKey, Subject},
+    request::Draft,
 };
 use keyward_tower::ApiKeys;
 use support::*;
@@ -96,14 +97,14 @@ fn equal_remaining_counts_report_the_later_reset() {
 #[test]
 fn rate_headers_of_another_style_are_removed() {
     let outer = World::new();
-    let drafted = RateHeaders::retry_after_only().with_draft_09("inner").unwrap();
+    let drafted = RateHeaders::retry_after_only().with_draft(Draft::V09);
     let inner = beside(&outer, drafted);
     let key = outer.key();
     let (status, headers) = last((&outer, 10), (&inner, 100), &key, 1);
     assert_eq!((status, said(&headers)), (200, vec!["10".to_owned(), "9".to_owned()]));
     assert!(!headers.contains_key("ratelimit-policy"));
     let (status, headers) = last((&outer, 100), (&inner, 20), &key, 1);
-    assert_eq!((status, said(&headers)), (200, vec![r#""inner";r=18;t=60"#.to_owned()]));
+    assert_eq!((status, said(&headers)), (200, vec![r#""20-a-minute";r=19;t=60"#.to_owned()]));
     assert!(!headers.contains_key("x-ratelimit-limit"));
 }
 

@@ -56,7 +56,7 @@ async fn every_refusal_has_a_grpc_status() {
     world.revoke(&revoked);
     let keys = world.keys().serve_grpc();
     let reading = keys.route(reading(3)).unwrap();
-    let writing = keys.route(limited(Access::scope(WRITE), 100)).unwrap();
+    let writing = keys.route(limited(Access::scope(WRITE), 3)).unwrap();
     let layer = keys
         .require_by(move |parts| match parts.uri.path() {
             "/test.Text/Call" => reading.clone(),

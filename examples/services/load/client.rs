@@ -1,4 +1,4 @@
-//! The load: requests over connections that are kept, and a reader of their answers.
+//! The client: sends requests over persistent connections and reads the responses.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Asks for datasets over so many connections for so long, one request after the other on each.
-/// The answer is how many were served; another answer than 200 is an error.
+/// Requests datasets over `connections` connections for `duration`, one request after the other on
+/// each. Returns the number of responses. A status other than 200 is an error.
 pub(crate) async fn load(
     address: SocketAddr,
     keys: &[String],
@@ -23,7 +23,7 @@ pub(crate) async fn load(
     for at in 0..connections {
         let requests = Arc::clone(&requests);
         all.spawn(async move {
-            // Each connection has keys of its own, so that each key is used as often.
+            // Each connection has its own keys, so that all keys are used equally often.
             let own = requests.iter().skip(at).step_by(connections).cycle();
             let mut connection = Connection::open(address).await?;
             let mut served = 0;
@@ -61,7 +61,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(4_096) })
     }
 
-    /// Sends one request and reads its answer to the end.
+    /// Sends one request and reads the whole response.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<()> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -73,7 +73,7 @@ impl Connection {
             let (head, body) = self.buffer.split_at(end + 4);
             if !head.starts_with(b"HTTP/1.1 200 ") {
                 let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                return Err(io::Error::other(format!("answered with {}", line.escape_ascii())));
+                return Err(io::Error::other(format!("the response is {}", line.escape_ascii())));
             }
             if body.len() >= length(head)? {
                 return Ok(());
@@ -82,14 +82,14 @@ impl Connection {
     }
 }
 
-/// What the head says of the body's length.
+/// Returns the length of the body, from the head.
 fn length(head: &[u8]) -> io::Result<usize> {
     const NAME: &[u8] = b"\r\ncontent-length: ";
 
     let at = find(head, NAME).map(|at| at + NAME.len());
     let value = at.and_then(|at| head[at..].split(|&byte| byte == b'\r').next());
     let value = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
-    value.ok_or_else(|| io::Error::other("an answer without a length"))
+    value.ok_or_else(|| io::Error::other("a response without Content-Length"))
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

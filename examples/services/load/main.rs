@@ -1,18 +1,18 @@
-//! What keys and limits cost a service: requests per second of `lucitra` over loopback, with the
-//! layer and without.
+//! The cost of keys and limits in a service: requests per second of `lucitra` over loopback, with
+//! and without the layer.
 //!
 //! `cargo run --release -p keyward-services --example lucitra_load` prints the figures and the
-//! ratio. It serves lucitra's own router in one process of its own, and in another the same
-//! router without the layer for keys. All else is there in both: ids, bodies of failures, the log
-//! into nowhere, the middleware for sessions, which has nothing to do. Both get the same
-//! requests, over connections that are kept, in turns of a second.
+//! ratio. One process serves the router of lucitra. A second process serves the same router without
+//! the layer for keys. Everything else is the same in both: request ids, error bodies, a log whose
+//! output is discarded, and the middleware for sessions, which finds none. Both get the same
+//! requests over persistent connections, in alternating turns of one second.
 //!
-//! The ratio is the median of those of neighbouring turns. Client and service share the machine,
-//! so that the ratio of the service's own processor time, which is printed too, is the harder one.
+//! The printed ratio is the median of the ratios of neighbouring turns. Client and service share the
+//! machine. So the ratio of the processor time of the service, which is printed too, is stricter.
 #![forbid(unsafe_code)]
 
 #[path = "../lucitra/app.rs"]
-#[allow(dead_code, reason = "what is shown at its start is for lucitra itself")]
+#[allow(dead_code, reason = "only lucitra itself shows the demo credentials")]
 mod app;
 #[path = "../lucitra/auth.rs"]
 mod auth;
@@ -22,7 +22,7 @@ mod datasets;
 #[path = "../lucitra/enterprise.rs"]
 mod enterprise;
 #[path = "../lucitra/limits.rs"]
-#[allow(dead_code, reason = "limits are counted here")]
+#[allow(dead_code, reason = "this program does not use Redis")]
 mod limits;
 #[path = "../lucitra/organization.rs"]
 mod organization;
@@ -34,7 +34,7 @@ use std::{env, error::Error, process::ExitCode, time::Duration};
 
 use crate::server::{Server, Serving};
 
-/// How many pairs of turns count, after one that does not.
+/// The number of measured pairs of turns. One pair before them warms up and is not measured.
 const PAIRS: usize = 20;
 const TURN: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 16;
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         [] => measure().await,
-        // What the two processes are started with.
+        // The arguments of the two processes that `measure` starts.
         ["serve", how] => match Serving::named(how) {
             Some(serving) => server::serve(serving).await,
             None => return usage(),
@@ -72,7 +72,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     let keys = with.keys();
     let (mut rates, mut costs) = ([vec![], vec![]], [vec![], vec![]]);
     for pair in 0..=PAIRS {
-        // Whoever goes first changes, for whatever drifts meanwhile.
+        // The order alternates, so that a drift of the machine's speed affects both equally.
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         for place in order {
             let server = [&with, &without][place];

@@ -1,4 +1,4 @@
-//! The service, in a process of its own.
+//! The service, in a separate process.
 
 use std::{
     env,
@@ -28,17 +28,17 @@ use crate::{
     sessions::or_session,
 };
 
-/// So many that none comes near its 1,000 requests in any 60 seconds.
+/// Enough keys, so that none reaches its 1,000 requests in any 60 seconds.
 const KEY_COUNT: usize = 2_048;
 const OWNER: OwnerId = OwnerId::from_static("org_load");
 const DURATIONS: Durations = Durations { session: MINUTE, window: MINUTE };
 
-/// What is served.
+/// The router to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Serving {
-    /// Lucitra as it is.
+    /// The router of lucitra.
     WithLayer,
-    /// Its routes without the layer for keys.
+    /// The routes of lucitra without the layer for keys.
     Bare,
 }
 
@@ -55,7 +55,7 @@ impl Serving {
     }
 }
 
-/// A running service; it ends with this value.
+/// A running service. It is stopped when this value is dropped.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -71,7 +71,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()?;
         let stdout = child.stdout.take().ok_or("no pipe")?;
-        // Held from here on, so that it is ended if its line is bad.
+        // Built before the line is read, so that an error stops the process.
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { child, address, keys: Vec::new() };
         let mut line = String::new();
@@ -91,12 +91,12 @@ impl Server {
         &self.keys
     }
 
-    /// How long its threads have run in all, in steps of 10 ms: `utime` and `stime` of
-    /// proc_pid_stat(5), in the clock ticks of Linux for programs, of which a second has 100.
+    /// Returns the processor time of all its threads, in steps of 10 ms: `utime` and `stime` of
+    /// proc_pid_stat(5). Linux counts them in clock ticks, 100 per second.
     pub(crate) fn processor_time(&self) -> Result<Duration, Box<dyn Error>> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program stands in brackets and may hold anything.
-        let (_, fields) = stat.rsplit_once(')').ok_or("not what proc_pid_stat(5) says")?;
+        // The name of the program is in parentheses and may contain any character.
+        let (_, fields) = stat.rsplit_once(')').ok_or("not in the form of proc_pid_stat(5)")?;
         let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
         Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
     }

@@ -1,4 +1,4 @@
-//! What the service is made of, and which request goes where.
+//! The parts of the service and its routes.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -27,9 +27,9 @@ use crate::{
 const ORGANIZATION: OwnerId = OwnerId::from_static("org_a");
 const OTHER_ORGANIZATION: OwnerId = OwnerId::from_static("org_b");
 
-/// Everything that the handlers share.
+/// The state that the handlers share.
 pub(crate) struct App {
-    /// Boxed, so that a test can put in a store that fails.
+    /// A trait object, so that a test can use a store that fails.
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
     pub(crate) usage: Arc<UsageTable>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -38,7 +38,7 @@ pub(crate) struct App {
     pub(crate) durations: Durations,
 }
 
-/// The durations that the environment sets.
+/// The durations that environment variables set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durations {
     /// The lifetime of an access token.
@@ -47,7 +47,7 @@ pub(crate) struct Durations {
     pub(crate) window: Duration,
 }
 
-/// The credentials that the service shows once, at its start.
+/// The credentials that the service shows once, at startup.
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) public_key: PlaintextKey,
@@ -60,7 +60,7 @@ pub(crate) struct Demo {
 }
 
 impl App {
-    /// A service with the keys of one organization and the issues of two.
+    /// Builds a service with the keys of one organization and the issues of two.
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
@@ -94,8 +94,7 @@ impl App {
         Ok(self.issuer.issue(format.kind(), draft, &mut SysRng, self.clock.now()).await?)
     }
 
-    /// A key as the service before this one minted it: legacy kinds are taken over by their
-    /// hash, and never minted here.
+    /// Imports a key of the previous service by its hash. This service never mints legacy kinds.
     async fn import_legacy(&self) -> Result<PlaintextKey, Box<dyn Error>> {
         const AS_IT_WAS: KeyFormat = KeyFormat::hex("luc_mcp_");
         const { assert!(LEGACY.successor().is_some()) };
@@ -112,10 +111,10 @@ fn draft(name: &'static str) -> KeyDraft {
     KeyDraft::new(ORGANIZATION, KeyName::from_static(name))
 }
 
-/// The routes. What is not here is answered in JSON too.
+/// Builds the routes. Unknown paths and methods get a JSON error too.
 pub(crate) fn router(app: Arc<App>, admin: Router) -> Result<Router, Box<dyn Error>> {
     let (ingest, data) = (auth::ingest(&app)?, auth::data(&app)?);
-    // Around the fallback too: whatever the method, ingest asks for a key first.
+    // Around the fallback too, so that ingest requires a key for every method.
     let replay = post(ingest::replay)
         .fallback(async || Failure::method_not_allowed())
         .layer((auth::cors(), ingest.require(auth::sending())?));

@@ -1,4 +1,4 @@
-//! How keys are checked: two gates, and what each route asks of them.
+//! The two gates that check keys, and the requirements of each route.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -23,10 +23,10 @@ use crate::{
 
 /// The header for the key of a web page.
 const API_KEY: &str = "x-lucent-api-key";
-/// How long the store may take.
+/// The deadline of the store.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The keys of web pages, in a header or else in the query.
+/// Builds the gate for keys of web pages, in a header or in the query.
 pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let header = CredentialSource::header(API_KEY);
     let sources = CredentialSources::first_of([header, CredentialSource::query("api_key")]);
@@ -54,12 +54,12 @@ fn limit(window: Duration) -> Result<Limit, ConfigError> {
     Ok(limit.with_tier(HIGHER, thousand).with_tier(ENTERPRISE, thousand))
 }
 
-/// Any public key, within the limit on ingest.
+/// The route of any public key, within the limit on ingest.
 pub(crate) fn sending() -> Route {
     Access::any_key().with_limit(INGEST)
 }
 
-/// The tokens of programs, whose challenge names the scope that a route requires.
+/// Builds the gate for tokens of programs. Its challenge names the scope that a route requires.
 pub(crate) fn data(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let gate = Gate::builder(tokens()?, app.issuer.verifier(), CredentialSource::bearer())
         .with_challenge(Challenge::bearer("lucent")?.with_scope_in_place_of_realm())
@@ -69,8 +69,8 @@ pub(crate) fn data(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     Ok(keys(app, gate))
 }
 
-/// What stands around ingest, refusals included, for the scripts of every origin. Only true
-/// preflights are answered here; any other `OPTIONS` needs a key.
+/// Builds the CORS layer around ingest, for scripts of every origin. It covers refusals too. It
+/// responds only to true preflights; any other `OPTIONS` request needs a key.
 pub(crate) fn cors() -> TruePreflightsLayer<CorsLayer> {
     let cors = CorsLayer::new()
         .allow_origin(Any)

@@ -1,4 +1,4 @@
-//! OAuth clients, whose secrets are keys too.
+//! OAuth clients. Their secrets are keys too.
 
 use keyward::{
     Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp,
@@ -8,11 +8,11 @@ use keyward::{
 
 const SECRET: KeyFormat = KeyFormat::hex("luc_cs_");
 
-/// The clients, in a store of their own: a client's secret opens the token endpoint alone.
+/// The clients, in a separate store: the secret of a client works only at the token endpoint.
 #[derive(Debug)]
 pub(crate) struct Clients(Issuer<MemoryStore>);
 
-/// What a client authenticates with. The secret is shown once.
+/// The credentials of a client. The secret is shown once.
 #[derive(Debug)]
 pub(crate) struct ClientCredentials {
     pub(crate) id: KeyId,
@@ -24,7 +24,7 @@ impl Clients {
         Self(Issuer::new(MemoryStore::new(), SECRET, KeyHasher::sha256()))
     }
 
-    /// A new client of an organization.
+    /// Creates a client of an organization.
     pub(crate) async fn register(
         &self,
         organization: OwnerId,
@@ -35,7 +35,7 @@ impl Clients {
         Ok(ClientCredentials { id: issued.record.id(), secret: issued.key })
     }
 
-    /// The organization of the client with this id, if this is its secret.
+    /// Returns the organization of the client with this id, if this is its secret.
     pub(crate) fn organization(&self, id: &str, secret: &str, now: Timestamp) -> Option<OwnerId> {
         let presented = self.0.formats().parse(secret).ok()?;
         let verifier = self.0.verifier();

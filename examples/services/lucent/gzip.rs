@@ -5,12 +5,12 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use thiserror::Error;
 
-/// Whether this begins as gzip does, and as no JSON does.
+/// Returns whether the body begins like gzip. No JSON text does.
 pub(crate) fn looks_like(body: &[u8]) -> bool {
     body.starts_with(&[0x1f, 0x8b])
 }
 
-/// The body without its compression, if that has at most `max` bytes.
+/// Returns the decompressed body, if it has at most `max` bytes.
 pub(crate) fn inflate(body: &[u8], max: usize) -> Result<Vec<u8>, GzipError> {
     let mut inflated = Vec::new();
     let mut decoder = MultiGzDecoder::new(body).take(max as u64 + 1);
@@ -18,7 +18,7 @@ pub(crate) fn inflate(body: &[u8], max: usize) -> Result<Vec<u8>, GzipError> {
     if inflated.len() > max { Err(GzipError::TooLarge) } else { Ok(inflated) }
 }
 
-/// Why a body was not inflated.
+/// The reason why a body was not decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum GzipError {
     #[error("the body is not gzip")]

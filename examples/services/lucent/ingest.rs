@@ -1,4 +1,4 @@
-//! `POST /api/sdk/replay`: what a web page has seen.
+//! `POST /api/sdk/replay`: receives the replay of a session on a web page.
 
 use axum::{
     Json,
@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::gzip::{self, GzipError};
 
-/// The most bytes of a replay, compressed or not.
+/// The maximum size of a replay in bytes, compressed or not.
 const MAX_REPLAY: usize = 4 << 20;
 
-/// Takes a replay for the organization of the key, whatever the body says. Its `Content-Type`
-/// is not looked at: `sendBeacon` says `text/plain`, with which a browser asks no preflight.
+/// Accepts a replay for the organization of the key, whatever the body contains. It ignores
+/// `Content-Type`: `sendBeacon` sends `text/plain`, for which a browser sends no preflight.
 pub(crate) async fn replay(
     _caller: Caller,
     headers: HeaderMap,
@@ -35,7 +35,7 @@ pub(crate) async fn replay(
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))))
 }
 
-/// How a body is said to be encoded.
+/// The encoding of a body, according to the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Identity,
@@ -47,7 +47,7 @@ impl Encoding {
         let mut lines = headers.get_all(CONTENT_ENCODING).iter();
         let (first, None) = (lines.next(), lines.next()) else { return Err(unsupported()) };
         let Some(value) = first else { return Ok(Self::Identity) };
-        // RFC 9110 §8.4.1: codings compare in any case, and x-gzip is gzip.
+        // RFC 9110 §8.4.1: names of codings are case-insensitive, and x-gzip is gzip.
         match value.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "identity" => Ok(Self::Identity),
@@ -57,7 +57,7 @@ impl Encoding {
 }
 
 fn check_json(body: &[u8]) -> Result<(), Failure> {
-    // JSON is UTF-8 (RFC 8259 §8.1), which is not looked at in what is ignored.
+    // JSON is UTF-8 (RFC 8259 §8.1). serde_json does not check this in values that it ignores.
     let json = str::from_utf8(body).ok();
     match json.map(serde_json::from_str::<IgnoredAny>) {
         Some(Ok(IgnoredAny)) => Ok(()),

@@ -1,4 +1,4 @@
-//! `/api/v1/issues`: what went wrong on an organization's pages.
+//! `/api/v1/issues`: the issues that were found on the pages of an organization.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 
-/// The most characters of a status.
+/// The maximum length of a status, in characters.
 const MAX_STATUS: usize = 64;
 
-/// The issues of the token's organization, in a fixed order. Nothing of the request is read.
+/// Lists the issues of the token's organization, in a fixed order. It reads nothing else of the
+/// request.
 pub(crate) async fn list(caller: Caller, State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({ "issues": app.issues.of(caller.owner_id()) }))
 }
@@ -34,7 +35,7 @@ impl Change {
         r#"The body must be an object with a "status" of 1 to 64 characters"#;
 }
 
-/// Changes an issue of the token's organization; there is no other for it.
+/// Changes an issue of the token's organization. Issues of other organizations get 404.
 pub(crate) async fn change(
     caller: Caller,
     State(app): State<Arc<App>>,
@@ -65,7 +66,7 @@ pub(crate) struct Issue {
 pub(crate) struct Issues(Mutex<Vec<Issue>>);
 
 impl Issues {
-    /// A few for each organization. Ids are unique over all of them.
+    /// Makes a few issues for each organization. Ids are unique in all organizations.
     pub(crate) fn seeded(organizations: &[OwnerId]) -> Self {
         const TITLES: [&str; 2] = ["Checkout button does nothing", "Rage clicks on the logo"];
         let all = organizations.iter().flat_map(|owner| TITLES.map(|title| (owner, title)));
@@ -90,7 +91,8 @@ impl Issues {
         Some(issue.clone())
     }
 
-    /// A change is one assignment, so a panic elsewhere leaves nothing half done.
+    /// Locks the issues. A change is one assignment, so a panic in another thread cannot leave one
+    /// half done.
     fn lock(&self) -> MutexGuard<'_, Vec<Issue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

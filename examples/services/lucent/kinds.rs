@@ -1,17 +1,17 @@
-//! What keys there are, and what each kind of them can ever do.
+//! The kinds of keys, and the scopes that each kind can have.
 
 use keyward::{
     ConfigError, KeyFormat, Scope,
     key::{KeyFormats, ScopeCatalog},
 };
 
-/// In web pages, for anybody to see: it can send replays and nothing else.
+/// A key in a web page, which anybody can read. It can only send replays.
 pub(crate) const PUBLIC: KeyFormat = KeyFormat::hex("luc_pk_");
-/// For programs of an organization.
+/// A key for programs of an organization.
 pub(crate) const API: KeyFormat = KeyFormat::hex("luc_api_");
-/// For an OAuth client, for one hour.
+/// An access token of an OAuth client, valid for one hour.
 pub(crate) const ACCESS_TOKEN: KeyFormat = KeyFormat::hex("luc_oat_");
-/// What API keys were called once. Still accepted, never minted; rotated, it becomes one.
+/// An old API key. It is still accepted and never minted. A rotation replaces it by an [`API`] key.
 pub(crate) const LEGACY: KeyFormat = KeyFormat::hex("luc_mcp_").with_successor(API.kind());
 
 pub(crate) const READ_LUCENT: Scope = Scope::from_static("read:lucent");
@@ -27,7 +27,7 @@ pub(crate) fn all() -> Result<KeyFormats, ConfigError> {
     KeyFormats::new([PUBLIC, API, ACCESS_TOKEN, LEGACY])
 }
 
-/// Per kind: what it gets if nothing is asked for, and what it can have.
+/// The default scopes and the ceiling of each kind.
 pub(crate) fn catalog() -> Result<ScopeCatalog, ConfigError> {
     let both = [READ_LUCENT, WRITE_ISSUES];
     ScopeCatalog::new(both.clone())?

@@ -1,33 +1,32 @@
 //! Lucent: public write-only ingest keys for web pages, and scoped tokens for a data API.
 //!
-//! `cargo run --example lucent` prints credentials and commands to paste; with `--json` it
-//! prints them as one line for a program. Everything is in memory.
+//! `cargo run --example lucent` prints credentials and commands to paste. With `--json`, it prints
+//! the credentials as one line of JSON for a program. Everything is in memory.
 //!
 //! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, `TOKEN_SECONDS` (the lifetime of an OAuth access
 //! token, one hour by default and at most) and `WINDOW_SECONDS` (the window of the rate limit,
 //! 60 by default). `--help` lists them.
 //!
-//! How keys are checked is all in `auth.rs`. Where Lucent's documentation is silent, this
-//! service does the following:
+//! All checks of keys are in `auth.rs`. The documentation of Lucent does not state the following, so
+//! this service chose it:
 //!
-//! - The key is verified before anything of the body is read or judged.
-//! - A replay is a JSON value of at most 4 MiB, before and after gzip (413). A gzip body is
-//!   known by `Content-Encoding: gzip`, or by how it begins, since `sendBeacon` cannot send
-//!   that header. What is not JSON is a 400, another encoding a 415. Replays are not kept.
-//! - Another method than `POST` needs a key too, and is then a 405.
-//! - The two values of one credential that differ are a 400, also of the query parameter.
-//! - An owner of the tier `enterprise` has 1,000 requests per 60 s like one of `higher`.
-//! - The limit holds on ingest alone. The data API has none.
-//! - An issue of another organization is as unknown (404) as one that does not exist. A status
-//!   has 1 to 64 characters without control characters (422).
-//! - At `POST /oauth/token` a client authenticates by Basic or in the form, not by both. Every
-//!   401 there asks for Basic. Tokens have the scopes that were asked for, and those alone.
-//! - A legacy key that is rotated gets a `luc_api_` secret; the old one works on in its grace.
+//! - The key is verified before the body is read.
+//! - A replay is a JSON value of at most 4 MiB, before and after decompression (413). A gzip body has
+//!   `Content-Encoding: gzip`, or begins like gzip, because `sendBeacon` cannot send that header. A
+//!   body that is not JSON gets 400, and another encoding gets 415. Replays are not stored.
+//! - A method other than `POST` needs a key too, and then gets 405.
+//! - Two different values of one credential get 400, also in the query parameter.
+//! - An owner of the tier `enterprise` has 1,000 requests per 60 s, like one of `higher`.
+//! - The limit applies only to ingest. The data API has no limit.
+//! - An issue of another organization gets the same 404 as an unknown one. A status has 1 to 64
+//!   characters without control characters (422).
+//! - At `POST /oauth/token`, a client authenticates with Basic or in the form, but not with both. Every
+//!   401 there has a Basic challenge. A token has exactly the requested scopes.
+//! - A rotated legacy key gets a `luc_api_` secret. The old secret works until its grace period ends.
 //!   An access token that an administrator mints expires like any other.
-//! - Usage counts every request whose key was good, throttled and forbidden ones too. Keys that
-//!   have been revoked or expired for a day are forgotten, at the latest when clients ask for
-//!   further tokens.
-//! - A store that fails or hangs is a 503, and lets nobody through.
+//! - Usage counts every request with a good key, including throttled and forbidden ones. Keys that
+//!   were revoked or expired at least a day ago are purged when clients request new tokens.
+//! - If the store fails or hangs, the request is refused with 503.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -58,7 +57,7 @@ use crate::app::{App, Demo, Durations, router};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const ABOUT: &str = "Lucent: public write-only ingest keys, and scoped tokens for a data API.";
-/// The settings of this service alone, for the help text.
+/// The environment variables of this service only, for the help text.
 const ENVIRONMENT: [(&str, &str); 2] = [
     ("TOKEN_SECONDS", "lifetime of an OAuth access token, at most 3600 [default: 3600]"),
     ("WINDOW_SECONDS", "window of the rate limit on ingest [default: 60]"),
@@ -116,7 +115,7 @@ async fn run(
         }))?,
         _ => service.announce(&banner(&service.url(), &demo, &admin_token))?,
     }
-    // The plaintext ends here; the service itself keeps hashes only.
+    // Drops the plaintext. The service itself keeps only hashes.
     drop((demo, admin_token));
     service.serve(router).await?;
     Ok(())
@@ -151,7 +150,7 @@ Routes:
   POST   /oauth/token             get an access token (client id and secret)
 {ADMIN_ROUTES}
 
-Commands to paste, one a line. The last one ends the public key:
+Commands to paste, one per line. The last one revokes the public key:
 
 # Send a replay as a web page does, and read the organization's issues:
 curl -i '{url}/api/sdk/replay?api_key={public_key}' -H 'content-type: text/plain' -d '{{"events":[]}}'
@@ -172,7 +171,7 @@ Ctrl-c stops the service.
     )
 }
 
-/// Writes to stderr why the service ends.
+/// Writes the reason why the service ends to stderr.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lucent: {reason}");
     ExitCode::from(code)

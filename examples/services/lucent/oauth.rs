@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: an access token for client credentials (RFC 6749 §4.4).
+//! `POST /oauth/token`: returns an access token for client credentials (RFC 6749 §4.4).
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,12 +27,13 @@ use crate::{app::App, kinds::ACCESS_TOKEN};
 
 const MAX_FORM: usize = 1 << 14;
 const CHALLENGE: &str = r#"Basic realm="lucent""#;
-/// How long keys that have ended are listed.
+/// The time for which revoked and expired keys stay listed.
 const KEPT: Duration = Duration::from_secs(86_400);
-/// How many of them are forgotten at a time: more than are made, so that they never pile up.
+/// The number of ended keys that one token request purges. It is more than one, so that ended keys do not
+/// accumulate.
 const PURGED: u16 = 16;
 
-/// Mints a token for the client's own organization, with the scopes that it asked for.
+/// Mints a token for the organization of the client, with the requested scopes.
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -65,7 +66,8 @@ pub(crate) async fn token(
     ))
 }
 
-/// The organization of the client, by Basic or by the form, but not by both (RFC 6749 §2.3).
+/// Authenticates the client by Basic or by the form, but not by both (RFC 6749 §2.3), and returns its
+/// organization.
 fn authenticate(
     app: &App,
     headers: &HeaderMap,
@@ -88,7 +90,7 @@ fn authenticate(
         return Err(TokenError::InvalidRequest("the client authenticates in two ways"));
     }
     let basic = basic(authorization).ok_or(TokenError::InvalidClient("not Basic"))?;
-    // Both are made of characters that the form encoding of RFC 6749 §2.3.1 leaves as they are.
+    // Id and secret contain only characters that the form encoding of RFC 6749 §2.3.1 does not change.
     let (id, secret) = basic.split_once(':').ok_or(TokenError::InvalidClient("not Basic"))?;
     if in_form.0.is_some_and(|named| named != id) {
         return Err(TokenError::InvalidRequest("the form names another client"));
@@ -105,7 +107,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, TokenError> {
     Ok(first.map(|line| line.as_bytes()))
 }
 
-/// The user-id and password of RFC 7617, with the colon between them.
+/// Returns the user-id and password of RFC 7617, separated by a colon.
 fn basic(authorization: &[u8]) -> Option<String> {
     let (scheme, rest) = authorization.split_at_checked(b"basic".len())?;
     if !scheme.eq_ignore_ascii_case(b"basic") || rest.first() != Some(&b' ') {
@@ -115,14 +117,14 @@ fn basic(authorization: &[u8]) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()
 }
 
-/// The scopes asked for. There are no default ones (RFC 6749 §3.3 leaves that to us), and
-/// which there are is the issuer's to say.
+/// Returns the requested scopes. There are no default scopes (RFC 6749 §3.3 allows this). The issuer
+/// checks whether the scopes exist.
 fn scopes(form: &Form<'_>) -> Result<ScopeSet, TokenError> {
     let asked = form.get("scope").ok_or(TokenError::InvalidScope)?;
     asked.parse().map_err(|_| TokenError::InvalidScope)
 }
 
-/// The parameters of a request. One without a value counts as not sent (RFC 6749 §3.2).
+/// Returns the parameters of a request. A parameter without a value counts as not sent (RFC 6749 §3.2).
 struct Form<'b>(BTreeMap<Cow<'b, str>, Cow<'b, str>>);
 
 impl<'b> Form<'b> {
@@ -146,7 +148,8 @@ impl<'b> Form<'b> {
     }
 }
 
-/// Why no token was granted. The client is told the code of RFC 6749 §5.2, the log the rest.
+/// The reason why no token was granted. The client gets the code of RFC 6749 §5.2; the log gets the
+/// details.
 #[derive(Debug, Error)]
 pub(crate) enum TokenError {
     #[error("{0}")]
@@ -192,7 +195,7 @@ impl IntoResponse for TokenError {
     }
 }
 
-/// RFC 6749 §5.1: nobody may keep the answer.
+/// RFC 6749 §5.1: caches must not store the response.
 fn no_store(status: StatusCode, body: Value) -> Response {
     (status, [(CACHE_CONTROL, "no-store"), (PRAGMA, "no-cache")], Json(body)).into_response()
 }

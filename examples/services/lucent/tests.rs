@@ -1,5 +1,5 @@
-//! What a client cannot bring about from outside: a store that is down or hangs, and time.
-#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+//! Tests that need control of the store and the clock: a store that fails or hangs, and time.
+#![allow(dead_code, reason = "only `main.rs` shows the demo credentials")]
 
 mod app;
 mod auth;
@@ -49,7 +49,7 @@ const ISSUES: &str = "/api/v1/issues";
 async fn whoever_waits_as_long_as_told_is_admitted_and_not_a_second_before() {
     let service = Service::start().await;
     let window = Duration::from_secs(60);
-    // One request each 10 ms: the first leaves the window at START + 60 s.
+    // One request every 10 ms: the first one leaves the window at START + 60 s.
     for at in 0..100 {
         service.clock.set(START + 10 * at * MS);
         assert_eq!(service.replay().await.0, StatusCode::ACCEPTED, "{at}");
@@ -67,7 +67,7 @@ async fn whoever_waits_as_long_as_told_is_admitted_and_not_a_second_before() {
         assert_eq!(headers[RETRY_AFTER], retry_after, "{after:?}");
         assert_eq!(body, json!({"error": "Rate limit exceeded"}));
     }
-    // Refusals cost nothing: from here on one request is admitted each 10 ms.
+    // Refusals are not counted: from here on, one request is admitted every 10 ms.
     for (after, expected) in [
         (window, StatusCode::ACCEPTED),
         (window, StatusCode::TOO_MANY_REQUESTS),
@@ -93,7 +93,7 @@ async fn a_store_that_is_down_or_hangs_lets_nobody_through_and_says_so_to_script
         assert_eq!(headers[ACCESS_CONTROL_EXPOSE_HEADERS], "retry-after");
         let (status, _, body) = service.send(Method::GET, ISSUES, &read, "").await;
         assert_eq!((status, body), unavailable);
-        // What no store is needed for is refused as ever.
+        // A refusal that needs no store does not change.
         let (status, ..) = service.send(Method::GET, ISSUES, "luc_api_", "").await;
         assert_eq!(status, StatusCode::UNAUTHORIZED);
     }
@@ -234,7 +234,7 @@ impl Service {
     }
 }
 
-/// A store in memory that can be made to fail, or never to answer.
+/// A store in memory that a test can make fail or hang.
 #[derive(Default)]
 struct Faulty {
     inner: MemoryStore,

@@ -1,4 +1,4 @@
-//! What the service is made of, and which request goes where.
+//! The parts of the service and its routes.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -30,11 +30,11 @@ const ORGANIZATION: OwnerId = OwnerId::from_static("org_standard");
 const ENTERPRISE_ORGANIZATION: OwnerId = OwnerId::from_static("org_enterprise");
 const USER: &str = "user_1";
 
-/// Everything that the handlers share.
+/// The state that the handlers share.
 pub(crate) struct App {
-    /// Boxed, so that a test can put in a store that fails.
+    /// A trait object, so that a test can use a store that fails.
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
-    /// Where requests are counted.
+    /// The limiter that counts requests.
     pub(crate) limits: Limits,
     /// The limit of each key. A dashboard user has as much, by the same tiers.
     pub(crate) limit: Limit,
@@ -44,16 +44,16 @@ pub(crate) struct App {
     pub(crate) members: Members,
 }
 
-/// The durations that the environment sets.
+/// The durations that environment variables set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durations {
-    /// The lifetime of the session that the service shows at its start.
+    /// The lifetime of the session that the service shows at startup.
     pub(crate) session: Duration,
     /// The window of the rate limits.
     pub(crate) window: Duration,
 }
 
-/// The credentials that the service shows once, at its start.
+/// The credentials that the service shows once, at startup.
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) api_key: PlaintextKey,
@@ -64,8 +64,8 @@ pub(crate) struct Demo {
 }
 
 impl App {
-    /// A service with two organizations, a key of each drawn from this generator, and a user of the
-    /// first.
+    /// Builds a service with two organizations, each with a key from this generator, and with a user
+    /// of the first one.
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
@@ -93,7 +93,7 @@ impl App {
         Ok((app, demo))
     }
 
-    /// A new organization with its first key.
+    /// Creates an organization and its first key.
     async fn found(
         &self,
         id: OwnerId,
@@ -107,8 +107,8 @@ impl App {
     }
 }
 
-/// The service: its routes behind the layer for keys, the admin surface, and what stands around
-/// them. What is not here is answered in JSON too.
+/// Builds the service: its routes behind the layer for keys, the admin routes, and the layers around
+/// both. Unknown paths and methods get a JSON error too.
 pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Error>> {
     let keys = auth::keys(app)?;
     let or_session = from_fn_with_state(Arc::clone(app), or_session);
@@ -118,8 +118,8 @@ pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Er
     around(open.merge(paid).merge(admin))
 }
 
-/// The routes for everybody and those of the Enterprise tier, without any check. A path under
-/// `/v1/` that is neither is unknown only to those who may know.
+/// Returns the routes for all tiers and those of the Enterprise tier, without any check. An unknown
+/// path under `/v1/` gets 404 only with a good key.
 pub(crate) fn routes() -> (Router, Router) {
     let open = Router::new()
         .route("/v1/datasets", get(datasets::list))
@@ -135,7 +135,7 @@ pub(crate) fn routes() -> (Router, Router) {
     )
 }
 
-/// What every answer has: a body with a code if it is a failure, an id, and a line in the log.
+/// Adds the layers around all routes: error bodies with a code, a request id, and a line in the log.
 pub(crate) fn around(routes: Router) -> Result<Router, Box<dyn Error>> {
     let identify = from_fn_with_state(RequestIds::random()?, identify_requests);
     Ok(routes

@@ -1,4 +1,4 @@
-//! How keys are checked: one gate, and what each route asks of it.
+//! The gate that checks keys, and the requirements of each route.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -16,11 +16,12 @@ use crate::app::App;
 
 /// `luci_` and 64 hexadecimal characters.
 pub(crate) const KEYS: KeyFormat = KeyFormat::hex("luci_");
-/// How long the store may take.
+/// The deadline of the store.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Bearer keys of which every answer tells the limit, and which must still stand when the answer
-/// is ready. What is no key at all, such as a session, is passed on to `sessions.rs`.
+/// Builds the layer for bearer keys. Every response has the rate-limit headers, and a key is checked
+/// again when the response is ready. A credential that is not a key, such as a session, is passed to
+/// `sessions.rs`.
 pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dyn Error>> {
     let builder = Gate::builder(KEYS, app.issuer.verifier(), CredentialSource::bearer())
         .allow_foreign()
@@ -38,12 +39,12 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
 /// The name of the limit on all routes.
 const REQUESTS: &str = "requests";
 
-/// Any key, within its limit.
+/// The route of any key, within its limit.
 pub(crate) fn any_key() -> Route {
     Access::any_key().with_limit(REQUESTS)
 }
 
-/// Only those who pay by contract.
+/// The route of the Enterprise tier.
 pub(crate) fn enterprise() -> Route {
     Access::any_key().with_tiers([ENTERPRISE]).with_limit(REQUESTS)
 }

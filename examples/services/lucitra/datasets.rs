@@ -18,10 +18,10 @@ pub(crate) struct Delay {
     delay_ms: u64,
 }
 
-/// The longest delay that can be asked for.
+/// The longest delay that a client can request, in milliseconds.
 const LONGEST: u64 = 60_000;
 
-/// The organization's datasets, after the delay that was asked for.
+/// Returns the datasets of the organization after the requested delay.
 pub(crate) async fn list(
     Organization(organization): Organization,
     delay: Result<Query<Delay>, QueryRejection>,

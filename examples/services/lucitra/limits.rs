@@ -1,4 +1,4 @@
-//! Where requests are counted: here, or in Redis together with other processes.
+//! The limiter that counts requests: in this process, or on Redis for several processes.
 
 use std::{
     error::Error,
@@ -16,26 +16,26 @@ use keyward_redis::{Fallback, LeaseConfig, LeasedLimiter, RedisLimiter, RemoteEr
 use keyward_tower::ApiKeys;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
-/// Who counts. The routes know nothing of it.
+/// The limiter. The routes do not depend on the choice.
 #[derive(Clone)]
 pub(crate) enum Limits {
     Here(Arc<Limiter>),
-    /// Every request is decided by Redis.
+    /// Redis decides every request.
     Exact(RedisLimiter<ConnectionManager>),
-    /// Permits are leased from Redis.
+    /// This process leases permits from Redis.
     Leased(LeasedLimiter<ConnectionManager>),
 }
 
 impl Limits {
-    /// Those of all processes that are told the same address. When Redis is gone, requests are
-    /// refused with 503. A request waits no longer than `patience` for Redis, or for a connection
-    /// to it.
+    /// Connects to Redis, where all processes with the same address share their limits. If Redis is
+    /// unreachable, requests are refused with 503. A request waits at most `patience` for Redis, or
+    /// for a connection to it.
     pub(crate) async fn in_redis(
         url: &str,
         leases: Option<Duration>,
         patience: Duration,
     ) -> Result<Self, Box<dyn Error>> {
-        // What the client says of a bad address may repeat it, with the password.
+        // The error of the client can repeat the address with its password, so it is not used.
         let client = redis::Client::open(url).map_err(|_| "--redis must be an address of Redis")?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(patience))
@@ -43,7 +43,7 @@ impl Limits {
         let connection = client
             .get_connection_manager_with_config(config)
             .await
-            .map_err(|_| "Redis does not answer")?;
+            .map_err(|_| "cannot connect to Redis")?;
         let exact = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep);
         let exact = exact.with_timeout(patience);
         for warning in exact.inspect().await?.warnings() {
@@ -55,7 +55,7 @@ impl Limits {
         })
     }
 
-    /// Of a gate that counts in this process.
+    /// Gives the gate a limiter, if this process counts.
     pub(crate) fn in_gate(&self, builder: GateBuilder) -> GateBuilder {
         match self {
             Self::Here(limiter) => builder.with_limiter(Arc::clone(limiter)),
@@ -63,7 +63,7 @@ impl Limits {
         }
     }
 
-    /// Of a layer whose gate does not.
+    /// Lets the layer charge Redis, if this process does not count.
     pub(crate) fn in_layer<K>(&self, keys: ApiKeys<K>) -> ApiKeys<K> {
         match self.clone() {
             Self::Here(_) => keys,
@@ -76,7 +76,7 @@ impl Limits {
         }
     }
 
-    /// Charges a window of the service's own.
+    /// Charges a window that belongs to no key, such as that of a session.
     pub(crate) async fn check(
         &self,
         window: LimitKey,
@@ -90,7 +90,7 @@ impl Limits {
         }
     }
 
-    /// What is left at the end is given back: this client sends nothing twice.
+    /// Gives unused permits back. This is safe, because this client sends no command twice.
     pub(crate) async fn close(&self) {
         if let Self::Leased(limiter) = self {
             limiter.give_back().await;

@@ -1,32 +1,31 @@
-//! Lucitra: keys of organizations, limits in headers, and endpoints of one tier.
+//! Lucitra: keys of organizations, rate-limit headers, and endpoints of one tier.
 //!
-//! `cargo run --example lucitra` prints credentials and commands to paste; with `--json` it
-//! prints them as one line for a program. Everything is in memory.
+//! `cargo run --example lucitra` prints credentials and commands to paste. With `--json`, it prints
+//! the credentials as one line of JSON for a program. Everything is in memory.
 //!
-//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, `SESSION_SECONDS` (the lifetime of the session of
-//! the start line, twelve hours by default), `WINDOW_SECONDS` (the window of the rate limits, 60 by
-//! default), `REDIS_MILLISECONDS` (the longest wait for Redis, 500 by default) and `DEMO_SEED` (for
-//! several processes that are to show the same keys: anybody who knows the number knows the keys).
-//! `--help` lists them.
+//! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, `SESSION_SECONDS` (the lifetime of the session that
+//! is shown at startup, twelve hours by default), `WINDOW_SECONDS` (the window of the rate limits, 60
+//! by default), `REDIS_MILLISECONDS` (the longest wait for Redis, 500 by default) and `DEMO_SEED` (the
+//! seed of the demo keys, so that several processes have the same keys; anybody who knows the seed
+//! knows the keys). `--help` lists them.
 //!
-//! With `--redis redis://127.0.0.1/` all processes that are told the same address share their limits,
-//! exactly; with `--leases 1000` beside it, by leases of a second. When Redis is gone, that is a 503.
+//! With `--redis redis://127.0.0.1/`, all processes with the same address share exact limits. With
+//! `--leases 1000` too, they lease permits for one second. If Redis is unreachable, requests get 503.
 //!
-//! How keys are checked is all in `auth.rs`, and how sessions are in `sessions.rs`. Where
-//! Lucitra's documentation is silent, this service does the following:
+//! All checks of keys are in `auth.rs`, and all checks of sessions are in `sessions.rs`. The
+//! documentation of Lucitra does not state the following, so this service chose it:
 //!
-//! - Each key has its window, and each user of the dashboard has one beside those of the keys,
-//!   by the tier of the organization. What is above it is a 429 for both.
-//! - A session is a JWT of this service as bearer. It may do what a key of its organization may.
-//! - The key is asked for on every path under `/v1/`, whatever the method, so that 404 and 405
-//!   tell of the limit too. Any other path that is not `/admin/…` is a 404 without a key.
-//! - Whatever is wrong with a key or a session, the answer is the same 401. Different values of
-//!   `Authorization` are a 400.
-//! - A key that was suspended or has expired, or whose grace has ended, while its request was
-//!   served, is answered like one that was revoked. `delay_ms` is at most a minute (400).
-//! - Failures of the admin surface have the same form: `{"error":{"code","message"}}`.
-//! - Usage counts every request whose key was good, throttled and forbidden ones too.
-//! - A store that fails or hangs is a 503, and lets nobody through.
+//! - Each key has a window, and each dashboard user has a separate window. The tier of the
+//!   organization sets both limits. A request above the limit gets 429.
+//! - A session is a JWT of this service as bearer. It has the rights of a key of its organization.
+//! - Every path under `/v1/` requires a key, for every method, so that 404 and 405 have the rate-limit
+//!   headers too. Any other path outside of `/admin/` gets 404 without a key.
+//! - Every invalid key or session gets the same 401. Different values of `Authorization` get 400.
+//! - If a key is suspended or expires, or its grace period ends, while its request is served, the
+//!   response is the same as for a revoked key. `delay_ms` is at most a minute (400).
+//! - Errors of the admin routes have the same form: `{"error":{"code","message"}}`.
+//! - Usage counts every request with a good key, including throttled and forbidden ones.
+//! - If the store fails or hangs, the request is refused with 503.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -62,13 +61,14 @@ use crate::{
 
 const HALF_A_DAY: Duration = Duration::from_secs(12 * 3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const ABOUT: &str = "Lucitra: keys of organizations, limits in headers, and endpoints of one tier.";
-/// The settings of this service alone, for the help text.
+const ABOUT: &str =
+    "Lucitra: keys of organizations, rate-limit headers, and endpoints of one tier.";
+/// The environment variables of this service only, for the help text.
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("SESSION_SECONDS", "lifetime of the dashboard session shown at the start [default: 43200]"),
+    ("SESSION_SECONDS", "lifetime of the dashboard session shown at startup [default: 43200]"),
     ("WINDOW_SECONDS", "window of the rate limits [default: 60]"),
-    ("REDIS_MILLISECONDS", "longest wait of a request for Redis [default: 500]"),
-    ("DEMO_SEED", "a number; processes with the same one show the same, guessable keys"),
+    ("REDIS_MILLISECONDS", "longest time that a request waits for Redis [default: 500]"),
+    ("DEMO_SEED", "seed of the demo keys; processes with the same seed have the same keys"),
 ];
 
 #[tokio::main]
@@ -89,9 +89,9 @@ async fn main() -> ExitCode {
 
 fn command_line() -> Command {
     let redis = Arg::new("redis").long("redis").value_name("URL");
-    let redis = redis.help("Share the limits with all processes that name the same Redis");
+    let redis = redis.help("Share the limits with all processes that use the same Redis server");
     let leases = Arg::new("leases").long("leases").value_name("MILLISECONDS").requires("redis");
-    let leases = leases.help("Lease permits from Redis for this long, to ask it less often");
+    let leases = leases.help("Lease permits from Redis for this time, to call it less often");
     command("lucitra", ABOUT, &ENVIRONMENT).arg(redis).arg(leases.value_parser(value_parser!(u64)))
 }
 
@@ -116,7 +116,7 @@ impl OwnSettings {
     }
 }
 
-/// The Redis in which limits are shared.
+/// The Redis server that shares the limits.
 struct Shared {
     url: String,
     leases: Option<Duration>,
@@ -141,7 +141,7 @@ async fn run(
         None => Limits::Here(Arc::new(Limiter::system()?)),
         Some(Shared { url, leases }) => Limits::in_redis(&url, leases, own.redis_patience).await?,
     };
-    // Several processes that are to show the same keys are told the same number.
+    // Several processes with the same seed have the same keys. 0 means random keys.
     let (app, demo) = match own.demo_seed {
         0 => App::with_demo(registry, clock, own.durations, limits.clone(), &mut SysRng).await?,
         seed => {
@@ -164,7 +164,7 @@ async fn run(
         }))?,
         _ => service.announce(&banner(&service.url(), &demo, &admin_token))?,
     }
-    // The plaintext ends here; the service itself keeps hashes only.
+    // Drops the plaintext. The service itself keeps only hashes.
     drop((demo, admin_token));
     service.serve(router).await?;
     limits.close().await;
@@ -199,9 +199,9 @@ Routes:
   GET    /v1/certifications/*
 {ADMIN_ROUTES}
 
-Commands to paste, one a line. The last one ends the api key:
+Commands to paste, one per line. The last one revokes the api key:
 
-# List datasets, and ask for what only the enterprise key may see:
+# List datasets, and request a path that only the enterprise key can use:
 curl -i {url}/v1/datasets -H 'authorization: Bearer {api_key}'
 curl -i {url}/v1/compliance/reports -H 'authorization: Bearer {api_key}'
 curl -i {url}/v1/compliance/reports -H 'authorization: Bearer {enterprise_key}'
@@ -213,7 +213,7 @@ Ctrl-c stops the service.
     )
 }
 
-/// Writes to stderr why the service ends.
+/// Writes the reason why the service ends to stderr.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lucitra: {reason}");
     ExitCode::from(code)

@@ -1,11 +1,11 @@
-//! For whom a request is answered.
+//! The organization of a request.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use keyward::key::OwnerId;
 use keyward_tower::{Caller, CallerRejection};
 
-/// The organization that a request is answered for: of its key, or of its session. Nothing else
-/// that stands in the request has a say.
+/// The organization of a request. It comes from the key or the session, and from nothing else in the
+/// request.
 #[derive(Clone, Debug)]
 pub(crate) struct Organization(pub(crate) OwnerId);
 
@@ -13,7 +13,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Organization {
     type Rejection = CallerRejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, CallerRejection> {
-        // Only `sessions.rs` puts one there, and only where there is no caller.
+        // Only `sessions.rs` adds this extension, and only if there is no caller.
         if let Some(organization) = parts.extensions.get::<Self>() {
             return Ok(organization.clone());
         }

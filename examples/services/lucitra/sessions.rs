@@ -1,4 +1,4 @@
-//! Dashboard sessions beside keys: the host's own check of what the gate passes on.
+//! Dashboard sessions: the service itself checks the credentials that the gate passes on.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,8 +27,8 @@ use crate::{
 /// The users of the dashboard, and the organization of each.
 pub(crate) type Members = HashMap<&'static str, OwnerId>;
 
-/// Middleware inside of the layer for keys. It tells the handlers for whom they answer: the
-/// owner of the key, or the organization of the session.
+/// Middleware inside of the layer for keys. It adds the organization of a session to the request; for a
+/// key, the handlers use the owner of the key.
 pub(crate) async fn or_session(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -47,14 +47,14 @@ pub(crate) async fn or_session(
     }
 }
 
-/// Whose session this is, if the credential is one.
+/// Returns the user of the session, if the credential is a session.
 fn user(app: &App, passed: &ForeignCredential, request: &Request) -> Option<String> {
     let head = HttpHead::from(request);
     let token = passed.credential(&head)?;
     app.sessions.user(token.token(), app.clock.now())
 }
 
-/// The same three steps as for a key: authenticate, charge, authorize.
+/// Checks a session in the same three steps as a key: authenticate, charge, authorize.
 async fn admit(
     app: &App,
     passed: &ForeignCredential,
@@ -68,7 +68,7 @@ async fn admit(
     };
     let owner = owner.ok_or_else(|| refuse(PublicReason::InvalidKey))?;
 
-    // Each user has a window, by the tier of the organization; as much as one key has.
+    // Each user has a window with the limit of one key, by the tier of the organization.
     let window = LimitKey::host(USERS, user.as_bytes()).with_policy(PolicyTag::of(&SESSIONS));
     let Allowance::Limited(quotas) = app.limit.allowance(owner.tier.as_ref()) else {
         return Err(refuse(PublicReason::Unavailable));
@@ -79,7 +79,7 @@ async fn admit(
     if !decision.allowed {
         return Err(refuse(PublicReason::RateLimited));
     }
-    // A session may do what a key of its organization may.
+    // A session has the rights of a key of its organization.
     let access = passed.route().access().check(KEYS.kind(), &ScopeSet::empty(), &owner);
     access.map_err(|why| refuse(RefusalReason::Forbidden(why).public()))?;
     Ok((Organization(organization.clone()), decision))
@@ -87,5 +87,5 @@ async fn admit(
 
 /// The name of the limit of sessions, which counts them apart from keys.
 const SESSIONS: PolicyName = PolicyName::from_static("sessions");
-/// The number of users among what the service counts by.
+/// The number of users among the subjects that the service counts by.
 const USERS: u8 = 1;

@@ -1,5 +1,5 @@
-//! What a client cannot choose from outside: the instant of a request.
-#![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
+//! Tests that need control of the clock.
+#![allow(dead_code, reason = "only `main.rs` shows the demo credentials")]
 
 mod app;
 mod auth;
@@ -59,7 +59,7 @@ impl Service {
     }
 
     async fn check_window(&self, credential: &str) {
-        // One request each 10 ms: the first leaves the window at START + 60 s.
+        // One request every 10 ms: the first one leaves the window at START + 60 s.
         for at in 0..100_u32 {
             let (status, headers, _) = self.at(10 * at * MS, credential).await;
             assert_eq!(status, StatusCode::OK, "{at}");
@@ -81,8 +81,8 @@ impl Service {
             );
             assert_eq!(body, expected);
         }
-        // Refusals cost nothing: from here on one request is admitted each 10 ms. The reset is
-        // rounded up to a second that has begun.
+        // Refusals are not counted: from here on, one request is admitted every 10 ms. The reset is
+        // rounded up to a whole second.
         for (after, expected) in [
             (MINUTE, StatusCode::OK),
             (MINUTE, StatusCode::TOO_MANY_REQUESTS),

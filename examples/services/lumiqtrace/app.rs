@@ -1,4 +1,4 @@
-//! What the service is made of, and which request goes where.
+//! The parts of the service and its routes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,21 +24,21 @@ use crate::{
 /// `lqt_` and 64 hexadecimal characters.
 pub(crate) const INGEST: KeyFormat = KeyFormat::hex("lqt_");
 
-/// The most bytes that a request's body can have.
+/// The maximum size of a request body, in bytes.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
 const EMAIL: &str = "dev@lumiqtrace.example";
 const PROJECT: OwnerId = OwnerId::from_static("proj_abc123");
-/// A second project of the same organization, to show that its keys are not the first's.
+/// A second project of the same organization. It has its own keys.
 const SISTER_PROJECT: OwnerId = OwnerId::from_static("proj_def456");
 const FOREIGN_PROJECT: OwnerId = OwnerId::from_static("proj_xyz789");
 const ORGANIZATION: OrganizationId = OrganizationId("org_lumiq");
 const FOREIGN_ORGANIZATION: OrganizationId = OrganizationId("org_other");
 
-/// Everything that the handlers share.
+/// The state that the handlers share.
 pub(crate) struct App {
     pub(crate) ingest_keys: ApiKeys<Arc<dyn DynKeyRegistry>>,
-    /// Boxed, so that a test can put in a store that fails.
+    /// A trait object, so that a test can use a store that fails.
     pub(crate) issuer: Issuer<Arc<dyn DynKeyRegistry>>,
     pub(crate) grace: Grace,
     pub(crate) clock: Arc<dyn Clock>,
@@ -47,7 +47,7 @@ pub(crate) struct App {
     pub(crate) events: EventLog,
 }
 
-/// The credentials that the service shows once, at its start.
+/// The credentials that the service shows once, at startup.
 #[derive(Debug)]
 pub(crate) struct Demo {
     pub(crate) ingest_key: PlaintextKey,
@@ -59,7 +59,7 @@ pub(crate) struct Demo {
 }
 
 impl App {
-    /// A service with one user, three projects and one key.
+    /// Builds a service with one user, three projects and one key.
     pub(crate) async fn with_demo(
         registry: Arc<dyn DynKeyRegistry>,
         clock: Arc<dyn Clock>,
@@ -95,14 +95,14 @@ impl App {
         Ok((app, demo))
     }
 
-    /// A session as a login with the shown credentials would open it.
+    /// Opens a session like a login with the demo credentials.
     pub(crate) fn demo_session(&self, demo: &Demo) -> Result<String, Failure> {
         let login = sessions::Login::new(demo.email, &demo.password);
         sessions::open(self, &login)
     }
 }
 
-/// The routes. What is not here is answered in JSON too.
+/// Builds the routes. Unknown paths and methods get a JSON error too.
 pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
     let ingest_keys = app.ingest_keys.require(Access::kinds([INGEST.kind()]))?;
     Ok(Router::new()

@@ -1,12 +1,12 @@
-//! The bearer token of a session, strictly to the byte. Keys are the gate's to read.
+//! Reads the bearer token of a session, byte for byte. The gate reads keys.
 
 use axum::http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use thiserror::Error;
 
-/// The token of `Authorization: Bearer <token>`, if one was sent (RFC 6750 §2.1).
+/// Returns the token of `Authorization: Bearer <token>`, if there is one (RFC 6750 §2.1).
 ///
-/// The scheme matches in any case, one or more spaces part it from the token, and the
-/// token is taken as it is. Another scheme, or the scheme alone, is no token.
+/// The scheme is case-insensitive. One or more spaces separate it from the token, which is
+/// returned unchanged. Another scheme, or the scheme alone, is not a token.
 ///
 /// # Errors
 ///
@@ -30,14 +30,14 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Conflic
 #[error("the credential was sent twice with different values")]
 pub(crate) struct Conflict;
 
-/// The one value of `Authorization`, if it was sent.
+/// Returns the value of `Authorization`, if the request has one.
 ///
-/// The same value sent twice is one value: there is nothing to pick from.
+/// The same value sent twice is one value.
 ///
 /// # Errors
 ///
-/// [`Conflict`] for two different values, to be answered with 400. Whichever was picked,
-/// a proxy before us could have judged the other.
+/// [`Conflict`] for two different values, which get 400. If the service chose one of them, a proxy
+/// in front of it could have checked the other one.
 fn authorization(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Conflict> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let first = values.next();

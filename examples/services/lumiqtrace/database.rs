@@ -1,4 +1,4 @@
-//! Where the keys are kept: in memory, or in a database that outlives the service.
+//! The store of the keys: in memory, or in a database, which keeps them after the service ends.
 
 use std::{error::Error, path::Path, sync::Arc};
 
@@ -6,14 +6,14 @@ use keyward::{MemoryStore, store::DynKeyRegistry};
 use keyward_sqlx::{PostgresStore, SqliteStore};
 use sqlx::{PgPool, SqlitePool};
 
-/// Where the keys are kept. Never printed, for a URL can hold a password.
+/// The store of the keys. It has no `Debug`, because a URL can contain a password.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Database {
-    /// Until the service ends.
+    /// In memory, until the service ends.
     Memory,
-    /// In a file of SQLite.
+    /// In an SQLite file.
     Sqlite(String),
-    /// In PostgreSQL, by its whole URL.
+    /// In PostgreSQL, with the whole URL.
     Postgres(String),
 }
 
@@ -29,7 +29,7 @@ impl Database {
         }
     }
 
-    /// The store, with its tables brought up to date.
+    /// Opens the store and migrates its tables.
     pub(crate) async fn open(&self) -> Result<Arc<dyn DynKeyRegistry>, Box<dyn Error>> {
         Ok(match self {
             Self::Memory => Arc::new(MemoryStore::new()),

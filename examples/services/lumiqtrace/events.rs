@@ -1,4 +1,4 @@
-//! The stored events, and `GET /v1/events` for people.
+//! The stored events, and `GET /v1/events` for dashboard users.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,7 +28,7 @@ pub(crate) struct Events {
     events: Vec<Box<RawValue>>,
 }
 
-/// The events of one project, oldest first.
+/// Lists the events of one project, oldest first.
 pub(crate) async fn list(
     session: Session,
     State(app): State<Arc<App>>,
@@ -40,7 +40,8 @@ pub(crate) async fn list(
     Ok(Json(Events { events: app.events.of(&project) }))
 }
 
-/// The events of all projects, bounded: a project that sends more loses its oldest.
+/// The events of all projects, in bounded memory: a project that exceeds its bound loses its oldest
+/// events.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog(Mutex<HashMap<OwnerId, ProjectLog>>);
 
@@ -50,11 +51,11 @@ struct ProjectLog {
     bytes: usize,
 }
 
-/// The most bytes of JSON that are kept for one project.
+/// The maximum size of the JSON that is kept for one project, in bytes.
 const MAX_PROJECT_BYTES: usize = 16 << 20;
 
 impl EventLog {
-    /// Appends all of `events` at one moment for all readers.
+    /// Appends `events`. A reader sees all of them or none.
     pub(crate) fn append(&self, project: &OwnerId, events: Vec<Box<RawValue>>) {
         let mut projects = self.lock();
         let log = projects.entry(project.clone()).or_default();
@@ -73,8 +74,8 @@ impl EventLog {
         projects.get(project).map(|log| log.events.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Nothing that is done under the lock can leave it half done, so a panic elsewhere
-    /// in its thread is no reason to refuse the events.
+    /// Locks the events. No code under the lock can leave them half changed, so the lock of a thread
+    /// that panicked can be used.
     fn lock(&self) -> MutexGuard<'_, HashMap<OwnerId, ProjectLog>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/ingest`: events, under an ingest key in `x-api-key`.
+//! `POST /v1/ingest`: receives events, with an ingest key in `x-api-key`.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
     ndjson,
 };
 
-/// How long the store may take to find a key.
+/// The deadline of the store for a lookup.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Everything that this service says about its keys: where they stand, what a 401 asks for,
-/// and the one answer to every key that is not good, whatever the reason.
+/// Builds the gate: the header of the key, the challenge of a 401, and one response for every key that
+/// is not good, whatever the reason.
 pub(crate) fn keys(
     issuer: &Issuer<Arc<dyn DynKeyRegistry>>,
     clock: Arc<dyn Clock>,
@@ -40,8 +40,8 @@ pub(crate) fn keys(
     Ok(ApiKeys::new(gate, store, clock).with_deadline(PATIENCE, tokio::time::sleep))
 }
 
-/// Stores the events under the key's project. Nobody comes here without a key that was found
-/// good, so nothing of the body is read before.
+/// Stores the events in the project of the key. The layer has verified the key before, so the body of
+/// a refused request is never read.
 pub(crate) async fn ingest(
     caller: Caller,
     State(app): State<Arc<App>>,
@@ -58,8 +58,8 @@ pub(crate) async fn ingest(
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": accepted }))))
 }
 
-/// A body without a stated type counts as NDJSON (RFC 9110 §8.3 lets a recipient assume
-/// one); a body of another type, or compressed, is refused rather than guessed at.
+/// Checks the type of the body. A body without a `Content-Type` counts as NDJSON (RFC 9110 §8.3
+/// allows this). A body of another type and a compressed body are refused.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     const NDJSON: &str = "application/x-ndjson";
 

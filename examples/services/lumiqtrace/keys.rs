@@ -1,4 +1,4 @@
-//! `/v1/projects/{id}/keys`: a session manages the keys of its organization's projects.
+//! `/v1/projects/{id}/keys`: a session manages the keys of the projects of its organization.
 
 use std::sync::Arc;
 
@@ -24,8 +24,7 @@ use crate::{
     sessions::Session,
 };
 
-/// The keys in use, oldest first. A revoked key is deleted as far as people are
-/// concerned: it is not listed.
+/// Lists the keys in use, oldest first. A revoked key is deleted for users: it is not listed.
 pub(crate) async fn list(
     session: Session,
     State(app): State<Arc<App>>,
@@ -53,7 +52,7 @@ struct NewKey {
     name: String,
 }
 
-/// Mints a key for the project in the path; whatever else the body says is not read.
+/// Mints a key for the project in the path. Other members of the body are ignored.
 pub(crate) async fn create(
     session: Session,
     State(app): State<Arc<App>>,
@@ -69,8 +68,8 @@ pub(crate) async fn create(
     Ok(minted(StatusCode::CREATED, &issued, now))
 }
 
-/// Mints a new secret for a key. Rotating more often than its graces allow is a 409, for
-/// a promised grace is never cut short.
+/// Mints a new secret for a key. If three earlier secrets are in their grace period, the response is
+/// 409, because a grace period is never shortened.
 pub(crate) async fn rotate(
     session: Session,
     State(app): State<Arc<App>>,
@@ -84,7 +83,7 @@ pub(crate) async fn rotate(
     Ok(minted(StatusCode::OK, &issued, now))
 }
 
-/// Revokes a key with all its secrets. Doing it again changes nothing and is a 204 too.
+/// Revokes a key with all its secrets. For a revoked key, the response is 204 too.
 pub(crate) async fn revoke(
     session: Session,
     State(app): State<Arc<App>>,
@@ -96,7 +95,7 @@ pub(crate) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What of a key is listed.
+/// A key in a listing.
 #[derive(Serialize)]
 struct Row<'r> {
     id: KeyId,
@@ -120,7 +119,7 @@ impl<'r> Row<'r> {
     }
 }
 
-/// A row and, this once, the key: nobody may keep the answer for later.
+/// A row with the plaintext key, which is shown only once. Caches must not store this response.
 pub(crate) type Minted = (StatusCode, [(HeaderName, &'static str); 1], Json<Value>);
 
 fn minted(status: StatusCode, issued: &Issued, now: Timestamp) -> Minted {
@@ -143,7 +142,7 @@ fn is_revoked(record: &KeyRecord) -> bool {
     matches!(record.state(), KeyState::Revoked { .. })
 }
 
-/// An id that cannot be one is as unknown as one that is not there.
+/// Parses an id. An invalid id gets the same 404 as an unknown one.
 fn key_id(text: &str) -> Result<KeyId, Failure> {
     text.parse().map_err(|_| IssuerError::NotFound.into())
 }

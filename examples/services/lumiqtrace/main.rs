@@ -1,33 +1,35 @@
-//! LumiqTrace: project-scoped ingest keys beside dashboard sessions.
+//! LumiqTrace: ingest keys of projects, and dashboard sessions.
 //!
-//! `cargo run --example lumiqtrace` prints credentials and commands to paste; with `--json`
-//! it prints them as one line for a program. Everything is in memory, but for the keys if
-//! `--database sqlite:keys.db` or `--database postgres://user@host/name` says where to keep
-//! them: then those of earlier runs still work, and what was revoked stays revoked. The URL may
-//! hold a password that `ps` would show, so PostgreSQL's own `PGPASSWORD` is read too.
+//! `cargo run --example lumiqtrace` prints credentials and commands to paste. With `--json`, it
+//! prints the credentials as one line of JSON for a program.
+//!
+//! Everything is in memory by default. With `--database sqlite:keys.db` or
+//! `--database postgres://user@host/name`, the keys are in a database: then keys of earlier runs
+//! still work, and revoked keys stay revoked. `ps` shows a password in the URL, so put it into
+//! PostgreSQL's own variable `PGPASSWORD` instead.
 //!
 //! Environment: `BIND`, `PORT`, `GRACE_SECONDS`, and `SESSION_SECONDS` (the lifetime of a
 //! dashboard session, one hour by default). `--help` lists them.
 //!
-//! Where LumiqTrace's documentation is silent, this service does the following:
+//! The documentation of LumiqTrace does not state the following, so this service chose it:
 //!
-//! - The key is verified before anything of the body is read or judged.
-//! - Lines end with LF or CRLF, the last one with or without it. A blank line is no JSON
-//!   object and refused; an empty body holds no events. A body has at most 1 MiB (413).
-//! - The three ids are strings of at least one character, the timestamp is a string or a
-//!   number. An event is listed as it was sent, with `project_id` set to the key's project.
-//! - A missing `Content-Type` counts as NDJSON; another one, or a compressed body, is a 415.
-//!   The routes in JSON take any type.
-//! - The same value of a credential sent twice is one value; two different ones are a 400.
-//! - Every login that opens no session is the same 401, a body that is no login included.
-//! - An unknown project is refused like a foreign one (403), an unknown key of one's own
-//!   project with 404, and a key of another project likewise.
-//! - A body that is not JSON is a 400; a name that is missing, empty, longer than 128 bytes
-//!   or with control characters is a 422. Members that are not ours are not read.
-//! - A deleted key is not listed. Deleting it again is a 204, rotating it a 409; so is a
-//!   fourth rotation while three earlier secrets are in their grace.
+//! - The key is verified before the body is read.
+//! - Lines end with LF or CRLF; the last line can end without either. A blank line is not a JSON
+//!   object and is refused. An empty body has no events. A body has at most 1 MiB (413).
+//! - The three ids are strings of at least one character. The timestamp is a string or a number.
+//!   An event is listed as it was sent, with `project_id` set to the project of the key.
+//! - A missing `Content-Type` counts as NDJSON. Any other type, or a compressed body, gets 415.
+//!   The JSON routes accept any type.
+//! - The same value of a credential sent twice is one value. Two different values get 400.
+//! - Every login that fails gets the same 401, also if the body is not a login.
+//! - An unknown project gets the same 403 as a foreign one. An unknown key gets the same 404 as a
+//!   key of another project.
+//! - A body that is not JSON gets 400. A name that is missing, empty, longer than 128 bytes or
+//!   contains control characters gets 422. Unknown members are ignored.
+//! - A deleted key is not listed. Deleting it again gets 204, and rotating it gets 409. A fourth
+//!   rotation while three earlier secrets are in their grace period gets 409 too.
 //! - A project keeps its newest 16 MiB of events.
-//! - A store that fails is a 503, and lets nobody through.
+//! - If the store fails, the request is refused with 503.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -61,11 +63,11 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const ABOUT: &str = "LumiqTrace: project-scoped ingest keys beside dashboard sessions.";
-/// The settings of this service alone, for the help text.
+const ABOUT: &str = "LumiqTrace: ingest keys of projects, and dashboard sessions.";
+/// The environment variables of this service only, for the help text.
 const ENVIRONMENT: [(&str, &str); 2] = [
     ("SESSION_SECONDS", "lifetime of a dashboard session [default: 3600]"),
-    ("PGPASSWORD", "password for PostgreSQL, which then stands in no argument"),
+    ("PGPASSWORD", "password for PostgreSQL, so that it need not be in --database"),
 ];
 
 #[tokio::main]
@@ -118,7 +120,7 @@ async fn run(
         }))?,
         _ => service.announce(&banner(&service.url(), &demo, &app.demo_session(&demo)?))?,
     }
-    // The plaintext ends here; the service itself keeps hashes only.
+    // Drops the plaintext. The service itself keeps only hashes.
     drop(demo);
     service.serve(router(Arc::new(app))?).await?;
     Ok(())
@@ -146,9 +148,9 @@ Routes:
                                               rotate a key; its previous secret works for a while
   DELETE /v1/projects/{{project}}/keys/{{id}}     revoke a key with all its secrets
 
-Commands to paste, one a line. The last one ends the ingest key:
+Commands to paste, one per line. The last one revokes the ingest key:
 
-# Send an event, and read it back with a session of one login:
+# Send an event, and read it back with a dashboard session:
 curl -i {url}/v1/ingest -H 'x-api-key: {ingest_key}' -H 'content-type: application/x-ndjson' -d '{{"event_id":"e1","trace_id":"t1","span_id":"s1","timestamp":"2026-01-02T03:04:05Z"}}'
 curl -i '{url}/v1/events?projectId={project}' -H 'authorization: Bearer {session}'
 # Log in for another session:
@@ -164,7 +166,7 @@ Ctrl-c stops the service.
     )
 }
 
-/// Writes to stderr why the service ends.
+/// Writes the reason why the service ends to stderr.
 fn complain(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     let _unread = writeln!(io::stderr(), "lumiqtrace: {reason}");
     ExitCode::from(code)

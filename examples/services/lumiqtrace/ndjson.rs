@@ -1,4 +1,4 @@
-//! Events, one JSON object a line.
+//! Events, one JSON object per line.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use keyward::key::OwnerId;
 use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 
-/// Reads every line, or none: the events in order, each with `project_id` set to the
-/// key's project, whatever it said itself. All other members are kept as they were sent.
+/// Returns the events in order, or an error if one line is wrong. In each event, `project_id` is set to
+/// the project of the key. All other members are kept as they were sent.
 ///
-/// Lines end with LF or CRLF, the last one with or without it. A blank line is no JSON
-/// object and refused like any other; an empty body has no lines.
+/// Lines end with LF or CRLF; the last line can end without either. A blank line is not a JSON object
+/// and is refused. An empty body has no lines.
 pub(crate) fn parse(body: &[u8], project: &OwnerId) -> Result<Vec<Box<RawValue>>, LineError> {
     let body = body
         .strip_suffix(b"\n")
@@ -22,7 +22,7 @@ pub(crate) fn parse(body: &[u8], project: &OwnerId) -> Result<Vec<Box<RawValue>>
         .collect()
 }
 
-/// Which line is wrong, from 1, and why. Nothing of the line is repeated.
+/// The number of the wrong line, from 1, and the reason. The text repeats nothing of the line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}")]
 pub(crate) struct LineError {

@@ -1,4 +1,4 @@
-//! People: `POST /v1/auth/login`, and the sessions that it opens.
+//! Dashboard users: `POST /v1/auth/login`, and the sessions that it opens.
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
@@ -28,13 +28,13 @@ use crate::{
     bearer::{Conflict, bearer_token},
 };
 
-/// Without credentials a challenge names no error (RFC 6750 §3.1).
+/// The challenge for a request without credentials, which has no error code (RFC 6750 §3.1).
 const CHALLENGE: &str = r#"Bearer realm="lumiqtrace""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="lumiqtrace", error="invalid_token""#;
 const INVALID_REQUEST: &str = r#"Bearer realm="lumiqtrace", error="invalid_request""#;
 
-/// Opens a session. Whatever is wrong with a login, the answer is the same: a body that
-/// is no login, an unknown email, a wrong password.
+/// Opens a session. Every failure gets the same response: a body that is not a login, an unknown
+/// email, a wrong password.
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
     body: Body,
@@ -46,7 +46,7 @@ pub(crate) async fn login(
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "token": token }))))
 }
 
-/// The token of a new session for whoever can log in so.
+/// Checks a login and returns the token of a new session.
 pub(crate) fn open(app: &App, login: &Login<'_>) -> Result<String, Failure> {
     let user = app
         .accounts
@@ -70,15 +70,15 @@ impl<'a> Login<'a> {
     }
 }
 
-/// A logged-in user. A handler that takes one is not reached without.
+/// A logged-in user. A handler with this extractor runs only for a valid session.
 #[derive(Clone, Copy)]
 pub(crate) struct Session {
     organization: OrganizationId,
 }
 
 impl Session {
-    /// The project with this id, if the user's organization owns it. One that does not
-    /// exist is refused like a foreign one, so that nobody learns which ids are taken.
+    /// Returns the project with this id, if the user's organization owns it. An unknown project gets
+    /// the same refusal as a foreign one, so that nobody learns which ids exist.
     pub(crate) fn project(&self, app: &App, id: &str) -> Result<OwnerId, Failure> {
         let project = OwnerId::new(id).ok();
         project
@@ -112,7 +112,7 @@ fn unauthenticated(challenge: &'static str, note: &'static str) -> Failure {
         .with_note(note)
 }
 
-/// An organization: who belongs to it may manage its projects.
+/// An organization. Its members can manage its projects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OrganizationId(pub(crate) &'static str);
 
@@ -148,25 +148,25 @@ impl Accounts {
 
     fn user(&self, login: &Login<'_>) -> Option<&User> {
         let user = self.users.get(&*login.email);
-        // An unknown email costs as much as a wrong password.
+        // An unknown email takes as much time as a wrong password.
         let stored = user.map_or(&PasswordHash::NOBODYS, |user| &user.password);
         let matches = stored.matches(&login.password);
         user.filter(|_| matches)
     }
 }
 
-/// A password that was drawn at the start and is shown once.
+/// A random password, made at startup and shown once.
 pub(crate) struct Password(String);
 
 impl Password {
-    /// 128 random bits.
+    /// Makes a password of 128 random bits.
     pub(crate) fn random() -> Result<Self, SysError> {
         let mut bytes = [0; 16];
         SysRng.try_fill_bytes(&mut bytes)?;
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
-    /// The password's text, to be shown once.
+    /// Returns the text of the password, to show it once.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -178,8 +178,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What is kept of a password. A fast hash is enough because [`Password::random`] makes
-/// them: where people choose passwords, use Argon2.
+/// The stored hash of a password. A fast hash is enough, because [`Password::random`] makes all
+/// passwords. If people choose passwords, use Argon2.
 struct PasswordHash([u8; 32]);
 
 impl PasswordHash {

@@ -1,4 +1,5 @@
-//! What a client cannot bring about from outside: a store that is down or lies, and time.
+//! Tests that need control of the store and the clock: a store that fails or returns a wrong key, and
+//! time.
 #![allow(dead_code, reason = "what the service shows at its start is for `main.rs`")]
 
 mod app;
@@ -55,7 +56,7 @@ async fn a_store_that_is_down_lets_nobody_through_and_blames_no_key() {
     service.store.down.store(true, Ordering::SeqCst);
     let answer = service.ingest(service.demo.ingest_key.expose()).await;
     assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, json!({"error": "Service unavailable"})));
-    // What no store is needed for is refused as ever.
+    // A refusal that needs no store does not change.
     assert_eq!(service.ingest("lqt_").await.0, StatusCode::UNAUTHORIZED);
     for (method, path, body) in [
         (Method::GET, KEYS, ""),
@@ -165,7 +166,7 @@ async fn keys_in_postgresql_outlive_the_service() {
     outlives_a_restart(database.to_url_lossy().as_str()).await;
 }
 
-/// An old key works, in its grace too, and what was revoked stays revoked.
+/// A key of an earlier run works, also in its grace period, and a revoked key stays revoked.
 async fn outlives_a_restart(database: &str) {
     let first = Service::over(database).await;
     let session = first.login().await;
@@ -211,7 +212,7 @@ impl Service {
         Self { router: router(Arc::new(app)).unwrap(), demo, store, clock }
     }
 
-    /// A service of the keys in a database, as `--database` names it.
+    /// Builds a service with its keys in a database, in the form of `--database`.
     async fn over(database: &str) -> Self {
         let registry = Database::parse(database).unwrap().open().await.unwrap();
         let clock = Arc::new(ManualClock::new(START));
@@ -256,7 +257,7 @@ impl Service {
     }
 }
 
-/// A store in memory that can be made to fail, or to find what it is told to.
+/// A store in memory that a test can make fail or return a chosen key.
 #[derive(Default)]
 struct Switchable {
     inner: MemoryStore,

@@ -1,10 +1,10 @@
-//! The part of a banner that is about the admin surface.
+//! The part of a banner that describes the admin routes.
 
 use std::fmt;
 
 use keyward::key::{KeyId, KeyKind, OwnerId, PlaintextKey};
 
-/// The routes of the admin surface, one a line.
+/// The admin routes, one per line.
 pub const ADMIN_ROUTES: &str = "  \
   GET    /admin/keys              list all keys with their usage (admin token, as below)
   POST   /admin/keys              create a key
@@ -12,19 +12,19 @@ pub const ADMIN_ROUTES: &str = "  \
   POST   /admin/keys/{id}/revoke  revoke a key with all its secrets
   PUT    /admin/owners/{owner}    move an owner to another tier";
 
-/// The steps of a key's life as `curl` lines to paste: list, create, rotate, revoke.
+/// The lifecycle of a key as `curl` commands to paste: list, create, rotate, revoke.
 ///
-/// It displays the admin token, so it belongs in a banner and in no log.
+/// The text contains the admin token. Print it in a banner and never in a log.
 pub struct AdminSteps<'a> {
     /// The URL of the service, without a path.
     pub url: &'a str,
-    /// The token that opens the admin surface.
+    /// The token for the admin routes.
     pub token: &'a PlaintextKey,
     /// The kind of the key to create.
     pub kind: KeyKind,
     /// The owner of the key to create.
     pub owner: &'a OwnerId,
-    /// The name of the key to rotate and revoke, as the banner calls it.
+    /// The name that the banner uses for the key to rotate and revoke.
     pub name: &'a str,
     /// The key to rotate and revoke.
     pub key: KeyId,

@@ -1,4 +1,4 @@
-//! Bodies of requests, in bounded memory.
+//! Request bodies, in bounded memory.
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
-/// The most bytes that the JSON of an administrator can have.
+/// The maximum size of a JSON body, in bytes.
 const MAX_JSON: usize = 1 << 16;
 
-/// The whole body.
+/// Reads the whole body.
 ///
 /// # Errors
 ///
-/// 413 if it has more than `max` bytes, 400 if it ended early.
+/// 413 if the body has more than `max` bytes, 400 if it ended early.
 pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Failure> {
     to_bytes(body, max).await.map_err(|error| {
         let too_large = std::error::Error::source(&error)
@@ -24,11 +24,13 @@ pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Failure> {
     })
 }
 
-/// A short body of JSON under any type, as a `T`. Members that `T` does not have are not read.
+/// Reads a short JSON body as a `T`, whatever its `Content-Type`. Members that `T` does not have are
+/// ignored.
 ///
 /// # Errors
 ///
-/// Those of [`read_body`], 400 if it is not JSON, and 422 with `expected` if it is no `T`.
+/// Those of [`read_body`], 400 if the body is not JSON, and 422 with the message `expected` if it is
+/// not a `T`.
 pub async fn read_json<T: DeserializeOwned>(
     body: Body,
     expected: &'static str,
@@ -43,7 +45,7 @@ pub async fn read_json<T: DeserializeOwned>(
     })
 }
 
-/// The refusal of a body with more than `max` bytes.
+/// Returns the refusal of a body with more than `max` bytes.
 pub fn too_large_body(max: usize) -> Failure {
     let message = format!("The body has more than {max} bytes");
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)

@@ -13,14 +13,14 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// The settings that all services read from the environment, for the help text.
+/// The environment variables that all services read, for the help text.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("BIND", "IP address to listen on [default: 127.0.0.1]"),
     ("PORT", "TCP port to listen on; 0 picks a free one [default: 3000]"),
     ("GRACE_SECONDS", "how long the previous secret of a rotated key works [default: 86400]"),
 ];
 
-/// The form in which a service announces itself.
+/// The form of the text that a service prints at startup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Announcement {
@@ -38,7 +38,7 @@ impl Announcement {
 }
 
 /// Builds the command line that all services share: `--json`, `--help`, and a help text that
-/// lists the environment. `environment` holds the service's own variables with their meaning.
+/// lists the environment variables. `environment` has the variables of this service with their meaning.
 pub fn command(name: &'static str, about: &'static str, environment: &[(&str, &str)]) -> Command {
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue);
     let json = json.help("Print one line of JSON with the credentials instead of a banner");
@@ -55,8 +55,8 @@ pub fn command(name: &'static str, about: &'static str, environment: &[(&str, &s
 ///
 /// # Errors
 ///
-/// The code to exit with at once: 0 after the help text, 2 for arguments that are none of this
-/// command, with the reason on stderr.
+/// The exit code of the process: 0 after the help text, 2 for invalid arguments, with the reason on
+/// stderr.
 pub fn read_command_line(command: Command) -> Result<ArgMatches, ExitCode> {
     read(command, env::args_os()).map_err(|end| match end {
         End::Help(text) => {
@@ -70,7 +70,7 @@ pub fn read_command_line(command: Command) -> Result<ArgMatches, ExitCode> {
     })
 }
 
-/// Why the process ends before it starts the service.
+/// The reason why the process ends before it starts the service.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Help(String),
@@ -85,7 +85,7 @@ fn read(command: Command, words: impl IntoIterator<Item = OsString>) -> Result<A
     })
 }
 
-/// What is wrong with the arguments. A value is never repeated: it may be a URL with a password.
+/// The text about invalid arguments. It never repeats a value, which may be a URL with a password.
 struct Reason<'e>(&'e clap::Error);
 
 impl fmt::Display for Reason<'_> {

@@ -1,4 +1,4 @@
-//! Every answer of a handler that is not a success: `{"error":"…"}`.
+//! Error responses of the handlers: `{"error":"…"}`.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::LogNote;
 
-/// A refusal by a handler: what the client is told, and what the log is told. Refusals of
-/// keys are the gate's.
+/// An error response of a handler, with a message for the client and a note for the log. The gate
+/// writes the responses that refuse keys.
 #[derive(Clone, Debug)]
 pub struct Failure {
     status: StatusCode,
@@ -23,7 +23,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A status, and what the client is told.
+    /// Builds a failure from a status and a message for the client.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, message: message.into(), header: None, note: None }
     }
@@ -33,13 +33,13 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 422: the request was read and asks for what cannot be.
+    /// 422: the request is well-formed, but cannot be carried out.
     pub fn unprocessable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
     }
 
-    /// 503: our own store, clock or generator failed. Nobody is let through on that account,
-    /// and the client is told no more than that it may try again.
+    /// 503: the store, the clock or the random generator of this service failed. The request is
+    /// refused, and the response does not contain the reason.
     pub fn unavailable(reason: &dyn fmt::Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
             .with_note(reason.to_string())
@@ -55,14 +55,14 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
-    /// The failure with a header.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
     }
 
-    /// The failure with a precise reason, for the log alone.
+    /// Adds a precise reason, which is written only to the log.
     #[must_use]
     pub fn with_note(mut self, note: impl Into<Cow<'static, str>>) -> Self {
         self.note = Some(note.into());
@@ -79,15 +79,15 @@ impl IntoResponse for Failure {
         if let Some(note) = self.note.clone() {
             response.extensions_mut().insert(LogNote(note));
         }
-        // For whoever words it anew.
+        // `nested_errors` reads it and writes the body in another form.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// Words a [`Failure`] as `{"error":{"code":"…","message":"…"}}`, for
+/// Rewrites the body of a [`Failure`] as `{"error":{"code":"…","message":"…"}}`, for
 /// `axum::middleware::map_response` around the routes of a service whose gate has
-/// [nested](keyward::ErrorBodies::nested) bodies. Any other answer stays as it is.
+/// [nested](keyward::ErrorBodies::nested) bodies. Other responses stay unchanged.
 pub async fn nested_errors(response: Response) -> Response {
     let Some(failure) = response.extensions().get::<Failure>().cloned() else { return response };
     let code = match failure.status {
@@ -105,7 +105,7 @@ pub async fn nested_errors(response: Response) -> Response {
     Response::from_parts(head, body)
 }
 
-/// Managing keys: the library knows the status, and its messages name no secret.
+/// An error in the management of keys: keyward gives the status, and its messages contain no secret.
 impl From<IssuerError<StoreError>> for Failure {
     fn from(error: IssuerError<StoreError>) -> Self {
         match StatusCode::from_u16(error.status()) {

@@ -1,5 +1,5 @@
-//! What the runnable services share: settings from the environment, start-up and shutdown, an
-//! admin surface with usage per key, how failures are worded, and a log that never holds a key.
+//! The code that the runnable services share: settings from the environment, startup and shutdown,
+//! admin routes with the usage of each key, error responses, and a log that never contains a key.
 //!
 //! The services themselves are the `[[example]]`s of this package.
 #![forbid(unsafe_code)]

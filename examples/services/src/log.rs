@@ -1,4 +1,4 @@
-//! One line on stderr for each request, never with anything that a client can choose.
+//! One line on stderr for each request. It contains nothing that a client can choose.
 
 use std::{
     borrow::Cow,
@@ -15,15 +15,15 @@ use keyward::request::RefusalReason;
 
 use crate::request_ids::X_REQUEST_ID;
 
-/// What a handler has to say in the log about its answer, such as why a key was refused.
-/// It travels in the response's extensions and is not sent.
+/// A note of a handler for the log about its response, such as the reason for a refusal. It is in
+/// the extensions of the response and is not sent.
 #[derive(Clone, Debug)]
 pub struct LogNote(pub Cow<'static, str>);
 
-/// Middleware that logs method, route, status and, if the answer has one, its id.
+/// Middleware that logs the method, the route, the status and, if there is one, the request id.
 ///
-/// The route is logged as it was declared and the method only if it is a standard one:
-/// both could hold a key that somebody pasted in the wrong place.
+/// It logs the pattern of the route and not the path, and the method only if it is a standard one:
+/// a path or a method could contain a key that somebody pasted in the wrong place.
 pub async fn log_requests(request: Request, next: Next) -> Response {
     let method = standard_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -35,12 +35,12 @@ pub async fn log_requests(request: Request, next: Next) -> Response {
     let extensions = response.extensions();
     let why = match (extensions.get::<LogNote>(), extensions.get::<RefusalReason>()) {
         (Some(LogNote(note)), _) => format!(": {note}"),
-        // A gate's own, which names no secret.
+        // The reason of a gate contains no secret.
         (None, Some(reason)) => format!(": key refused: {reason}"),
         (None, None) => String::new(),
     };
     let line = format!("{method} {route} {status}{id}{why}\n");
-    // Unlike `eprintln!` this does not panic when nobody reads stderr any more.
+    // Unlike `eprintln!`, this does not panic if stderr is closed.
     let _unread = io::stderr().write_all(line.as_bytes());
     response
 }

@@ -1,4 +1,4 @@
-//! An id for every answer.
+//! An id for every response.
 
 use std::{
     fmt::Write,
@@ -19,15 +19,13 @@ use rand::{
     rngs::{SysError, SysRng},
 };
 
-/// The header in which an id stands.
+/// The header of the request id.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives every answer an `X-Request-Id` of `req_` and 14 lower-case hexadecimal characters. What
-/// the client sent under this name is not looked at.
+/// Request ids: `req_` and 14 lower-case hexadecimal characters.
 ///
-/// The ids of one process are all different, for they are the steps of a walk through all 2^56
-/// of them, and its start and its step are random, so that they do not tell how many requests
-/// there were.
+/// The ids of one process are all different: each is the one before plus a constant step, modulo
+/// 2^56. The first id and the step are random, so that an id does not reveal the number of requests.
 #[derive(Clone, Debug)]
 pub struct RequestIds {
     walk: Arc<AtomicU64>,
@@ -37,14 +35,14 @@ pub struct RequestIds {
 const BITS: u32 = 56;
 
 impl RequestIds {
-    /// Ids of a walk of its own.
+    /// Builds a sequence with a random start and a random step.
     ///
     /// # Errors
     ///
-    /// If the system's generator fails.
+    /// If the random generator of the system fails.
     pub fn random() -> Result<Self, SysError> {
         let (start, step) = (SysRng.try_next_u64()?, SysRng.try_next_u64()?);
-        // An odd step meets every id before the first one comes again.
+        // With an odd step, every id occurs before the first one is repeated.
         Ok(Self { walk: Arc::new(AtomicU64::new(start)), step: step | 1 })
     }
 
@@ -52,12 +50,13 @@ impl RequestIds {
         let id = self.walk.fetch_add(self.step, Ordering::Relaxed) & ((1 << BITS) - 1);
         let mut text = String::with_capacity(18);
         let _cannot_fail = write!(text, "req_{id:014x}");
-        // Lower-case hexadecimal characters are always a value.
+        // Lower-case hexadecimal characters are always a valid header value.
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("req_00000000000000"))
     }
 }
 
-/// Middleware, for the outside of everything that answers.
+/// Middleware that sets `X-Request-Id` on every response. Put it outside of everything that
+/// responds. It ignores an id that the client sent.
 pub async fn identify_requests(
     State(ids): State<RequestIds>,
     request: Request,

@@ -1,4 +1,4 @@
-//! From the first socket to a clean end.
+//! Startup and clean shutdown of a service.
 
 use std::{
     io::{self, Write},
@@ -15,10 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How long open connections may take to finish once the service was told to end.
+/// The time that open connections have to finish after a stop signal.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A service that listens already and is about to serve.
+/// A service that listens, but does not serve yet.
 #[derive(Debug)]
 pub struct Service {
     listener: TcpListener,
@@ -28,8 +28,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Listens at `address`, and from here on for ctrl-c and SIGTERM too, so that neither
-    /// ends the process uncleanly once it has announced itself.
+    /// Listens on `address`, and handles Ctrl-C and SIGTERM from here on. So neither stops the
+    /// process uncleanly after it has printed its address.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Service {
         })
     }
 
-    /// Where it listens, as a URL without a path.
+    /// Returns the address of the service, as a URL without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -67,8 +67,7 @@ impl Service {
         print_flushed(banner)
     }
 
-    /// Serves until ctrl-c or SIGTERM; requests that are being answered get a moment to
-    /// finish.
+    /// Serves until Ctrl-C or SIGTERM. Then open requests get two seconds to finish.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The tokens of dashboard sessions, which are no API keys.
+//! The tokens of dashboard sessions. They are not API keys.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use rand::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Signs and reads session tokens: JWTs under HS256, with a secret of this process.
+/// Session tokens: JWTs signed with HS256 and a secret of this process.
 pub struct SessionTokens {
     signing: EncodingKey,
     reading: DecodingKey,
@@ -20,8 +20,8 @@ pub struct SessionTokens {
     lifetime: Duration,
 }
 
-/// What a session token says. Membership is not in it, but looked up each time, so that
-/// leaving an organization takes effect at once.
+/// The content of a session token. It does not contain the organization, which is looked up for each
+/// request, so that leaving an organization takes effect immediately.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     sub: String,
@@ -30,17 +30,17 @@ struct Claims {
 }
 
 impl SessionTokens {
-    /// Tokens that are good for so long.
+    /// Builds the signer of tokens that are valid for `lifetime`.
     ///
     /// # Errors
     ///
-    /// If the system's generator fails.
+    /// If the random generator of the system fails.
     pub fn with_random_secret(lifetime: Duration) -> Result<Self, SysError> {
         let mut secret = [0; 32];
         SysRng.try_fill_bytes(&mut secret)?;
         let mut validation = Validation::new(Algorithm::HS256);
-        // `exp` is judged below by the service's own clock, to the second and without the
-        // minute of leeway that the crate grants.
+        // `user` below checks `exp` with the clock of the service and without the minute of leeway
+        // that the crate grants.
         validation.validate_exp = false;
         Ok(Self {
             signing: EncodingKey::from_secret(&secret),
@@ -50,11 +50,11 @@ impl SessionTokens {
         })
     }
 
-    /// A token for this user, from `now` on.
+    /// Returns a token for this user, valid from `now`.
     ///
     /// # Errors
     ///
-    /// If it cannot be signed.
+    /// If the token cannot be signed.
     pub fn open(&self, user: &str, now: Timestamp) -> Result<String, Error> {
         let issued = now.as_unix_secs();
         let exp = issued.saturating_add(self.lifetime.as_secs());
@@ -62,8 +62,8 @@ impl SessionTokens {
         encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
     }
 
-    /// The user whose session this is, if it is one that was opened here and `now` is before
-    /// its end (RFC 7519 §4.1.4).
+    /// Returns the user of a session, if this process signed the token and `now` is before its end
+    /// (RFC 7519 §4.1.4).
     pub fn user(&self, token: &[u8], now: Timestamp) -> Option<String> {
         let claims = decode::<Claims>(token, &self.reading, &self.validation).ok()?.claims;
         (now < Timestamp::from_unix_secs(claims.exp)).then_some(claims.sub)

@@ -1,4 +1,4 @@
-//! What the environment sets.
+//! Settings from the environment.
 
 use std::{
     env,
@@ -14,10 +14,11 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where to listen: `BIND` (default 127.0.0.1) and `PORT` (default 3000; 0 picks a
-    /// free one).
+    /// The address to listen on: `BIND` (default 127.0.0.1) and `PORT` (default 3000; 0 picks a
+    /// free port).
     pub address: SocketAddr,
-    /// How long a rotated secret still works: `GRACE_SECONDS` (default 86400).
+    /// The time for which the previous secret of a rotated key still works: `GRACE_SECONDS` (default
+    /// 86400).
     pub grace: Grace,
 }
 
@@ -26,8 +27,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The first variable whose value cannot be used. A typing error must not silently
-    /// become a default.
+    /// The first variable with an invalid value. A typing error must not silently become a default.
     pub fn from_env() -> Result<Self, SettingError> {
         let bind = match text("BIND")? {
             None => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -49,11 +49,11 @@ impl Settings {
     }
 }
 
-/// A variable that holds a duration in whole seconds, from 1 to `max`.
+/// Reads a duration in whole seconds, from 1 to `max`, from an environment variable.
 ///
 /// # Errors
 ///
-/// If it is set to anything else.
+/// If the variable has any other value.
 pub fn seconds(
     name: &'static str,
     default: Duration,
@@ -68,18 +68,17 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 /// The longest window that `WINDOW_SECONDS` can set.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The window of the rate limits: `WINDOW_SECONDS` (default 60, as documented). A test sets a
-/// short one to wait for its end, and a long one so that requests stay in it however slowly they
-/// are sent.
+/// Returns the window of the rate limits: `WINDOW_SECONDS` (default 60, as documented). A test sets a
+/// short window to wait for its end, or a long one so that all its requests are in one window.
 ///
 /// # Errors
 ///
-/// If the variable is set to anything but a whole number of seconds up to one day.
+/// If the variable is not a whole number of seconds from 1 to one day.
 pub fn window() -> Result<Duration, SettingError> {
     seconds("WINDOW_SECONDS", MINUTE, DAY)
 }
 
-/// A variable that cannot be used. Its value is not repeated.
+/// A variable with an invalid value. The text does not repeat the value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{name} must be {expected}")]
 pub struct SettingError {
@@ -87,18 +86,18 @@ pub struct SettingError {
     expected: String,
 }
 
-/// A variable that holds a whole number.
+/// Reads a whole number from an environment variable.
 ///
 /// # Errors
 ///
-/// If it is set to anything else.
+/// If the variable has any other value.
 pub fn whole_number(
     name: &'static str,
     default: u64,
     range: RangeInclusive<u64>,
 ) -> Result<u64, SettingError> {
     let Some(value) = text(name)? else { return Ok(default) };
-    // `parse` would take a leading plus sign, which nobody means.
+    // `parse` would accept a leading plus sign.
     let number = value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok());
     number.flatten().filter(|number| range.contains(number)).ok_or_else(|| SettingError {
         name,

@@ -2,9 +2,9 @@
 
 use keyward::key::Tier;
 
-/// What a new owner has.
+/// The tier of a new owner.
 pub const STANDARD: Tier = Tier::from_static("standard");
-/// Paid for.
+/// A paid tier.
 pub const HIGHER: Tier = Tier::from_static("higher");
-/// Paid for by contract.
+/// A paid tier by contract.
 pub const ENTERPRISE: Tier = Tier::from_static("enterprise");

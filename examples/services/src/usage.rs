@@ -1,4 +1,4 @@
-//! How often each key was used, and when last.
+//! The number of requests and the last use of each key.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use keyward::{
     usage::{Usage, UsageLedger},
 };
 
-/// How many keys are taken out of the ledger at a time.
+/// The number of keys in a batch of the ledger.
 const BATCH: usize = 1_000;
 
-/// The usage of all keys: a ledger that counts on each request, and the table into which its
-/// batches go. With a database the table would be one of its own there.
+/// The usage of all keys: a ledger that counts each request, and a table that receives the batches of
+/// the ledger. With a database, the table would be a separate table there.
 ///
-/// Every request whose key was good counts, also one that was then throttled or forbidden, so
-/// that a spike can be seen. One with a key that is not good any more does not.
+/// Every request with a good key counts, even if it was then throttled or forbidden, so that an
+/// administrator can see a spike. A request with a revoked or expired key does not count.
 #[derive(Debug, Default)]
 pub struct UsageTable {
     ledger: UsageLedger,
@@ -27,24 +27,24 @@ pub struct UsageTable {
 }
 
 impl UsageTable {
-    /// The callback by which gates report their requests here.
+    /// Returns the callback that counts the requests of a gate.
     pub fn audit(self: &Arc<Self>) -> Audit {
         let usage = Arc::clone(self);
         Audit::new(move |event| usage.record(event))
     }
 
-    /// The usage of one key so far.
+    /// Returns the usage of one key.
     pub fn of(&self, key: KeyId) -> Usage {
         self.drained().get(&key).copied().unwrap_or_default()
     }
 
-    /// The usage of several keys so far, in their order.
+    /// Returns the usage of several keys, in the order of `keys`.
     pub fn of_all<'k>(&'k self, keys: impl IntoIterator<Item = KeyId> + 'k) -> Vec<Usage> {
         let saved = self.drained();
         keys.into_iter().map(|key| saved.get(&key).copied().unwrap_or_default()).collect()
     }
 
-    /// Forgets keys that were purged.
+    /// Removes keys that were purged.
     pub fn forget(&self, keys: &[KeyId]) {
         if keys.is_empty() {
             return;
@@ -71,10 +71,10 @@ impl UsageTable {
         }
     }
 
-    /// The table with what the ledger held. A map in memory cannot fail to save, so no batch
-    /// is given back.
+    /// Moves the counts of the ledger into the table and returns the table. Saving to a map in memory
+    /// cannot fail, so no batch is given back.
     fn drained(&self) -> MutexGuard<'_, HashMap<KeyId, Usage>> {
-        // A panic elsewhere cannot leave a count half written.
+        // A panic in another thread cannot leave a count half written.
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let batch = self.ledger.drain(BATCH);

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{Admin, row::Row, unreadable};
 use crate::{Failure, read_json};
 
-/// All keys, oldest first.
+/// Lists all keys, oldest first.
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Failure> {
     let now = admin.clock.now();
     let mut keys = Vec::new();
@@ -66,7 +66,7 @@ impl NewKey {
     }
 }
 
-/// Mints a key. What it can hold is the issuer's to say.
+/// Mints a key. The issuer decides which scopes its kind can have.
 pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Body) -> Result<Minted, Failure> {
     let new: NewKey = read_json(body, NewKey::EXPECTED).await?;
     let kind = KeyKind::new(&new.kind).map_err(|error| unprocessable("kind", &error))?;
@@ -78,7 +78,7 @@ pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Body) -> Resul
     admin.minted(StatusCode::CREATED, &issued, now).await
 }
 
-/// Mints a new secret for a key; the one before it works on for the grace period.
+/// Mints a new secret for a key. The previous secret works until the grace period ends.
 pub(super) async fn rotate(
     State(admin): State<Arc<Admin>>,
     path: Result<Path<String>, PathRejection>,
@@ -99,7 +99,7 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A row and, this once, the key: nobody may keep the answer for later.
+/// A row with the plaintext key, which is shown only once. Caches must not store this response.
 pub(super) struct Minted(StatusCode, Value);
 
 impl IntoResponse for Minted {
@@ -135,7 +135,7 @@ impl Admin {
     }
 }
 
-/// An id that cannot be one is as unknown as one that is not there.
+/// Parses an id. An invalid id gets the same 404 as an unknown one.
 fn key_id(text: &str) -> Result<KeyId, Failure> {
     text.parse().map_err(|_| IssuerError::NotFound.into())
 }

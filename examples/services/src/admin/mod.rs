@@ -1,4 +1,4 @@
-//! The admin surface: a service's keys and the tiers of their owners, under one token.
+//! The admin routes: the keys of a service and the tiers of their owners, behind one token.
 
 mod keys;
 mod owners;
@@ -21,18 +21,18 @@ use keyward_tower::ApiKeys;
 
 use crate::{Failure, UsageTable};
 
-/// The admin token is a key too, in a store of its own.
+/// The admin token is a key too, in a separate store.
 const TOKEN: KeyFormat = KeyFormat::hex("admin_");
 
-/// What an administrator can do: list keys with their usage, mint, rotate and revoke them, and
-/// move owners between tiers.
+/// The admin routes: list keys with their usage, mint, rotate and revoke keys, and change the tier of
+/// an owner.
 ///
-/// | request | answer |
+/// | request | response |
 /// |---|---|
 /// | `GET /admin/keys` | 200 `{"keys":[…]}`, oldest first, revoked ones too |
 /// | `POST /admin/keys` `{"kind","name","owner","scopes"?}` | 201, a row and the `key` |
 /// | `POST /admin/keys/{id}/rotate` | 200, a row, the new `key` and `previous_valid_until` |
-/// | `POST /admin/keys/{id}/revoke` | 204, again too |
+/// | `POST /admin/keys/{id}/revoke` | 204, also if the key is already revoked |
 /// | `PUT /admin/owners/{owner}` `{"tier"}` | 200 `{"owner","tier"}` |
 pub struct Admin {
     issuer: Issuer<Arc<dyn DynKeyRegistry>>,
@@ -43,7 +43,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The administration of this issuer's keys. Rotated secrets work on for `grace`.
+    /// Builds the admin routes for the keys of this issuer. A rotated secret works for `grace`.
     pub fn new(
         issuer: Issuer<Arc<dyn DynKeyRegistry>>,
         usage: Arc<UsageTable>,
@@ -53,19 +53,19 @@ impl Admin {
         Self { issuer, usage, clock, grace, lifetimes: Vec::new() }
     }
 
-    /// Keys of this kind expire so long after they were minted.
+    /// Sets how long keys of this kind are valid after they were minted.
     #[must_use]
     pub fn with_lifetime(mut self, kind: KeyKind, lifetime: Duration) -> Self {
         self.lifetimes.push((kind, lifetime));
         self
     }
 
-    /// The routes, and the one token that opens them. Refusals of the token are worded by
-    /// `errors`; those of the handlers are [`Failure`]s.
+    /// Returns the routes and the token for them. `errors` has the bodies for refused tokens; the
+    /// errors of the handlers are [`Failure`]s.
     ///
     /// # Errors
     ///
-    /// A realm that no challenge can hold, or a generator that failed.
+    /// If the realm is invalid in a challenge, or if the random generator fails.
     pub async fn into_router(
         self,
         realm: &str,

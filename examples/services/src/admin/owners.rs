@@ -25,7 +25,7 @@ struct NewTier {
 const EXPECTED: &str =
     r#"The body must be an object with "tier": "standard", "higher" or "enterprise""#;
 
-/// Moves an owner to a tier, which reaches all its keys with their next request.
+/// Sets the tier of an owner. It applies to the next request of each of the owner's keys.
 pub(super) async fn put(
     State(admin): State<Arc<Admin>>,
     path: Result<Path<String>, PathRejection>,

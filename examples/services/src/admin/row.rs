@@ -1,4 +1,4 @@
-//! What of a key is listed.
+//! A key in a listing.
 
 use keyward::{
     Timestamp,
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::STANDARD;
 
-/// Everything of a key but its secrets.
+/// The public data of a key, without its secrets.
 #[derive(Serialize)]
 pub(super) struct Row<'r> {
     id: KeyId,
@@ -26,7 +26,7 @@ pub(super) struct Row<'r> {
 }
 
 impl<'r> Row<'r> {
-    /// The row of a key whose owner is `None` or has no tier if nobody ever set one.
+    /// Builds the row of a key. An owner without a tier is listed with the standard tier.
     pub(super) fn of(
         record: &'r KeyRecord,
         owner: Option<&Owner>,

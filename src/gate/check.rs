@@ -1,6 +1,6 @@
 //! The drivers for hosts with the usual waits.
 
-use std::{convert::Infallible, error::Error, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use crate::{
     clock::{source::Clock, timestamp::Timestamp},
@@ -39,26 +39,29 @@ impl Gate {
 
     /// Decides a request over any function that finds a key, without a future.
     ///
-    /// One `now` judges the whole request. If the function can block for long, take the steps
-    /// of [`Gate::begin`] and read the clock after it returns. As for limits, see
+    /// The function may block: the clock is read again when it has returned. As for limits, see
     /// [`Gate::check`].
     pub fn check_with<H: RequestHead, E: Error + Send + Sync + 'static>(
         &self,
         head: &H,
         route: &CheckedRoute,
         find: impl FnOnce(&Lookup) -> Result<Option<StoredKey>, E>,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Outcome {
-        match self.examine(head, route, now) {
+        match self.examine(head, route, clock.now()) {
             Examined::Done(outcome) => outcome,
-            Examined::Lookup(attempt) => match find(&attempt.lookup) {
-                Ok(found) => self.finish(route, attempt, found, now),
-                Err(error) => self.store_failed(route, &attempt, Arc::new(error), now),
-            },
+            Examined::Lookup(attempt) => {
+                let found = find(&attempt.lookup);
+                let now = clock.now();
+                match found {
+                    Ok(found) => self.finish(route, attempt, found, now),
+                    Err(error) => self.store_failed(route, &attempt, Arc::new(error), now),
+                }
+            }
         }
     }
 
-    /// Decides a request over keys in memory, without a future.
+    /// Decides a request over keys in memory, without a future and without a wait.
     ///
     /// As for limits, see [`Gate::check`].
     pub fn check_sync<H: RequestHead>(
@@ -68,8 +71,13 @@ impl Gate {
         store: &MemoryStore,
         now: Timestamp,
     ) -> Outcome {
-        let find = |lookup: &Lookup| Ok::<_, Infallible>(store.find_sync(lookup));
-        self.check_with(head, route, find, now)
+        match self.examine(head, route, now) {
+            Examined::Done(outcome) => outcome,
+            Examined::Lookup(attempt) => {
+                let found = store.find_sync(&attempt.lookup);
+                self.finish(route, attempt, found, now)
+            }
+        }
     }
 
     fn finish(

@@ -40,7 +40,9 @@ impl Gate {
     /// Returns the limit, used, remaining and reset of every window of every limit of a route, for a
     /// page or an endpoint that shows them. It counts nothing.
     ///
-    /// `caller` is usually the one of this request, and `route` any route of this gate.
+    /// `caller` is usually the one of this request, and `route` any route of this gate, such as the one
+    /// whose limits a page shows. For a service of `keyward-tower`, `ApiKeys::status` does the same;
+    /// check its routes with `ApiKeys::route`, which adds the limit of every route.
     ///
     /// # Errors
     ///

@@ -84,6 +84,13 @@ impl RateHeaders {
     ///
     /// The units are requests, or the costs of requests. `w` and `t` are whole seconds, rounded up.
     /// The optional `qu` and `pk` are not sent.
+    ///
+    /// ```
+    /// use keyward::{request::Draft, RateHeaders};
+    ///
+    /// let headers = RateHeaders::x_ratelimit().with_draft(Draft::V09);
+    /// # let _ = headers;
+    /// ```
     pub const fn with_draft(self, draft: Draft) -> Self {
         Self { draft: Some(draft), ..self }
     }

@@ -306,8 +306,12 @@ fn decide_unlimited(
         other => format!("{other:?}"),
     };
     let sync = gate.check_sync(head, route, service.store(), now);
-    let with =
-        gate.check_with(head, route, |l| Ok::<_, Infallible>(service.store().find_sync(l)), now);
+    let with = gate.check_with(
+        head,
+        route,
+        |l| Ok::<_, Infallible>(service.store().find_sync(l)),
+        &clock(now),
+    );
     let future = block_on(gate.check(head, route, service.store(), &clock(now)));
     let steps = match gate.begin(head, route, now) {
         Step::Done(outcome) => outcome,
@@ -779,7 +783,7 @@ fn a_failing_store_returns_503_and_never_admits() {
     for route in [datasets(&gate), gate.route(Access::any_key()).unwrap()] {
         for outcome in [
             block_on(gate.check(&head, &route, &BrokenStore, &clock(at(0)))),
-            gate.check_with(&head, &route, |_| Err(Broken), at(0)),
+            gate.check_with(&head, &route, |_| Err(Broken), &clock(at(0))),
             pending(&route).failed(Broken, at(0)),
         ] {
             let refusal = refused(outcome);
@@ -801,7 +805,8 @@ fn a_store_that_returns_a_wrong_record_admits_no_request() {
     let [mine, other] = [service.key(LUCI), service.key(LUCI)];
     let lie = service.store().find_by_id_sync(other.record.id());
     let head = bearer(mine.key.expose());
-    let outcome = gate.check_with(&head, &datasets(&gate), |_| Ok::<_, Broken>(lie.clone()), at(0));
+    let outcome =
+        gate.check_with(&head, &datasets(&gate), |_| Ok::<_, Broken>(lie.clone()), &clock(at(0)));
     let refusal = refused(outcome);
     assert!(matches!(refusal.reason(), RefusalReason::Verify(VerifyError::Mismatch)));
     assert_eq!((refusal.status(), refusal.key_id()), (401, None), "the refusal names no key");
@@ -1356,7 +1361,7 @@ fn every_outcome_and_every_change_emits_one_audit_event() {
         49,
         "key org_a luci_ 429 the limit three (3/min per key) is used up Some(12)",
     );
-    let _failed = gate.check_with(&head, &route, |_| Err(Broken), at(50));
+    let _failed = gate.check_with(&head, &route, |_| Err(Broken), &clock(at(50)));
     expected.push("50 -  luci_ 503 the store failed: connection refused None".to_owned());
     let _refused = gate.refuse(&route, PublicReason::InvalidKey, at(51));
     expected.push("51 -   401 refused by the host: InvalidKey None".to_owned());
@@ -1502,7 +1507,7 @@ fn a_route_of_another_gate_returns_503_in_every_call() {
         ("begin", refused(begun)),
         ("check_sync", refused(gate.check_sync(&head, &foreign, service.store(), now))),
         ("check", refused(block_on(gate.check(&head, &foreign, service.store(), &noon)))),
-        ("check_with", refused(gate.check_with(&head, &foreign, |_| Err(Broken), now))),
+        ("check_with", refused(gate.check_with(&head, &foreign, |_| Err(Broken), &noon))),
         ("no key", refused(gate.check_sync(&PlainHead::new(), &foreign, service.store(), now))),
         ("a JWT", refused(gate.check_sync(&bearer("a.b.c"), &foreign, service.store(), now))),
         ("refuse", gate.refuse(&foreign, PublicReason::InvalidKey, now)),

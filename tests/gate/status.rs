@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyward::{
     Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, Limiter,
-    MemoryStore, Quota, Quotas, RateHeaders, Timestamp,
+    ManualClock, MemoryStore, Quota, Quotas, RateHeaders, Timestamp,
     gate::{CheckedRoute, GateBuilder},
     key::OwnerId,
     limit::{Limit, LimiterConfig, Rule},
@@ -114,8 +114,12 @@ fn a_503_tells_when_to_try_again() {
         };
         let gate = builder.build().unwrap();
         let route = gate.route(Access::any_key().with_limit("search")).unwrap();
-        let failed =
-            gate.check_with(&world.head, &route, |_| Err(std::io::Error::other("down")), T0);
+        let failed = gate.check_with(
+            &world.head,
+            &route,
+            |_| Err(std::io::Error::other("down")),
+            &ManualClock::new(T0),
+        );
         let refusal = failed.refused().unwrap();
         assert_eq!(refusal.status(), 503);
         let after: Vec<_> =

@@ -103,6 +103,22 @@ fn requests_that_waited_for_the_store_are_counted_on_arrival() {
     assert_eq!(admitted, 10);
 }
 
+/// The same without a future, where the function blocks.
+#[test]
+fn a_function_that_blocked_is_judged_on_arrival() {
+    let world = World::new(draft().with_expiry(START + 50 * MILLI));
+    let route = world.route(Some(Limiter::new(LimiterConfig::default(), [1; 16])));
+    for (takes, stands) in [(49, true), (50, false)] {
+        world.clock.set(START);
+        let find = |lookup: &Lookup| {
+            world.clock.advance(takes * MILLI);
+            Ok::<_, Infallible>(world.issuer.registry().find_sync(lookup))
+        };
+        let outcome = route.gate().check_with(&world.head, &route, find, &world.clock);
+        assert_eq!(outcome.admitted().is_some(), stands, "{takes} ms");
+    }
+}
+
 /// A limiter elsewhere that takes its time, and counts what it is asked to give back.
 #[derive(Default)]
 struct Elsewhere {

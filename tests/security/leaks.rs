@@ -9,7 +9,7 @@ use std::{
 
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
-    MemoryStore, Outcome, Quota, Quotas, RateHeaders, Scope, Timestamp,
+    ManualClock, MemoryStore, Outcome, Quota, Quotas, RateHeaders, Scope, Timestamp,
     audit::Audit,
     gate::{Refusal, Step},
     key::{
@@ -374,7 +374,7 @@ fn no_step_response_or_event_reveals_the_key() {
             let outcome = gate.check_sync(&twice, &route, issuer.registry(), now());
             show_refusal(&mut canary, &outcome.refused().unwrap());
             let down = |_: &Lookup| Err(std::io::Error::other("down"));
-            let outcome = gate.check_with(&head, &route, down, now());
+            let outcome = gate.check_with(&head, &route, down, &ManualClock::new(now()));
             show_refusal(&mut canary, &outcome.refused().unwrap());
         }
         assert_eq!(refused, 12);

@@ -136,7 +136,8 @@ impl<K> ApiKeysBuilder<K> {
 
     /// Declares a limit, for the routes that name it with
     /// [`Route::with_limit`](keyward::Route::with_limit). The limit named `default` is that of
-    /// every route, as [`limit`](Self::limit) has it, and the last one of that name counts.
+    /// every route, as [`limit`](Self::limit) has it, and the last one of that name counts. If a
+    /// route must not be charged for a limit, give the limit another name, and name it on the others.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,8 +6,9 @@ use keyward::verify::KeyCaller;
 
 /// The caller of an admitted request: a key that is verified, charged and authorized.
 ///
-/// A layer of this crate puts it, and no other type, into the extensions of the request. It
-/// dereferences to [`KeyCaller`]. With the feature `axum` it is an extractor, and so is
+/// A layer of this crate puts it into the extensions of the request, and the
+/// [`Decision`](keyward::limit::Decision) of a limiter beside it; no type of the core that stands for
+/// a caller is there. It dereferences to [`KeyCaller`]. With the feature `axum` it is an extractor, and so is
 /// `Option<Caller>`.
 ///
 /// ```

@@ -24,7 +24,16 @@ impl<K: KeyRegistry> ApiKeys<K> {
     /// [`IssueError::Text`] if `owner` or `name` is invalid, else the error of the issuer.
     pub async fn issue(&self, owner: &str, name: &str) -> Result<Issued, IssueError<K::Error>> {
         let owner = owner.parse()?;
-        let draft = KeyDraft::new(owner, name.parse()?);
+        self.issue_draft(KeyDraft::new(owner, name.parse()?)).await
+    }
+
+    /// Mints a key as [`ApiKeys::issue`] does, with the scopes, the expiry and the overrides of
+    /// `draft`.
+    ///
+    /// # Errors
+    ///
+    /// The error of the issuer.
+    pub async fn issue_draft(&self, draft: KeyDraft) -> Result<Issued, IssueError<K::Error>> {
         let shared = self.shared();
         let mut formats = shared.gate.formats().iter();
         let format = formats.find(|format| format.successor().is_none());

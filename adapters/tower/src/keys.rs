@@ -6,8 +6,10 @@ use http::{HeaderValue, request::Parts};
 use keyward::{
     Clock, ConfigError, Gate, KeyStore, Route, Timestamp,
     clock::Timer,
-    gate::{Charge, CheckedRoute, PendingCharge},
+    gate::{Charge, CheckedRoute, PendingCharge, PolicyStatus},
     limit::LimitKey,
+    request::RefusalReason,
+    verify::KeyCaller,
 };
 
 use crate::{
@@ -252,6 +254,57 @@ impl<K> ApiKeys<K> {
     /// A request without the content type of gRPC is still refused in HTTP.
     pub fn serve_grpc(self) -> Self {
         self.with(|shared| Shared { grpc: true, ..shared })
+    }
+
+    /// Returns the limit, used, remaining and reset of every window of every limit of a route, without
+    /// using one. See [`Gate::status`].
+    ///
+    /// ```
+    /// use axum::{Router, extract::{Request, State}, routing::get};
+    /// use keyward::{Access, MemoryStore, Quota, gate::CheckedRoute, limit::Limit};
+    /// use keyward_tower::{ApiKeys, Caller};
+    ///
+    /// #[derive(Clone)]
+    /// struct App { keys: ApiKeys<MemoryStore>, search: CheckedRoute }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = ApiKeys::bearer("acme_", MemoryStore::new())
+    ///     .with_limit(Limit::new("search", Quota::per_minute(5)))
+    ///     .build()?;
+    /// let search = keys.route(Access::any_key().with_limit("search"))?;
+    /// let limits = get(limits).route_layer(keys.require(Access::any_key())?);
+    /// let app: Router = Router::new().route("/limits", limits).with_state(App { keys, search });
+    ///
+    /// async fn limits(State(app): State<App>, caller: Caller, request: Request) -> String {
+    ///     let (parts, _body) = request.into_parts();
+    ///     let Ok(policies) = app.keys.status(&parts, &app.search, &caller) else {
+    ///         return "unknown\n".to_owned();
+    ///     };
+    ///     let windows = policies.iter().flat_map(|policy| {
+    ///         policy.windows.iter().map(|window| {
+    ///             format!("{}: {} of {}\n", policy.policy, window.remaining, window.quota)
+    ///         })
+    ///     });
+    ///     windows.collect()
+    /// }
+    /// # let _ = app; Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::status`].
+    pub fn status(
+        &self,
+        parts: &Parts,
+        route: &CheckedRoute,
+        caller: &KeyCaller,
+    ) -> Result<Vec<PolicyStatus>, RefusalReason> {
+        self.gate().status(&self.shared.head(parts), route, caller, self.now())
+    }
+
+    /// Returns the time of the clock by which the layers decide.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Returns the gate.

@@ -18,11 +18,18 @@ use crate::{
 /// The limits of a route.
 pub(super) type Policies = [Arc<Policy>];
 
-/// The part of a request by which it is charged, apart from its caller. Owned, and without an
-/// allocation unless a limit counts by a subject of the host.
+/// The part of a request by which it is charged, apart from its caller. Owned and small, and without
+/// an allocation for most requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Charges {
     address: Option<LimitKey>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few requests have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    /// The subjects of the host, by their numbers.
     hosts: Vec<(u8, LimitKey)>,
     /// What layers around this one have charged.
     before: Option<Charged>,
@@ -58,13 +65,16 @@ impl Charges {
         address: Option<LimitKey>,
         policies: &Policies,
     ) -> Result<Self, PolicyName> {
-        let mut charges = Self { address, before: head.charged().cloned(), ..Self::default() };
+        let mut charges = Self { address, rare: None };
+        if let Some(before) = head.charged() {
+            charges.rare_mut().before = Some(before.clone());
+        }
         for policy in policies {
             let found = match policy.subject {
                 Subject::Address => address.is_some(),
                 Subject::Host(number) if charges.host(number).is_none() => {
                     let subject = head.subject(number);
-                    charges.hosts.extend(subject.map(|subject| (number, subject)));
+                    charges.rare_mut().hosts.extend(subject.map(|subject| (number, subject)));
                     subject.is_some()
                 }
                 _ => true,
@@ -90,15 +100,15 @@ impl Charges {
                 (Allowance::Blocked, _) => return Resolved::Blocked(policy),
                 (Allowance::Limited(quotas), overridden) => {
                     is_limited = true;
-                    if overridden {
-                        self.refitted.extend(policy.refit(quotas));
+                    if overridden && let Some(refitted) = policy.refit(quotas) {
+                        self.rare_mut().refitted.push(refitted);
                     }
                 }
                 (Allowance::Unlimited, _) => {}
             }
         }
         // Keys of limits are computed only where layers around this one may have charged them.
-        let is_due = match self.before {
+        let is_due = match self.before() {
             Some(_) => self.due(gate, policies, verified).next().is_some(),
             None => is_limited,
         };
@@ -114,12 +124,12 @@ impl Charges {
         policies: &'p Policies,
         verified: &'r Verified,
     ) -> impl Iterator<Item = Due<'p, 'r>> {
-        let mut refitted = self.refitted.iter();
+        let mut refitted = self.rare().map(|rare| rare.refitted.iter());
         policies.iter().filter_map(move |policy| {
             let (allowance, overridden) = policy.allowance(verified);
             let Allowance::Limited(quotas) = allowance else { return None };
             let quotas = match overridden && policy.refit(quotas).is_some() {
-                true => refitted.next().unwrap_or(quotas),
+                true => refitted.as_mut().and_then(Iterator::next).unwrap_or(quotas),
                 false => quotas,
             };
             let key = self.key(policy, verified);
@@ -129,13 +139,21 @@ impl Charges {
     }
 
     /// Returns what layers around this one have charged.
-    pub(super) const fn before(&self) -> Option<&Charged> {
-        self.before.as_ref()
+    pub(super) fn before(&self) -> Option<&Charged> {
+        self.rare()?.before.as_ref()
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     #[inline]
     fn is_charged(&self, gate: &GateId, key: KeyId, limit: LimitKey) -> bool {
-        self.before.as_ref().is_some_and(|before| before.covers(gate, key, limit))
+        self.before().is_some_and(|before| before.covers(gate, key, limit))
     }
 
     #[inline]
@@ -153,6 +171,6 @@ impl Charges {
     }
 
     fn host(&self, number: u8) -> Option<LimitKey> {
-        self.hosts.iter().find(|(own, _)| *own == number).map(|(_, key)| *key)
+        self.rare()?.hosts.iter().find(|(own, _)| *own == number).map(|(_, key)| *key)
     }
 }

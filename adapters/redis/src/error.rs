@@ -3,6 +3,8 @@
 use keyward::limit::ChargeError;
 use thiserror::Error;
 
+use crate::protocol::RemoteReplyError;
+
 /// A limit that the server did not decide.
 ///
 /// No variant contains a key, an address, a user or a password: the message of the server or the
@@ -28,6 +30,15 @@ pub enum RemoteError {
     /// The reply is not one of the limiter's script, or the key holds data that is not a limit.
     #[error("the server's reply is not one of the limiter's script")]
     Reply,
+    /// A limit would have more than eight windows that are live. Nothing was counted or changed.
+    #[error(
+        "the limit at position {position} has 8 live windows of other lengths; use fewer lengths \
+         under one policy, or call RedisLimiter::reset for the key"
+    )]
+    TooManyWindows {
+        /// The index of the limit in the request.
+        position: usize,
+    },
     /// The request was counted, but too few replicas confirmed it.
     #[error("only {confirmed} of {wanted} replicas confirmed the request")]
     NotReplicated {
@@ -61,6 +72,15 @@ pub enum Gone {
     /// The server is starting or busy, or its cluster is incomplete.
     #[error("the server is not ready")]
     NotReady,
+}
+
+impl From<RemoteReplyError> for RemoteError {
+    fn from(error: RemoteReplyError) -> Self {
+        match error {
+            RemoteReplyError::Unreadable => Self::Reply,
+            RemoteReplyError::TooManyWindows { position } => Self::TooManyWindows { position },
+        }
+    }
 }
 
 /// The failure of a command.

@@ -186,7 +186,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         let command = charge.check();
         match self.ask(&command, now).await {
             Ok(reply) => {
-                let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
+                let answer = charge.read(&reply).map_err(RemoteError::from)?;
                 let charged =
                     RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server };
                 Ok((charged, answer.receipt))
@@ -209,7 +209,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     ) -> Result<RemoteDecision, RemoteError> {
         let charge = self.charge(&[(key.into(), quotas)], cost)?;
         let reply = self.link.clone().ask(&charge.peek()).await?;
-        let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
+        let answer = charge.read(&reply).map_err(RemoteError::from)?;
         Ok(RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server })
     }
 
@@ -233,10 +233,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     ///
     /// If the server did not reply.
     pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
-        let mut delete = redis::cmd("DEL");
-        delete.arg(self.shared.names.of(&key.into()));
-        let reply = self.link.clone().plain(delete).await?;
-        redis::from_redis_value(reply).map_err(|_| RemoteError::Reply)
+        let command = RemoteCommand::reset(self.shared.names.of(&key.into()));
+        let reply = self.link.clone().ask(&command).await?;
+        Ok(reply == [1])
     }
 
     /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
@@ -275,7 +274,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         now: Timestamp,
     ) -> Result<RemoteReply, Failure> {
         let reply = self.ask(&charge.lease(terms), now).await?;
-        charge.read(&reply).map_err(|_| Failure::Lasting(RemoteError::Reply))
+        charge.read(&reply).map_err(|error| Failure::Lasting(error.into()))
     }
 
     /// Sends a command that gives permits back, once.

@@ -187,11 +187,16 @@ async fn keys_expire_when_nothing_counts() {
     let name = RemoteNames::new("keyward").of(&key());
     let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
     assert!((1..=42_500).contains(&left), "{left}");
-    // A longer window judges what is there, so it must stay as long.
+    // A longer window begins with what is there, and lies beside it.
     let longer = Quotas::from(quota_of(3, 600_000));
     assert_eq!(admitted(&limiter, &longer, 1, now()).await, 0);
-    let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
-    assert!((500_000..=637_500).contains(&left), "{left}");
+    // What names it lives as long, also when the first window is used again.
+    assert_eq!(admitted(&limiter, &Quotas::from(quota_of(4, 40_000)), 2, now()).await, 1);
+    for suffix in ["", ":windows", ":600000"] {
+        let name = [&name[..], suffix.as_bytes()].concat();
+        let left: i64 = redis::cmd("PTTL").arg(&name).query(&mut connection).unwrap();
+        assert!((500_000..=637_500).contains(&left), "{suffix}: {left}");
+    }
     limiter.reset(key()).await.unwrap();
     let short = Quotas::from(quota_of(3, 400));
     assert!(admitted(&limiter, &short, 1, now()).await == 1);
@@ -202,6 +207,46 @@ async fn keys_expire_when_nothing_counts() {
     });
     assert!(gone);
     assert_eq!(admitted(&limiter, &quotas, 5, now()).await, 3);
+}
+
+/// A rolling deployment: the old processes go on with their limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_with_other_windows_forget_nothing() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (old, new) = (limiter(&server).await, limiter(&server).await);
+    let (hour, second) = (Quotas::from(quota_of(10, 3_600_000)), Quotas::from(quota_of(20, 1_000)));
+    let mut hourly = 0;
+    for _ in 0..60 {
+        hourly += admitted(&old, &hour, 3, now()).await;
+        admitted(&new, &second, 1, now()).await;
+    }
+    assert_eq!(hourly, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ninth_live_window_is_an_error() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let limiter = limiter(&server).await;
+    let hours = |hours: u64| Quotas::from(quota_of(10, hours * 3_600_000));
+    for window in 1..=8 {
+        admitted(&limiter, &hours(window), 1, now()).await;
+    }
+    let refused = RemoteError::TooManyWindows { position: 0 };
+    assert_eq!(limiter.check(key(), &hours(9), 1, now()).await, Err(refused));
+    assert_eq!(limiter.peek(key(), &hours(9), 1, now()).await, Err(refused));
+    // It is no failure of the server, which no fallback mends.
+    let open = RedisLimiter::new(manager(&server).await, Fallback::AllowUnlimited, sleep);
+    assert_eq!(open.check(key(), &hours(9), 1, now()).await, Err(refused));
+    let leased = LeasedLimiter::new(open, LeaseConfig::new(Duration::from_secs(1)));
+    assert_eq!(leased.check(key(), &hours(9), 1, now()).await, Err(refused));
+    assert!(limiter.reset(key()).await.unwrap());
+    assert_eq!(admitted(&limiter, &hours(9), 12, now()).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -125,6 +125,14 @@ impl Failure {
             ErrorKind::Server(ServerErrorKind::ResponseError) if in_script(error, "OOM") => {
                 Self::Gone(Gone::OutOfMemory)
             }
+            ErrorKind::Server(ServerErrorKind::ResponseError) if in_script(error, "READONLY") => {
+                Self::Gone(Gone::ReadOnly)
+            }
+            ErrorKind::Server(ServerErrorKind::ResponseError)
+                if in_script(error, "NOPERM") || in_script(error, NOT_PERMITTED) =>
+            {
+                Self::Lasting(RemoteError::NotPermitted)
+            }
             ErrorKind::Server(_) | ErrorKind::Extension => server(error.code().unwrap_or("")),
             ErrorKind::AuthenticationFailed => Self::Lasting(RemoteError::NotPermitted),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Lasting(RemoteError::Reply),
@@ -133,12 +141,23 @@ impl Failure {
         }
     }
 
+    /// Returns whether the server has become a replica and has done nothing.
+    pub(crate) fn is_of_replica(error: &redis::RedisError) -> bool {
+        let response = redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError);
+        matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
+            || error.kind() == response && in_script(error, "READONLY")
+    }
+
     /// Returns whether the server does not know the script and has done nothing.
     pub(crate) fn is_unknown_script(error: &redis::RedisError) -> bool {
         error.code() == Some("NOSCRIPT")
             || matches!(error.kind(), redis::ErrorKind::Server(redis::ServerErrorKind::NoScript))
     }
 }
+
+/// The beginning of the message of Redis 7.0, which has no code, about a command or a key that the
+/// user may not use within a script.
+const NOT_PERMITTED: &str = "The user executing the script can't";
 
 /// Returns whether a command within the script failed with `code`. The error's own code says only
 /// that the script failed.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use keyward::{
-    Limiter, Quotas, Timestamp,
+    Limiter, ManualClock, Quotas, Timestamp,
     limit::{ChargeError, LimitKey},
 };
 use keyward_redis::{
@@ -40,6 +40,11 @@ fn now() -> Timestamp {
     Timestamp::from_unix_secs(1_800_000_000)
 }
 
+/// A clock that stands there.
+fn clock() -> ManualClock {
+    ManualClock::new(now())
+}
+
 /// How long to wait for what must come: far longer than any machine needs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -63,7 +68,7 @@ where
 {
     let mut admitted = 0;
     for _ in 0..asked {
-        let charged = limiter.check(key(), quotas, 1, now).await.unwrap();
+        let charged = limiter.check(key(), quotas, 1, &ManualClock::new(now)).await.unwrap();
         assert_eq!(charged.by, DecidedBy::Server);
         admitted += u32::from(charged.decision.allowed);
     }
@@ -98,7 +103,8 @@ async fn three_clients_share_a_limit_whatever_their_clocks_say() {
                 let before = BootClock.now();
                 let millis = now().as_unix_millis() + before.as_millis() as u64;
                 let at = Timestamp::from_unix_millis(millis.saturating_add_signed(skew));
-                let charged = limiter.check(key(), &quotas, 1, at).await.unwrap();
+                let charged =
+                    limiter.check(key(), &quotas, 1, &ManualClock::new(at)).await.unwrap();
                 assert_eq!(charged.by, DecidedBy::Server);
                 let decision = charged.decision;
                 // By the clock of whoever asked, and as long as he is told to wait.
@@ -148,30 +154,58 @@ async fn peek_refund_reset_and_costs() {
     let limiter = limiter(&server).await;
     let quotas = minute(10);
     let limits = [(key(), &quotas)];
-    let (charged, receipt) = limiter.admit_all(&limits, 4, now()).await.unwrap();
+    let (charged, receipt) = limiter.admit_all(&limits, 4, &clock()).await.unwrap();
     assert_eq!((charged.decision.allowed, charged.decision.remaining), (true, 6));
-    let peeked = limiter.peek(key(), &quotas, 6, now()).await.unwrap().decision;
+    let peeked = limiter.peek(key(), &quotas, 6, &clock()).await.unwrap().decision;
     assert!(peeked.allowed && peeked.remaining == 0);
-    let refused = limiter.peek(key(), &quotas, 7, now()).await.unwrap().decision;
+    let refused = limiter.peek(key(), &quotas, 7, &clock()).await.unwrap().decision;
     assert!(!refused.allowed && refused.remaining == 6);
     assert!(refused.retry_after.unwrap() <= Duration::from_secs(60));
     assert!(limiter.refund(receipt.unwrap()).await.unwrap());
-    assert_eq!(limiter.peek(key(), &quotas, 1, now()).await.unwrap().decision.remaining, 9);
+    assert_eq!(limiter.peek(key(), &quotas, 1, &clock()).await.unwrap().decision.remaining, 9);
     assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
     assert!(limiter.reset(key()).await.unwrap());
     assert!(!limiter.reset(key()).await.unwrap());
     assert_eq!(admitted(&limiter, &quotas, 12, now()).await, 10);
-    let above = limiter.check(key(), &quotas, 11, now()).await.unwrap_err();
+    let above = limiter.check(key(), &quotas, 11, &clock()).await.unwrap_err();
     assert!(matches!(above, RemoteError::Charge(ChargeError::AboveLimit { .. })));
     // Several limits, all or nothing, and the one that binds.
     let (small, large) = (minute(1), minute(5));
     let both = [(LimitKey::owner("a"), &large), (LimitKey::owner("b"), &small)];
-    let first = limiter.check_all(&both, 1, now()).await.unwrap().decision;
+    let first = limiter.check_all(&both, 1, &clock()).await.unwrap().decision;
     assert_eq!((first.allowed, first.position, first.remaining), (true, 1, 0));
-    let second = limiter.check_all(&both, 1, now()).await.unwrap().decision;
+    let second = limiter.check_all(&both, 1, &clock()).await.unwrap().decision;
     assert_eq!((second.allowed, second.position), (false, 1));
-    let untouched = limiter.peek(LimitKey::owner("a"), &large, 1, now()).await.unwrap().decision;
+    let untouched = limiter.peek(LimitKey::owner("a"), &large, 1, &clock()).await.unwrap().decision;
     assert_eq!(untouched.remaining, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_uses_nothing() {
+    if !servers() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let limiter = limiter(&server).await;
+    let quotas = Quotas::new(&[quota_of(3, 60_000), quota_of(10, 86_400_000)]).unwrap();
+    for used in 0..=3 {
+        for _ in 0..2 {
+            let [minute, day] = limiter.status(key(), &quotas, &clock()).await.unwrap()[..] else {
+                panic!("one for each window")
+            };
+            assert_eq!((minute.quota, day.quota), (quotas.as_slice()[0], quotas.as_slice()[1]));
+            assert_eq!((minute.used, minute.remaining), (used, 3 - used));
+            assert_eq!((day.used, day.remaining), (used, 10 - used));
+            // By the clock of whoever asks.
+            let ahead = minute.reset_at.saturating_since(now());
+            assert_eq!(ahead.is_zero(), used == 0, "{ahead:?}");
+            assert!(ahead <= Duration::from_secs(60), "{ahead:?}");
+        }
+        let decision = limiter.check(key(), &quotas, 1, &clock()).await.unwrap().decision;
+        assert_eq!(decision.allowed, used < 3);
+    }
+    let lowered = limiter.status(key(), &minute(2), &clock()).await.unwrap();
+    assert_eq!((lowered[0].used, lowered[0].remaining), (3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,13 +272,13 @@ async fn a_ninth_live_window_is_an_error() {
         admitted(&limiter, &hours(window), 1, now()).await;
     }
     let refused = RemoteError::TooManyWindows { position: 0 };
-    assert_eq!(limiter.check(key(), &hours(9), 1, now()).await, Err(refused));
-    assert_eq!(limiter.peek(key(), &hours(9), 1, now()).await, Err(refused));
+    assert_eq!(limiter.check(key(), &hours(9), 1, &clock()).await, Err(refused));
+    assert_eq!(limiter.peek(key(), &hours(9), 1, &clock()).await, Err(refused));
     // It is no failure of the server, which no fallback mends.
     let open = RedisLimiter::new(manager(&server).await, Fallback::AllowUnlimited, sleep);
-    assert_eq!(open.check(key(), &hours(9), 1, now()).await, Err(refused));
+    assert_eq!(open.check(key(), &hours(9), 1, &clock()).await, Err(refused));
     let leased = LeasedLimiter::new(open, LeaseConfig::new(Duration::from_secs(1)));
-    assert_eq!(leased.check(key(), &hours(9), 1, now()).await, Err(refused));
+    assert_eq!(leased.check(key(), &hours(9), 1, &clock()).await, Err(refused));
     assert!(limiter.reset(key()).await.unwrap());
     assert_eq!(admitted(&limiter, &hours(9), 12, now()).await, 10);
 }
@@ -261,7 +295,7 @@ async fn a_killed_server_refuses_and_comes_back() {
     let mut gone = Vec::new();
     for step in 0..8 {
         let at = now() + Duration::from_millis(step);
-        gone.push(limiter.check(key(), &minute(100), 1, at).await.unwrap_err());
+        gone.push(limiter.check(key(), &minute(100), 1, &ManualClock::new(at)).await.unwrap_err());
     }
     assert!(gone.iter().all(|error| matches!(error, RemoteError::Gone(_))), "{gone:?}");
     // The circuit spares the others the wait.
@@ -274,7 +308,7 @@ async fn a_killed_server_refuses_and_comes_back() {
     while !refused && BootClock.now() - began < PATIENCE {
         at = at + Duration::from_millis(200);
         // The circuit is closed again, or it is not yet.
-        match limiter.check(key(), &minute(100), 1, at).await {
+        match limiter.check(key(), &minute(100), 1, &ManualClock::new(at)).await {
             Ok(charged) if charged.decision.allowed => all += 1,
             Ok(_) => refused = true,
             Err(_) => pause(Duration::from_millis(5)),
@@ -308,19 +342,20 @@ async fn a_hung_server_is_waited_for_no_longer_than_told() {
     let open = open.with_timeout(timeout);
     server.signal("-STOP");
     let hundred = minute(100);
-    let waiting = tokio::time::timeout(PATIENCE, strict.check(key(), &hundred, 1, now()));
+    let here = clock();
+    let waiting = tokio::time::timeout(PATIENCE, strict.check(key(), &hundred, 1, &here));
     let error = waiting.await.expect("it waits on").unwrap_err();
     assert_eq!(error, RemoteError::Gone(Gone::Timeout));
     assert_eq!(*waits.lock().unwrap(), [timeout]);
     let mut shared = 0;
     for _ in 0..40 {
-        let charged = sharing.check(key(), &minute(100), 1, now()).await.unwrap();
+        let charged = sharing.check(key(), &minute(100), 1, &clock()).await.unwrap();
         assert!(matches!(charged.by, DecidedBy::LocalShare(_)));
         shared += u32::from(charged.decision.allowed);
     }
     assert_eq!(shared, 25);
     for _ in 0..120 {
-        let charged = open.check(key(), &minute(100), 1, now()).await.unwrap();
+        let charged = open.check(key(), &minute(100), 1, &clock()).await.unwrap();
         assert!(charged.decision.allowed && matches!(charged.by, DecidedBy::Nobody(_)));
     }
     server.signal("-CONT");
@@ -329,7 +364,8 @@ async fn a_hung_server_is_waited_for_no_longer_than_told() {
     let (began, mut later, mut by_server) = (BootClock.now(), now(), false);
     while !by_server && BootClock.now() - began < PATIENCE {
         later = later + Duration::from_secs(5);
-        let charged = sharing.check(key(), &minute(100), 1, later).await.unwrap();
+        let charged =
+            sharing.check(key(), &minute(100), 1, &ManualClock::new(later)).await.unwrap();
         by_server = charged.by == DecidedBy::Server;
     }
     assert!(by_server);
@@ -354,34 +390,123 @@ async fn what_the_server_refuses_is_told_apart_and_repeats_nothing() {
     assert_eq!(report.warnings(), [ServerWarning::MayEvict { policy }]);
     config("maxmemory-policy", "noeviction", &mut connection);
     config("maxmemory", "1", &mut connection);
-    let full = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    let full = limiter.check(key(), &minute(9), 1, &clock()).await.unwrap_err();
     assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory));
     let confirmed = limiter.clone().with_confirmation(1, Duration::from_millis(50));
-    let full = confirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    let full = confirmed.check(key(), &minute(9), 1, &clock()).await.unwrap_err();
     assert_eq!(full, RemoteError::Gone(Gone::OutOfMemory), "the error stands before the count");
     config("maxmemory", "0", &mut connection);
-    let charged = limiter.check(LimitKey::owner("a"), &minute(9), 1, now()).await.unwrap();
+    let charged = limiter.check(LimitKey::owner("a"), &minute(9), 1, &clock()).await.unwrap();
     assert_eq!((charged.by, charged.decision.remaining), (DecidedBy::Server, 8));
     // Somebody else's value under the limit's name.
     let name = RemoteNames::new("keyward").of(&key());
     let _: () = redis::cmd("LPUSH").arg(&name).arg("x").query(&mut connection).unwrap();
-    let foreign = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    let foreign = limiter.check(key(), &minute(9), 1, &clock()).await.unwrap_err();
     assert_eq!(foreign, RemoteError::Reply);
     let _: () = redis::cmd("SET").arg(&name).arg("canary-value").query(&mut connection).unwrap();
-    let foreign = limiter.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    let foreign = limiter.check(key(), &minute(9), 1, &clock()).await.unwrap_err();
     assert_eq!(foreign, RemoteError::Reply);
-    // A user who may not, whose name and password are told nowhere.
+    // A user who may not, whose name and password are told nowhere: not run a script at all, not read
+    // or write within it, or not use these keys.
+    for rights in [
+        "+info ~*",
+        "+evalsha +eval +info +time ~*",
+        "+evalsha +eval +info +time +getrange ~*",
+        "+evalsha +eval +info +time +getrange ~other:*",
+        "+@all ~other:*",
+        "+@all %R~*",
+        "+@all %W~*",
+    ] {
+        let poor =
+            user(&server, &format!("ACL SETUSER canary-user on >canary-password {rights}")).await;
+        let error = poor.check(LimitKey::owner("b"), &minute(9), 1, &clock()).await.unwrap_err();
+        assert_eq!(error, RemoteError::NotPermitted, "{rights}");
+        let both = Quotas::new(&[quota_of(9, 1_000), quota_of(9, 2_000)]).unwrap();
+        let error = poor.check(LimitKey::owner("b"), &both, 1, &clock()).await.unwrap_err();
+        assert_eq!(error, RemoteError::NotPermitted, "{rights}");
+        let told = format!("{error} {error:?} {foreign} {foreign:?} {poor:?}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+}
+
+/// A limiter of this new user, whatever the fallback would admit.
+async fn user(server: &Server, line: &str) -> RedisLimiter<ConnectionManager> {
+    let mut connection = server.connection();
     let mut acl = redis::cmd("ACL");
-    acl.arg("SETUSER").arg("canary-user").arg("on").arg(">canary-password").arg("+info").arg("~*");
+    acl.arg("DELUSER").arg("canary-user");
+    let _: u32 = acl.query(&mut connection).unwrap();
+    let mut words = line.split_whitespace();
+    let mut acl = redis::cmd(words.next().unwrap());
+    words.for_each(|word| {
+        acl.arg(word);
+    });
     let _: () = acl.query(&mut connection).unwrap();
     let url = format!("redis://canary-user:canary-password@127.0.0.1:{}/", server.port);
     let client = redis::Client::open(url).unwrap();
-    let poor = client.get_multiplexed_async_connection().await.unwrap();
-    let poor = RedisLimiter::new(poor, Fallback::AllowUnlimited, sleep);
-    let error = poor.check(key(), &minute(9), 1, now()).await.unwrap_err();
-    assert_eq!(error, RemoteError::NotPermitted);
-    let told = format!("{error} {error:?} {foreign} {foreign:?} {poor:?}");
-    assert!(!told.contains("canary"), "{told}");
+    let manager = client.get_connection_manager().await.unwrap();
+    RedisLimiter::new(manager, Fallback::AllowUnlimited, sleep).with_timeout(PATIENCE)
+}
+
+/// The line of the README permits all that the limiter does, and each command in it is needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_in_the_readme_are_enough_and_all_needed() {
+    if !servers() {
+        return;
+    }
+    let readme = include_str!("../README.md");
+    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
+    let line = line.replace("SETUSER limiter", "SETUSER canary-user");
+    let line = line.replace(">a-long-password", ">canary-password");
+    let server = Server::start(&[]);
+    let all = exercise(&user(&server, &line).await, 0).await;
+    assert_eq!(all, Ok(()), "{line}");
+    let commands: Vec<&str> = line.split_whitespace().filter(|it| it.starts_with('+')).collect();
+    assert!(commands.len() > 5, "{line}");
+    for (number, command) in commands.iter().enumerate() {
+        // The server knows the script by now, and is to be sent its text.
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
+        let words = line.split_whitespace().filter(|word| word != command);
+        let less = words.collect::<Vec<_>>().join(" ");
+        let error = exercise(&user(&server, &less).await, 1 + number as u8).await;
+        assert_eq!(error, Err(RemoteError::NotPermitted), "without {command}");
+    }
+}
+
+/// Everything that a limiter asks of a server.
+async fn exercise(
+    limiter: &RedisLimiter<ConnectionManager>,
+    number: u8,
+) -> Result<(), RemoteError> {
+    let key = LimitKey::key([number; 16]);
+    let names = RemoteNames::new("keyward");
+    let limiter = limiter.clone().with_names(names);
+    limiter.inspect().await?;
+    let _ = limiter.clone().close_after_new_primary().check(key, &minute(9), 1, &clock()).await?;
+    let lengths = |lengths: std::ops::RangeInclusive<u64>| {
+        let all: Vec<_> = lengths.map(|seconds| quota_of(300, seconds * 1_000)).collect();
+        Quotas::new(&all).unwrap()
+    };
+    let limits = [(key, &lengths(1..=4))];
+    let (_, receipt) = limiter.admit_all(&limits, 2, &clock()).await?;
+    limiter.refund(receipt.unwrap()).await?;
+    // Strings that are long, so that they are written in part.
+    for _ in 0..200 {
+        let _ = limiter.check(key, &minute(10_000), 1, &clock()).await?;
+        pause(Duration::from_millis(1));
+    }
+    let _ = limiter.status(key, &lengths(1..=4), &clock()).await?;
+    let leased = LeasedLimiter::new(limiter.clone(), LeaseConfig::new(Duration::from_secs(1)));
+    for _ in 0..5 {
+        let _ = leased.check(key, &minute(10_000), 1, &clock()).await?;
+    }
+    leased.give_back().await;
+    let confirmed = limiter.clone().with_confirmation(1, Duration::ZERO);
+    let error = confirmed.check(key, &minute(10_000), 1, &clock()).await.unwrap_err();
+    if !matches!(error, RemoteError::NotReplicated { .. }) {
+        return Err(error);
+    }
+    limiter.reset(key).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,7 +538,7 @@ async fn confirmed_admissions_survive_a_failover() {
     assert_eq!(admitted(&confirmed, &minute(100), 40, now()).await, 40);
     promote(&new);
     let unconfirmed = before.with_confirmation(1, Duration::from_millis(200));
-    let error = unconfirmed.check(key(), &minute(100), 1, now()).await.unwrap_err();
+    let error = unconfirmed.check(key(), &minute(100), 1, &clock()).await.unwrap_err();
     assert_eq!(error, RemoteError::NotReplicated { confirmed: 0, wanted: 1 });
     assert_eq!(admitted(&after, &minute(100), 80, now()).await, 60);
     drop(old);
@@ -429,13 +554,13 @@ async fn a_new_primary_is_closed_for_one_window() {
     let (mut old, new, (before, after)) = failover().await;
     let (before, after) = (before.close_after_new_primary(), after.close_after_new_primary());
     // The first primary is new, too.
-    let closed = before.check(key(), &quotas, 1, now()).await.unwrap().decision;
+    let closed = before.check(key(), &quotas, 1, &clock()).await.unwrap().decision;
     assert!(!closed.allowed && closed.retry_after.unwrap() <= window + window / 4);
     pause(closed.retry_after.unwrap());
     let mut spent = Vec::new();
     let mut spend = async |limiter: &RedisLimiter<ConnectionManager>| {
         let from = BootClock.now();
-        let charged = limiter.check(key(), &quotas, 1, now()).await.unwrap();
+        let charged = limiter.check(key(), &quotas, 1, &clock()).await.unwrap();
         assert_eq!(charged.by, DecidedBy::Server);
         if charged.decision.allowed {
             spent.push((from, BootClock.now()));
@@ -504,6 +629,78 @@ fn in_step(old: &Server, new: &Server) {
     assert!(same);
 }
 
+/// A replica is promoted while the name of the primary moves to it. The old primary, by then a
+/// replica, is left without a restart, and the limit holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demoted_primary_is_left() {
+    if !servers() {
+        return;
+    }
+    let (old, new, (before, _)) = failover().await;
+    // The name is a port that a test can set.
+    let name = Arc::new(AtomicU64::new(old.port.into()));
+    let (opened, stays) = (Arc::new(AtomicU64::new(0)), before.clone());
+    let counted = Arc::clone(&opened);
+    let resolved = Arc::clone(&name);
+    let limiter = before.with_reconnect(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let port = resolved.load(Ordering::Relaxed);
+        async move {
+            let client = redis::Client::open(format!("redis://127.0.0.1:{port}/"))?;
+            client.get_connection_manager().await
+        }
+    });
+    let limiter = limiter.with_circuit(1_000, Duration::ZERO);
+    let clone = limiter.clone();
+    assert_eq!(admitted(&limiter, &minute(100), 40, now()).await, 40);
+    in_step(&old, &new);
+    promote(&new);
+    let mut connection = old.connection();
+    let mut command = redis::cmd("REPLICAOF");
+    let _: () = command.arg("127.0.0.1").arg(new.port).query(&mut connection).unwrap();
+    // The name still leads to the old one: another connection is opened, and it is as bad.
+    let readonly = RemoteError::Gone(Gone::ReadOnly);
+    assert_eq!(limiter.check(key(), &minute(100), 1, &clock()).await, Err(readonly));
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    // The name moves while requests come: from then on each is decided.
+    let (limiter, quotas) = (Arc::new(limiter), minute(100));
+    let mut tasks = Vec::new();
+    for task in 0..4 {
+        if task == 1 {
+            name.store(new.port.into(), Ordering::Relaxed);
+        }
+        let limiter = Arc::clone(&limiter);
+        tasks.push(tokio::spawn(async move {
+            let (mut admitted, mut decided) = (0, 0);
+            let began = BootClock.now();
+            while decided < 30 && BootClock.now() - began < PATIENCE {
+                match limiter.check(key(), &quotas, 1, &clock()).await {
+                    Ok(charged) => {
+                        assert_eq!(charged.by, DecidedBy::Server);
+                        decided += 1;
+                        admitted += u32::from(charged.decision.allowed);
+                    }
+                    Err(error) => assert_eq!(error, readonly),
+                }
+            }
+            assert_eq!(decided, 30);
+            admitted
+        }));
+    }
+    let mut all = 40;
+    for task in tasks {
+        all += task.await.unwrap();
+    }
+    assert_eq!(all, 100, "what the old one had replicated counts");
+    // Clones use the new connection, and nobody opens another.
+    let until_now = opened.load(Ordering::Relaxed);
+    assert_eq!(admitted(&clone, &minute(100), 3, now()).await, 0);
+    assert_eq!(opened.load(Ordering::Relaxed), until_now);
+    // The control: without the function it stays there.
+    let other = stays.check(LimitKey::owner("other"), &minute(100), 1, &clock()).await;
+    assert_eq!(other, Err(readonly));
+}
+
 fn promote(server: &Server) {
     let mut connection = server.connection();
     let _: () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query(&mut connection).unwrap();
@@ -554,7 +751,7 @@ async fn a_cluster_keeps_each_limit_and_decides_several_where_they_lie_together(
         let mut admitted = 0;
         for _ in 0..7 {
             let charged =
-                limiter.check(LimitKey::key([number; 16]), &quotas, 1, now()).await.unwrap();
+                limiter.check(LimitKey::key([number; 16]), &quotas, 1, &clock()).await.unwrap();
             admitted += u32::from(charged.decision.allowed);
         }
         assert_eq!(admitted, 5);
@@ -567,10 +764,38 @@ async fn a_cluster_keeps_each_limit_and_decides_several_where_they_lie_together(
     assert_eq!(limiter.inspect().await.unwrap().warnings(), []);
     let several: Vec<_> =
         (100..104_u8).map(|number| (LimitKey::key([number; 16]), &quotas)).collect();
-    let apart = limiter.check_all(&several, 1, now()).await.unwrap_err();
+    let apart = limiter.check_all(&several, 1, &clock()).await.unwrap_err();
     assert_eq!(apart, RemoteError::CrossSlot);
     let together = limiter.with_names(RemoteNames::new("keyward").with_tag("all"));
-    assert!(together.check_all(&several, 1, now()).await.unwrap().decision.allowed);
+    assert!(together.check_all(&several, 1, &clock()).await.unwrap().decision.allowed);
+    // All lengths of a limit, too, whose keys the script names: with the limit's own braces, and with
+    // those of the tag.
+    let lengths = Quotas::new(&[quota_of(3, 60_000), quota_of(9, 3_600_000)]).unwrap();
+    let spread = together.clone().with_names(RemoteNames::new("spread"));
+    for number in 0..30_u8 {
+        let key = LimitKey::key([number; 16]);
+        for limiter in [&spread, &together] {
+            let mut admitted = 0;
+            for _ in 0..5 {
+                let charged = limiter.check(key, &lengths, 1, &clock()).await.unwrap();
+                admitted += u32::from(charged.decision.allowed);
+            }
+            assert_eq!(admitted, 3);
+            assert!(limiter.status(key, &minute(7), &clock()).await.unwrap()[0].used >= 3);
+            assert!(limiter.reset(key).await.unwrap());
+        }
+    }
+    let slot = |name: &[u8]| -> u16 {
+        let mut connection = nodes[0].0.connection();
+        redis::cmd("CLUSTER").arg("KEYSLOT").arg(name).query(&mut connection).unwrap()
+    };
+    let tagged = RemoteNames::new("keyward").with_tag("all");
+    let slots: Vec<u16> = several.iter().map(|(key, _)| slot(&tagged.of(key))).collect();
+    assert!(slots.iter().all(|&other| other == slots[0]), "{slots:?}");
+    let name = RemoteNames::new("keyward").of(&key());
+    for suffix in [&b":windows"[..], b":60000"] {
+        assert_eq!(slot(&[&name, suffix].concat()), slot(&name));
+    }
 }
 
 /// Three processes with leases, whose clocks have origins of their own: in any window no more than
@@ -587,9 +812,9 @@ async fn leases_never_admit_more() {
     for skew in [0_u64, 5, 10] {
         let exact = limiter(&server).await;
         let origin = Duration::from_secs(skew);
-        let clock = move || BootClock.now() + origin;
+        let node = move || BootClock.now() + origin;
         let config = LeaseConfig::new(Duration::from_millis(200)).with_divisor(3);
-        let leased = LeasedLimiter::with_clock(exact, config, clock);
+        let leased = LeasedLimiter::with_clock(exact, config, node);
         let asked = Arc::clone(&asked);
         let all = Arc::clone(&all);
         tasks.push(tokio::spawn(async move {
@@ -601,7 +826,7 @@ async fn leases_never_admit_more() {
             };
             while !enough() && BootClock.now() - start < PATIENCE {
                 let before = BootClock.now();
-                let charged = leased.check(key(), &quotas, 1, now()).await.unwrap();
+                let charged = leased.check(key(), &quotas, 1, &clock()).await.unwrap();
                 if charged.decision.allowed {
                     spent.push((before, BootClock.now()));
                     all.fetch_add(1, Ordering::Relaxed);
@@ -634,13 +859,13 @@ async fn what_is_unspent_is_given_back() {
     let leased = LeasedLimiter::new(exact.clone(), LeaseConfig::new(Duration::from_secs(10)));
     let mut by_lease = 0;
     for _ in 0..20 {
-        let charged = leased.check(key(), &minute(1_000), 1, now()).await.unwrap();
+        let charged = leased.check(key(), &minute(1_000), 1, &clock()).await.unwrap();
         by_lease += u32::from(charged.by == DecidedBy::Lease);
     }
     assert!(by_lease >= 10, "{by_lease}");
-    let before = exact.peek(key(), &minute(1_000), 1, now()).await.unwrap().decision.remaining;
+    let before = exact.peek(key(), &minute(1_000), 1, &clock()).await.unwrap().decision.remaining;
     let given = leased.give_back().await;
-    let after = exact.peek(key(), &minute(1_000), 1, now()).await.unwrap().decision.remaining;
+    let after = exact.peek(key(), &minute(1_000), 1, &clock()).await.unwrap().decision.remaining;
     assert_eq!(u64::from(after - before), given);
     assert_eq!(after, 1_000 - 20 - 1);
     assert_eq!(leased.give_back().await, 0);
@@ -659,10 +884,10 @@ async fn dropped_futures_cost_nothing_but_capacity() {
         sleep,
     );
     let leased = LeasedLimiter::new(exact, LeaseConfig::new(Duration::from_secs(10)));
-    let quotas = minute(100);
+    let (quotas, here) = (minute(100), clock());
     let mut admitted = 0;
     for round in 0..300 {
-        let mut check = Box::pin(leased.check(key(), &quotas, 1, now()));
+        let mut check = Box::pin(leased.check(key(), &quotas, 1, &here));
         if round % 3 == 0 {
             // Polled once, so it is sent or decided, and then dropped.
             let once = std::future::poll_fn(|context| {
@@ -692,7 +917,7 @@ async fn leased_decisions_are_told_by_the_clock_of_whoever_asks() {
         let at = now().saturating_add(Duration::from_secs(skew));
         for _ in 0..60 {
             let RemoteDecision { decision, by, .. } =
-                leased.check(key(), &quotas, 1, at).await.unwrap();
+                leased.check(key(), &quotas, 1, &ManualClock::new(at)).await.unwrap();
             let ahead = decision.reset_at.saturating_since(at);
             let most = Duration::from_secs(60 + 10);
             assert!(!ahead.is_zero() && ahead <= most, "{decision:?} by {by:?} at {at:?}");
@@ -717,20 +942,20 @@ async fn a_reset_forfeits_what_this_process_holds() {
         // Twice the limit: by then it is spent, and a refusal is remembered.
         let mut admitted = 0;
         for _ in 0..80 {
-            let charged = leased.check(key(), &minute(40), 1, now()).await.unwrap();
+            let charged = leased.check(key(), &minute(40), 1, &clock()).await.unwrap();
             admitted += u32::from(charged.decision.allowed);
-            let _both = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+            let _both = leased.check(other, &minute(1_000), 1, &clock()).await.unwrap();
         }
         assert_eq!(admitted, 40, "round {round}");
         assert!(leased.reset(key()).await.unwrap());
-        let left = exact.peek(key(), &minute(40), 1, now()).await.unwrap().decision.remaining;
+        let left = exact.peek(key(), &minute(40), 1, &clock()).await.unwrap().decision.remaining;
         assert_eq!(left, 39, "round {round}");
     }
     assert!(!leased.reset(key()).await.unwrap(), "nothing was counted");
     // What is held is forfeited, not spent beside what the server counts anew.
-    let held = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+    let held = leased.check(other, &minute(1_000), 1, &clock()).await.unwrap();
     assert!(leased.reset(other).await.unwrap());
-    let anew = leased.check(other, &minute(1_000), 1, now()).await.unwrap();
+    let anew = leased.check(other, &minute(1_000), 1, &clock()).await.unwrap();
     assert_eq!((held.by, anew.by), (DecidedBy::Lease, DecidedBy::Server));
 }
 
@@ -748,7 +973,7 @@ async fn leased_across_a_failover(window: Duration, closed: bool) -> usize {
     let mut spend = async |limiter: &LeasedLimiter<ConnectionManager>| {
         let from = BootClock.now();
         // A server that is gone admits nothing.
-        let charged = limiter.check(key(), &quotas, 1, now()).await;
+        let charged = limiter.check(key(), &quotas, 1, &clock()).await;
         let allowed = charged.is_ok_and(|charged| charged.decision.allowed);
         if allowed {
             spent.push((from, BootClock.now()));
@@ -799,6 +1024,6 @@ async fn zero_milliseconds_for_confirmation_do_not_wait_for_ever() {
     }
     let server = Server::start(&[]);
     let unconfirmed = limiter(&server).await.with_confirmation(1, Duration::ZERO);
-    let error = unconfirmed.check(key(), &minute(9), 1, now()).await.unwrap_err();
+    let error = unconfirmed.check(key(), &minute(9), 1, &clock()).await.unwrap_err();
     assert_eq!(error, RemoteError::NotReplicated { confirmed: 0, wanted: 1 });
 }

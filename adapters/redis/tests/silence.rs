@@ -1,7 +1,5 @@
 //! A server that is silent for a while, in time that the test sets: what the process's share admits.
 
-#![cfg_attr(test, allow(clippy::large_futures))]
-
 mod support;
 
 use std::{

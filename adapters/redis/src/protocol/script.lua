@@ -238,7 +238,12 @@ end
 
 -- Returns the segment number of the i-th slot, and its count.
 local function slot(w, i)
-  local low, count = unpack(w.slot, ring(w, i, 1))
+  local low, count
+  if w.whole then
+    low, count = unpack(w.slot, w.data, HEAD + (w.first + i) % w.room * w.width + 1)
+  else
+    low, count = unpack(w.slot, ring(w, i, 1))
+  end
   local near = floor(w.last / w.grain)
   return near + (low - near + HALF) % FULL - HALF, count
 end
@@ -329,26 +334,38 @@ local function effective(last, span)
   return at
 end
 
--- Reads the window at this instant. If the clock was set back, stamps after it become it, but those
--- that were ahead of the latest reading stay as far ahead.
+-- Returns the segment of a slot in a view. If the clock was set back, stamps after it become it, but
+-- those that were ahead of the latest reading stay as far ahead.
+local function seen_as(v, number)
+  if v.stepped and number > v.here then return v.here + max(0, number - v.there) end
+  return number
+end
+
+local function leaves(w, v, number)
+  return seen_as(v, number) * w.grain + w.grain - 1 + w.span
+end
+
+-- Reads the window at this instant: how many of its slots have left, and how much counts.
 local function view(w)
-  local v = { now = effective(w.last, w.span) }
-  v.stepped = v.now < w.last
-  local here, there = floor(v.now / w.grain), floor(w.last / w.grain)
-  v.here = here
-  function v.number(number)
-    if v.stepped and number > here then return here + max(0, number - there) end
-    return number
+  local now = effective(w.last, w.span)
+  local v = { now = now, stepped = now < w.last, out = 0, base = w.gone,
+    here = floor(now / w.grain), there = floor(w.last / w.grain) }
+  local used = w.used
+  while v.out < used do
+    v.oldest, v.upto = slot(w, v.out)
+    if leaves(w, v, v.oldest) > now then break end
+    v.out, v.base = v.out + 1, v.upto
+    if v.out == 16 then
+      -- Many have left.
+      v.out = first(w, 16, function(i)
+        local number = slot(w, i)
+        return leaves(w, v, number) > now
+      end)
+      v.base = before(w, v.out)
+      if v.out < used then v.oldest, v.upto = slot(w, v.out) end
+      break
+    end
   end
-  function v.leaves(number)
-    return v.number(number) * w.grain + w.grain - 1 + w.span
-  end
-  v.out = first(w, 0, function(i)
-    local number = slot(w, i)
-    if v.leaves(number) > v.now then return true end
-    return false
-  end)
-  v.base = before(w, v.out)
   v.live = (w.total - v.base) % w.modulus
   return v
 end
@@ -356,12 +373,13 @@ end
 -- Returns when the unit leaves that has `awaited` counting units before it.
 local function instant(w, v, awaited)
   if v.live == 0 then return v.here * w.grain + w.grain - 1 + w.span end
+  if (v.upto - v.base) % w.modulus > awaited then return leaves(w, v, v.oldest) end
   local i = first(w, v.out, function(i)
     local _, count = slot(w, i)
     return (count - v.base) % w.modulus > awaited
   end)
   local number = slot(w, i)
-  return v.leaves(number)
+  return leaves(w, v, number)
 end
 
 -- Appends a slot with its count, or adds it to the newest if that is of the same segment.
@@ -381,7 +399,7 @@ local function settle(w, v)
     next_era(w)
     local from = first(w, 0, function(i) return slot(w, i) >= v.here end)
     local merged = {}
-    for _, s in ipairs(slots(w, from)) do merge(merged, v.number(s[1]), s[2]) end
+    for _, s in ipairs(slots(w, from)) do merge(merged, seen_as(v, s[1]), s[2]) end
     rewrite(w, from, merged)
   end
   w.last = v.now
@@ -393,6 +411,7 @@ local function push(w, limit, units, stamp)
   local number = floor(stamp / w.grain)
   local total = (w.total + units) % w.modulus
   local newest = w.used > 0 and slot(w, w.used - 1)
+  w.previous = newest
   if newest and newest >= number then
     number = newest
     w.used = w.used - 1
@@ -402,7 +421,7 @@ local function push(w, limit, units, stamp)
     fill(w, kept)
   end
   write(w, place(w, w.used), pack(w.slot, number % FULL, total))
-  w.used, w.total = w.used + 1, total
+  w.used, w.total, w.newest = w.used + 1, total, number
   return number
 end
 
@@ -410,7 +429,7 @@ end
 local function coarsen(w, limit)
   local v, coarse, all = view(w), shaped(w.span, 1), {}
   for _, s in ipairs(slots(w, v.out)) do
-    merge(all, floor(v.number(s[1]) / coarse.grain), (s[2] - v.base) % w.modulus)
+    merge(all, floor(seen_as(v, s[1]) / coarse.grain), (s[2] - v.base) % w.modulus)
   end
   for _, field in ipairs({ 'coarse', 'grain', 'slot', 'width', 'modulus' }) do w[field] = coarse[field] end
   next_era(w)
@@ -558,18 +577,24 @@ local function fit(book, quotas)
   return windows
 end
 
--- Writes a window back. It lives until its newest stamp has left, and for up to a sixteenth of the
--- window longer.
+-- Returns when a window may expire whose newest segment is this: up to a sixteenth of the window after
+-- it has left. So expiry need not be set with each admission.
+local function expiry(w, number)
+  local step = max(1, floor(w.span / 16))
+  local ends = number * w.grain + w.grain - 1 + w.span
+  return max(at + 1, ends - ends % step + step)
+end
+
+-- Writes a window back.
 local function save(book, w, counted)
   local bytes, ttl = head(w)
-  if counted or w.begun then
-    local latest = at + 1
-    if w.used > 0 then
-      local step = max(1, floor(w.span / 16))
-      local ends = slot(w, w.used - 1) * w.grain + w.grain - 1 + w.span
-      latest = max(latest, ends - ends % step + step)
+  if w.begun and w.used == 0 then
+    ttl = 1 + slack
+  elseif w.begun or counted then
+    local expires = expiry(w, w.newest or slot(w, w.used - 1))
+    if w.begun or not w.previous or expiry(w, w.previous) ~= expires then
+      ttl = expires - at + slack
     end
-    ttl = latest - at + slack
   end
   if w.whole and w.dirty then
     bytes = bytes .. w.data:sub(HEAD + 1)

@@ -10,7 +10,7 @@ use keyward::{
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// Each key at about its limit.
+    /// Each key at about its limit, and a few times silent for most of a window.
     Steady,
     /// Bursts around multiples of the window.
     EdgeBursts,
@@ -119,7 +119,13 @@ impl Traffic {
         let mut quotas = vec![self.variants[0]];
         let mut at = None;
         match self.shape {
-            Shape::Steady => self.now += random.below(2 * mean),
+            Shape::Steady => {
+                self.now += match random.below(100) {
+                    // Most leave at once.
+                    0 => window - random.below(window / 4),
+                    _ => random.below(2 * mean),
+                };
+            }
             Shape::EdgeBursts => {
                 if step % (2 * u64::from(self.limit) * keys) == 0 {
                     self.now = (self.now / window + 1) * window - 1;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use keyward::{Quotas, Timestamp, limit::LimitKey};
+use keyward::{ManualClock, Quotas, Timestamp, limit::LimitKey};
 use keyward_redis::{
     BootClock, Fallback, LeaseConfig, LeasedLimiter, NodeClock, RedisLimiter, RemoteNames,
 };
@@ -187,12 +187,12 @@ impl Bench {
     }
 
     async fn exact(self, key: u64, _random: u64) -> bool {
-        let charged = self.exact.check(key_of(key), &self.hundred, 1, now()).await;
+        let charged = self.exact.check(key_of(key), &self.hundred, 1, &clock()).await;
         charged.expect("a decision").decision.allowed
     }
 
     async fn exact_large(self, key: u64, _random: u64) -> bool {
-        let charged = self.exact.check(key_of(key), &self.large, 1, now()).await;
+        let charged = self.exact.check(key_of(key), &self.large, 1, &clock()).await;
         charged.expect("a decision").decision.allowed
     }
 
@@ -260,7 +260,7 @@ impl Bench {
                             let key = key_of(random.below(KEYS));
                             // One of so many is timed: reading the clock takes a part of such a call.
                             let start = (call == 0).then(|| BootClock.now());
-                            let charged = bench.leased.check(key, &bench.large, 1, now()).await;
+                            let charged = bench.leased.check(key, &bench.large, 1, &clock()).await;
                             if let Some(start) = start {
                                 micros.push((BootClock.now() - start).as_nanos() as f64 / 1_000.0);
                             }
@@ -313,9 +313,9 @@ impl Bench {
 }
 
 fn key_of(number: u64) -> LimitKey {
-    LimitKey::host(1, &number.to_le_bytes())
+    LimitKey::key(u128::from(number).to_le_bytes())
 }
 
-fn now() -> Timestamp {
-    Timestamp::from_unix_secs(1_800_000_000)
+fn clock() -> ManualClock {
+    ManualClock::new(Timestamp::from_unix_secs(1_800_000_000))
 }

@@ -3,6 +3,8 @@
 use keyward::limit::ChargeError;
 use thiserror::Error;
 
+use crate::protocol::RemoteReplyError;
+
 /// A limit that the server did not decide.
 ///
 /// No variant contains a key, an address, a user or a password: the message of the server or the
@@ -28,6 +30,15 @@ pub enum RemoteError {
     /// The reply is not one of the limiter's script, or the key holds data that is not a limit.
     #[error("the server's reply is not one of the limiter's script")]
     Reply,
+    /// A limit would have more than eight windows that are live. Nothing was counted or changed.
+    #[error(
+        "the limit at position {position} has 8 live windows of other lengths; use fewer lengths \
+         under one policy, or call RedisLimiter::reset for the key"
+    )]
+    TooManyWindows {
+        /// The index of the limit in the request.
+        position: usize,
+    },
     /// The request was counted, but too few replicas confirmed it.
     #[error("only {confirmed} of {wanted} replicas confirmed the request")]
     NotReplicated {
@@ -61,6 +72,15 @@ pub enum Gone {
     /// The server is starting or busy, or its cluster is incomplete.
     #[error("the server is not ready")]
     NotReady,
+}
+
+impl From<RemoteReplyError> for RemoteError {
+    fn from(error: RemoteReplyError) -> Self {
+        match error {
+            RemoteReplyError::Unreadable => Self::Reply,
+            RemoteReplyError::TooManyWindows { position } => Self::TooManyWindows { position },
+        }
+    }
 }
 
 /// The failure of a command.
@@ -105,6 +125,14 @@ impl Failure {
             ErrorKind::Server(ServerErrorKind::ResponseError) if in_script(error, "OOM") => {
                 Self::Gone(Gone::OutOfMemory)
             }
+            ErrorKind::Server(ServerErrorKind::ResponseError) if in_script(error, "READONLY") => {
+                Self::Gone(Gone::ReadOnly)
+            }
+            ErrorKind::Server(ServerErrorKind::ResponseError)
+                if in_script(error, "NOPERM") || in_script(error, NOT_PERMITTED) =>
+            {
+                Self::Lasting(RemoteError::NotPermitted)
+            }
             ErrorKind::Server(_) | ErrorKind::Extension => server(error.code().unwrap_or("")),
             ErrorKind::AuthenticationFailed => Self::Lasting(RemoteError::NotPermitted),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Lasting(RemoteError::Reply),
@@ -113,12 +141,23 @@ impl Failure {
         }
     }
 
+    /// Returns whether the server has become a replica and has done nothing.
+    pub(crate) fn is_of_replica(error: &redis::RedisError) -> bool {
+        let response = redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError);
+        matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
+            || error.kind() == response && in_script(error, "READONLY")
+    }
+
     /// Returns whether the server does not know the script and has done nothing.
     pub(crate) fn is_unknown_script(error: &redis::RedisError) -> bool {
         error.code() == Some("NOSCRIPT")
             || matches!(error.kind(), redis::ErrorKind::Server(redis::ServerErrorKind::NoScript))
     }
 }
+
+/// The beginning of the message of Redis 7.0, which has no code, about a command or a key that the
+/// user may not use within a script.
+const NOT_PERMITTED: &str = "The user executing the script can't";
 
 /// Returns whether a command within the script failed with `code`. The error's own code says only
 /// that the script failed.

@@ -53,8 +53,11 @@ impl Fallback {
             Self::AllowUnlimited => {
                 let quotas = limits.first().and_then(|(_, quotas)| quotas.as_slice().first());
                 let quota = quotas.copied().ok_or(gone)?;
-                let decision =
-                    Decision::admitted_elsewhere(quota, quota.limit(), now + quota.window());
+                let decision = Decision::admitted_elsewhere(
+                    quota,
+                    quota.limit(),
+                    now.saturating_add(quota.window()),
+                );
                 Ok(RemoteDecision { decision, by: DecidedBy::Nobody(gone) })
             }
             Self::LocalShare { nodes, limiter } => {

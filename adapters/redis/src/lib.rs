@@ -16,7 +16,7 @@
 //!
 //! ```ignore
 //! let keys = ApiKeys::new(gate, store, clock)
-//!     .charge_with(move |charge, now| limiter.decide(charge, now));
+//!     .charge_with(move |charge, _now| limiter.decide(charge, clock.clone()));
 //! ```
 //!
 //! # What it does not do
@@ -46,7 +46,7 @@ pub use self::{
     lease::{LeaseConfig, LeasedLimiter},
     limiter::RedisLimiter,
     node_clock::NodeClock,
-    protocol::{RemoteNames, RemoteReceipt},
+    protocol::{RemoteNames, RemoteReceipt, WindowStatus},
     report::{ServerReport, ServerWarning},
 };
 

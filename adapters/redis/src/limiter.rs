@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
-    clock::{Timer, Timestamp},
+    clock::{Clock, Timer},
     gate::PendingCharge,
     limit::{Decision, LimitKey},
     quota::Quotas,
@@ -16,7 +16,10 @@ use crate::{
     error::{Failure, Gone, RemoteError},
     fallback::{DecidedBy, Fallback, RemoteDecision},
     link::{Link, Wait},
-    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply},
+    protocol::{
+        LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply,
+        WindowStatus,
+    },
     report::{self, ServerReport},
 };
 
@@ -26,7 +29,7 @@ use crate::{
 /// see [`RemoteScript`](crate::protocol::RemoteScript). Clones are cheap and share all state.
 ///
 /// ```no_run
-/// use keyward::{limit::LimitKey, Clock, Quota, Quotas, SystemClock};
+/// use keyward::{limit::LimitKey, Quota, Quotas, SystemClock};
 /// use keyward_redis::{RedisLimiter, Fallback};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,8 +41,8 @@ use crate::{
 /// }
 ///
 /// let quotas = Quotas::from(Quota::per_minute(100));
-/// let now = SystemClock::new().now();
-/// let charged = limiter.check(LimitKey::owner("acme"), &quotas, 1, now).await?;
+/// let clock = SystemClock::new();
+/// let charged = limiter.check(LimitKey::owner("acme"), &quotas, 1, &clock).await?;
 /// assert!(charged.decision.allowed);
 /// # Ok(()) }
 /// ```
@@ -91,8 +94,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     }
 
     /// Sets the time that a request waits for the server before the fallback decides.
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { link: Link { timeout, ..self.link }, ..self }
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.link.timeout = timeout;
+        self
     }
 
     /// Sets the circuit breaker. After `failures` in a row, one request in each `pause` tries the
@@ -110,9 +114,37 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     /// A request that was counted and not confirmed is refused with [`RemoteError::NotReplicated`]. The
     /// connection serves no other request while the server waits, so use several connections. Not for
     /// a cluster, whose client does not send `WAIT` to the node that counted.
-    pub fn with_confirmation(self, replicas: u32, at_most: Duration) -> Self {
-        let wait = (replicas > 0).then_some(Wait { replicas, at_most });
-        Self { link: Link { wait, ..self.link }, ..self }
+    pub fn with_confirmation(mut self, replicas: u32, at_most: Duration) -> Self {
+        self.link.wait = (replicas > 0).then_some(Wait { replicas, at_most });
+        self
+    }
+
+    /// Leaves a server that has become a replica: opens another connection with this function, and sends
+    /// the request over that. A replica writes nothing, so the request is counted once.
+    ///
+    /// `open` finds the present primary: it resolves a name again, or asks a sentinel. One request at a
+    /// time calls it, and all clones of this limiter then use its connection. It is part of the
+    /// request's wait, so it must take less than [the timeout](RedisLimiter::with_timeout). If it fails,
+    /// or if the server that it leads to is a replica too, the fallback decides, and the circuit
+    /// breaker limits how often it is called.
+    ///
+    /// ```no_run
+    /// # use keyward_redis::{Fallback, RedisLimiter};
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = redis::Client::open("redis://redis.internal/")?;
+    /// let connection = client.get_connection_manager().await?;
+    /// let limiter = RedisLimiter::new(connection, Fallback::Refuse, tokio::time::sleep)
+    ///     .with_reconnect(move || {
+    ///         let client = client.clone();
+    ///         async move { client.get_connection_manager().await }
+    ///     });
+    /// # let _ = limiter; Ok(()) }
+    /// ```
+    pub fn with_reconnect<F>(self, open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = redis::RedisResult<C>> + Send + 'static,
+    {
+        Self { link: self.link.with_reconnect(open), ..self }
     }
 
     /// Refuses everything for a window and a quarter after the first request to a primary that was
@@ -132,15 +164,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     pub async fn inspect(&self) -> Result<ServerReport, RemoteError> {
         let mut info = redis::cmd("INFO");
         info.arg("memory");
-        let reply = self.link.clone().plain(info).await.map_err(RemoteError::from)?;
+        let reply = self.link.plain(info).await.map_err(RemoteError::from)?;
         report::read(&reply).ok_or(RemoteError::Reply)
     }
 
     /// Decides whether a request of `cost` may pass, and counts it if so, like
     /// [`Limiter::check`](keyward::limit::Limiter::check).
     ///
-    /// `now` is this process's clock. It is used for the instants of the decision, for the circuit
-    /// breaker, and for the fallback if the server is gone. The server decides by its own clock.
+    /// The server decides by its own clock. `clock` is this process's: it is read again after the wait
+    /// for the server, for the instants of the decision, the circuit breaker, and the fallback.
     ///
     /// # Errors
     ///
@@ -150,9 +182,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         key: impl Into<LimitKey>,
         quotas: &Quotas,
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
-        self.check_all(&[(key.into(), quotas)], cost, now).await
+        self.check_all(&[(key.into(), quotas)], cost, clock).await
     }
 
     /// Decides like [`RedisLimiter::check`] for several limits: all or none. On a cluster their names
@@ -165,9 +197,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         &self,
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
-        Ok(self.admit_all(limits, cost, now).await?.0)
+        Ok(self.admit_all(limits, cost, clock).await?.0)
     }
 
     /// Decides like [`RedisLimiter::check_all`] and returns a receipt with which an admission of the
@@ -180,18 +212,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         &self,
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<(RemoteDecision, Option<RemoteReceipt>), RemoteError> {
         let charge = self.charge(limits, cost)?;
         let command = charge.check();
-        match self.ask(&command, now).await {
+        match self.ask(&command, clock).await {
             Ok(reply) => {
-                let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-                let charged =
-                    RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server };
-                Ok((charged, answer.receipt))
+                let answer = charge.read(&reply)?;
+                let decision = answer.decision_at(clock.now());
+                Ok((RemoteDecision { decision, by: DecidedBy::Server }, answer.receipt))
             }
-            Err(failure) => Ok((self.without_server(failure, limits, cost, now)?, None)),
+            Err(failure) => Ok((self.without_server(failure, limits, cost, clock)?, None)),
         }
     }
 
@@ -205,12 +236,31 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         key: impl Into<LimitKey>,
         quotas: &Quotas,
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
         let charge = self.charge(&[(key.into(), quotas)], cost)?;
-        let reply = self.link.clone().ask(&charge.peek()).await?;
-        let answer = charge.read(&reply).map_err(|_| RemoteError::Reply)?;
-        Ok(RemoteDecision { decision: answer.decision_at(now), by: DecidedBy::Server })
+        let reply = self.link.ask(&charge.peek()).await?;
+        let answer = charge.read(&reply)?;
+        Ok(RemoteDecision { decision: answer.decision_at(clock.now()), by: DecidedBy::Server })
+    }
+
+    /// Returns the state of each window of a key, in the order of `quotas`. It counts and changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the server did not reply, under every fallback, or if the key has eight live windows of
+    /// other lengths.
+    pub async fn status(
+        &self,
+        key: impl Into<LimitKey>,
+        quotas: &Quotas,
+        clock: &dyn Clock,
+    ) -> Result<Vec<WindowStatus>, RemoteError> {
+        let charge = self.charge(&[(key.into(), quotas)], 1)?;
+        let reply = self.link.ask(&charge.status()).await?;
+        let mut limits = charge.read_status(&reply)?.at(clock.now());
+        limits.pop().ok_or(RemoteError::Reply)
     }
 
     /// Gives an admission back. Returns whether any of it still counted.
@@ -222,7 +272,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     ///
     /// If the server did not reply. The admission may have been given back or not.
     pub async fn refund(&self, receipt: RemoteReceipt) -> Result<bool, RemoteError> {
-        let reply = self.link.clone().ask(&receipt.refund()).await?;
+        let reply = self.link.ask(&receipt.refund()).await?;
         Ok(reply == [1])
     }
 
@@ -233,24 +283,25 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
     ///
     /// If the server did not reply.
     pub async fn reset(&self, key: impl Into<LimitKey>) -> Result<bool, RemoteError> {
-        let mut delete = redis::cmd("DEL");
-        delete.arg(self.shared.names.of(&key.into()));
-        let reply = self.link.clone().plain(delete).await?;
-        redis::from_redis_value(reply).map_err(|_| RemoteError::Reply)
+        let command = RemoteCommand::reset(self.shared.names.of(&key.into()));
+        let reply = self.link.ask(&command).await?;
+        Ok(reply == [1])
     }
 
     /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
-    pub fn decide(
+    ///
+    /// `clock` is one that the future can keep, such as an `Arc` of the host's.
+    pub fn decide<K: Clock + 'static>(
         &self,
         pending: &PendingCharge,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C> {
+        clock: K,
+    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C, K> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());
         async move {
             let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, quotas)).collect();
-            Ok(limiter.check_all(&limits, cost, now).await?.decision)
+            Ok(limiter.check_all(&limits, cost, &clock).await?.decision)
         }
     }
 
@@ -272,40 +323,42 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
         &self,
         charge: &RemoteCharge,
         terms: &LeaseTerms,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteReply, Failure> {
-        let reply = self.ask(&charge.lease(terms), now).await?;
-        charge.read(&reply).map_err(|_| Failure::Lasting(RemoteError::Reply))
+        let reply = self.ask(&charge.lease(terms), clock).await?;
+        charge.read(&reply).map_err(|error| Failure::Lasting(error.into()))
     }
 
     /// Sends a command that gives permits back, once.
     pub(crate) async fn give_back(&self, command: &RemoteCommand) -> Result<bool, RemoteError> {
-        let reply = self.link.clone().ask(command).await?;
+        let reply = self.link.ask(command).await?;
         Ok(reply == [1])
     }
 
-    /// Decides by the fallback if the server is gone.
+    /// Decides by the fallback if the server is gone: at the present instant, because a request that
+    /// has waited for the server would look late, or as if the clock had been set back.
     pub(crate) fn without_server(
         &self,
         failure: Failure,
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
         match failure {
             Failure::Lasting(error) => Err(error),
             Failure::Gone(gone) => {
                 let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, **quotas)).collect();
-                self.shared.fallback.decide(gone, &limits, cost, now)
+                self.shared.fallback.decide(gone, &limits, cost, clock.now())
             }
         }
     }
 
-    async fn ask(&self, command: &RemoteCommand, now: Timestamp) -> Result<Vec<u8>, Failure> {
-        if !self.shared.circuit.lock().allows(now) {
+    async fn ask(&self, command: &RemoteCommand, clock: &dyn Clock) -> Result<Vec<u8>, Failure> {
+        if !self.shared.circuit.lock().allows(clock.now()) {
             return Err(Gone::CircuitOpen.into());
         }
-        let reply = self.link.clone().ask_replicated(command).await;
+        let reply = self.link.ask_replicated(command).await;
+        let now = clock.now();
         let mut circuit = self.shared.circuit.lock();
         match reply {
             Err(Failure::Gone(_)) => circuit.failed(now),

@@ -150,8 +150,9 @@ impl LeaseHolding {
             self.refusal = Some(Refusal {
                 cost,
                 // Capacity can also come back because another process gives it back or a key is reset.
-                stands: sent + config.shortened(wait).min(config.length.max(REMEMBERED)),
-                over: now + config.lengthened(wait),
+                stands: sent
+                    .saturating_add(config.shortened(wait).min(config.length.max(REMEMBERED))),
+                over: now.saturating_add(config.lengthened(wait)),
                 decision,
                 quotas: quotas.to_vec(),
             });
@@ -164,7 +165,7 @@ impl LeaseHolding {
             self.want = units;
         }
         // Counted from before the question was sent, and so from before the server stamped it.
-        let ends = sent + config.shortened(length);
+        let ends = sent.saturating_add(config.shortened(length));
         if left > 0 && now < ends {
             let quotas = quotas.to_vec();
             self.grants.push(Grant { left, units: left, ends, decision, quotas, receipt });

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc};
 
 use keyward::{
-    clock::Timestamp,
+    clock::Clock,
     gate::PendingCharge,
     limit::{Decision, LimitKey, Limiter},
     quota::Quotas,
@@ -78,9 +78,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         key: impl Into<LimitKey>,
         quotas: &Quotas,
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
-        self.check_all(&[(key.into(), quotas)], cost, now).await
+        self.check_all(&[(key.into(), quotas)], cost, clock).await
     }
 
     /// Decides like [`RedisLimiter::check_all`]. Permits are held for each group of limits that is
@@ -93,7 +93,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
         &self,
         limits: &[(LimitKey, &Quotas)],
         cost: u32,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<RemoteDecision, RemoteError> {
         let Some((terms, number)) = (match self.step(limits, cost)? {
             LeaseStep::Decided(decision) => {
@@ -102,23 +102,23 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
             LeaseStep::Ask { terms, number } => Some((terms, number)),
             LeaseStep::AskExactly => None,
         }) else {
-            return self.exact.check_all(limits, cost, now).await;
+            return self.exact.check_all(limits, cost, clock).await;
         };
-        let Shared { config, clock, holdings } = &*self.shared;
+        let Shared { config, clock: node, holdings } = &*self.shared;
         // If this future is dropped, the next request need not wait for its reply.
         let mut asking = Asking { limits, shared: &self.shared, number: Some(number) };
         let charge = self.exact.charge(limits, cost)?;
-        match self.exact.lease(&charge, &terms, now).await {
+        match self.exact.lease(&charge, &terms, clock).await {
             Ok(answer) => {
                 asking.number = None;
-                let decision = answer.decision_at(now);
+                let decision = answer.decision_at(clock.now());
                 let granted = Granted {
                     decision,
                     units: answer.granted,
                     length: terms.length,
                     receipt: answer.receipt,
                 };
-                let received = clock.now();
+                let received = node.now();
                 holdings.with(limits, received, |holding| {
                     holding.answered(config, charge.quotas(), number, granted, received);
                 });
@@ -126,7 +126,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
             }
             Err(failure) => {
                 drop(asking);
-                self.exact.without_server(failure, limits, cost, now)
+                self.exact.without_server(failure, limits, cost, clock)
             }
         }
     }
@@ -168,17 +168,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> LeasedLimiter<C> {
     }
 
     /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
-    pub fn decide(
+    ///
+    /// `clock` is one that the future can keep, such as an `Arc` of the host's.
+    pub fn decide<K: Clock + 'static>(
         &self,
         pending: &PendingCharge,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C> {
+        clock: K,
+    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C, K> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());
         async move {
             let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, quotas)).collect();
-            Ok(limiter.check_all(&limits, cost, now).await?.decision)
+            Ok(limiter.check_all(&limits, cost, &clock).await?.decision)
         }
     }
 

@@ -11,7 +11,7 @@ use crate::protocol::{
     command::RemoteCommand,
     names::RemoteNames,
     pack::pack,
-    reply::{RemoteReply, RemoteReplyError, read},
+    reply::{RemoteReply, RemoteReplyError, RemoteStatus, read, read_status},
 };
 
 /// A request of some cost against one or several limits, all or nothing. The server decides it as
@@ -60,6 +60,7 @@ pub struct LeaseTerms {
 /// The numbers of the script's actions.
 const TAKE: u64 = 1;
 const LOOK: u64 = 2;
+const STATUS: u64 = 4;
 
 impl LeaseTerms {
     /// The longest lease: 18 hours, which keeps the script's numbers far from overflow. A longer one
@@ -103,26 +104,42 @@ impl RemoteCharge {
 
     /// Builds the command that decides, and counts the request if it is admitted.
     pub fn check(&self) -> RemoteCommand {
-        self.command(TAKE, self.cost, 1, 0)
+        self.command(TAKE, self.cost, self.cost, 1, 0)
     }
 
     /// Builds the command that returns the decision of [`RemoteCharge::check`] and changes nothing.
     pub fn peek(&self) -> RemoteCommand {
-        self.command(LOOK, self.cost, 1, 0)
+        self.command(LOOK, self.cost, self.cost, 1, 0)
     }
 
     /// Builds the command that decides and takes permits beyond the cost, to be spent without a round
     /// trip.
     pub fn lease(&self, terms: &LeaseTerms) -> RemoteCommand {
         let length = terms.length.min(LeaseTerms::MAX_LENGTH).as_millis() as u64;
-        self.command(TAKE, terms.most.max(self.cost), terms.divisor.max(1), length)
+        self.command(TAKE, self.cost, terms.most.max(self.cost), terms.divisor.max(1), length)
     }
 
-    /// Reads the reply to any of these commands: one string of bytes.
+    /// Builds the command that returns the state of every window of these limits and changes
+    /// nothing, for [`RemoteCharge::read_status`]. The cost and a new primary have no part in it.
+    pub fn status(&self) -> RemoteCommand {
+        let open = Self { guard: None, ..self.clone() };
+        open.command(STATUS, 0, 0, 1, 0)
+    }
+
+    /// Reads the reply to [`RemoteCharge::status`].
     ///
     /// # Errors
     ///
-    /// If it is not a reply of the script.
+    /// As for [`RemoteCharge::read`].
+    pub fn read_status(&self, reply: &[u8]) -> Result<RemoteStatus, RemoteReplyError> {
+        read_status(reply, &self.quotas)
+    }
+
+    /// Reads the reply to a check, a peek or a lease: one string of bytes.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a reply of the script, or if a limit has too many live windows.
     pub fn read(&self, reply: &[u8]) -> Result<RemoteReply, RemoteReplyError> {
         read(reply, &self.names, &self.quotas, self.cost)
     }
@@ -137,13 +154,13 @@ impl RemoteCharge {
         &self.quotas
     }
 
-    fn command(&self, act: u64, want: u32, divisor: u32, lease: u64) -> RemoteCommand {
+    fn command(&self, act: u64, need: u32, want: u32, divisor: u32, lease: u64) -> RemoteCommand {
         let mut keys = self.names.clone();
         let guard = self.guard.as_ref().map_or(0, |(_, millis)| *millis);
         keys.extend(self.guard.iter().map(|(name, _)| name.clone()));
         let mut argument = Vec::with_capacity(22 + 31 * self.quotas.len());
         pack(&mut argument, act, 1);
-        pack(&mut argument, self.cost.into(), 4);
+        pack(&mut argument, need.into(), 4);
         pack(&mut argument, want.into(), 4);
         pack(&mut argument, divisor.into(), 4);
         pack(&mut argument, lease, 4);

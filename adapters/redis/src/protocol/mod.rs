@@ -18,6 +18,6 @@ pub use self::{
     command::RemoteCommand,
     names::RemoteNames,
     receipt::RemoteReceipt,
-    reply::{RemoteReply, RemoteReplyError},
+    reply::{RemoteReply, RemoteReplyError, RemoteStatus, WindowStatus},
     script::RemoteScript,
 };

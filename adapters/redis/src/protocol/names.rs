@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn names_have_one_tag() {
-        let key = LimitKey::host(1, b"ab");
+        let key = LimitKey::owner("ab");
         let digits = const_hex::encode(key.to_bytes());
         for (names, expected) in [
             (RemoteNames::new("keyward"), format!("keyward:{{{digits}}}")),

@@ -13,9 +13,18 @@ const GIVE_BACK: u64 = 3;
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "only its receipt refunds an admission"]
 pub struct RemoteReceipt {
-    /// For each key: its name, its era, and the stamp in each window.
-    pub(super) parts: Vec<(Vec<u8>, u64, Vec<u64>)>,
+    /// For each limit its name, and what was counted in each window.
+    pub(super) parts: Vec<(Vec<u8>, Vec<Counted>)>,
     pub(super) units: u32,
+}
+
+/// The place of an admission in one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// The length of the window in milliseconds.
+    pub(super) span: u64,
+    pub(super) era: u64,
+    pub(super) stamp: u64,
 }
 
 impl RemoteReceipt {
@@ -34,15 +43,18 @@ impl RemoteReceipt {
     /// Builds the command that gives `units` back, at most all. They must be unspent, and must not be
     /// spent from before this is sent.
     pub fn refund_some(self, units: u32) -> RemoteCommand {
-        let mut argument = Vec::with_capacity(5 + 29 * self.parts.len());
+        let mut argument = Vec::with_capacity(5 + 61 * self.parts.len());
         pack(&mut argument, GIVE_BACK, 1);
         pack(&mut argument, units.min(self.units).into(), 4);
         let mut keys = Vec::with_capacity(self.parts.len());
-        for (name, era, stamps) in self.parts {
+        for (name, windows) in self.parts {
             keys.push(name);
-            pack(&mut argument, era, 4);
-            pack(&mut argument, stamps.len() as u64, 1);
-            stamps.into_iter().for_each(|stamp| pack(&mut argument, stamp, 6));
+            pack(&mut argument, windows.len() as u64, 1);
+            for Counted { span, era, stamp } in windows {
+                pack(&mut argument, span, 5);
+                pack(&mut argument, era, 4);
+                pack(&mut argument, stamp, 6);
+            }
         }
         RemoteCommand::script(keys, argument)
     }

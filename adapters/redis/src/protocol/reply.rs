@@ -7,7 +7,7 @@ use keyward::{
 };
 use thiserror::Error;
 
-use crate::protocol::receipt::RemoteReceipt;
+use crate::protocol::receipt::{Counted, RemoteReceipt};
 
 /// The decision of the script.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,11 +38,60 @@ impl RemoteReply {
     }
 }
 
-/// A reply that is not one of the script.
+/// A reply that is no decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[error("the server's reply is not one of the limiter's script")]
-pub struct RemoteReplyError;
+pub enum RemoteReplyError {
+    /// It is not a reply of the script.
+    #[error("the server's reply is not one of the limiter's script")]
+    Unreadable,
+    /// The limit would have more than eight windows that are live. Nothing was counted or changed.
+    #[error(
+        "the limit at position {position} has 8 live windows of other lengths; use fewer lengths \
+         under one policy, or call RedisLimiter::reset for the key"
+    )]
+    TooManyWindows {
+        /// The index of the limit in the request.
+        position: usize,
+    },
+}
+
+/// The state of every window of some limits, without having used one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteStatus {
+    /// For each limit the state of its windows, in the order of its quotas.
+    pub limits: Vec<Vec<WindowStatus>>,
+    /// The server's clock. All instants are by this clock.
+    pub server_now: Timestamp,
+}
+
+impl RemoteStatus {
+    /// Returns the state of each limit with its instants by the clock of the process that read the
+    /// reply at `now`.
+    pub fn at(&self, now: Timestamp) -> Vec<Vec<WindowStatus>> {
+        let here = |window: &WindowStatus| {
+            let ahead = window.reset_at.saturating_since(self.server_now);
+            WindowStatus { reset_at: now.saturating_add(ahead), ..*window }
+        };
+        self.limits.iter().map(|windows| windows.iter().map(here).collect()).collect()
+    }
+}
+
+/// The state of one window of a limit, without having used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowStatus {
+    /// The quota that was asked about.
+    pub quota: Quota,
+    /// The number of requests that count at this instant.
+    pub used: u32,
+    /// The number of requests of cost 1 that would be admitted at this instant.
+    pub remaining: u32,
+    /// The instant at which the oldest counted request leaves the window; the `now` of the call if
+    /// none counts.
+    pub reset_at: Timestamp,
+}
 
 pub(super) fn read(
     reply: &[u8],
@@ -51,9 +100,22 @@ pub(super) fn read(
     cost: u32,
 ) -> Result<RemoteReply, RemoteReplyError> {
     let mut rest = Rest(reply);
+    rest.too_many_windows(quotas.len())?;
     match read_some(&mut rest, names, quotas, cost) {
         Some(answer) if rest.0.is_empty() => Ok(answer),
-        _ => Err(RemoteReplyError),
+        _ => Err(RemoteReplyError::Unreadable),
+    }
+}
+
+pub(super) fn read_status(
+    reply: &[u8],
+    quotas: &[Quotas],
+) -> Result<RemoteStatus, RemoteReplyError> {
+    let mut rest = Rest(reply);
+    rest.too_many_windows(quotas.len())?;
+    match read_windows(&mut rest, quotas) {
+        Some(status) if rest.0.is_empty() => Ok(status),
+        _ => Err(RemoteReplyError::Unreadable),
     }
 }
 
@@ -65,6 +127,21 @@ impl Rest<'_> {
         let (number, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
         Some(number.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// Returns the error if this is its whole reply.
+    fn too_many_windows(&self, limits: usize) -> Result<(), RemoteReplyError> {
+        match *self.0 {
+            [3, low, high] => {
+                let position = usize::from(u16::from_le_bytes([low, high]));
+                Err(if position < limits {
+                    RemoteReplyError::TooManyWindows { position }
+                } else {
+                    RemoteReplyError::Unreadable
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn narrow(&mut self, bytes: usize) -> Option<u32> {
@@ -105,10 +182,12 @@ fn read_some(
             // The reply to a peek ends here: nothing was counted.
             if !rest.0.is_empty() {
                 for (name, quotas) in names.iter().zip(quotas) {
-                    let era = rest.number(4)?;
-                    let stamps: Option<Vec<u64>> =
-                        quotas.as_slice().iter().map(|_| rest.number(6)).collect();
-                    parts.push((name.clone(), era, stamps?));
+                    let mut windows = Vec::with_capacity(quotas.as_slice().len());
+                    for quota in quotas.as_slice() {
+                        let (era, stamp) = (rest.number(4)?, rest.number(6)?);
+                        windows.push(Counted { span: quota.window_millis(), era, stamp });
+                    }
+                    parts.push((name.clone(), windows));
                 }
             }
             let receipt = (!parts.is_empty()).then_some(RemoteReceipt { parts, units: granted });
@@ -120,9 +199,26 @@ fn read_some(
     Some(RemoteReply { decision, server_now, granted, receipt, closed: false })
 }
 
+fn read_windows(rest: &mut Rest<'_>, quotas: &[Quotas]) -> Option<RemoteStatus> {
+    if rest.number(1)? != 1 {
+        return None;
+    }
+    let server_now = rest.instant()?;
+    let mut limits = Vec::with_capacity(quotas.len());
+    for quotas in quotas {
+        let mut windows = Vec::with_capacity(quotas.as_slice().len());
+        for &quota in quotas.as_slice() {
+            let (used, reset_at) = (rest.narrow(4)?, rest.instant()?);
+            let remaining = quota.limit().saturating_sub(used);
+            windows.push(WindowStatus { quota, used, remaining, reset_at });
+        }
+        limits.push(windows);
+    }
+    Some(RemoteStatus { limits, server_now })
+}
+
 #[cfg(test)]
 mod tests {
-
     use keyward::limit::LimitKey;
 
     use super::*;
@@ -148,6 +244,9 @@ mod tests {
             (Vec::new(), false),
             ([&[(3, 1)], &admitted(0, 0, 98, 2)[1..]].concat(), false),
             (closed[..2].to_vec(), false),
+            // No decision: too many windows, of a limit that the request has or not.
+            (vec![(3, 1), (0, 2)], false),
+            (vec![(3, 1), (1, 2)], false),
             ([&closed[..], &[(0, 1)]].concat(), false),
             // Admitted with less than the cost; refused and yet granted.
             ([&admitted(0, 0, 98, 1)[..], &receipt].concat(), false),
@@ -166,5 +265,27 @@ mod tests {
             let reply = &packed[..];
             assert_eq!(charge.read(reply).is_ok(), good, "{reply:?}");
         }
+    }
+
+    #[test]
+    fn only_states_of_the_asked_windows_are_read() {
+        let quotas = Quotas::new(&[Quota::per_minute(3), Quota::per_day(10)]).unwrap();
+        let names = RemoteNames::new("k");
+        let charge = RemoteCharge::new(&names, &[(LimitKey::owner("a"), &quotas)], 1).unwrap();
+        let mut reply = Vec::new();
+        for (number, bytes) in [(1, 1), (5, 6), (4, 4), (7, 6), (4, 4), (9, 6)] {
+            pack(&mut reply, number, bytes);
+        }
+        let status = charge.read_status(&reply).unwrap().at(Timestamp::from_unix_millis(1_000));
+        let told: Vec<_> = status[0]
+            .iter()
+            .map(|window| (window.used, window.remaining, window.reset_at.as_unix_millis()))
+            .collect();
+        assert_eq!(told, [(4, 0, 1_002), (4, 6, 1_004)]);
+        assert_eq!(charge.read_status(&reply[1..]), Err(RemoteReplyError::Unreadable));
+        let too_many = RemoteReplyError::TooManyWindows { position: 0 };
+        assert_eq!(charge.read_status(&[3, 0, 0]), Err(too_many));
+        assert_eq!(charge.read(&[3, 0, 0]), Err(too_many));
+        assert_eq!(charge.read(&[3, 1, 0]), Err(RemoteReplyError::Unreadable));
     }
 }

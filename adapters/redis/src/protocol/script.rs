@@ -17,7 +17,7 @@ impl RemoteScript {
     /// server that has not seen it replies `NOSCRIPT` and does nothing; then send
     /// [`RemoteCommand::parts_with_text`](crate::protocol::RemoteCommand::parts_with_text), which the
     /// server keeps.
-    pub const SHA1: &str = "07fc8d813c72f972e2d9052a609f8888b96ed08f";
+    pub const SHA1: &str = "f49b37d9121d227529fd39f3dd545094a8155cc7";
 
     /// The line that reads the clock and sets how much longer keys live than they must. The text has
     /// it once. A test with a clock of its own replaces it and sends seconds and microseconds as last

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod model;
+pub(crate) mod naive;
 pub(crate) mod traffic;
 
 use std::{

@@ -10,7 +10,7 @@ use keyward::{
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// Each key at about its limit.
+    /// Each key at about its limit, and a few times silent for most of a window.
     Steady,
     /// Bursts around multiples of the window.
     EdgeBursts,
@@ -30,10 +30,16 @@ pub(crate) enum Shape {
     Uptime,
     /// Coarse precision, and changes between it and exact.
     Coarse,
+    /// Windows of a dozen lengths on one key, one or several in a decision.
+    Lengths,
+    /// Limits of one length that rise and fall, also beyond what an exact window can count.
+    Limits,
+    /// Lengths, limits and precisions at once, on several keys, while the clock steps.
+    Anything,
 }
 
 impl Shape {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Steady,
         Self::EdgeBursts,
         Self::Zipf,
@@ -44,6 +50,9 @@ impl Shape {
         Self::Together,
         Self::Uptime,
         Self::Coarse,
+        Self::Lengths,
+        Self::Limits,
+        Self::Anything,
     ];
 }
 
@@ -110,7 +119,13 @@ impl Traffic {
         let mut quotas = vec![self.variants[0]];
         let mut at = None;
         match self.shape {
-            Shape::Steady => self.now += random.below(2 * mean),
+            Shape::Steady => {
+                self.now += match random.below(100) {
+                    // Most leave at once.
+                    0 => window - random.below(window / 4),
+                    _ => random.below(2 * mean),
+                };
+            }
             Shape::EdgeBursts => {
                 if step % (2 * u64::from(self.limit) * keys) == 0 {
                     self.now = (self.now / window + 1) * window - 1;
@@ -152,7 +167,7 @@ impl Traffic {
             }
             Shape::QuotaChanges => {
                 self.now += random.below(2 * mean);
-                quotas = vec![self.variants[random.below(7) as usize]];
+                quotas = vec![self.variants[random.below(self.variants.len() as u64) as usize]];
             }
             Shape::Together => {
                 self.now += random.below(2 * mean);
@@ -172,11 +187,39 @@ impl Traffic {
                 let other = if random.below(8) == 0 { random.below(all - 4) + 4 } else { 7 };
                 quotas = vec![self.variants[other as usize]];
             }
+            Shape::Lengths => {
+                self.now += match random.below(12) {
+                    0 => random.below(3 * window),
+                    1 => random.below(40 * window),
+                    _ => random.below(2 * mean),
+                };
+                quotas = vec![lengths(random, self.limit, window)];
+            }
+            Shape::Limits => {
+                self.now += random.below(2 * mean);
+                quotas = vec![Quotas::single(any_quota(random, self.limit, window))];
+            }
+            Shape::Anything => {
+                self.now += random.below(2 * mean);
+                match random.below(40) {
+                    0 => self.now -= random.below(5 * window),
+                    1 => self.now += random.below(9 * window),
+                    2 => at = Some(self.now + 40 * 86_400_000),
+                    3 => at = Some(self.now - window - random.below(3) + 1),
+                    _ => {}
+                }
+                quotas = (0..=random.below(2))
+                    .map(|_| match random.below(3) {
+                        0 => lengths(random, self.limit, window),
+                        _ => Quotas::single(any_quota(random, self.limit, window)),
+                    })
+                    .collect();
+            }
         }
         let mut cost = 1;
         if random.below(10) == 0 {
             let least = quotas.iter().flat_map(|quotas| quotas.as_slice()).map(Quota::limit).min();
-            cost = 1 + random.below(u64::from(least.unwrap())) as u32;
+            cost = 1 + random.below(u64::from(least.unwrap().min(100))) as u32;
         }
         let limits = quotas
             .into_iter()
@@ -211,12 +254,36 @@ fn variants(limit: u32, window: u64) -> Vec<Quotas> {
     ]
 }
 
+/// A quota of this length with some limit and precision.
+fn any_quota(random: &mut Random, limit: u32, window: u64) -> Quota {
+    let limits = [1, 2, limit, limit, limit + 3, 3 * limit, 60_000, 65_535, 65_536, 100_000];
+    let quota = quota_of(limits[random.below(10) as usize], window);
+    let precision = if random.below(3) == 0 { Precision::Coarse } else { Precision::Exact };
+    quota.try_with_precision(precision).unwrap_or(quota)
+}
+
+/// Quotas of one to three lengths out of a dozen. Most often one of two.
+fn lengths(random: &mut Random, limit: u32, window: u64) -> Quotas {
+    let times = [1, 2, 3, 5, 7, 10, 15, 20, 40, 64, 100, 300];
+    let count = [1, 1, 1, 2, 3][random.below(5) as usize];
+    let few = if random.below(3) == 0 { 2 } else { times.len() as u64 };
+    let mut quotas: Vec<Quota> = Vec::new();
+    for _ in 0..count {
+        let times = times[random.below(few) as usize];
+        let quota = any_quota(random, limit, window * times);
+        if quotas.iter().all(|other| other.window() != quota.window()) {
+            quotas.push(quota);
+        }
+    }
+    Quotas::new(&quotas).unwrap()
+}
+
 pub(crate) fn quota_of(limit: u32, millis: u64) -> Quota {
     Quota::new(limit, Duration::from_millis(millis)).unwrap()
 }
 
 fn key_of(number: u64) -> LimitKey {
-    LimitKey::host(1, &number.to_le_bytes())
+    LimitKey::key(u128::from(number).to_le_bytes())
 }
 
 /// SplitMix64: small, seeded, and the same everywhere.

@@ -46,7 +46,7 @@ pub use self::{
     lease::{LeaseConfig, LeasedLimiter},
     limiter::RedisLimiter,
     node_clock::NodeClock,
-    protocol::{RemoteNames, RemoteReceipt, WindowStatus},
+    protocol::{RemoteNames, RemoteReceipt},
     report::{ServerReport, ServerWarning},
 };
 

@@ -4,8 +4,8 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use keyward::{
     clock::{Clock, Timer},
-    gate::PendingCharge,
-    limit::{Decision, LimitKey},
+    gate::{Charge, PendingCharge},
+    limit::{LimitKey, WindowStatus},
     quota::Quotas,
 };
 use parking_lot::Mutex;
@@ -16,10 +16,7 @@ use crate::{
     error::{Failure, Gone, RemoteError},
     fallback::{DecidedBy, Fallback, RemoteDecision},
     link::{Link, Wait},
-    protocol::{
-        LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply,
-        WindowStatus,
-    },
+    protocol::{LeaseTerms, RemoteCharge, RemoteCommand, RemoteNames, RemoteReceipt, RemoteReply},
     report::{self, ServerReport},
 };
 
@@ -290,18 +287,29 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisLimiter<C> {
 
     /// Decides the limits of a request at a gate, for `ApiKeys::charge_with` of `keyward-tower`.
     ///
+    /// An admission that the gate does not let pass, because its key was revoked or has expired in the
+    /// meantime, is given back.
+    ///
     /// `clock` is one that the future can keep, such as an `Arc` of the host's.
     pub fn decide<K: Clock + 'static>(
         &self,
         pending: &PendingCharge,
         clock: K,
-    ) -> impl Future<Output = Result<Decision, RemoteError>> + Send + use<C, K> {
+    ) -> impl Future<Output = Result<Charge, RemoteError>> + Send + use<C, K> {
         let limits: Vec<(LimitKey, Quotas)> =
             pending.limits().map(|(key, quotas)| (key, *quotas)).collect();
         let (limiter, cost) = (self.clone(), pending.cost());
         async move {
             let limits: Vec<_> = limits.iter().map(|(key, quotas)| (*key, quotas)).collect();
-            Ok(limiter.check_all(&limits, cost, &clock).await?.decision)
+            let (decided, receipt) = limiter.admit_all(&limits, cost, &clock).await?;
+            let charge = Charge::from(decided.decision);
+            Ok(match receipt {
+                None => charge,
+                Some(receipt) => charge.with_refund(async move {
+                    // In doubt the request stays counted.
+                    let _in_doubt = limiter.refund(receipt).await;
+                }),
+            })
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
     let keys = ApiKeys::new(gate, store, clock).with_deadline(DEADLINE, tokio::time::sleep);
-    Ok(app.limits.in_layer(keys).recheck().handle_foreign())
+    Ok(app.limits.in_layer(keys, &app.clock).recheck().handle_foreign())
 }
 
 /// The name of the limit on all routes.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use keyward::{
-    Limiter, Quotas, Timestamp,
+    Clock, Limiter, Quotas,
     gate::GateBuilder,
     limit::{Decision, LimitKey},
 };
@@ -64,14 +64,15 @@ impl Limits {
     }
 
     /// Lets the layer charge Redis, if this process does not count.
-    pub(crate) fn in_layer<K>(&self, keys: ApiKeys<K>) -> ApiKeys<K> {
+    pub(crate) fn in_layer<K>(&self, keys: ApiKeys<K>, clock: &Arc<dyn Clock>) -> ApiKeys<K> {
+        let clock = Arc::clone(clock);
         match self.clone() {
             Self::Here(_) => keys,
             Self::Exact(limiter) => {
-                keys.charge_with(move |charge, now| limiter.decide(charge, now))
+                keys.charge_with(move |charge, _now| limiter.decide(charge, Arc::clone(&clock)))
             }
             Self::Leased(limiter) => {
-                keys.charge_with(move |charge, now| limiter.decide(charge, now))
+                keys.charge_with(move |charge, _now| limiter.decide(charge, Arc::clone(&clock)))
             }
         }
     }
@@ -81,12 +82,12 @@ impl Limits {
         &self,
         window: LimitKey,
         quotas: &Quotas,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<Decision, RemoteError> {
         match self {
-            Self::Here(limiter) => Ok(limiter.check(window, quotas, 1, now)?),
-            Self::Exact(limiter) => Ok(limiter.check(window, quotas, 1, now).await?.decision),
-            Self::Leased(limiter) => Ok(limiter.check(window, quotas, 1, now).await?.decision),
+            Self::Here(limiter) => Ok(limiter.check(window, quotas, 1, clock.now())?),
+            Self::Exact(limiter) => Ok(limiter.check(window, quotas, 1, clock).await?.decision),
+            Self::Leased(limiter) => Ok(limiter.check(window, quotas, 1, clock).await?.decision),
         }
     }
 

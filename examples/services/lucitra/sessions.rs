@@ -73,7 +73,7 @@ async fn admit(
     let Allowance::Limited(quotas) = app.limit.allowance(owner.tier.as_ref()) else {
         return Err(refuse(PublicReason::Unavailable));
     };
-    let charged = app.limits.check(window, &quotas, app.clock.now()).await;
+    let charged = app.limits.check(window, &quotas, &app.clock).await;
     let decision = charged.map_err(|_undecided| refuse(PublicReason::Unavailable))?;
     let refuse = |reason| passed.refuse_charged(reason, decision).map(Body::from);
     if !decision.allowed {

@@ -18,6 +18,6 @@ pub use self::{
     command::RemoteCommand,
     names::RemoteNames,
     receipt::RemoteReceipt,
-    reply::{RemoteReply, RemoteReplyError, RemoteStatus, WindowStatus},
+    reply::{RemoteReply, RemoteReplyError, RemoteStatus},
     script::RemoteScript,
 };

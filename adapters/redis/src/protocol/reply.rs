@@ -2,7 +2,7 @@
 
 use keyward::{
     clock::Timestamp,
-    limit::Decision,
+    limit::{Decision, WindowStatus},
     quota::{Quota, Quotas},
 };
 use thiserror::Error;
@@ -72,25 +72,10 @@ impl RemoteStatus {
     pub fn at(&self, now: Timestamp) -> Vec<Vec<WindowStatus>> {
         let here = |window: &WindowStatus| {
             let ahead = window.reset_at.saturating_since(self.server_now);
-            WindowStatus { reset_at: now.saturating_add(ahead), ..*window }
+            WindowStatus::elsewhere(window.quota, window.used, now.saturating_add(ahead))
         };
         self.limits.iter().map(|windows| windows.iter().map(here).collect()).collect()
     }
-}
-
-/// The state of one window of a limit, without having used it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WindowStatus {
-    /// The quota that was asked about.
-    pub quota: Quota,
-    /// The number of requests that count at this instant.
-    pub used: u32,
-    /// The number of requests of cost 1 that would be admitted at this instant.
-    pub remaining: u32,
-    /// The instant at which the oldest counted request leaves the window; the `now` of the call if
-    /// none counts.
-    pub reset_at: Timestamp,
 }
 
 pub(super) fn read(
@@ -209,8 +194,7 @@ fn read_windows(rest: &mut Rest<'_>, quotas: &[Quotas]) -> Option<RemoteStatus> 
         let mut windows = Vec::with_capacity(quotas.as_slice().len());
         for &quota in quotas.as_slice() {
             let (used, reset_at) = (rest.narrow(4)?, rest.instant()?);
-            let remaining = quota.limit().saturating_sub(used);
-            windows.push(WindowStatus { quota, used, remaining, reset_at });
+            windows.push(WindowStatus::elsewhere(quota, used, reset_at));
         }
         limits.push(windows);
     }

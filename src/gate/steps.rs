@@ -87,13 +87,13 @@ impl Gate {
         };
         let presented = match config.formats.parse(credential.token()) {
             Ok(presented) => presented,
-            Err(error @ (ParseError::Empty | ParseError::UnknownPrefix)) => {
+            Err(error @ ParseError::UnknownPrefix) => {
                 // Keys consist of characters that every source allows, so only other
                 // credentials are checked.
                 if let Err(error) = credential.check_characters() {
                     return stop(RefusalReason::Credential(error));
                 }
-                if config.allow_foreign && error == ParseError::UnknownPrefix {
+                if config.allow_foreign {
                     config.audit.report(|| AuditEvent::new(now, AuditAction::ForeignCredential));
                     return Examined::Done(Outcome::ForeignCredential);
                 }

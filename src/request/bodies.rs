@@ -17,7 +17,8 @@ use crate::{
 /// A reason without a text of its own has a plain English one. The precise reasons for which a key
 /// has ended (revoked, expired, suspended, past its grace) have the text of
 /// [`PublicReason::InvalidKey`] unless they have their own. So a service can have one sentence for
-/// every 401, or tell the reasons apart.
+/// every 401, or tell the reasons apart. [`PublicReason::RepeatedCredential`] has that of
+/// [`PublicReason::AmbiguousCredentials`].
 ///
 /// ```
 /// use keyward::{request::{ErrorFacts, ErrorText, PublicReason}, ErrorBodies};

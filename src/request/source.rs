@@ -15,6 +15,11 @@ use crate::{
 
 /// A place in a request that can contain a key.
 ///
+/// An empty value is no credential: a header without a value, `Authorization: Bearer` without a token
+/// and a query parameter without a value count as absent, because a client that has no key to send
+/// often still sends the place of one. Two different lines of one header conflict even if one of them
+/// is empty, because a proxy may have read the other (RFC 9110 §5.3).
+///
 /// ```
 /// use keyward::{key::KeyKind, CredentialSource};
 ///
@@ -90,14 +95,17 @@ impl CredentialSource {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
-    /// Returns what this place contains, before its characters are checked.
+    /// Returns what this place contains, before its characters are checked. It is never empty.
     #[inline]
     pub(super) fn find<'h, H: RequestHead>(
         &'h self,
         head: &'h H,
     ) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
         match &self.place {
-            Place::Header(name) => Ok(single(head.header(name))?.map(Cow::Borrowed)),
+            Place::Header(name) => {
+                let value = single(head.header(name))?.filter(|value| !value.is_empty());
+                Ok(value.map(Cow::Borrowed))
+            }
             Place::Bearer => {
                 Ok(single(head.header("authorization"))?.and_then(bearer).map(Cow::Borrowed))
             }
@@ -165,7 +173,7 @@ fn single<'h>(
     Ok(first)
 }
 
-/// Returns what follows the scheme `Bearer`, if that is the scheme.
+/// Returns what follows the scheme `Bearer`, if that is the scheme and anything follows.
 #[inline]
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer";
@@ -174,25 +182,18 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     if !scheme.eq_ignore_ascii_case(SCHEME) {
         return None;
     }
-    match rest {
-        // The scheme alone is meant as a bearer token, and has none.
-        [] => Some(rest),
-        [b' ', ..] => {
-            let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
-            rest.get(start..)
-        }
-        _ => None,
-    }
+    let start = rest.iter().position(|&byte| byte != b' ')?;
+    if start == 0 { None } else { rest.get(start..) }
 }
 
-/// Returns the one value of a parameter, decoded.
+/// Returns the one value of a parameter that is not empty, decoded.
 fn parameter<'h>(query: &'h [u8], name: &[u8]) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
     let mut first: Option<&'h [u8]> = None;
     for pair in query.split(|&byte| byte == b'&') {
         let mut halves = pair.splitn(2, |&byte| byte == b'=');
         let (raw_name, raw) =
             (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
-        if !is_named(raw_name, name) {
+        if raw.is_empty() || !is_named(raw_name, name) {
             continue;
         }
         match first {

@@ -29,7 +29,10 @@ use keyward::{
     },
     limit::{Decision, Limit, LimitKey, LimiterConfig, PolicyTag, Subject},
     quota::{Overrides, PolicyName},
-    request::{CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason, RefusalReason},
+    request::{
+        CredentialError, CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason,
+        RefusalReason,
+    },
     store::{Lookup, StoredKey},
     verify::{Forbidden, MatchedSecret, Verifier, VerifyError},
 };
@@ -408,7 +411,8 @@ fn lucent_reads_public_keys_from_the_header_before_the_query() {
     assert_eq!(answer(&refused(check(&PlainHead::new().with_query("apikey=x")))), missing);
     for place in [header, query] {
         assert!(matches!(check(&place(good)), Outcome::Admitted(_)));
-        for bad in ["", "luc_pk_", api.key.expose(), &good.to_uppercase()] {
+        assert_eq!(answer(&refused(check(&place("")))), missing);
+        for bad in ["luc_pk_", api.key.expose(), &good.to_uppercase()] {
             assert_eq!(answer(&refused(check(&place(bad)))), invalid, "{bad}");
         }
     }
@@ -1005,6 +1009,88 @@ fn failed_attempts_from_one_address_are_throttled() {
     // After the time in Retry-After the address is admitted again.
     assert_eq!(refused(check(bearer(&unknown), Some(attacker), at(60))).status(), 401);
     drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
+}
+
+#[test]
+fn an_empty_credential_is_a_missing_one_and_no_failed_attempt() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let places = [
+        CredentialSource::header("x-api-key"),
+        CredentialSource::bearer(),
+        CredentialSource::query("api_key"),
+    ];
+    let key = service.key(PUBLIC);
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    for sources in [CredentialSources::first_of(places.clone()), CredentialSources::one_of(places)]
+    {
+        let gate = service
+            .builder(PUBLIC, sources)
+            .with_publishable([PUBLIC.kind()])
+            .limit_failed_attempts(Arc::clone(&attempts), per_minute(1))
+            .allow_foreign()
+            .with_challenge(Challenge::api_key("test", "x-api-key").unwrap())
+            .build()
+            .unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        let check = |head: &PlainHead| {
+            gate.check_sync(&head.clone().with_address(address), &route, service.store(), at(0))
+        };
+        for (empty, elsewhere) in [
+            (PlainHead::new().with_header("x-api-key", ""), bearer(key.key.expose())),
+            (
+                bearer(""),
+                PlainHead::new().with_query(format!("api_key=&api_key={}", key.key.expose())),
+            ),
+            (PlainHead::new().with_query("api_key="), bearer(key.key.expose())),
+        ] {
+            for _ in 0..3 {
+                let refusal = refused(check(&empty));
+                assert!(matches!(refusal.reason(), RefusalReason::Missing), "{empty:?}");
+                assert_eq!(refusal.public(), PublicReason::MissingKey);
+            }
+            drop(admitted(check(&elsewhere)));
+        }
+        let beside = bearer(key.key.expose()).with_header("x-api-key", "").with_query("api_key=");
+        drop(admitted(check(&beside)));
+    }
+    assert!(attempts.is_empty(), "an empty credential is no attempt");
+}
+
+#[test]
+fn a_key_in_two_places_is_refused_with_a_reason_of_its_own() {
+    let service = Service::new();
+    let sources = CredentialSources::one_of([
+        CredentialSource::header("x-api-key"),
+        CredentialSource::bearer(),
+    ]);
+    let gate = |errors| {
+        let builder = service.builder(LQT, sources.clone()).with_errors(errors);
+        let challenge = Challenge::api_key("test", "x-api-key").unwrap();
+        builder.with_challenge(challenge).build().unwrap()
+    };
+    let plain = gate(ErrorBodies::flat());
+    let worded = gate(
+        ErrorBodies::flat().with_text(PublicReason::AmbiguousCredentials, "Send one credential"),
+    );
+    let key = service.key(LQT);
+    let twice = bearer(key.key.expose()).with_header("x-api-key", key.key.expose());
+    let other = bearer("another").with_header("x-api-key", key.key.expose());
+    for (gate, repeated, several) in [
+        (&plain, "The API key was sent in several places", "Several different API keys were sent"),
+        (&worded, "Send one credential", "Send one credential"),
+    ] {
+        let route = gate.route(Access::any_key()).unwrap();
+        for (head, error, message) in [
+            (&twice, CredentialError::Repeated, repeated),
+            (&other, CredentialError::SeveralSources, several),
+        ] {
+            let refusal = refused(decide_unlimited(gate, head, &route, &service));
+            let reason = refusal.reason();
+            assert!(matches!(reason, RefusalReason::Credential(own) if *own == error), "{reason}");
+            assert_eq!((refusal.status(), &*refusal.message()), (400, message));
+        }
+    }
 }
 
 /// A store whose futures never complete.

@@ -153,6 +153,18 @@ fn a_key_in_the_header_takes_precedence_over_the_query() {
 }
 
 #[test]
+fn over_100_failures_a_minute_keep_the_same_401_and_good_keys_pass() {
+    let client = Client::start();
+    let unknown = format!("luc_pk_{}", "0".repeat(64));
+    let first = client.ingest(&unknown);
+    assert_eq!((first.status, first.json()), (401, json!({"error": "Invalid or revoked API key"})));
+    for _ in 0..120 {
+        assert_eq!(without_date(&client.ingest(&unknown)), without_date(&first));
+    }
+    assert_eq!(client.ingest(client.given("public_key")).status, 202);
+}
+
+#[test]
 fn missing_and_invalid_keys_return_different_errors() {
     let client = Client::start();
     let good = client.given("public_key").to_owned();

@@ -162,6 +162,12 @@ impl<'h> Credential<'h> {
         self.source.takes(kind)
     }
 
+    /// Returns whether it was in the query.
+    #[inline]
+    pub(crate) const fn is_in_query(&self) -> bool {
+        matches!(self.source.place, Place::Query(_))
+    }
+
     /// Checks that its place allows its characters. Those of a key are always allowed, so this is
     /// called only for what is no key.
     pub(crate) fn check_characters(&self) -> Result<(), CredentialError> {

@@ -152,8 +152,8 @@ impl<K> ApiKeys<K> {
     /// A header such as `X-Forwarded-For` contains whatever the client wrote, unless a proxy of
     /// the host's own has set it.
     ///
-    /// A request that is dropped while its key is looked up counts as a failed attempt, so a
-    /// client that closes its connection early does not guess for free. A request whose store
+    /// A request that is dropped while its key is looked up counts as a failed attempt, so that a
+    /// client which closes its connection early is counted like one that waits. A request whose store
     /// failed or missed the [deadline](ApiKeys::with_deadline) does not count.
     pub fn with_client_address(
         self,

@@ -249,9 +249,12 @@ impl<K> ApiKeys<K> {
     /// Refuses gRPC requests in the form that gRPC clients understand: a trailers-only response
     /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
     /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
-    /// its headers become metadata.
+    /// its headers become metadata. `grpc-status-details-bin` has an `ErrorInfo` with the
+    /// [code](keyward::gate::Refusal::code) of the refusal, the domain `keyward` and the name of the
+    /// limit that refused, and a `RetryInfo` where the response has `Retry-After`. Caches are told
+    /// `no-store`, because the HTTP status is 200.
     ///
-    /// A request without the content type of gRPC is still refused in HTTP.
+    /// A request that is no `POST` with the content type of gRPC is still refused in HTTP.
     pub fn serve_grpc(self) -> Self {
         self.with(|shared| Shared { grpc: true, ..shared })
     }

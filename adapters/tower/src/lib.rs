@@ -84,7 +84,7 @@
 //! - A response to a key outside of `Authorization` is
 //!   [kept out of shared caches](ApiKeys::with_cache_control).
 //! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401.
-//! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status.
+//! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status and its details.
 //! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
 //!   as [`ForeignCredential`], for the host's own check.
 //! - A setting without effect is a [`ConfigError`](keyward::ConfigError) of
@@ -182,6 +182,7 @@ mod extract;
 mod foreign;
 mod future;
 mod grpc;
+mod grpc_details;
 #[cfg(feature = "axum")]
 mod guard;
 mod head;

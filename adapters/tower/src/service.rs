@@ -60,7 +60,7 @@ where
         let (mut parts, body) = request.into_parts();
         let (inside, outer) = clear_outer(&mut parts);
         let route = self.routing.route(&parts);
-        let protocol = Protocol::of(&parts.headers, shared.grpc);
+        let protocol = Protocol::of(&parts, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
             Some(Preflights::Answer(headers)) => {
                 let mut response = Response::new(ResponseBody::default());

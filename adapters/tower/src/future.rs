@@ -24,6 +24,7 @@ use crate::{
     decide::{Deciding, recheck},
     foreign::ForeignCredential,
     head::{leave_charged, mark_sensitive, redact_query},
+    keep_response::KeepResponse,
     response::{Protocol, insert_headers, report_limit},
     shared::Shared,
     trace,
@@ -160,15 +161,18 @@ where
                     if let Some(value) = this.style.cache_control.take() {
                         set_cache_control(response.headers_mut(), value);
                     }
+                    let is_kept = response.extensions().get::<KeepResponse>().is_some();
                     match admitted.take() {
                         None => State::Done { response: Some(response.map(ResponseBody::served)) },
-                        Some(Admitted { admission, recheck: None }) => State::Done {
+                        Some(Admitted { admission, recheck: Some(pending) }) if !is_kept => {
+                            State::Rechecking {
+                                rechecking: recheck(this.shared, pending),
+                                response: Some(response),
+                                admission,
+                            }
+                        }
+                        Some(Admitted { admission, .. }) => State::Done {
                             response: Some(with_headers(response, &admission, this.style.inside)),
-                        },
-                        Some(Admitted { admission, recheck: Some(pending) }) => State::Rechecking {
-                            rechecking: recheck(this.shared, pending),
-                            response: Some(response),
-                            admission,
                         },
                     }
                 }

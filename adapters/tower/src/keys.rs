@@ -201,7 +201,13 @@ impl<K> ApiKeys<K> {
     }
 
     /// Asks the store once more after the inner service has responded, and responds with 401
-    /// instead if the key was revoked meanwhile.
+    /// instead if the key was revoked, suspended or removed meanwhile, or has expired. A secret that was
+    /// rotated out meanwhile does not matter, so a handler can rotate the key of its own request.
+    ///
+    /// **The response of the inner service is then lost**, whatever it did. A handler whose response must
+    /// go out in any case, such as one that revokes the key of its own request, puts
+    /// [`KeepResponse`](crate::KeepResponse) into the extensions of its response. Elsewhere the same
+    /// happens to a handler during which anybody else ends the key.
     ///
     /// The work of the inner service is not undone. A body that is still streamed continues,
     /// because the second look is taken when the head of the response is ready.

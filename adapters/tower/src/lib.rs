@@ -83,7 +83,8 @@
 //!   in its query are [replaced](ApiKeys::keep_query).
 //! - A response to a key outside of `Authorization` is
 //!   [kept out of shared caches](ApiKeys::with_cache_control).
-//! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401.
+//! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401,
+//!   unless the handler marked it with [`KeepResponse`].
 //! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status and its details.
 //! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
 //!   as [`ForeignCredential`], for the host's own check.
@@ -187,6 +188,7 @@ mod grpc_details;
 mod guard;
 mod head;
 mod issue;
+mod keep_response;
 mod keys;
 mod layer;
 mod preflight;
@@ -209,6 +211,7 @@ pub use self::{
     future::ResponseFuture,
     head::HttpHead,
     issue::IssueError,
+    keep_response::KeepResponse,
     keys::ApiKeys,
     layer::ApiKeyLayer,
     preflight::{Preflights, is_preflight},

@@ -171,14 +171,15 @@ impl<K> ApiKeys<K> {
     ///
     /// ```
     /// use keyward::limit::LimitKey;
+    /// use keyward_tower::decoded_segments;
     /// # use keyward_tower::ApiKeys;
     ///
     /// const TENANT: u8 = 1;
     ///
     /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
     /// keys.with_subject(TENANT, |parts| {
-    ///     let tenant = parts.uri.path().split('/').nth(1)?;
-    ///     Some(LimitKey::host(TENANT, tenant.as_bytes()))
+    ///     let segments = decoded_segments(&parts.uri)?; // not the raw path, see there
+    ///     Some(LimitKey::host(TENANT, segments.first()?.as_bytes()))
     /// })
     /// # }
     /// ```
@@ -370,6 +371,12 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     ///
     /// It runs before the request is authenticated and must return a route for every request.
     /// Unknown requests should get the strictest route. A [`CheckedRoute`] is cheap to clone.
+    ///
+    /// **The path of the request is as it was sent**, and the handler reads it decoded: `/orgs/%76ictim`
+    /// is the `org` `victim` to axum's `Path`. A rule that finds its owner in the raw path, or compares
+    /// the raw path with one that needs more, can be got round. Read owners and tenants with
+    /// [`decoded_segments`](crate::decoded_segments) or `path_parameter` (feature `axum`), and routes
+    /// from axum's `MatchedPath`. Let the default be the strictest route, as here, and not the weakest.
     ///
     /// ```
     /// # use keyward::{Access, ConfigError, KeyStore, Scope};

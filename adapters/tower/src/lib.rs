@@ -191,6 +191,7 @@ mod issue;
 mod keep_response;
 mod keys;
 mod layer;
+mod path;
 mod preflight;
 mod random;
 mod remote;
@@ -214,6 +215,7 @@ pub use self::{
     keep_response::KeepResponse,
     keys::ApiKeys,
     layer::ApiKeyLayer,
+    path::decoded_segments,
     preflight::{Preflights, is_preflight},
     response::http_response,
     service::ApiKeyService,
@@ -224,6 +226,7 @@ pub use self::{
 pub use self::{
     extract::CallerRejection,
     guard::{Guarded, GuardedFuture},
+    path::path_parameter,
     rules::Rules,
 };
 

@@ -18,8 +18,8 @@ pub enum CredentialError {
     /// has to send it once.
     #[error("the same credential was sent in several places")]
     Repeated,
-    /// The text after `Bearer` is not a token68 (RFC 9110 §11.2), for instance two words.
-    #[error("the bearer token is not a token68")]
+    /// The text after `Bearer`, or another scheme, is not a token68 (RFC 9110 §11.2), for instance two words.
+    #[error("the token is not a token68")]
     Token68,
     /// The parameter has a `%` without two hexadecimal digits behind it.
     #[error("the percent-encoding of the parameter is broken")]

@@ -98,13 +98,13 @@ impl CredentialSources {
         redact(url, |raw| {
             self.sources.iter().any(|source| match &source.place {
                 Place::Query(name) => looks_like(raw, name.as_bytes()),
-                Place::Header(_) | Place::Bearer => false,
+                Place::Header(_) | Place::Bearer | Place::Scheme(_) | Place::Cookie(_) => false,
             })
         })
     }
 
     /// Returns the names, in lower case, of the headers that can contain a key, so that a host can
-    /// keep their values out of its logs.
+    /// keep their values out of its logs. A name can occur twice.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| source.place.header())
     }
@@ -172,7 +172,9 @@ impl<'h> Credential<'h> {
     /// called only for what is no key.
     pub(crate) fn check_characters(&self) -> Result<(), CredentialError> {
         match self.source.place {
-            Place::Bearer if !is_token68(&self.token) => Err(CredentialError::Token68),
+            Place::Bearer | Place::Scheme(_) if !is_token68(&self.token) => {
+                Err(CredentialError::Token68)
+            }
             _ => Ok(()),
         }
     }

@@ -216,6 +216,64 @@ fn several_sources_follow_their_order_or_conflict() {
     assert_eq!(first.header_names().collect::<Vec<_>>(), ["x-api-key", "authorization"]);
 }
 
+#[test]
+fn a_scheme_of_any_name_is_read_from_authorization() {
+    let sources = CredentialSources::first_of([
+        CredentialSource::authorization("ApiKey"),
+        CredentialSource::bearer(),
+    ]);
+    for (line, expected) in [
+        (&b"ApiKey abc"[..], Ok(Some(&b"abc"[..]))),
+        (b"apikey   abc", Ok(Some(b"abc"))),
+        (b"APIKEY abc==", Ok(Some(b"abc=="))),
+        (b"Bearer abc", Ok(Some(b"abc"))),
+        (b"ApiKey a b", Err(CredentialError::Token68)),
+        (b"ApiKey", Ok(None)),
+        (b"ApiKey  ", Ok(None)),
+        (b"ApiKeyabc", Ok(None)),
+        (b"ApiKey\tabc", Ok(None)),
+        (b"Api abc", Ok(None)),
+        (b"Basic abc", Ok(None)),
+    ] {
+        let found = extract(&sources, &lines("authorization", &[line]));
+        assert_eq!(found, expected.map(|token| token.map(<[u8]>::to_vec)), "{line:?}");
+    }
+    let two = lines("authorization", &[b"ApiKey a", b"Bearer b"]);
+    assert_eq!(extract(&sources, &two), Err(CredentialError::Conflict));
+    assert!(sources.header_names().all(|name| name == "authorization"));
+}
+
+#[test]
+fn a_cookie_is_read_by_its_exact_name() {
+    let sources = CredentialSources::from(CredentialSource::cookie("api_key"));
+    for (cookies, expected) in [
+        (&[&b"api_key=abc"[..]][..], Ok(Some(&b"abc"[..]))),
+        (&[b"a=1; api_key=abc; b=2"], Ok(Some(b"abc"))),
+        (&[b"a=1;api_key=abc"], Ok(Some(b"abc"))),
+        // HTTP/2 may send each pair in a line of its own.
+        (&[b"a=1", b"api_key=abc"], Ok(Some(b"abc"))),
+        (&[b"api_key=a=c"], Ok(Some(b"a=c"))),
+        (&[b"api_key=\"abc\""], Ok(Some(b"\"abc\""))),
+        (&[b"api_key=a%62c"], Ok(Some(b"a%62c"))),
+        (&[b"api_key=abc; api_key=abc"], Ok(Some(b"abc"))),
+        (&[b"api_key=; api_key=abc"], Ok(Some(b"abc"))),
+        (&[b"api_key=abc; api_key=abd"], Err(CredentialError::Conflict)),
+        (&[b"api_key=abc", b"api_key=abd"], Err(CredentialError::Conflict)),
+        (&[b"api_key="], Ok(None)),
+        (&[b"api_key"], Ok(None)),
+        (&[b"API_KEY=abc"], Ok(None)),
+        (&[b"xapi_key=abc; api_key2=abc"], Ok(None)),
+        (&[b"x=api_key=abc"], Ok(None)),
+        (&[b"api_key =abc"], Ok(None)),
+        (&[b""], Ok(None)),
+    ] {
+        let found = extract(&sources, &lines("Cookie", cookies));
+        assert_eq!(found, expected.map(|token| token.map(<[u8]>::to_vec)), "{cookies:?}");
+    }
+    assert_eq!(extract(&sources, &PlainHead::new().with_query("api_key=abc")), Ok(None));
+    assert_eq!(sources.header_names().collect::<Vec<_>>(), ["cookie"]);
+}
+
 /// Every way to send a place without a key in it.
 fn empty_places() -> [PlainHead; 6] {
     [

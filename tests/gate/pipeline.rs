@@ -1956,6 +1956,11 @@ fn a_contradictory_gate_configuration_fails_to_build() {
         (bearer(), header("AUTHORIZATION")),
         (bearer(), bearer().with_kinds([api])),
         (query(), query()),
+        (bearer(), CredentialSource::authorization("BEARER")),
+        (CredentialSource::authorization("ApiKey"), CredentialSource::authorization("apikey")),
+        (CredentialSource::authorization("ApiKey"), header("authorization")),
+        (CredentialSource::cookie("k"), CredentialSource::cookie("k")),
+        (CredentialSource::cookie("k"), header("Cookie")),
     ] {
         for sources in [
             CredentialSources::first_of([one.clone(), other.clone()]),
@@ -1976,6 +1981,9 @@ fn a_contradictory_gate_configuration_fails_to_build() {
         (bearer(), header("proxy-authorization")),
         (bearer(), CredentialSource::query("authorization")),
         (query(), CredentialSource::query("API_KEY")),
+        (bearer(), CredentialSource::authorization("ApiKey")),
+        (CredentialSource::cookie("k"), CredentialSource::cookie("K")),
+        (CredentialSource::cookie("api_key"), query()),
     ] {
         let sources = CredentialSources::first_of([one, other]);
         assert_eq!(build(sources, &[public, api]), Ok(()));
@@ -1989,6 +1997,14 @@ fn a_contradictory_gate_configuration_fails_to_build() {
             source("the name of a header is a token of RFC 9110"),
             "{name:?}"
         );
+    }
+    for name in ["", "a b", "a=b", "ä"] {
+        for (place, problem) in [
+            (CredentialSource::authorization(name), "the name of a scheme is a token of RFC 9110"),
+            (CredentialSource::cookie(name), "the name of a cookie is a token of RFC 9110"),
+        ] {
+            assert_eq!(build(place.into(), &[]), source(problem), "{name:?}");
+        }
     }
     for name in ["", "a b", "a=b", "a&b", "a%62", "ä"] {
         let query = CredentialSource::query(name).with_kinds([public]);

@@ -192,6 +192,18 @@ fn every_invalid_credential_returns_the_same_401() {
 }
 
 #[test]
+fn over_100_failures_a_minute_keep_the_same_401_and_good_keys_pass() {
+    let client = Client::start();
+    let unknown = format!("luci_{}", "0".repeat(64));
+    for _ in 0..121 {
+        let answer = client.get(DATASETS, &unknown);
+        assert_eq!((answer.status, text(&answer)), (401, UNAUTHORIZED));
+        assert_eq!(answer.headers("www-authenticate"), [INVALID_TOKEN]);
+    }
+    assert_eq!(client.get(DATASETS, client.key()).status, 200);
+}
+
+#[test]
 fn two_different_values_of_the_credential_return_400() {
     let client = Client::start();
     let (key, session) =

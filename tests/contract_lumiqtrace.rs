@@ -342,6 +342,18 @@ fn a_login_opens_a_one_hour_session_and_every_invalid_login_returns_the_same_err
 }
 
 #[test]
+fn over_100_failures_a_minute_keep_the_same_401_and_good_keys_pass() {
+    let client = Client::start();
+    let unknown = format!("lqt_{}", "0".repeat(64));
+    let first = client.ingest(&unknown, EVENT);
+    assert_eq!((first.status, first.json()), (401, json!({"error": "Invalid API key"})));
+    for _ in 0..120 {
+        assert_eq!(without_date(&client.ingest(&unknown, EVENT)), without_date(&first));
+    }
+    assert_eq!(client.ingest(client.key(), EVENT).status, 202);
+}
+
+#[test]
 fn only_a_valid_session_token_is_authenticated() {
     let client = Client::start();
     let session = client.session.as_str();

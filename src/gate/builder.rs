@@ -34,6 +34,7 @@ pub struct GateBuilder {
     limits: Vec<Limit>,
     limiter: Option<Arc<Limiter>>,
     attempts: Option<Attempts>,
+    sheds: bool,
     challenges: Vec<Challenge>,
     errors: ErrorBodies,
     rate_headers: RateHeaders,
@@ -66,6 +67,7 @@ impl GateBuilder {
             limits: Vec::new(),
             limiter: None,
             attempts: None,
+            sheds: false,
             challenges: Vec::new(),
             errors: ErrorBodies::flat(),
             rate_headers: RateHeaders::retry_after_only(),
@@ -120,14 +122,26 @@ impl GateBuilder {
         Self { limiter: Some(limiter.into()), ..self }
     }
 
-    /// Limits how many attempts from one [address](crate::request::RequestHead::address) may
-    /// fail. Beyond that, attempts from the address are refused with 429 and not looked up,
-    /// also those with a good key.
+    /// Limits how many failed attempts from one
+    /// [address](crate::request::RequestHead::address) get a 401. Further failures get a 429
+    /// instead, with `Retry-After`. Every credential is still looked up, and a proved key always
+    /// passes, whatever its neighbours did.
     ///
-    /// Requests without any credential are no attempts, and requests without an address are not
-    /// counted. An attempt whose client is gone before its key was found counts as failed:
-    /// [`Gate::check`] and [`Driver`](crate::gate::Driver) count it, and other hosts call
+    /// **It does not slow guessing**: an attacker learns from a 429 as much as from a 401. Keys of
+    /// 128 random bits and more need no such limit. It changes responses, audit events and logs:
+    /// a client that retries an invalid key is told to wait, and a flood of failures stands out.
+    ///
+    /// These are no failed attempts: a request without a credential or with an
+    /// [empty](crate::CredentialSource) one; a proved key that has ended (revoked, expired, suspended
+    /// or past its grace), which keeps its 401; a key in a query, because any web page can make its
+    /// visitors send one; and a request without an address. An attempt whose client is gone before
+    /// its key was found counts as failed: [`Gate::check`] and [`Driver`](crate::gate::Driver)
+    /// count it, and other hosts call
     /// [`PendingLookup::abandoned`](crate::gate::PendingLookup::abandoned).
+    ///
+    /// An address of IPv6 counts in its network of 64 bits at once the quotas, in that of 56 bits at
+    /// 4 times, and in that of 48 bits at 16 times the quotas, because one subscriber may have as
+    /// much as a network of 48 bits (RFC 6177 §2). See [`LimitKey::address`](crate::limit::LimitKey::address).
     ///
     /// The limiter can be that of the routes. A separate one prevents a flood of addresses from
     /// displacing keys.
@@ -137,6 +151,19 @@ impl GateBuilder {
         quotas: impl Into<Quotas>,
     ) -> Self {
         Self { attempts: Some(Attempts::new(limiter.into(), quotas.into())), ..self }
+    }
+
+    /// Refuses requests with 429 before the lookup while too many attempts from their address have
+    /// failed. It needs [`GateBuilder::limit_failed_attempts`].
+    ///
+    /// It saves a store the lookups of a flood from few addresses. **It also refuses good keys**:
+    /// with a quota of 60 a minute, one client that sends an invalid key each second, by mistake or
+    /// on purpose, locks out every key behind the same address, such as that of an office, a mobile
+    /// carrier or a cloud's NAT gateway, for as long as it goes on. With IPv6, 16 such clients lock
+    /// out a network of 48 bits, 65,536 networks of 64 bits. Call it only if lookups cost more than
+    /// that. Keys in a query are refused too, although they do not count.
+    pub fn shed_before_lookup(self) -> Self {
+        Self { sheds: true, ..self }
     }
 
     /// Adds a challenge to every 401, and to a 400 for contradictory credentials. Each is sent in
@@ -195,6 +222,17 @@ impl GateBuilder {
             ));
         }
         self.errors.check()?;
+        let attempts = match (self.attempts, self.sheds) {
+            (Some(attempts), true) => Some(attempts.shedding()),
+            (None, true) => {
+                return Err(ConfigError::fixed(
+                    ConfigErrorKind::Gate,
+                    "the gate sheds requests by their failed attempts but counts none; call \
+                     GateBuilder::limit_failed_attempts or drop GateBuilder::shed_before_lookup",
+                ));
+            }
+            (attempts, false) => attempts,
+        };
         let mut policies: Vec<Arc<Policy>> = Vec::with_capacity(self.limits.len());
         for limit in self.limits {
             let policy = Policy::new(limit)?;
@@ -209,7 +247,7 @@ impl GateBuilder {
             id: GateId::default(),
             policies,
             limiter: self.limiter,
-            attempts: self.attempts,
+            attempts,
             responses: Responses::new(self.errors, self.challenges),
             rate_headers: self.rate_headers,
             retry_unavailable: self.retry_unavailable,

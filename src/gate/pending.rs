@@ -70,8 +70,8 @@ impl PendingLookup {
     /// Ends without a response because nobody waits for one: the client is gone, or an outer
     /// timeout has expired.
     ///
-    /// It counts as a failed attempt, where these are limited, so a client that closes its
-    /// connection early does not guess for free. An abandoned good key counts too, because
+    /// It counts as a failed attempt, where these are limited, so that a client which closes its
+    /// connection early is counted like one that waits. An abandoned good key counts too, because
     /// nobody can know that it is one.
     pub fn abandoned(&self, now: Timestamp) {
         self.route.gate().abandoned(&self.attempt, now);

@@ -66,7 +66,7 @@ impl Gate {
         self.0.policies.iter().any(|policy| policy.name.as_str() == name)
     }
 
-    /// Returns whether the gate limits failed attempts by address. They only count where
+    /// Returns whether the gate limits failed attempts by address. They count only where
     /// [`RequestHead::address`](crate::request::RequestHead::address) returns one.
     pub fn limits_failed_attempts(&self) -> bool {
         self.0.attempts.is_some()

@@ -165,6 +165,13 @@ impl Refusal {
         }
     }
 
+    /// Returns the code for programs: that of the host's [text](crate::request::ErrorText::with_code),
+    /// else `BAD_REQUEST`, `UNAUTHORIZED`, `FORBIDDEN`, `RATE_LIMITED` or `UNAVAILABLE`, by the status.
+    /// Only some bodies have it.
+    pub fn code(&self) -> &str {
+        self.gate.config().responses.errors().code(self.public)
+    }
+
     /// Returns the body.
     #[inline]
     pub fn body(&self) -> &[u8] {

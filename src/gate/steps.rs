@@ -7,6 +7,7 @@ use crate::{
     clock::timestamp::Timestamp,
     gate::{
         admission::{Admission, Outcome},
+        attempts::{is_failed_attempt, is_proved},
         charges::{Charges, Resolved},
         checked::CheckedRoute,
         pipeline::Gate,
@@ -23,13 +24,13 @@ use crate::{
         credential::CredentialError, head::RequestHead, reason::RefusalReason, sources::Credential,
     },
     store::{lookup::Lookup, stored_key::StoredKey},
-    verify::{error::VerifyError, verified::Verified},
+    verify::verified::Verified,
 };
 
 /// The part of a request that is kept while its key is looked up.
 pub(super) struct Attempt {
     pub(super) lookup: Lookup,
-    /// The address on which the attempt is counted if it fails.
+    /// The address on which the attempt is counted if it fails; none for a key in a query.
     address: Option<LimitKey>,
     pub(super) charges: Charges,
 }
@@ -73,8 +74,12 @@ impl Gate {
         now: Timestamp,
     ) -> Examined {
         let config = self.config();
+        let counted = match &found {
+            Ok(Some(credential)) if credential.is_in_query() => None,
+            _ => address,
+        };
         let stop = |reason| {
-            let refusal = self.failed_attempt(route, reason, address, Principal::nobody(), now);
+            let refusal = self.failed_attempt(route, reason, counted, Principal::nobody(), now);
             Examined::Done(Outcome::Refused(refusal))
         };
         if !route.belongs_to(self) {
@@ -87,13 +92,13 @@ impl Gate {
         };
         let presented = match config.formats.parse(credential.token()) {
             Ok(presented) => presented,
-            Err(error @ (ParseError::Empty | ParseError::UnknownPrefix)) => {
+            Err(error @ ParseError::UnknownPrefix) => {
                 // Keys consist of characters that every source allows, so only other
                 // credentials are checked.
                 if let Err(error) = credential.check_characters() {
                     return stop(RefusalReason::Credential(error));
                 }
-                if config.allow_foreign && error == ParseError::UnknownPrefix {
+                if config.allow_foreign {
                     config.audit.report(|| AuditEvent::new(now, AuditAction::ForeignCredential));
                     return Examined::Done(Outcome::ForeignCredential);
                 }
@@ -106,7 +111,7 @@ impl Gate {
         }
         let principal = Principal::claimed(presented.kind());
         if let (Some(attempts), Some(address)) = (&config.attempts, address)
-            && let Some(decision) = attempts.refused(address, now)
+            && let Some(decision) = attempts.shed(address, now)
         {
             let bound = Some(Bound::unnamed(decision));
             let reason = RefusalReason::TooManyAttempts;
@@ -115,7 +120,7 @@ impl Gate {
         match charges {
             Ok(charges) => {
                 let lookup = config.verifier.lookup(&presented);
-                Examined::Lookup(Attempt { lookup, address, charges })
+                Examined::Lookup(Attempt { lookup, address: counted, charges })
             }
             Err(policy) => {
                 let reason = RefusalReason::NoSubject { policy };
@@ -369,29 +374,4 @@ fn charge(
     }
     let limits = all.get(..count).unwrap_or_default();
     limiter.check_all(limits, route.cost(), now).map_err(RefusalReason::Charge)
-}
-
-/// Returns whether a client has tried an invalid key.
-///
-/// A request without a credential is no attempt, and neither is a failure of the host. A client
-/// that holds the secret of an ended key does not guess, and one that retries after its key was
-/// rotated must not lock out others behind the same address.
-fn is_failed_attempt(reason: &RefusalReason) -> bool {
-    match reason {
-        RefusalReason::Verify(error) => !is_proved(*error),
-        RefusalReason::Missing => false,
-        other => other.status() == 401,
-    }
-}
-
-/// Returns whether the secret was proved, so that the failure may be attributed to the key.
-const fn is_proved(error: VerifyError) -> bool {
-    match error {
-        VerifyError::Unknown | VerifyError::Mismatch | VerifyError::WrongKind => false,
-        VerifyError::Revoked
-        | VerifyError::Expired
-        | VerifyError::Suspended
-        | VerifyError::PastGrace
-        | VerifyError::ClockBehind => true,
-    }
 }

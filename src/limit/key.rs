@@ -54,7 +54,8 @@ impl LimitKey {
     /// Of an IPv6 address only the first 64 bits count. A subscriber has at least a network of that
     /// size (RFC 6177 §2, RFC 7421), so with whole addresses it would never run out of new ones. An
     /// IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2), as a dual-stack socket reports it, is the
-    /// same as unmapped; otherwise all of IPv4 would be one network.
+    /// same as unmapped, and so is one behind the well-known prefix of NAT64, `64:ff9b::/96` (RFC 6052
+    /// §2.1); otherwise all of IPv4 would be one network.
     ///
     /// ```
     /// use keyward::limit::LimitKey;
@@ -62,6 +63,7 @@ impl LimitKey {
     /// let of = |text: &str| LimitKey::address(text.parse().unwrap());
     /// assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
     /// assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+    /// assert_eq!(of("64:ff9b::192.0.2.7"), of("192.0.2.7"));
     /// ```
     pub const fn address(address: IpAddr) -> Self {
         let (length, body) = match address.to_canonical() {
@@ -69,12 +71,31 @@ impl LimitKey {
                 let [a, b, c, d] = address.octets();
                 (4, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
             }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                (8, [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
-            }
+            IpAddr::V6(address) => match address.octets() {
+                [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => {
+                    (4, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+                }
+                [a, b, c, d, e, f, g, h, ..] => {
+                    (8, [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
+                }
+            },
         };
         Self { head: Self::head(ADDRESS, length, 0), body: words(body) }
+    }
+
+    /// Returns the networks of 56 and 48 bits around an IPv6 network of 64 bits, the sizes that
+    /// providers assign (RFC 6177 §2); `None` for any other key.
+    pub(crate) fn wider_networks(self) -> Option<[Self; 2]> {
+        if self.head & 0xffff != Self::head(ADDRESS, 8, 0) {
+            return None;
+        }
+        let [network, _] = self.body;
+        Some([7_u8, 6].map(|length| {
+            let kept = u64::MAX >> (64 - 8 * u32::from(length));
+            let head = self.head & !0xffff | Self::head(ADDRESS, length, 0);
+            // The first byte of the address is the lowest of the word.
+            Self { head, body: [network & kept, 0] }
+        }))
     }
 
     /// Builds the limit key of all callers together.
@@ -312,9 +333,15 @@ mod tests {
             ("192.0.2.7", "::ffff:192.0.2.7", true),
             ("192.0.2.7", "::ffff:c000:207", true),
             ("::ffff:192.0.2.7", "::ffff:192.0.2.8", false),
-            // These only look mapped: the deprecated compatible form, and NAT64.
+            // Behind the well-known prefix of NAT64.
+            ("192.0.2.7", "64:ff9b::192.0.2.7", true),
+            ("192.0.2.7", "64:ff9b::c000:207", true),
+            ("64:ff9b::192.0.2.7", "64:ff9b::192.0.2.8", false),
+            // These only look like it: the deprecated compatible form, and other prefixes.
             ("192.0.2.7", "::192.0.2.7", false),
-            ("192.0.2.7", "64:ff9b::192.0.2.7", false),
+            ("192.0.2.7", "64:ff9b::1:c000:207", false),
+            ("192.0.2.7", "64:ff9b:1::192.0.2.7", false),
+            ("192.0.2.7", "64:ff9a::192.0.2.7", false),
             // The last bit of the network counts, the first one behind it does not.
             ("2001:db8:1:2::", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
             ("2001:db8:1:2::", "2001:db8:1:2:8000::", true),
@@ -325,6 +352,41 @@ mod tests {
         ] {
             assert_eq!(of(one) == of(other), same, "{one} {other}");
             assert_eq!(of(one).to_bytes() == of(other).to_bytes(), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn only_ipv6_networks_have_wider_ones() {
+        let of = |text: &str| LimitKey::address(text.parse().unwrap());
+        let policy = PolicyTag::of(&"exports".parse().unwrap());
+        let [of_56, of_48] = of("2001:db8:1:234::").wider_networks().unwrap();
+        for (text, same_56, same_48) in [
+            ("2001:db8:1:234::1", true, true),
+            ("2001:db8:1:2ff::", true, true),
+            ("2001:db8:1:334::", false, true),
+            ("2001:db8:1:ffff::", false, true),
+            ("2001:db8:2:234::", false, false),
+        ] {
+            let [other_56, other_48] = of(text).wider_networks().unwrap();
+            assert_eq!((other_56 == of_56, other_48 == of_48), (same_56, same_48), "{text}");
+        }
+        // A network is never the same as one of another size, nor under another policy.
+        let zero = of("::");
+        let wider = zero.wider_networks().unwrap();
+        let tagged = zero.with_policy(policy).wider_networks().unwrap();
+        assert_eq!(tagged, wider.map(|key| key.with_policy(policy)));
+        let all = [&[zero][..], &wider, &tagged].concat();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+        for key in [
+            of("192.0.2.7"),
+            of("64:ff9b::192.0.2.7"),
+            of_56,
+            of_48,
+            LimitKey::host(0, &[0; 8]),
+            LimitKey::owner("eight by"),
+            LimitKey::shared(),
+        ] {
+            assert_eq!(key.wider_networks(), None, "{key:?}");
         }
     }
 

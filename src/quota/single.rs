@@ -213,6 +213,15 @@ impl Quota {
         }
     }
 
+    /// Returns a quota of that many times the limit, with the default precision for its size unless
+    /// another one was chosen.
+    pub(crate) fn times(self, factor: u32) -> Self {
+        let limit = self.limit().saturating_mul(factor);
+        let default = Self::default_precision(limit, self.window_millis);
+        let precision = self.chosen_precision().unwrap_or(default);
+        Self::from_parts(limit, self.window_millis, default).fitted(precision)
+    }
+
     /// Builds a quota from what its getters return. A limit of zero becomes 1.
     pub(crate) const fn from_parts(limit: u32, window_millis: u64, precision: Precision) -> Self {
         let limit = match NonZeroU32::new(limit) {

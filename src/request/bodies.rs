@@ -17,7 +17,8 @@ use crate::{
 /// A reason without a text of its own has a plain English one. The precise reasons for which a key
 /// has ended (revoked, expired, suspended, past its grace) have the text of
 /// [`PublicReason::InvalidKey`] unless they have their own. So a service can have one sentence for
-/// every 401, or tell the reasons apart.
+/// every 401, or tell the reasons apart. [`PublicReason::RepeatedCredential`] has that of
+/// [`PublicReason::AmbiguousCredentials`].
 ///
 /// ```
 /// use keyward::{request::{ErrorFacts, ErrorText, PublicReason}, ErrorBodies};
@@ -158,11 +159,16 @@ impl ErrorBodies {
             .unwrap_or_else(|| facts.reason.factless_message().to_owned())
     }
 
+    /// Returns the code for programs, as [`ErrorBodies::nested`] has it, whatever the shape is.
+    pub fn code(&self, reason: PublicReason) -> &str {
+        let own = self.text(reason).and_then(|text| text.code.as_deref());
+        own.unwrap_or(Status::of(self.status(reason)).code)
+    }
+
     /// Renders the body.
     pub fn render(&self, facts: &ErrorFacts<'_>) -> ErrorBody {
         let (reason, message) = (facts.reason, self.message(facts));
         let text = self.text(reason);
-        let code = text.and_then(|text| text.code.as_deref());
         let status = Status::of(self.status(reason));
         let with_fields = |object: JsonObject| {
             let fields = text.map(|text| text.fields.as_slice()).unwrap_or_default();
@@ -171,9 +177,8 @@ impl ErrorBodies {
         match &self.style {
             Style::Flat => ErrorBody::json(with_fields(JsonObject::new().text("error", &message))),
             Style::Nested => {
-                let inner = JsonObject::new()
-                    .text("code", code.unwrap_or(status.code))
-                    .text("message", &message);
+                let inner =
+                    JsonObject::new().text("code", self.code(reason)).text("message", &message);
                 ErrorBody::json(JsonObject::new().object("error", with_fields(inner)))
             }
             Style::Problem => {
@@ -186,7 +191,7 @@ impl ErrorBodies {
                     .text("title", title)
                     .number("status", u64::from(status.number))
                     .text("detail", &message);
-                let object = match code {
+                let object = match text.and_then(|text| text.code.as_deref()) {
                     Some(code) => object.text("code", code),
                     None => object,
                 };

@@ -11,11 +11,15 @@ pub enum CredentialError {
     /// One place has two different values. Whichever was taken, a proxy may have checked the other.
     #[error("one credential was sent with different values")]
     Conflict,
-    /// The request has credentials in several places, and only one may be used.
-    #[error("credentials were sent in several places")]
+    /// The request has different credentials in several places, and only one may be used.
+    #[error("different credentials were sent in several places")]
     SeveralSources,
-    /// The text after `Bearer` is not a token68 (RFC 9110 §11.2), for instance empty or two words.
-    #[error("the bearer token is not a token68")]
+    /// The request has the same credential in several places, and only one may be used. The client
+    /// has to send it once.
+    #[error("the same credential was sent in several places")]
+    Repeated,
+    /// The text after `Bearer`, or another scheme, is not a token68 (RFC 9110 §11.2), for instance two words.
+    #[error("the token is not a token68")]
     Token68,
     /// The parameter has a `%` without two hexadecimal digits behind it.
     #[error("the percent-encoding of the parameter is broken")]
@@ -23,11 +27,11 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
-    /// Returns the HTTP status of the response: 400 for credentials that contradict each other, and
-    /// 401 for one that cannot be a key.
+    /// Returns the HTTP status of the response: 400 for credentials that contradict or repeat each
+    /// other, and 401 for one that cannot be a key.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::Conflict | Self::SeveralSources => 400,
+            Self::Conflict | Self::SeveralSources | Self::Repeated => 400,
             Self::Token68 | Self::PercentEncoding => 401,
         }
     }

@@ -10,6 +10,8 @@
 pub enum PublicReason {
     /// The request has several credentials that contradict each other.
     AmbiguousCredentials,
+    /// The request has the same credential in several places, where only one may be used.
+    RepeatedCredential,
     /// The request has no key.
     MissingKey,
     /// The credential is no key of this service.
@@ -44,8 +46,9 @@ pub enum PublicReason {
 
 impl PublicReason {
     /// Every reason, in the order of the statuses.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AmbiguousCredentials,
+        Self::RepeatedCredential,
         Self::MissingKey,
         Self::InvalidKey,
         Self::RevokedKey,
@@ -69,7 +72,7 @@ impl PublicReason {
     #[inline]
     pub const fn status(self) -> u16 {
         match self {
-            Self::AmbiguousCredentials => 400,
+            Self::AmbiguousCredentials | Self::RepeatedCredential => 400,
             Self::MissingKey
             | Self::InvalidKey
             | Self::RevokedKey
@@ -91,6 +94,7 @@ impl PublicReason {
     pub(crate) const fn default_message(self) -> &'static str {
         match self {
             Self::AmbiguousCredentials => "Several different API keys were sent",
+            Self::RepeatedCredential => "The API key was sent in several places",
             Self::MissingKey => "Missing API key",
             Self::InvalidKey
             | Self::RevokedKey
@@ -143,6 +147,7 @@ impl PublicReason {
             Self::RevokedKey | Self::ExpiredKey | Self::SuspendedKey | Self::RetiredKey => {
                 Self::InvalidKey
             }
+            Self::RepeatedCredential => Self::AmbiguousCredentials,
             other => other,
         }
     }

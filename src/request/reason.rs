@@ -19,10 +19,10 @@ use crate::{
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum RefusalReason {
-    /// The request has no credential.
+    /// The request has no credential, or only [empty](crate::CredentialSource) ones.
     #[error("no credential was sent")]
     Missing,
-    /// The credential contradicts another one, or cannot be read.
+    /// The credential contradicts or repeats another one, or cannot be read.
     #[error(transparent)]
     Credential(CredentialError),
     /// The credential is no key.
@@ -102,6 +102,7 @@ impl RefusalReason {
                 CredentialError::Conflict | CredentialError::SeveralSources => {
                     PublicReason::AmbiguousCredentials
                 }
+                CredentialError::Repeated => PublicReason::RepeatedCredential,
                 CredentialError::Token68 | CredentialError::PercentEncoding => {
                     PublicReason::InvalidKey
                 }

@@ -15,6 +15,11 @@ use crate::{
 
 /// A place in a request that can contain a key.
 ///
+/// An empty value is no credential: a header or cookie without a value, `Authorization: Bearer` without a
+/// token and a query parameter without a value count as absent, because a client that has no key to send
+/// often still sends the place of one. Two different lines of one header conflict even if one of them
+/// is empty, because a proxy may have read the other (RFC 9110 §5.3).
+///
 /// ```
 /// use keyward::{key::KeyKind, CredentialSource};
 ///
@@ -34,15 +39,31 @@ pub(super) enum Place {
     /// A header that contains the key alone, by its name in lower case.
     Header(Box<str>),
     Bearer,
+    /// `Authorization` with another scheme, by its name.
+    Scheme(Box<str>),
+    Cookie(Box<str>),
     Query(Box<str>),
 }
 
 impl Place {
     /// Returns whether both are read from the same part of a request.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        match (self.header(), other.header()) {
-            (Some(name), Some(other)) => name == other,
-            _ => self == other,
+        match (self, other) {
+            (Self::Cookie(name), Self::Cookie(other)) => name == other,
+            _ => match (self.scheme(), other.scheme(), self.header(), other.header()) {
+                (Some(scheme), Some(other), ..) => scheme.eq_ignore_ascii_case(other),
+                (.., Some(name), Some(other)) => name == other,
+                _ => self == other,
+            },
+        }
+    }
+
+    /// Returns the scheme of `Authorization`.
+    pub(super) fn scheme(&self) -> Option<&str> {
+        match self {
+            Self::Bearer => Some("Bearer"),
+            Self::Scheme(scheme) => Some(scheme),
+            Self::Header(_) | Self::Cookie(_) | Self::Query(_) => None,
         }
     }
 
@@ -50,7 +71,8 @@ impl Place {
     pub(super) fn header(&self) -> Option<&str> {
         match self {
             Self::Header(name) => Some(name),
-            Self::Bearer => Some("authorization"),
+            Self::Bearer | Self::Scheme(_) => Some("authorization"),
+            Self::Cookie(_) => Some("cookie"),
             Self::Query(_) => None,
         }
     }
@@ -67,6 +89,32 @@ impl CredentialSource {
     /// and one or more spaces separate it from the key.
     pub const fn bearer() -> Self {
         Self { place: Place::Bearer, kinds: None }
+    }
+
+    /// Reads `Authorization: <scheme> <key>` for a scheme of another name, such as `ApiKey` (RFC 9110
+    /// §11.6.2). Everything else is as for [`CredentialSource::bearer`], and a gate can read several
+    /// schemes. A [`Challenge::new`](crate::Challenge::new) of that name tells clients about it.
+    ///
+    /// ```
+    /// use keyward::{CredentialSource, request::{CredentialSources, PlainHead}};
+    ///
+    /// let schemes = [CredentialSource::authorization("ApiKey"), CredentialSource::bearer()];
+    /// let sources = CredentialSources::first_of(schemes);
+    /// let head = PlainHead::new().with_header("authorization", "apikey abc");
+    /// assert_eq!(sources.extract(&head)?.unwrap().token(), b"abc");
+    /// # Ok::<(), keyward::request::CredentialError>(())
+    /// ```
+    pub fn authorization(scheme: &str) -> Self {
+        Self { place: Place::Scheme(scheme.into()), kinds: None }
+    }
+
+    /// Reads a cookie (RFC 6265 §5.4). Its name must match to the byte, and its value is the key, without
+    /// quotes and encoding.
+    ///
+    /// **A browser sends cookies by itself**, also with requests that another site causes. Set the
+    /// cookie with `Secure`, `HttpOnly` and `SameSite`, and check `Origin` where that is not enough.
+    pub fn cookie(name: &str) -> Self {
+        Self { place: Place::Cookie(name.into()), kinds: None }
     }
 
     /// Reads a parameter of the query, such as `api_key`. The name must match to the byte.
@@ -90,16 +138,24 @@ impl CredentialSource {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
     }
 
-    /// Returns what this place contains, before its characters are checked.
+    /// Returns what this place contains, before its characters are checked. It is never empty.
     #[inline]
     pub(super) fn find<'h, H: RequestHead>(
         &'h self,
         head: &'h H,
     ) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
         match &self.place {
-            Place::Header(name) => Ok(single(head.header(name))?.map(Cow::Borrowed)),
-            Place::Bearer => {
-                Ok(single(head.header("authorization"))?.and_then(bearer).map(Cow::Borrowed))
+            Place::Header(name) => {
+                let value = single(head.header(name))?.filter(|value| !value.is_empty());
+                Ok(value.map(Cow::Borrowed))
+            }
+            Place::Bearer => in_scheme(head, "Bearer"),
+            Place::Scheme(scheme) => in_scheme(head, scheme),
+            Place::Cookie(name) => {
+                // HTTP/2 may split the line (RFC 9113 §8.2.3).
+                let pairs = head.header("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
+                let values = pairs.filter_map(|pair| cookie(pair, name.as_bytes()));
+                Ok(single(values)?.map(Cow::Borrowed))
             }
             Place::Query(name) => match head.query() {
                 Some(query) => parameter(query, name.as_bytes()),
@@ -127,7 +183,18 @@ impl CredentialSource {
                     "the name of a header is a token of RFC 9110; mend it in CredentialSource::header",
                 ));
             }
-            Place::Header(_) | Place::Bearer => return Ok(()),
+            Place::Scheme(scheme) if !is_token(scheme) => {
+                return Err(refused(
+                    "the name of a scheme is a token of RFC 9110; mend it in \
+                     CredentialSource::authorization",
+                ));
+            }
+            Place::Cookie(name) if !is_token(name) => {
+                return Err(refused(
+                    "the name of a cookie is a token of RFC 9110; mend it in CredentialSource::cookie",
+                ));
+            }
+            Place::Header(_) | Place::Bearer | Place::Scheme(_) | Place::Cookie(_) => return Ok(()),
             Place::Query(name) if !is_plain_parameter(name) => {
                 return Err(refused(
                     "the name of a query parameter has characters of [A-Za-z0-9._~-]; mend it in \
@@ -165,34 +232,41 @@ fn single<'h>(
     Ok(first)
 }
 
-/// Returns what follows the scheme `Bearer`, if that is the scheme.
+/// Returns what `Authorization` contains behind this scheme.
 #[inline]
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"bearer";
-
-    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    match rest {
-        // The scheme alone is meant as a bearer token, and has none.
-        [] => Some(rest),
-        [b' ', ..] => {
-            let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
-            rest.get(start..)
-        }
-        _ => None,
-    }
+fn in_scheme<'h, H: RequestHead>(
+    head: &'h H,
+    scheme: &str,
+) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
+    let value = single(head.header("authorization"))?;
+    Ok(value.and_then(|value| after_scheme(value, scheme.as_bytes())).map(Cow::Borrowed))
 }
 
-/// Returns the one value of a parameter, decoded.
+/// Returns what follows the scheme, if that is the scheme and anything follows.
+#[inline]
+fn after_scheme<'h>(value: &'h [u8], expected: &[u8]) -> Option<&'h [u8]> {
+    let (scheme, rest) = value.split_at_checked(expected.len())?;
+    if !scheme.eq_ignore_ascii_case(expected) {
+        return None;
+    }
+    let start = rest.iter().position(|&byte| byte != b' ')?;
+    if start == 0 { None } else { rest.get(start..) }
+}
+
+/// Returns the value of a pair of cookies, if it has this name and is not empty.
+fn cookie<'h>(pair: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
+    let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
+    Some(value).filter(|value| !value.is_empty())
+}
+
+/// Returns the one value of a parameter that is not empty, decoded.
 fn parameter<'h>(query: &'h [u8], name: &[u8]) -> Result<Option<Cow<'h, [u8]>>, CredentialError> {
     let mut first: Option<&'h [u8]> = None;
     for pair in query.split(|&byte| byte == b'&') {
         let mut halves = pair.splitn(2, |&byte| byte == b'=');
         let (raw_name, raw) =
             (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
-        if !is_named(raw_name, name) {
+        if raw.is_empty() || !is_named(raw_name, name) {
             continue;
         }
         match first {

@@ -35,7 +35,9 @@ impl CredentialSources {
         Self { sources: sources.into_iter().collect(), several: Several::FirstWins }
     }
 
-    /// Refuses a request that has more than one of these places.
+    /// Refuses a request that has a credential in more than one of these places:
+    /// [`CredentialError::SeveralSources`] for different ones, and [`CredentialError::Repeated`] for the
+    /// same one. An [empty](CredentialSource) place does not count.
     pub fn one_of(sources: impl IntoIterator<Item = CredentialSource>) -> Self {
         Self { sources: sources.into_iter().collect(), several: Several::Refuse }
     }
@@ -75,17 +77,19 @@ impl CredentialSources {
         head: &'h H,
     ) -> Result<Option<Credential<'h>>, CredentialError> {
         let mut found: Option<Credential<'h>> = None;
+        let mut is_repeated = false;
         for source in &self.sources {
             let Some(token) = source.find(head)? else { continue };
-            if found.is_some() {
-                return Err(CredentialError::SeveralSources);
+            match &found {
+                Some(first) if first.token != token => return Err(CredentialError::SeveralSources),
+                Some(_) => is_repeated = true,
+                None => found = Some(Credential { token, source }),
             }
-            found = Some(Credential { token, source });
             if self.several == Several::FirstWins {
                 break;
             }
         }
-        Ok(found)
+        if is_repeated { Err(CredentialError::Repeated) } else { Ok(found) }
     }
 
     /// Does what [`redact_query`](crate::request::redact_query) does, for all parameters that are read
@@ -94,13 +98,13 @@ impl CredentialSources {
         redact(url, |raw| {
             self.sources.iter().any(|source| match &source.place {
                 Place::Query(name) => looks_like(raw, name.as_bytes()),
-                Place::Header(_) | Place::Bearer => false,
+                Place::Header(_) | Place::Bearer | Place::Scheme(_) | Place::Cookie(_) => false,
             })
         })
     }
 
     /// Returns the names, in lower case, of the headers that can contain a key, so that a host can
-    /// keep their values out of its logs.
+    /// keep their values out of its logs. A name can occur twice.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| source.place.header())
     }
@@ -134,7 +138,7 @@ impl From<CredentialSource> for CredentialSources {
     }
 }
 
-/// The content of a place that can contain a key. Its `Debug` does not show it.
+/// The content of a place that can contain a key, never empty. Its `Debug` does not show it.
 pub struct Credential<'h> {
     token: Cow<'h, [u8]>,
     source: &'h CredentialSource,
@@ -158,11 +162,19 @@ impl<'h> Credential<'h> {
         self.source.takes(kind)
     }
 
+    /// Returns whether it was in the query.
+    #[inline]
+    pub(crate) const fn is_in_query(&self) -> bool {
+        matches!(self.source.place, Place::Query(_))
+    }
+
     /// Checks that its place allows its characters. Those of a key are always allowed, so this is
     /// called only for what is no key.
     pub(crate) fn check_characters(&self) -> Result<(), CredentialError> {
         match self.source.place {
-            Place::Bearer if !is_token68(&self.token) => Err(CredentialError::Token68),
+            Place::Bearer | Place::Scheme(_) if !is_token68(&self.token) => {
+                Err(CredentialError::Token68)
+            }
             _ => Ok(()),
         }
     }

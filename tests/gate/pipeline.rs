@@ -29,7 +29,10 @@ use keyward::{
     },
     limit::{Decision, Limit, LimitKey, LimiterConfig, PolicyTag, Subject},
     quota::{Overrides, PolicyName},
-    request::{CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason, RefusalReason},
+    request::{
+        CredentialError, CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason,
+        RefusalReason, RequestHead,
+    },
     store::{Lookup, StoredKey},
     verify::{Forbidden, MatchedSecret, Verifier, VerifyError},
 };
@@ -408,7 +411,8 @@ fn lucent_reads_public_keys_from_the_header_before_the_query() {
     assert_eq!(answer(&refused(check(&PlainHead::new().with_query("apikey=x")))), missing);
     for place in [header, query] {
         assert!(matches!(check(&place(good)), Outcome::Admitted(_)));
-        for bad in ["", "luc_pk_", api.key.expose(), &good.to_uppercase()] {
+        assert_eq!(answer(&refused(check(&place("")))), missing);
+        for bad in ["luc_pk_", api.key.expose(), &good.to_uppercase()] {
             assert_eq!(answer(&refused(check(&place(bad)))), invalid, "{bad}");
         }
     }
@@ -941,47 +945,58 @@ fn only_credentials_in_no_key_format_are_passed_to_the_host() {
     assert_eq!(refused(decide_unlimited(&strict, &head, &route, &service)).status(), 401);
 }
 
-#[test]
-fn failed_attempts_from_one_address_are_throttled() {
-    const ADDRESS: u8 = 1;
-    let service = Service::new();
+/// The gate of Lucitra with a limit of failed attempts, and what counts them.
+fn counting_gate(service: &Service, quota: Quota) -> (GateBuilder, Arc<Limiter>) {
     let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
-    let gate = service
-        .lucitra_builder()
-        .with_limiter(Arc::clone(&service.limiter))
-        .limit_failed_attempts(Arc::clone(&attempts), per_minute(3))
-        .build()
-        .unwrap();
+    let builder = service.lucitra_builder().with_limiter(Arc::clone(&service.limiter));
+    (builder.limit_failed_attempts(Arc::clone(&attempts), quota), attempts)
+}
+
+fn unknown_key() -> String {
+    format!("luci_{}", "0".repeat(64))
+}
+
+#[test]
+fn failures_above_the_limit_get_429_and_a_proved_key_always_passes() {
+    let service = Service::new();
+    let (builder, attempts) = counting_gate(&service, per_minute(3));
+    let gate = builder.build().unwrap();
     let good = service.key(LUCI);
-    let attacker = LimitKey::host(ADDRESS, &[192, 0, 2, 7]);
-    let check = |head: PlainHead, address, now| {
+    let attacker = LimitKey::host(1, &[192, 0, 2, 7]);
+    let check = |head: PlainHead, address: Option<LimitKey>, now| {
         let head = match address {
             Some(address) => head.with_address(address),
             None => head,
         };
         gate.check_sync(&head, &datasets(&gate), service.store(), now)
     };
-    let unknown = format!("luci_{}", "0".repeat(64));
-    let ended = service.key(LUCI);
-    service.revoke(ended.record.id());
-    // Missing, conflicting and foreign credentials, valid keys and formerly valid keys are not
-    // failed attempts.
-    for _ in 0..10 {
-        let once_good = bearer(ended.key.expose());
-        assert_eq!(refused(check(once_good, Some(attacker), at(0))).status(), 401);
+    let ended = service.dead_keys(LUCI);
+    let ended = || ended.iter().filter(|(_, _, error)| *error != VerifyError::Unknown);
+    // Missing, conflicting and foreign credentials, valid keys and proved keys that have ended are
+    // not failed attempts.
+    let no_attempts = || {
+        for (token, _, error) in ended().filter(|(_, now, _)| *now == at(0)) {
+            let refusal = refused(check(bearer(token), Some(attacker), at(0)));
+            assert_eq!(refusal.status(), 401, "{error}");
+            assert!(matches!(refusal.reason(), RefusalReason::Verify(own) if own == error));
+        }
         assert_eq!(refused(check(PlainHead::new(), Some(attacker), at(0))).status(), 401);
+        assert_eq!(refused(check(bearer(""), Some(attacker), at(0))).status(), 401);
         let twice = bearer("a").with_header("authorization", "Bearer b");
         assert_eq!(refused(check(twice, Some(attacker), at(0))).status(), 400);
         assert!(matches!(check(bearer("jwt"), Some(attacker), at(0)), Outcome::ForeignCredential));
         drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(0))));
+    };
+    for _ in 0..10 {
+        no_attempts();
     }
     assert!(attempts.is_empty());
     // Malformed or unknown: three attempts get a 401.
-    for bad in [&*unknown, "luci_", "a b"] {
+    for bad in [&*unknown_key(), "luci_", "a b"] {
         assert_eq!(refused(check(bearer(bad), Some(attacker), at(0))).status(), 401, "{bad}");
     }
-    // After that, requests from this address are rejected without a lookup, with valid keys too.
-    for token in [&*unknown, "luci_", good.key.expose()] {
+    // After that, failures get a 429, and everything else is as before.
+    for token in [&*unknown_key(), "luci_", "a b"] {
         let refusal = refused(check(bearer(token), Some(attacker), at(48)));
         assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
         assert_eq!(
@@ -993,18 +1008,258 @@ fn failed_attempts_from_one_address_are_throttled() {
             )
         );
     }
-    let head = bearer(&unknown).with_address(attacker);
+    no_attempts();
+    for (token, now, error) in ended() {
+        let refusal = refused(check(bearer(token), Some(attacker), *now));
+        assert!(matches!(refusal.reason(), RefusalReason::Verify(own) if own == error), "{error}");
+    }
+    // Other addresses and requests without an address are not affected.
+    let neighbour = LimitKey::host(1, &[192, 0, 2, 8]);
+    assert_eq!(refused(check(bearer(&unknown_key()), Some(neighbour), at(48))).status(), 401);
+    for _ in 0..10 {
+        assert_eq!(refused(check(bearer(&unknown_key()), None, at(48))).status(), 401);
+    }
+    // After the time in Retry-After a failure gets a 401 again.
+    assert_eq!(refused(check(bearer(&unknown_key()), Some(attacker), at(60))).status(), 401);
+}
+
+#[test]
+fn shedding_refuses_good_keys_too_and_queries_no_store() {
+    let service = Service::new();
+    let (builder, _) = counting_gate(&service, per_minute(3));
+    let gate = builder.shed_before_lookup().build().unwrap();
+    let good = service.key(LUCI);
+    let attacker = LimitKey::address([192, 0, 2, 7].into());
+    let check = |token: &str, now| {
+        let head = bearer(token).with_address(attacker);
+        gate.check_sync(&head, &datasets(&gate), service.store(), now)
+    };
+    for _ in 0..3 {
+        drop(admitted(check(good.key.expose(), at(0))));
+        assert_eq!(refused(check(&unknown_key(), at(0))).status(), 401);
+    }
+    for token in [&*unknown_key(), "luci_", good.key.expose()] {
+        let refusal = refused(check(token, at(48)));
+        assert!(matches!(refusal.reason(), RefusalReason::TooManyAttempts));
+        let body = r#"{"error":{"code":"RATE_LIMITED","message":"Too many failed attempts"}}"#;
+        assert_eq!(answer(&refusal), expected(429, &["retry-after: 12"], body));
+    }
+    let head = bearer(good.key.expose()).with_address(attacker);
     let begun = gate.begin(&head, &datasets(&gate), at(48));
     assert!(matches!(begun, Step::Done(_)), "the store was queried");
-    // Other addresses and requests without an address are not affected.
-    let neighbour = LimitKey::host(ADDRESS, &[192, 0, 2, 8]);
-    assert_eq!(refused(check(bearer(&unknown), Some(neighbour), at(48))).status(), 401);
-    for _ in 0..10 {
-        assert_eq!(refused(check(bearer(&unknown), None, at(48))).status(), 401);
+    drop(admitted(check(good.key.expose(), at(60))));
+
+    // Shedding without a limit would silently do nothing.
+    let built = service.lucitra_builder().shed_before_lookup().build();
+    let error = built.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("GateBuilder::limit_failed_attempts"), "{error}");
+}
+
+#[test]
+fn keys_in_a_query_are_no_failed_attempts() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let sources = CredentialSources::first_of([
+        CredentialSource::header("x-api-key"),
+        CredentialSource::query("api_key"),
+    ]);
+    let gate = service
+        .builder(PUBLIC, sources)
+        .with_publishable([PUBLIC.kind()])
+        .limit_failed_attempts(Arc::clone(&attempts), per_minute(1))
+        .with_challenge(Challenge::api_key("test", "x-api-key").unwrap())
+        .build()
+        .unwrap();
+    let route = gate.route(Access::any_key()).unwrap();
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    let unknown = format!("luc_pk_{}", "0".repeat(64));
+    let status = |head: PlainHead| {
+        let head = head.with_address(address);
+        let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+        // A dropped lookup does not count either.
+        if let Step::Lookup(pending) = gate.begin(&head, &route, at(0))
+            && head.query().is_some()
+        {
+            pending.abandoned(at(0));
+        }
+        refusal.status()
+    };
+    let in_query = |value: &str| PlainHead::new().with_query(format!("api_key={value}"));
+    let in_header = |value: &str| PlainHead::new().with_header("x-api-key", value);
+    for _ in 0..3 {
+        for value in [&*unknown, "x", "luc_pk_", "%zz", "%20"] {
+            assert_eq!(status(in_query(value)), 401, "{value}");
+        }
     }
-    // After the time in Retry-After the address is admitted again.
-    assert_eq!(refused(check(bearer(&unknown), Some(attacker), at(60))).status(), 401);
-    drop(admitted(check(bearer(good.key.expose()), Some(attacker), at(60))));
+    assert!(attempts.is_empty());
+    assert_eq!([status(in_header(&unknown)), status(in_header("x"))], [401, 429]);
+    assert_eq!(status(in_query(&unknown)), 401, "above the limit too");
+}
+
+#[test]
+fn ipv6_networks_count_at_1_4_and_16_times_the_quota() {
+    let service = Service::new();
+    let (builder, _) = counting_gate(&service, per_minute(3));
+    let gate = builder.build().unwrap();
+    let (builder, _) = counting_gate(&service, per_minute(3));
+    let shedding = builder.shed_before_lookup().build().unwrap();
+    let of = |gate: &Gate, token: &str, address: String| {
+        let head = bearer(token).with_address(LimitKey::address(address.parse().unwrap()));
+        match gate.check_sync(&head, &datasets(gate), service.store(), at(0)) {
+            Outcome::Refused(refusal) => refusal.status(),
+            outcome => {
+                drop(admitted(outcome));
+                200
+            }
+        }
+    };
+    let good = service.key(LUCI);
+    for gate in [&gate, &shedding] {
+        let failures = |network: &dyn Fn(u32) -> String, networks: std::ops::Range<u32>| {
+            let mut unauthorized = 0;
+            for at in networks {
+                // Twice as many as one network of 64 bits may have.
+                for _ in 0..6 {
+                    unauthorized += u32::from(of(gate, &unknown_key(), network(at)) == 401);
+                }
+            }
+            unauthorized
+        };
+        // One network of 64 bits, then all of its 56 bits, then all of its 48 bits.
+        let in_56 = |at: u32| format!("2001:db8:1:2{at:02x}::{at}");
+        let in_48 = |at: u32| format!("2001:db8:1:{:x}::1", at << 8);
+        assert_eq!(failures(&in_56, 0..1), 3);
+        assert_eq!(failures(&in_56, 1..40), 9);
+        assert_eq!(failures(&in_48, 3..255), 36);
+        assert_eq!(failures(&|_| "2001:db8:2::1".to_owned(), 0..1), 3, "another network");
+        let passes = if std::ptr::eq(gate, &raw const shedding) { 429 } else { 200 };
+        assert_eq!(of(gate, good.key.expose(), "2001:db8:1:ffff::".to_owned()), passes);
+        // NAT64 counts as the IPv4 address inside it, which has no network around it.
+        let through_nat64 = |at: u32| format!("64:ff9b::192.0.2.{at}");
+        assert_eq!(failures(&through_nat64, 0..40), 120);
+        assert_eq!(of(gate, &unknown_key(), "192.0.2.7".to_owned()), 429);
+    }
+}
+
+#[test]
+fn the_three_services_keep_their_401_for_100_failures_a_minute() {
+    let service = Service::new();
+    let attempts = || Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let bearer_401 = r#"{"error":{"code":"UNAUTHORIZED","message":"Missing or invalid API key."}}"#;
+    let lumiqtrace = service
+        .builder(LQT, CredentialSource::header("x-api-key"))
+        .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key").unwrap())
+        .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"));
+    let lucent = service
+        .builder(PUBLIC, CredentialSource::header("X-Lucent-Api-Key"))
+        .with_challenge(Challenge::api_key("lucent", "x-lucent-api-key").unwrap())
+        .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid or revoked API key"));
+    let zeros = "0".repeat(64);
+    for (builder, head, body) in [
+        (
+            lumiqtrace,
+            PlainHead::new().with_header("x-api-key", format!("lqt_{zeros}")),
+            r#"{"error":"Invalid API key"}"#,
+        ),
+        (
+            lucent,
+            PlainHead::new().with_header("x-lucent-api-key", format!("luc_pk_{zeros}")),
+            r#"{"error":"Invalid or revoked API key"}"#,
+        ),
+        (service.lucitra_builder(), bearer(&unknown_key()), bearer_401),
+    ] {
+        let gate = builder.limit_failed_attempts(attempts(), per_minute(100)).build().unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        let head = head.with_address(LimitKey::address([192, 0, 2, 7].into()));
+        for failures in 0..100 {
+            let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+            assert_eq!((refusal.status(), refusal.body()), (401, body.as_bytes()), "{failures}");
+        }
+        let refusal = refused(gate.check_sync(&head, &route, service.store(), at(0)));
+        assert_eq!(refusal.status(), 429);
+    }
+}
+
+#[test]
+fn an_empty_credential_is_a_missing_one_and_no_failed_attempt() {
+    let service = Service::new();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
+    let places = [
+        CredentialSource::header("x-api-key"),
+        CredentialSource::bearer(),
+        CredentialSource::query("api_key"),
+    ];
+    let key = service.key(PUBLIC);
+    let address = LimitKey::address([192, 0, 2, 7].into());
+    for sources in [CredentialSources::first_of(places.clone()), CredentialSources::one_of(places)]
+    {
+        let gate = service
+            .builder(PUBLIC, sources)
+            .with_publishable([PUBLIC.kind()])
+            .limit_failed_attempts(Arc::clone(&attempts), per_minute(1))
+            .allow_foreign()
+            .with_challenge(Challenge::api_key("test", "x-api-key").unwrap())
+            .build()
+            .unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        let check = |head: &PlainHead| {
+            gate.check_sync(&head.clone().with_address(address), &route, service.store(), at(0))
+        };
+        for (empty, elsewhere) in [
+            (PlainHead::new().with_header("x-api-key", ""), bearer(key.key.expose())),
+            (
+                bearer(""),
+                PlainHead::new().with_query(format!("api_key=&api_key={}", key.key.expose())),
+            ),
+            (PlainHead::new().with_query("api_key="), bearer(key.key.expose())),
+        ] {
+            for _ in 0..3 {
+                let refusal = refused(check(&empty));
+                assert!(matches!(refusal.reason(), RefusalReason::Missing), "{empty:?}");
+                assert_eq!(refusal.public(), PublicReason::MissingKey);
+            }
+            drop(admitted(check(&elsewhere)));
+        }
+        let beside = bearer(key.key.expose()).with_header("x-api-key", "").with_query("api_key=");
+        drop(admitted(check(&beside)));
+    }
+    assert!(attempts.is_empty(), "an empty credential is no attempt");
+}
+
+#[test]
+fn a_key_in_two_places_is_refused_with_a_reason_of_its_own() {
+    let service = Service::new();
+    let sources = CredentialSources::one_of([
+        CredentialSource::header("x-api-key"),
+        CredentialSource::bearer(),
+    ]);
+    let gate = |errors| {
+        let builder = service.builder(LQT, sources.clone()).with_errors(errors);
+        let challenge = Challenge::api_key("test", "x-api-key").unwrap();
+        builder.with_challenge(challenge).build().unwrap()
+    };
+    let plain = gate(ErrorBodies::flat());
+    let worded = gate(
+        ErrorBodies::flat().with_text(PublicReason::AmbiguousCredentials, "Send one credential"),
+    );
+    let key = service.key(LQT);
+    let twice = bearer(key.key.expose()).with_header("x-api-key", key.key.expose());
+    let other = bearer("another").with_header("x-api-key", key.key.expose());
+    for (gate, repeated, several) in [
+        (&plain, "The API key was sent in several places", "Several different API keys were sent"),
+        (&worded, "Send one credential", "Send one credential"),
+    ] {
+        let route = gate.route(Access::any_key()).unwrap();
+        for (head, error, message) in [
+            (&twice, CredentialError::Repeated, repeated),
+            (&other, CredentialError::SeveralSources, several),
+        ] {
+            let refusal = refused(decide_unlimited(gate, head, &route, &service));
+            let reason = refusal.reason();
+            assert!(matches!(reason, RefusalReason::Credential(own) if *own == error), "{reason}");
+            assert_eq!((refusal.status(), &*refusal.message()), (400, message));
+        }
+    }
 }
 
 /// A store whose futures never complete.
@@ -1025,13 +1280,8 @@ impl KeyStore for Hanging {
 #[test]
 fn a_dropped_attempt_is_counted_as_failed() {
     let service = Service::new();
-    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [5; 16]));
-    let gate = service
-        .lucitra_builder()
-        .with_limiter(Arc::clone(&service.limiter))
-        .limit_failed_attempts(Arc::clone(&attempts), per_minute(2))
-        .build()
-        .unwrap();
+    let (builder, attempts) = counting_gate(&service, per_minute(2));
+    let gate = builder.shed_before_lookup().build().unwrap();
     assert!(gate.limits_failed_attempts() && gate.has_limiter() && gate.allows_foreign());
     let address = LimitKey::address([192, 0, 2, 7].into());
     let head = bearer(service.key(LUCI).key.expose()).with_address(address);
@@ -1706,6 +1956,11 @@ fn a_contradictory_gate_configuration_fails_to_build() {
         (bearer(), header("AUTHORIZATION")),
         (bearer(), bearer().with_kinds([api])),
         (query(), query()),
+        (bearer(), CredentialSource::authorization("BEARER")),
+        (CredentialSource::authorization("ApiKey"), CredentialSource::authorization("apikey")),
+        (CredentialSource::authorization("ApiKey"), header("authorization")),
+        (CredentialSource::cookie("k"), CredentialSource::cookie("k")),
+        (CredentialSource::cookie("k"), header("Cookie")),
     ] {
         for sources in [
             CredentialSources::first_of([one.clone(), other.clone()]),
@@ -1726,6 +1981,9 @@ fn a_contradictory_gate_configuration_fails_to_build() {
         (bearer(), header("proxy-authorization")),
         (bearer(), CredentialSource::query("authorization")),
         (query(), CredentialSource::query("API_KEY")),
+        (bearer(), CredentialSource::authorization("ApiKey")),
+        (CredentialSource::cookie("k"), CredentialSource::cookie("K")),
+        (CredentialSource::cookie("api_key"), query()),
     ] {
         let sources = CredentialSources::first_of([one, other]);
         assert_eq!(build(sources, &[public, api]), Ok(()));
@@ -1739,6 +1997,14 @@ fn a_contradictory_gate_configuration_fails_to_build() {
             source("the name of a header is a token of RFC 9110"),
             "{name:?}"
         );
+    }
+    for name in ["", "a b", "a=b", "ä"] {
+        for (place, problem) in [
+            (CredentialSource::authorization(name), "the name of a scheme is a token of RFC 9110"),
+            (CredentialSource::cookie(name), "the name of a cookie is a token of RFC 9110"),
+        ] {
+            assert_eq!(build(place.into(), &[]), source(problem), "{name:?}");
+        }
     }
     for name in ["", "a b", "a=b", "a&b", "a%62", "ä"] {
         let query = CredentialSource::query(name).with_kinds([public]);

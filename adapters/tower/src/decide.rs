@@ -22,11 +22,20 @@ use crate::shared::Shared;
 pub(crate) enum Deciding {
     /// Decided without a wait.
     Done(Option<Outcome>),
+    /// A preflight that goes on undecided.
+    Preflight,
     Waiting(StoreFuture<'static, Outcome>),
 }
 
+/// What is to be done with a request.
+pub(crate) enum Decided {
+    Outcome(Outcome),
+    /// It is a preflight, and goes on.
+    PassOn,
+}
+
 impl Deciding {
-    pub(crate) const fn done(outcome: Outcome) -> Self {
+    const fn done(outcome: Outcome) -> Self {
         Self::Done(Some(outcome))
     }
 
@@ -42,14 +51,16 @@ impl Deciding {
 }
 
 impl Future for Deciding {
-    type Output = Outcome;
+    type Output = Decided;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        match &mut *self {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decided> {
+        let outcome = match &mut *self {
             // Polled after its end it never completes, so nothing passes that way.
             Self::Done(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Preflight => return Poll::Ready(Decided::PassOn),
             Self::Waiting(waiting) => Pin::new(waiting).poll(context),
-        }
+        };
+        outcome.map(Decided::Outcome)
     }
 }
 

@@ -10,7 +10,11 @@ use ::axum::{
 };
 use keyward::request::PublicReason;
 
-use crate::{caller::Caller, foreign::ForeignCredential, trace};
+use crate::{
+    caller::Caller,
+    foreign::{ForeignCredential, unproved},
+    trace,
+};
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = CallerRejection;
@@ -80,5 +84,5 @@ impl IntoResponse for CallerRejection {
 
 /// Returns the caller; else the mark of a request without one, if a layer left it.
 fn extract(extensions: &Extensions) -> Result<Caller, Option<&ForeignCredential>> {
-    extensions.get::<Caller>().cloned().ok_or_else(|| extensions.get())
+    extensions.get::<Caller>().cloned().ok_or_else(|| unproved(extensions))
 }

@@ -17,8 +17,9 @@ use crate::{
 };
 
 /// The mark, in the extensions, of a request that goes on without a caller: its credential is of
-/// no known kind and the gate [leaves those to the host](keyward::gate::GateBuilder::allow_foreign),
-/// or it is a preflight that is [passed on](crate::Preflights::PassOn). **Nothing is proved.**
+/// no known kind and the gate [leaves those to the host](keyward::gate::GateBuilder::allow_foreign).
+/// **Nothing is proved.** A preflight that is [passed on](crate::Preflights::PassOn) has neither a
+/// caller nor this mark.
 ///
 /// A layer passes credentials on only after the host has declared that it checks them, with
 /// [`ApiKeys::handle_foreign`](crate::ApiKeys::handle_foreign).
@@ -59,7 +60,7 @@ impl ForeignCredential {
         &self.route
     }
 
-    /// Returns the foreign credential of the request. A preflight has none.
+    /// Returns the foreign credential of the request.
     pub fn credential<'h>(&'h self, head: &'h HttpHead<'_>) -> Option<Credential<'h>> {
         // Contradictory and unreadable credentials were refused before.
         self.gate.sources().extract(head).ok().flatten()
@@ -86,6 +87,20 @@ impl ForeignCredential {
         insert_headers(&mut headers, style.render(decision, self.clock.now()));
         headers
     }
+}
+
+/// The mark of a preflight that is passed on, for this crate alone: its inner layers, extractors and guard.
+#[derive(Clone)]
+pub(crate) struct PassedPreflight(
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "read by extractors and guard"))]
+    pub(crate) ForeignCredential,
+);
+
+/// Returns how to refuse a request that a layer has passed on without a caller.
+#[cfg(feature = "axum")]
+pub(crate) fn unproved(extensions: &http::Extensions) -> Option<&ForeignCredential> {
+    let preflight = || extensions.get().map(|PassedPreflight(preflight)| preflight);
+    extensions.get::<ForeignCredential>().or_else(preflight)
 }
 
 impl fmt::Debug for ForeignCredential {

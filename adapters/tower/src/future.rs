@@ -21,9 +21,10 @@ use tower_service::Service;
 use crate::{
     body::ResponseBody,
     caller::Caller,
-    decide::{Deciding, recheck},
-    foreign::ForeignCredential,
+    decide::{Decided, Deciding, recheck},
+    foreign::{ForeignCredential, PassedPreflight},
     head::{leave_charged, mark_sensitive, redact_query},
+    keep_response::KeepResponse,
     response::{Protocol, insert_headers, report_limit},
     shared::Shared,
     trace,
@@ -122,27 +123,37 @@ where
         loop {
             let next = match this.state.as_mut().project() {
                 StateProjection::Deciding { deciding, service, request } => {
-                    let outcome = ready!(Pin::new(deciding).poll(context));
-                    trace::decided(&outcome);
+                    let decided = ready!(Pin::new(deciding).poll(context));
+                    if let Decided::Outcome(outcome) = &decided {
+                        trace::decided(outcome);
+                    }
                     // Without a request this was polled after its end.
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
-                    let admitted = match outcome {
-                        Outcome::Refused(refusal) => {
+                    let without_caller = || ForeignCredential {
+                        gate: this.shared.gate.clone(),
+                        route: this.route.clone(),
+                        clock: Arc::clone(&this.shared.clock),
+                        protocol: this.style.protocol,
+                    };
+                    let admitted = match decided {
+                        Decided::Outcome(Outcome::Refused(refusal)) => {
                             let refused = this.style.protocol.refusal(&refusal);
                             let response = Some(refused.map(ResponseBody::refused));
                             this.state.set(State::Done { response });
                             continue;
                         }
-                        Outcome::ForeignCredential => {
-                            parts.extensions.insert(ForeignCredential {
-                                gate: this.shared.gate.clone(),
-                                route: this.route.clone(),
-                                clock: Arc::clone(&this.shared.clock),
-                                protocol: this.style.protocol,
-                            });
+                        Decided::PassOn => {
+                            parts.extensions.insert(PassedPreflight(without_caller()));
+                            if this.shared.redact_query {
+                                redact_query(&mut parts, &this.shared.gate);
+                            }
                             None
                         }
-                        Outcome::Admitted(admission) => {
+                        Decided::Outcome(Outcome::ForeignCredential) => {
+                            parts.extensions.insert(without_caller());
+                            None
+                        }
+                        Decided::Outcome(Outcome::Admitted(admission)) => {
                             let outer = this.style.outer.filter(|_| this.route.is_limited());
                             if let Some(decision) = admission.decision().copied().or(outer) {
                                 parts.extensions.insert(decision);
@@ -160,15 +171,18 @@ where
                     if let Some(value) = this.style.cache_control.take() {
                         set_cache_control(response.headers_mut(), value);
                     }
+                    let is_kept = response.extensions().get::<KeepResponse>().is_some();
                     match admitted.take() {
                         None => State::Done { response: Some(response.map(ResponseBody::served)) },
-                        Some(Admitted { admission, recheck: None }) => State::Done {
+                        Some(Admitted { admission, recheck: Some(pending) }) if !is_kept => {
+                            State::Rechecking {
+                                rechecking: recheck(this.shared, pending),
+                                response: Some(response),
+                                admission,
+                            }
+                        }
+                        Some(Admitted { admission, .. }) => State::Done {
                             response: Some(with_headers(response, &admission, this.style.inside)),
-                        },
-                        Some(Admitted { admission, recheck: Some(pending) }) => State::Rechecking {
-                            rechecking: recheck(this.shared, pending),
-                            response: Some(response),
-                            admission,
                         },
                     }
                 }

@@ -3,17 +3,25 @@
 use std::fmt::Write;
 
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
+use keyward::{gate::Refusal, quota::PolicyName};
+
+use crate::grpc_details::Details;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Returns whether the head is that of a gRPC request, by its content type.
+/// Returns whether the head is that of a gRPC request: a `POST` with its content type.
 ///
 /// Any other is refused in HTTP even where gRPC is served: a client that does not know gRPC
-/// would mistake the status 200 for success (gRPC over HTTP/2, "Content-Type").
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+/// would mistake the status 200 for success (gRPC over HTTP/2, "Content-Type"), and a cache would
+/// store it in response to a `GET`.
+pub(crate) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::POST && has_grpc_type(headers)
+}
+
+fn has_grpc_type(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };
     let Some((start, rest)) = value.as_bytes().split_at_checked(GRPC.len()) else { return false };
     start.eq_ignore_ascii_case(GRPC.as_bytes()) && matches!(rest.first(), None | Some(b'+' | b';'))
@@ -21,26 +29,40 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Turns the headers of a refusal into those of a trailers-only response: the HTTP status is 200,
 /// the body is empty, and `grpc-status` and `grpc-message` state the reason (gRPC over HTTP/2,
-/// "Responses").
+/// "Responses"). No cache stores it, whatever a cache makes of a 200 to a `POST`.
 ///
 /// The other headers, such as those of the rate limit, become metadata of the status.
-pub(crate) fn trailers_only(headers: &mut HeaderMap, status: StatusCode, message: &str) {
+/// `grpc-status-details-bin` has the reason and the time to wait for programs.
+pub(crate) fn trailers_only(headers: &mut HeaderMap, status: StatusCode, refusal: &Refusal) {
+    let (code, message) = (code(status), refusal.message());
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, GRPC);
-    headers.insert("grpc-status", HeaderValue::from_static(code(status)));
-    if let Ok(message) = HeaderValue::from_str(&percent_encoded(message)) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(code)));
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(&message)) {
         headers.insert("grpc-message", message);
+    }
+    let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let details = Details {
+        code,
+        message: &message,
+        reason: refusal.code(),
+        limit: refusal.reason().policy().map(PolicyName::as_str),
+        retry_after_secs: retry_after.and_then(|secs| secs.parse().ok()),
+    };
+    if let Ok(details) = HeaderValue::from_str(&details.encode()) {
+        headers.insert("grpc-status-details-bin", details);
     }
 }
 
 /// Returns the gRPC code of an HTTP status of a gate.
-const fn code(status: StatusCode) -> &'static str {
-    const INVALID_ARGUMENT: &str = "3";
-    const PERMISSION_DENIED: &str = "7";
-    const RESOURCE_EXHAUSTED: &str = "8";
-    const INTERNAL: &str = "13";
-    const UNAVAILABLE: &str = "14";
-    const UNAUTHENTICATED: &str = "16";
+const fn code(status: StatusCode) -> u8 {
+    const INVALID_ARGUMENT: u8 = 3;
+    const PERMISSION_DENIED: u8 = 7;
+    const RESOURCE_EXHAUSTED: u8 = 8;
+    const INTERNAL: u8 = 13;
+    const UNAVAILABLE: u8 = 14;
+    const UNAUTHENTICATED: u8 = 16;
 
     match status.as_u16() {
         400 | 413 | 422 => INVALID_ARGUMENT,
@@ -73,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_recognized_by_the_content_type() {
+    fn grpc_is_recognized_by_the_method_and_the_content_type() {
         for (value, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
@@ -86,9 +108,12 @@ mod tests {
             ("", false),
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
-            assert_eq!(is_grpc(&headers), expected, "{value:?}");
+            assert_eq!(is_grpc(&Method::POST, &headers), expected, "{value:?}");
+            for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT] {
+                assert!(!is_grpc(&method, &headers), "{method} {value:?}");
+            }
         }
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_grpc(&Method::POST, &HeaderMap::new()));
     }
 
     #[test]

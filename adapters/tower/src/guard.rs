@@ -31,7 +31,7 @@ use tower_service::Service;
 
 use crate::{
     caller::Caller,
-    foreign::ForeignCredential,
+    foreign::unproved,
     keys::ApiKeys,
     rules::{CheckedRules, NestedAt, Rules},
 };
@@ -50,7 +50,7 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     ///   [with scopes](keyward::Challenge::with_scope) names those of the route, if there is one.)
     /// - A denied request with a good key is charged by [`ApiKeysBuilder::limit`](crate::ApiKeysBuilder::limit),
     ///   if there is one.
-    /// - A [foreign credential](ForeignCredential) opens no route that is not named.
+    /// - A [foreign credential](crate::ForeignCredential) opens no route that is not named.
     ///
     /// Open routes, such as a health check, belong in a router around the guarded one:
     ///
@@ -215,9 +215,9 @@ impl Service<Request> for Deny {
 
 /// Returns the response to a request that no rule names.
 fn denied(extensions: &http::Extensions) -> Response {
-    let mut response = match (extensions.get::<Caller>(), extensions.get::<ForeignCredential>()) {
-        // Nothing is proved of a foreign credential.
-        (None, Some(foreign)) => foreign.refuse(PublicReason::InvalidKey).map(Body::from),
+    let mut response = match (extensions.get::<Caller>(), unproved(extensions)) {
+        // Nothing is proved of a foreign credential, nor of a preflight.
+        (None, Some(passed)) => passed.refuse(PublicReason::InvalidKey).map(Body::from),
         _ => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_FOUND;

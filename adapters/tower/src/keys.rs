@@ -152,8 +152,8 @@ impl<K> ApiKeys<K> {
     /// A header such as `X-Forwarded-For` contains whatever the client wrote, unless a proxy of
     /// the host's own has set it.
     ///
-    /// A request that is dropped while its key is looked up counts as a failed attempt, so a
-    /// client that closes its connection early does not guess for free. A request whose store
+    /// A request that is dropped while its key is looked up counts as a failed attempt, so that a
+    /// client which closes its connection early is counted like one that waits. A request whose store
     /// failed or missed the [deadline](ApiKeys::with_deadline) does not count.
     pub fn with_client_address(
         self,
@@ -171,14 +171,15 @@ impl<K> ApiKeys<K> {
     ///
     /// ```
     /// use keyward::limit::LimitKey;
+    /// use keyward_tower::decoded_segments;
     /// # use keyward_tower::ApiKeys;
     ///
     /// const TENANT: u8 = 1;
     ///
     /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
     /// keys.with_subject(TENANT, |parts| {
-    ///     let tenant = parts.uri.path().split('/').nth(1)?;
-    ///     Some(LimitKey::host(TENANT, tenant.as_bytes()))
+    ///     let segments = decoded_segments(&parts.uri)?; // not the raw path, see there
+    ///     Some(LimitKey::host(TENANT, segments.first()?.as_bytes()))
     /// })
     /// # }
     /// ```
@@ -201,7 +202,13 @@ impl<K> ApiKeys<K> {
     }
 
     /// Asks the store once more after the inner service has responded, and responds with 401
-    /// instead if the key was revoked meanwhile.
+    /// instead if the key was revoked, suspended or removed meanwhile, or has expired. A secret that was
+    /// rotated out meanwhile does not matter, so a handler can rotate the key of its own request.
+    ///
+    /// **The response of the inner service is then lost**, whatever it did. A handler whose response must
+    /// go out in any case, such as one that revokes the key of its own request, puts
+    /// [`KeepResponse`](crate::KeepResponse) into the extensions of its response. Elsewhere the same
+    /// happens to a handler during which anybody else ends the key.
     ///
     /// The work of the inner service is not undone. A body that is still streamed continues,
     /// because the second look is taken when the head of the response is ready.
@@ -249,9 +256,12 @@ impl<K> ApiKeys<K> {
     /// Refuses gRPC requests in the form that gRPC clients understand: a trailers-only response
     /// with `INVALID_ARGUMENT` (for 400), `UNAUTHENTICATED` (401), `PERMISSION_DENIED` (403),
     /// `RESOURCE_EXHAUSTED` (429) or `UNAVAILABLE` (503). The message is that of the gate, and
-    /// its headers become metadata.
+    /// its headers become metadata. `grpc-status-details-bin` has an `ErrorInfo` with the
+    /// [code](keyward::gate::Refusal::code) of the refusal, the domain `keyward` and the name of the
+    /// limit that refused, and a `RetryInfo` where the response has `Retry-After`. Caches are told
+    /// `no-store`, because the HTTP status is 200.
     ///
-    /// A request without the content type of gRPC is still refused in HTTP.
+    /// A request that is no `POST` with the content type of gRPC is still refused in HTTP.
     pub fn serve_grpc(self) -> Self {
         self.with(|shared| Shared { grpc: true, ..shared })
     }
@@ -361,6 +371,12 @@ impl<K: KeyStore + 'static> ApiKeys<K> {
     ///
     /// It runs before the request is authenticated and must return a route for every request.
     /// Unknown requests should get the strictest route. A [`CheckedRoute`] is cheap to clone.
+    ///
+    /// **The path of the request is as it was sent**, and the handler reads it decoded: `/orgs/%76ictim`
+    /// is the `org` `victim` to axum's `Path`. A rule that finds its owner in the raw path, or compares
+    /// the raw path with one that needs more, can be got round. Read owners and tenants with
+    /// [`decoded_segments`](crate::decoded_segments) or `path_parameter` (feature `axum`), and routes
+    /// from axum's `MatchedPath`. Let the default be the strictest route, as here, and not the weakest.
     ///
     /// ```
     /// # use keyward::{Access, ConfigError, KeyStore, Scope};

@@ -83,8 +83,9 @@
 //!   in its query are [replaced](ApiKeys::keep_query).
 //! - A response to a key outside of `Authorization` is
 //!   [kept out of shared caches](ApiKeys::with_cache_control).
-//! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401.
-//! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status.
+//! - With [`ApiKeys::recheck`], if a key is revoked while its request is served, the response is 401,
+//!   unless the handler marked it with [`KeepResponse`].
+//! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status and its details.
 //! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
 //!   as [`ForeignCredential`], for the host's own check.
 //! - A setting without effect is a [`ConfigError`](keyward::ConfigError) of
@@ -182,12 +183,15 @@ mod extract;
 mod foreign;
 mod future;
 mod grpc;
+mod grpc_details;
 #[cfg(feature = "axum")]
 mod guard;
 mod head;
 mod issue;
+mod keep_response;
 mod keys;
 mod layer;
+mod path;
 mod preflight;
 mod random;
 mod remote;
@@ -208,8 +212,10 @@ pub use self::{
     future::ResponseFuture,
     head::HttpHead,
     issue::IssueError,
+    keep_response::KeepResponse,
     keys::ApiKeys,
     layer::ApiKeyLayer,
+    path::decoded_segments,
     preflight::{Preflights, is_preflight},
     response::http_response,
     service::ApiKeyService,
@@ -220,6 +226,7 @@ pub use self::{
 pub use self::{
     extract::CallerRejection,
     guard::{Guarded, GuardedFuture},
+    path::path_parameter,
     rules::Rules,
 };
 

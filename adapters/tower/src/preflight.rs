@@ -18,9 +18,10 @@ pub enum Preflights {
     /// scripts of other origins.
     #[default]
     Authenticate,
-    /// They go on to the inner service without a key and without a caller, with
-    /// [`ForeignCredential`](crate::ForeignCredential) in their extensions. Anyone can send one,
-    /// so the inner service must do nothing on `OPTIONS` but respond.
+    /// They go on to the inner service without a caller and without a
+    /// [`ForeignCredential`](crate::ForeignCredential), because no credential was read. Keys in their
+    /// query are replaced, unless the layer [keeps them](crate::ApiKeys::keep_query). Anyone can send
+    /// one, so the inner service must do nothing on `OPTIONS` but respond.
     PassOn,
     /// The layer responds with 204 and these headers, and they never reach the inner service.
     ///

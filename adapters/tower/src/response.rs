@@ -1,7 +1,7 @@
 //! From a refusal to a response, and the rate-limit headers of admitted responses.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request::Parts};
 use keyward::{
     gate::{Admission, Refusal},
     limit::Decision,
@@ -31,15 +31,16 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     /// Returns gRPC for gRPC requests, where gRPC is served.
-    pub(crate) fn of(headers: &HeaderMap, grpc_is_served: bool) -> Self {
-        if grpc_is_served && is_grpc(headers) { Self::Grpc } else { Self::Http }
+    pub(crate) fn of(parts: &Parts, grpc_is_served: bool) -> Self {
+        let is_grpc = grpc_is_served && is_grpc(&parts.method, &parts.headers);
+        if is_grpc { Self::Grpc } else { Self::Http }
     }
 
     pub(crate) fn refusal(self, refusal: &Refusal) -> Response<Bytes> {
         match self {
             Self::Http => http_response(refusal),
             Self::Grpc => respond(refusal, |response| {
-                trailers_only(response.headers_mut(), status(refusal), &refusal.message());
+                trailers_only(response.headers_mut(), status(refusal), refusal);
             }),
         }
     }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode, request::Parts};
-use keyward::{KeyStore, Outcome, limit::Decision};
+use keyward::{KeyStore, limit::Decision};
 use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
     caller::Caller,
     decide::Deciding,
-    foreign::ForeignCredential,
+    foreign::{ForeignCredential, PassedPreflight},
     future::{ResponseFuture, Style},
     preflight::{Preflights, is_preflight_head},
     response::Protocol,
@@ -60,7 +60,7 @@ where
         let (mut parts, body) = request.into_parts();
         let (inside, outer) = clear_outer(&mut parts);
         let route = self.routing.route(&parts);
-        let protocol = Protocol::of(&parts.headers, shared.grpc);
+        let protocol = Protocol::of(&parts, shared.grpc);
         let deciding = match preflight(&shared.preflights, &parts) {
             Some(Preflights::Answer(headers)) => {
                 let mut response = Response::new(ResponseBody::default());
@@ -69,7 +69,7 @@ where
                 let style = Style { protocol, cache_control: None, inside, outer };
                 return ResponseFuture::done(shared, route, style, response);
             }
-            Some(Preflights::PassOn) => Deciding::done(Outcome::ForeignCredential),
+            Some(Preflights::PassOn) => Deciding::Preflight,
             Some(Preflights::Authenticate) | None => {
                 let step = shared.gate.begin(&shared.head(&parts), &route, shared.clock.now());
                 Deciding::new(&shared, step)
@@ -97,9 +97,12 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
 fn clear_outer(parts: &mut Parts) -> (bool, Option<Decision>) {
     let extensions = &mut parts.extensions;
     let decision = extensions.remove::<Decision>();
-    let (caller, foreign) =
-        (extensions.remove::<Caller>(), extensions.remove::<ForeignCredential>());
-    (caller.is_some() || foreign.is_some(), decision)
+    let (caller, foreign, preflight) = (
+        extensions.remove::<Caller>(),
+        extensions.remove::<ForeignCredential>(),
+        extensions.remove::<PassedPreflight>(),
+    );
+    (caller.is_some() || foreign.is_some() || preflight.is_some(), decision)
 }
 
 /// Returns the treatment of this request if it is a preflight.

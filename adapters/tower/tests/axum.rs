@@ -7,14 +7,17 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     body::Body,
-    extract::{OriginalUri, Query, Request, State},
+    extract::{OriginalUri, Path, Query, Request, State},
     http::{StatusCode, Uri},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use keyward::{Access, Limiter, Quota, limit::LimitKey, request::PublicReason};
-use keyward_tower::{Caller, CallerRejection, ForeignCredential, HttpHead, Preflights};
+use keyward::{Access, Limiter, Quota, key::OwnerId, limit::LimitKey, request::PublicReason};
+use keyward_tower::{
+    Caller, CallerRejection, ForeignCredential, HttpHead, Preflights, decoded_segments,
+    path_parameter,
+};
 use support::{client::Reply, *};
 use tokio::net::TcpListener;
 
@@ -270,6 +273,51 @@ async fn a_route_can_respond_to_preflights() {
     assert_eq!((reply.status, reply.header("x-caller")), (204, vec!["false"]));
     assert_eq!(send(address, "OPTIONS", "/data", &preflight[..1]).await.status, 401);
     assert_eq!(send(address, "GET", "/data", &preflight).await.status, 401);
+}
+
+/// The keys are those of `acme`, whose name is in the path in every encoding.
+#[tokio::test]
+async fn an_owner_in_the_path_is_the_same_to_the_rule_and_to_the_handler() {
+    let world = World::new();
+    let keys = world.keys();
+    let of_owner = |find: fn(&axum::http::request::Parts) -> Option<OwnerId>| {
+        let own = keys.route(Access::any_key()).unwrap();
+        let nobodys = keys.route(Access::kinds([])).unwrap();
+        let layer = keys.require_by(move |parts| {
+            find(parts).map_or_else(|| nobodys.clone(), |owner| own.clone().with_owner(owner))
+        });
+        layer.unwrap()
+    };
+    let by_segments = of_owner(|parts| decoded_segments(&parts.uri)?.get(1)?.parse().ok());
+    let by_parameter = of_owner(|parts| path_parameter(parts, "org")?.parse().ok());
+    let org = async |Path((org, _)): Path<(String, String)>| org;
+    let routes = || Router::new().route("/{org}/items/{id}", get(org));
+    let router = Router::new()
+        .nest("/nested", routes().route_layer(by_parameter.clone()))
+        .route("/orgs/{org}/items/{id}", get(org).route_layer(by_segments))
+        .route("/of/{org}/{*rest}", get(org).route_layer(by_parameter));
+    let address = serve(router).await;
+    let line = bearer(&world.key());
+    for place in ["/orgs", "/nested", "/of"] {
+        for (owner, status) in [
+            ("acme", 200),
+            ("%61cme", 200),
+            ("%61%63%6D%65", 200),
+            ("victim", 403),
+            ("%76ictim", 403),
+            ("%2561cme", 403),
+            ("ACME", 403),
+            ("acme%2F..%2Fvictim", 403),
+            ("acme%00", 403),
+            ("%2e%2e", 403),
+            ("%zz", 403),
+        ] {
+            let target = format!("{place}/{owner}/items/1");
+            let reply = send(address, "GET", &target, &[("authorization", &line)]).await;
+            assert_eq!(reply.status, status, "{target}");
+            assert!(status != 200 || reply.text() == "acme", "{target}");
+        }
+    }
 }
 
 #[tokio::test]

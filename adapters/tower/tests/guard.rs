@@ -14,7 +14,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use keyward::{Access, ConfigError, error::ConfigErrorKind};
-use keyward_tower::{Caller, Guarded, Rules};
+use keyward_tower::{Caller, Guarded, Preflights, Rules};
 use support::*;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
@@ -58,6 +58,28 @@ fn rules() -> Rules {
         .get("/nest/users/{id}", Access::scope(READ))
         .get("/merged", Access::scope(READ))
         .nested("/service", Access::scope(READ))
+}
+
+#[tokio::test]
+async fn a_preflight_that_is_passed_on_opens_no_route_that_no_rule_names() {
+    let world = World::new();
+    let keys = world.keys().with_preflights(Preflights::PassOn);
+    let router = Router::new()
+        .route("/items", get(async || "list").options(async || "options"))
+        .route("/secret", get(async || "secret").options(async || "secret"))
+        .route("/caller", get(async || "").options(async |_: Caller| "caller"));
+    let access = || Access::scope(READ);
+    let rules = Rules::new().any("/items", access()).any("/caller", access());
+    let guarded = keys.guard(rules, router).unwrap();
+    for (path, status) in [("/items", 200), ("/secret", 401), ("/nowhere", 401), ("/caller", 401)] {
+        let request = Request::builder()
+            .method("OPTIONS")
+            .uri(path)
+            .header("origin", "https://app.example")
+            .header("access-control-request-method", "GET");
+        let response = send(&guarded, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+    }
 }
 
 fn guarded(world: &World, rules: Rules) -> Guarded {

@@ -129,7 +129,8 @@ async fn the_deadline_works_with_tokio_timers() {
 #[test]
 fn requests_dropped_before_the_store_responds_count_as_failed_attempts() {
     let minute = Quota::per_minute(2);
-    let world = World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute));
+    let world =
+        World::with_gate(|gate| gate.limit_failed_attempts(limiter(), minute).shed_before_lookup());
     let address = |_: &http::request::Parts| Some(LimitKey::address([192, 0, 2, 7].into()));
     let require = |broken| {
         let keys = world.keys_over(broken).with_client_address(address);

@@ -21,7 +21,7 @@ use keyward::{
     store::{Lookup, StoredKey},
     verify::VerifyError,
 };
-use keyward_tower::ResponseBody;
+use keyward_tower::{KeepResponse, ResponseBody};
 use std::sync::Mutex;
 use support::*;
 use tokio::sync::Notify;
@@ -107,16 +107,61 @@ fn a_key_that_is_still_valid_is_served() {
 }
 
 #[test]
-fn rotation_and_suspension_refuse_requests_in_flight() {
-    for (what, status) in [("rotated at once", 401), ("suspended", 401)] {
+fn suspension_refuses_requests_in_flight_and_rotation_does_not() {
+    for (what, status) in [("rotated at once", 200), ("suspended", 401)] {
         let world = World::new();
         let key = world.key();
-        let refused = answer(&world, &key, true, || match what {
+        let answer = answer(&world, &key, true, || match what {
             "suspended" => world.suspend(&key),
             _ => world.rotate_now(&key),
         });
-        assert_eq!(refused.status(), status, "{what}");
+        assert_eq!(answer.status(), status, "{what}");
     }
+}
+
+/// Sends a request through two layers with the second look, to a handler that changes its own key.
+fn answer_of_self_service(
+    world: &World,
+    key: &Key,
+    change: impl Fn() + Clone,
+    is_kept: bool,
+) -> Response<ResponseBody<ResponseBody<Full<Bytes>>>> {
+    let inner = service_fn(async |_: Request<()>| {
+        change();
+        let mut response = Response::new(Full::<Bytes>::from("the new key"));
+        if is_kept {
+            response.extensions_mut().insert(KeepResponse);
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let layer = world.keys().recheck().require(reading(100)).unwrap();
+    pollster::block_on(layer.layer(layer.layer(inner)).oneshot(bearing(key))).unwrap()
+}
+
+#[test]
+fn a_response_that_is_kept_goes_out_after_its_handler_revoked_the_key() {
+    for is_kept in [true, false] {
+        let world = World::new();
+        let key = world.key();
+        let answer = answer_of_self_service(&world, &key, || world.revoke(&key), is_kept);
+        assert_eq!(answer.status(), if is_kept { 200 } else { 401 });
+        assert_eq!(answer.headers()["x-ratelimit-remaining"], "99");
+        let bytes = pollster::block_on(answer.into_body().collect()).unwrap().to_bytes();
+        assert_eq!(bytes == "the new key", is_kept);
+        // The next request is refused in any case.
+        let next = answer_of_self_service(&world, &key, || {}, true);
+        assert_eq!(next.status(), 401);
+    }
+}
+
+#[test]
+fn a_handler_that_rotates_its_own_key_needs_no_mark() {
+    let world = World::new();
+    let key = world.key();
+    let answer = answer_of_self_service(&world, &key, || world.rotate_now(&key), false);
+    assert_eq!(answer.status(), 200);
+    let bytes = pollster::block_on(answer.into_body().collect()).unwrap().to_bytes();
+    assert_eq!(bytes, "the new key");
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn preflights_follow_the_policy_and_other_options_requests_need_a_key() {
     )]);
     for (policy, status, body) in [
         (Preflights::Authenticate, 401, None),
-        (Preflights::PassOn, 200, Some("passed on")),
+        (Preflights::PassOn, 200, Some("nobody")),
         (Preflights::Answer(headers), 204, Some("")),
     ] {
         let layer = world.keys().with_preflights(policy.clone()).require(reading(100)).unwrap();
@@ -350,6 +350,37 @@ fn preflights_follow_the_policy_and_other_options_requests_need_a_key() {
             assert_eq!((answer.status().as_u16(), calls), (401, 0), "{policy:?} {case}");
         }
     }
+}
+
+#[test]
+fn a_preflight_that_is_passed_on_has_no_credential_and_no_key_in_its_uri() {
+    let world = World::new();
+    let (key, public) = (world.key(), world.public_key());
+    let target = format!("/data?api_key={}&v=1", public.token);
+    let lines = [PREFLIGHT[0], PREFLIGHT[1], ("authorization", &format!("Bearer {}", key.token))];
+    let inner = service_fn(async |request: Request<()>| {
+        let extensions = request.extensions();
+        assert!(extensions.get::<Caller>().is_none());
+        assert!(extensions.get::<ForeignCredential>().is_none());
+        assert!(request.headers()["authorization"].is_sensitive());
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(request.uri().to_string())))
+    });
+    let keys = world.keys().with_preflights(Preflights::PassOn);
+    let layer = keys.require(reading(100)).unwrap();
+    for (layers, expected) in [
+        (layer.clone(), "/data?api_key=REDACTED&v=1".to_owned()),
+        (keys.keep_query().require(reading(100)).unwrap(), target.clone()),
+    ] {
+        let service = layers.layer(inner);
+        let answer = pollster::block_on(service.oneshot(request("OPTIONS", &target, &lines)));
+        assert_eq!(text(answer.unwrap()), expected);
+    }
+    // Nothing of it stays behind for a layer inside of this one.
+    let inner = world.keys().require(reading(100)).unwrap();
+    let service =
+        layer.layer(inner.layer(service_fn(async |request| Ok::<_, Infallible>(whoami(&request)))));
+    let answer = pollster::block_on(service.oneshot(request("OPTIONS", "/", &PREFLIGHT)));
+    assert_eq!(answer.unwrap().status(), 401);
 }
 
 #[test]
@@ -481,7 +512,7 @@ fn failed_attempts_are_counted_by_the_configured_client_address() {
     };
     let statuses = [401, 401, 429, 429].map(|expected| (from(Some(7), &bad), expected));
     assert!(statuses.iter().all(|(found, expected)| found == expected), "{statuses:?}");
-    assert_eq!(from(Some(7), &good), 429, "no key is looked up");
+    assert_eq!(from(Some(7), &good), 200, "a proved key always passes");
     assert_eq!(from(Some(8), &good), 200, "another address is not affected");
     assert_eq!([(); 4].map(|()| from(None, &bad)), [401; 4], "no address, no count");
 }

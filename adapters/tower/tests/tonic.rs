@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body::Body;
 use http_body_util::Full;
-use keyward::{Access, ErrorBodies, KeyStore, request::PublicReason};
+use keyward::{
+    Access, ErrorBodies, KeyStore,
+    request::{ErrorText, PublicReason},
+};
 use keyward_tower::ApiKeyLayer;
 use support::*;
 use text_rpc::{TextService, call};
@@ -20,6 +23,7 @@ use tonic::{
     service::LayerExt,
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
+use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
 
 async fn whoami(request: Request<String>) -> Result<Response<String>, Status> {
@@ -175,6 +179,16 @@ async fn only_grpc_requests_get_grpc_responses() {
     assert_eq!(reply.header("grpc-status"), ["16"]);
     assert_eq!(reply.header("grpc-message"), ["Missing or invalid API key."]);
 
+    assert_eq!(reply.header("cache-control"), ["no-store"]);
+
+    // Only POST is gRPC. A cache would store the 200 to a GET.
+    for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+        let reply = support::client::send(address, method, "/test.Text/Call", &bytes).await;
+        assert_eq!(reply.status, 401, "{method}");
+        assert!(reply.header("grpc-status").is_empty(), "{method}");
+        assert_eq!(reply.header("content-type"), ["application/json"], "{method}");
+    }
+
     // A request that is not gRPC must not get a 200.
     for content_type in ["application/json", "application/grpc-web"] {
         let other = [("content-type", content_type)];
@@ -182,6 +196,32 @@ async fn only_grpc_requests_get_grpc_responses() {
         assert_eq!(reply.status, 401, "{content_type}");
         assert_eq!(reply.header("content-type"), ["application/json"]);
         assert!(reply.header("grpc-status").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn refusals_have_the_details_of_google_rpc() {
+    let world = World::with_gate(|gate| {
+        let text = ErrorText::new("No.").with_code("KEY_UNKNOWN");
+        gate.with_limiter(limiter())
+            .with_errors(ErrorBodies::nested().with_text(PublicReason::InvalidKey, text))
+    });
+    let keys = world.keys().serve_grpc();
+    let (_, channel) = serve(keys.require(reading(1)).unwrap()).await;
+    let (key, stranger) = (world.key(), World::new().key());
+    assert!(call(&channel, "Call", Some(&key.token)).await.is_ok());
+    for (token, reason, limit, retry_after) in [
+        (Some(&stranger.token), "KEY_UNKNOWN", None, None),
+        (None, "UNAUTHORIZED", None, None),
+        (Some(&key.token), "RATE_LIMITED", Some("1-a-minute"), Some(60)),
+    ] {
+        let status = call(&channel, "Call", token.map(String::as_str)).await.unwrap_err();
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((&*info.reason, &*info.domain), (reason, "keyward"));
+        assert_eq!(info.metadata.get("limit").map(String::as_str), limit);
+        let delay = details.retry_info().map(|retry| retry.retry_delay.unwrap().as_secs());
+        assert_eq!(delay, retry_after, "{reason}");
     }
 }
 

@@ -78,7 +78,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns what this caller is allowed, and whether an override says so.
+    /// Returns what this caller is allowed, and whether that is an override.
     #[inline]
     pub(super) fn allowance<'r>(&'r self, verified: &'r Verified) -> (&'r Allowance, bool) {
         let (of_key, of_owner, of_tier) = match self.subject {

@@ -22,7 +22,7 @@ use crate::{
     body::ResponseBody,
     caller::Caller,
     decide::{Decided, Deciding, recheck},
-    foreign::{ForeignCredential, PassedPreflight},
+    foreign::{ForeignCredential, WithoutCaller},
     head::{leave_charged, mark_sensitive, redact_query},
     keep_response::KeepResponse,
     response::{Protocol, insert_headers, report_limit},
@@ -143,10 +143,14 @@ where
                             continue;
                         }
                         Decided::PassOn => {
-                            parts.extensions.insert(PassedPreflight(without_caller()));
+                            parts.extensions.insert(WithoutCaller(without_caller()));
                             if this.shared.redact_query {
                                 redact_query(&mut parts, &this.shared.gate);
                             }
+                            None
+                        }
+                        Decided::Outcome(Outcome::Anonymous) => {
+                            parts.extensions.insert(WithoutCaller(without_caller()));
                             None
                         }
                         Decided::Outcome(Outcome::ForeignCredential) => {

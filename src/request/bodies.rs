@@ -209,8 +209,12 @@ impl ErrorBodies {
     pub(crate) fn is_constant(&self, reason: PublicReason) -> bool {
         let text = self.text(reason);
         let message = text.map_or(reason.default_message(), |text| &*text.message);
-        !matches!(self.style, Style::Custom(_))
-            && !(matches!(self.style, Style::Problem) && reason.has_policy())
+        let style_varies = match self.style {
+            Style::Custom(_) => true,
+            Style::Problem => reason.has_policy(),
+            Style::Flat | Style::Nested => false,
+        };
+        !style_varies
             && !message.contains(['{', '}'])
             && text.is_none_or(|text| text.fields.iter().all(Field::is_constant))
     }

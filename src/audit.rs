@@ -112,6 +112,8 @@ pub enum AuditAction {
     },
     /// A credential of no known kind was passed on to the host's own check.
     ForeignCredential,
+    /// A request without a credential went on, on a route that allows it.
+    Anonymous,
     /// A key was issued.
     Issued {
         /// The time from which it is refused.

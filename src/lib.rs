@@ -84,6 +84,7 @@
 //!         assert_eq!(refusal.body(), br#"{"error":"Invalid API key"}"#);
 //!     }
 //!     Outcome::ForeignCredential => unreachable!("this gate allows no other credentials"),
+//!     Outcome::Anonymous => unreachable!("this route allows no missing credentials"),
 //! }
 //! # Ok(()) }
 //! ```

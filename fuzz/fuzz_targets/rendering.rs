@@ -325,6 +325,7 @@ impl Served<'_> {
         self.keeps_secrets(&format!("{outcome:?}"));
         match outcome {
             Outcome::ForeignCredential => assert!(self.passes_on, "this gate passes nothing on"),
+            Outcome::Anonymous => panic!("no route allows missing credentials"),
             Outcome::Refused(refusal) => self.check_refusal(&refusal),
             Outcome::Admitted(admission) => {
                 assert_ne!(decided, Some(false), "the host's limiter refused");

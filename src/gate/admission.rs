@@ -24,6 +24,10 @@ pub enum Outcome {
     /// those to the host. **Nothing is proved.** The host checks the credential, and responds
     /// with [`Gate::refuse`](crate::gate::Gate::refuse) if it is invalid too.
     ForeignCredential,
+    /// The request has no credential, and its route
+    /// [allows that](crate::gate::Route::allow_missing). **Nobody is authenticated**, and nothing was
+    /// charged.
+    Anonymous,
 }
 
 impl Outcome {
@@ -31,7 +35,7 @@ impl Outcome {
     pub fn admitted(self) -> Option<Admission> {
         match self {
             Self::Admitted(admission) => Some(admission),
-            Self::Refused(_) | Self::ForeignCredential => None,
+            Self::Refused(_) | Self::ForeignCredential | Self::Anonymous => None,
         }
     }
 
@@ -39,7 +43,7 @@ impl Outcome {
     pub fn refused(self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Admitted(_) | Self::ForeignCredential => None,
+            Self::Admitted(_) | Self::ForeignCredential | Self::Anonymous => None,
         }
     }
 }

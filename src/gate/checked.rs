@@ -50,6 +50,7 @@ struct Checked {
     gate: Gate,
     access: Access,
     limits: Vec<Arc<Policy>>,
+    allows_missing: bool,
 }
 
 impl Gate {
@@ -66,7 +67,7 @@ impl Gate {
     /// [`ConfigErrorKind::Route`], naming the kind, the scope or the limit that is unknown; also if
     /// the route has more limits than [`Limiter::MAX_LIMITS`].
     pub fn route(&self, route: impl Into<Route>) -> Result<CheckedRoute, ConfigError> {
-        let (Requirement { access, limits }, cost) = route.into().into_parts();
+        let (Requirement { access, limits, allows_missing }, cost) = route.into().into_parts();
         let refused = |message: String| ConfigError::new(ConfigErrorKind::Route, message);
         let config = self.config();
         let kinds = access.required_kinds().unwrap_or_default();
@@ -103,7 +104,7 @@ impl Gate {
             ))),
         };
         let limits = limits.into_iter().map(limit).collect::<Result<_, _>>()?;
-        let checked = Checked { gate: self.clone(), access, limits };
+        let checked = Checked { gate: self.clone(), access, limits, allows_missing };
         Ok(CheckedRoute { checked: Arc::new(checked), cost })
     }
 }
@@ -127,6 +128,11 @@ impl CheckedRoute {
     /// Returns the access that a caller needs.
     pub fn access(&self) -> &Access {
         &self.checked.access
+    }
+
+    /// Returns whether a request without a credential [goes on](Route::allow_missing).
+    pub fn allows_missing(&self) -> bool {
+        self.checked.allows_missing
     }
 
     /// Returns whether the route has a limit.

@@ -31,6 +31,7 @@ pub(super) struct Requirement {
     pub(super) access: Access,
     /// The names of the limits, each once.
     pub(super) limits: Vec<Box<str>>,
+    pub(super) allows_missing: bool,
 }
 
 /// The cost of a request, at least 1.
@@ -50,7 +51,7 @@ impl Cost {
 impl Route {
     /// Describes a route without limits, on which a request costs 1.
     pub fn new(access: Access) -> Self {
-        let requirement = Requirement { access, limits: Vec::new() };
+        let requirement = Requirement { access, limits: Vec::new(), allows_missing: false };
         Self { requirement: Arc::new(requirement), cost: Cost::new(1) }
     }
 
@@ -68,6 +69,20 @@ impl Route {
         self
     }
 
+    /// Lets a request without any credential go on as anonymous, with
+    /// [`Outcome::Anonymous`](crate::gate::Outcome::Anonymous): a public route that gives more to a
+    /// caller with a key. **Every other requirement and every limit of the route is then for callers
+    /// with a key only**, so the host decides what anybody gets, and limits it.
+    ///
+    /// A request with a credential is treated as without this: an invalid, ended or contradictory one
+    /// is refused, so that a client whose key has ended learns it. An
+    /// [empty](crate::CredentialSource) credential, and one in a place or scheme that the gate does not
+    /// read, is none.
+    pub fn allow_missing(mut self) -> Self {
+        Arc::make_mut(&mut self.requirement).allows_missing = true;
+        self
+    }
+
     /// Sets the cost of a request, which every limit of the route is charged. The default is 1,
     /// and 0 counts as 1.
     pub fn with_cost(self, cost: u32) -> Self {
@@ -77,6 +92,11 @@ impl Route {
     /// Returns the access that a caller needs.
     pub fn access(&self) -> &Access {
         &self.requirement.access
+    }
+
+    /// Returns whether a request without a credential goes on.
+    pub fn allows_missing(&self) -> bool {
+        self.requirement.allows_missing
     }
 
     /// Returns whether the route has a limit.

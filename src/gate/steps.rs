@@ -87,6 +87,10 @@ impl Gate {
         }
         let credential = match found {
             Ok(Some(credential)) => credential,
+            Ok(None) if route.allows_missing() => {
+                config.audit.report(|| AuditEvent::new(now, AuditAction::Anonymous));
+                return Examined::Done(Outcome::Anonymous);
+            }
             Ok(None) => return stop(RefusalReason::Missing),
             Err(error) => return stop(RefusalReason::Credential(error)),
         };

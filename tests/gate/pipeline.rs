@@ -1227,6 +1227,71 @@ fn an_empty_credential_is_a_missing_one_and_no_failed_attempt() {
 }
 
 #[test]
+fn a_route_that_allows_missing_credentials_refuses_bad_ones() {
+    let service = Service::new();
+    let sources = CredentialSources::one_of([
+        CredentialSource::header("x-api-key"),
+        CredentialSource::bearer(),
+    ]);
+    let gate = service
+        .builder(LQT, sources)
+        .with_limiter(Arc::clone(&service.limiter))
+        .with_limit(Limit::new("shared", per_minute(1)).shared())
+        .with_challenge(Challenge::api_key("test", "x-api-key").unwrap())
+        .build()
+        .unwrap();
+    let access = || Access::kinds([LQT.kind()]).with_tiers([HIGHER]);
+    let strict = gate.route(access()).unwrap();
+    let open = gate.route(Route::new(access()).allow_missing()).unwrap();
+    assert_eq!([strict.allows_missing(), open.allows_missing()], [false, true]);
+    let head = PlainHead::new;
+    for nobody in [
+        head(),
+        head().with_header("x-api-key", ""),
+        head().with_header("authorization", "Bearer"),
+        // What the gate does not read is no credential.
+        head().with_header("authorization", "Basic eDp5").with_query("x-api-key=abc"),
+    ] {
+        service.events();
+        let anonymous = decide_unlimited(&gate, &nobody, &open, &service);
+        assert!(matches!(anonymous, Outcome::Anonymous), "{nobody:?}");
+        let events = service.events();
+        assert!(events.iter().all(|event| matches!(event.action, AuditAction::Anonymous)));
+        assert!(!events.is_empty() && events.iter().all(|event| event.key.is_none()));
+        let refusal = refused(decide_unlimited(&gate, &nobody, &strict, &service));
+        assert!(matches!(refusal.reason(), RefusalReason::Missing));
+    }
+    let key = service.key(LQT);
+    let with_key = |text: &str| head().with_header("x-api-key", text);
+    for (bad, status) in [
+        (with_key("x"), 401),
+        (with_key("lqt_"), 401),
+        (with_key(&format!("lqt_{}", "0".repeat(64))), 401),
+        (bearer("a b"), 401),
+        (with_key(key.key.expose()).with_header("x-api-key", "other"), 400),
+        (with_key(key.key.expose()).with_header("authorization", "Bearer other"), 400),
+        // The requirements hold for a caller with a key.
+        (with_key(key.key.expose()), 403),
+    ] {
+        let refusal = refused(decide_unlimited(&gate, &bad, &open, &service));
+        assert_eq!(refusal.status(), status, "{bad:?}");
+    }
+    for (token, now, error) in service.dead_keys(LQT) {
+        let refusal = refused(gate.check_sync(&with_key(&token), &open, service.store(), now));
+        assert!(matches!(refusal.reason(), RefusalReason::Verify(own) if *own == error), "{error}");
+    }
+    // Nobody is charged, and a route of another gate is refused as ever.
+    let limited = gate.route(access().with_limit("shared").allow_missing()).unwrap();
+    for _ in 0..3 {
+        let anonymous = gate.check_sync(&head(), &limited, service.store(), at(0));
+        assert!(matches!(anonymous, Outcome::Anonymous));
+    }
+    let (other, _) = service.lumiqtrace();
+    let refusal = refused(other.check_sync(&head(), &open, service.store(), at(0)));
+    assert!(matches!(refusal.reason(), RefusalReason::ForeignRoute));
+}
+
+#[test]
 fn a_key_in_two_places_is_refused_with_a_reason_of_its_own() {
     let service = Service::new();
     let sources = CredentialSources::one_of([

@@ -23,9 +23,9 @@ use keyward::verify::KeyCaller;
 /// }
 /// ```
 ///
-/// `Option<Caller>` is `None` where a request goes on
-/// [without a caller](crate::ForeignCredential). Then nothing is proved, and the handler must
-/// check the credential itself.
+/// `Option<Caller>` is `None` where a request goes on without a caller: with a
+/// [foreign credential](crate::ForeignCredential), of which nothing is proved and which the handler must
+/// check itself, or anonymously, on a route that [allows it](keyward::Route::allow_missing).
 #[derive(Clone, Debug)]
 pub struct Caller(pub KeyCaller);
 

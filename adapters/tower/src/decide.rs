@@ -27,13 +27,6 @@ pub(crate) enum Deciding {
     Waiting(StoreFuture<'static, Outcome>),
 }
 
-/// What is to be done with a request.
-pub(crate) enum Decided {
-    Outcome(Outcome),
-    /// It is a preflight, and goes on.
-    PassOn,
-}
-
 impl Deciding {
     const fn done(outcome: Outcome) -> Self {
         Self::Done(Some(outcome))
@@ -51,16 +44,17 @@ impl Deciding {
 }
 
 impl Future for Deciding {
-    type Output = Decided;
+    /// `None` is a preflight that goes on undecided.
+    type Output = Option<Outcome>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decided> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
         let outcome = match &mut *self {
             // Polled after its end it never completes, so nothing passes that way.
             Self::Done(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
-            Self::Preflight => return Poll::Ready(Decided::PassOn),
+            Self::Preflight => return Poll::Ready(None),
             Self::Waiting(waiting) => Pin::new(waiting).poll(context),
         };
-        outcome.map(Decided::Outcome)
+        outcome.map(Some)
     }
 }
 

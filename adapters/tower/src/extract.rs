@@ -47,7 +47,7 @@ pub enum CallerRejection {
     /// The route has no [`ApiKeyLayer`](crate::ApiKeyLayer). The service is at fault, and the
     /// response is 500. `Option<Caller>` does not mistake it for a request without a key.
     NoLayer,
-    /// The request was passed on without a key, and this handler requires one. The response is
+    /// The request went on without a key, and this handler requires one. The response is
     /// a 401 in the style of the gate.
     Unauthenticated(ForeignCredential),
 }
@@ -64,7 +64,7 @@ impl fmt::Display for CallerRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoLayer => "the route has no layer for API keys; add that of ApiKeys::require",
-            Self::Unauthenticated(_) => "the request was passed on without a key",
+            Self::Unauthenticated(_) => "the request went on without a key",
         })
     }
 }

@@ -18,8 +18,9 @@ use crate::{
 
 /// The mark, in the extensions, of a request that goes on without a caller: its credential is of
 /// no known kind and the gate [leaves those to the host](keyward::gate::GateBuilder::allow_foreign).
-/// **Nothing is proved.** A preflight that is [passed on](crate::Preflights::PassOn) has neither a
-/// caller nor this mark.
+/// **Nothing is proved.** A preflight that is [passed on](crate::Preflights::PassOn), and a request
+/// without a credential on a route that [allows it](keyward::Route::allow_missing), has neither a caller
+/// nor this mark.
 ///
 /// A layer passes credentials on only after the host has declared that it checks them, with
 /// [`ApiKeys::handle_foreign`](crate::ApiKeys::handle_foreign).
@@ -89,9 +90,10 @@ impl ForeignCredential {
     }
 }
 
-/// The mark of a preflight that is passed on, for this crate alone: its inner layers, extractors and guard.
+/// The mark of a preflight that is passed on, or of an anonymous request, for this crate alone: its inner
+/// layers, extractors and guard.
 #[derive(Clone)]
-pub(crate) struct PassedPreflight(
+pub(crate) struct WithoutCaller(
     #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "read by extractors and guard"))]
     pub(crate) ForeignCredential,
 );
@@ -99,8 +101,8 @@ pub(crate) struct PassedPreflight(
 /// Returns how to refuse a request that a layer has passed on without a caller.
 #[cfg(feature = "axum")]
 pub(crate) fn unproved(extensions: &http::Extensions) -> Option<&ForeignCredential> {
-    let preflight = || extensions.get().map(|PassedPreflight(preflight)| preflight);
-    extensions.get::<ForeignCredential>().or_else(preflight)
+    let without = || extensions.get().map(|WithoutCaller(passed)| passed);
+    extensions.get::<ForeignCredential>().or_else(without)
 }
 
 impl fmt::Debug for ForeignCredential {

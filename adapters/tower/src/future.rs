@@ -21,8 +21,8 @@ use tower_service::Service;
 use crate::{
     body::ResponseBody,
     caller::Caller,
-    decide::{Decided, Deciding, recheck},
-    foreign::{ForeignCredential, PassedPreflight},
+    decide::{Deciding, recheck},
+    foreign::{ForeignCredential, WithoutCaller},
     head::{leave_charged, mark_sensitive, redact_query},
     keep_response::KeepResponse,
     response::{Protocol, insert_headers, report_limit},
@@ -124,7 +124,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProjection::Deciding { deciding, service, request } => {
                     let decided = ready!(Pin::new(deciding).poll(context));
-                    if let Decided::Outcome(outcome) = &decided {
+                    if let Some(outcome) = &decided {
                         trace::decided(outcome);
                     }
                     // Without a request this was polled after its end.
@@ -136,24 +136,28 @@ where
                         protocol: this.style.protocol,
                     };
                     let admitted = match decided {
-                        Decided::Outcome(Outcome::Refused(refusal)) => {
+                        Some(Outcome::Refused(refusal)) => {
                             let refused = this.style.protocol.refusal(&refusal);
                             let response = Some(refused.map(ResponseBody::refused));
                             this.state.set(State::Done { response });
                             continue;
                         }
-                        Decided::PassOn => {
-                            parts.extensions.insert(PassedPreflight(without_caller()));
+                        None => {
+                            parts.extensions.insert(WithoutCaller(without_caller()));
                             if this.shared.redact_query {
                                 redact_query(&mut parts, &this.shared.gate);
                             }
                             None
                         }
-                        Decided::Outcome(Outcome::ForeignCredential) => {
+                        Some(Outcome::Anonymous) => {
+                            parts.extensions.insert(WithoutCaller(without_caller()));
+                            None
+                        }
+                        Some(Outcome::ForeignCredential) => {
                             parts.extensions.insert(without_caller());
                             None
                         }
-                        Decided::Outcome(Outcome::Admitted(admission)) => {
+                        Some(Outcome::Admitted(admission)) => {
                             let outer = this.style.outer.filter(|_| this.route.is_limited());
                             if let Some(decision) = admission.decision().copied().or(outer) {
                                 parts.extensions.insert(decision);

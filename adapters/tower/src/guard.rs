@@ -216,7 +216,7 @@ impl Service<Request> for Deny {
 /// Returns the response to a request that no rule names.
 fn denied(extensions: &http::Extensions) -> Response {
     let mut response = match (extensions.get::<Caller>(), unproved(extensions)) {
-        // Nothing is proved of a foreign credential, nor of a preflight.
+        // Nothing is proved of a foreign credential, a preflight or nobody.
         (None, Some(passed)) => passed.refuse(PublicReason::InvalidKey).map(Body::from),
         _ => {
             let mut response = Response::new(Body::empty());

@@ -88,6 +88,8 @@
 //! - With [`ApiKeys::serve_grpc`], gRPC requests are refused with a gRPC status and its details.
 //! - With a gate that leaves foreign credentials to the host, they reach the inner service marked
 //!   as [`ForeignCredential`], for the host's own check.
+//! - On a route that [allows missing credentials](keyward::Route::allow_missing), a request without one
+//!   goes on without a [`Caller`].
 //! - A setting without effect is a [`ConfigError`](keyward::ConfigError) of
 //!   [`ApiKeys::require`].
 //!

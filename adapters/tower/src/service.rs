@@ -14,7 +14,7 @@ use crate::{
     body::ResponseBody,
     caller::Caller,
     decide::Deciding,
-    foreign::{ForeignCredential, PassedPreflight},
+    foreign::{ForeignCredential, WithoutCaller},
     future::{ResponseFuture, Style},
     preflight::{Preflights, is_preflight_head},
     response::Protocol,
@@ -97,12 +97,12 @@ impl<S: Clone, K> Clone for ApiKeyService<S, K> {
 fn clear_outer(parts: &mut Parts) -> (bool, Option<Decision>) {
     let extensions = &mut parts.extensions;
     let decision = extensions.remove::<Decision>();
-    let (caller, foreign, preflight) = (
+    let (caller, foreign, without) = (
         extensions.remove::<Caller>(),
         extensions.remove::<ForeignCredential>(),
-        extensions.remove::<PassedPreflight>(),
+        extensions.remove::<WithoutCaller>(),
     );
-    (caller.is_some() || foreign.is_some() || preflight.is_some(), decision)
+    (caller.is_some() || foreign.is_some() || without.is_some(), decision)
 }
 
 /// Returns the treatment of this request if it is a preflight.

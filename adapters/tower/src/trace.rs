@@ -13,6 +13,7 @@ pub(crate) fn decided(outcome: &Outcome) {
         }
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::ForeignCredential => tracing::debug!("passed on without a key"),
+        Outcome::Anonymous => tracing::debug!("anonymous"),
     }
 }
 

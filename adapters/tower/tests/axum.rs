@@ -275,6 +275,42 @@ async fn a_route_can_respond_to_preflights() {
     assert_eq!(send(address, "GET", "/data", &preflight).await.status, 401);
 }
 
+#[tokio::test]
+async fn a_route_can_serve_requests_without_a_credential_and_refuses_bad_ones() {
+    let world = World::new();
+    let layer = || world.keys().require(reading(100).allow_missing()).unwrap();
+    let strict = world.keys().require(reading(100)).unwrap();
+    let router = Router::new()
+        .route("/perhaps", get(perhaps).route_layer(layer()))
+        .route("/whoami", get(whoami).route_layer(layer()))
+        .route("/inner", get(perhaps).route_layer(strict).route_layer(layer()));
+    let address = serve(router).await;
+    let (key, revoked) = (world.key(), world.key());
+    world.revoke(&revoked);
+    let (line, ended) = (bearer(&key), bearer(&revoked));
+    for (path, lines, status) in [
+        ("/perhaps", &[][..], 200),
+        ("/perhaps", &[("authorization", "Bearer")], 200),
+        ("/perhaps", &[("x-api-key", "")], 200),
+        ("/perhaps", &[("x-api-key", "luci_1")], 401),
+        ("/perhaps", &[("authorization", &*ended)], 401),
+        ("/perhaps", &[("authorization", &*line)], 200),
+        // A handler that takes a caller refuses, and so does a layer inside of this one.
+        ("/whoami", &[], 401),
+        ("/whoami", &[("authorization", &*line)], 200),
+        ("/inner", &[], 401),
+        ("/inner", &[("authorization", &*line)], 200),
+    ] {
+        let reply = send(address, "GET", path, lines).await;
+        assert_eq!(reply.status, status, "{path} {lines:?}");
+        if path == "/perhaps" && status == 200 {
+            let is_anonymous = lines.iter().all(|(_, value)| *value != line);
+            assert_eq!(reply.text(), if is_anonymous { "nobody" } else { "acme" });
+            assert_eq!(reply.header("x-ratelimit-limit").is_empty(), is_anonymous);
+        }
+    }
+}
+
 /// The keys are those of `acme`, whose name is in the path in every encoding.
 #[tokio::test]
 async fn an_owner_in_the_path_is_the_same_to_the_rule_and_to_the_handler() {

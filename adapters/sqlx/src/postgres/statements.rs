@@ -16,6 +16,10 @@ pub(super) const FIND: [&str; KeyHasher::MAX_SCHEMES] = [
     find_statement!("$1, $2, $3, $4"),
 ];
 
+/// Makes each commit of a session wait for the disk, unless it waits for more than that already.
+pub(super) const COMMIT_DURABLY: &str = "SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off'";
+
 /// Inserts the secrets of a key, except those whose hashes another key has.
 pub(super) const INSERT_SECRETS: &str =
     "INSERT INTO keyward_secrets (key_id, hash, place, kind, hint, created_at, valid_until)

@@ -89,6 +89,8 @@ mod statements;
 mod tables;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod usage;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod withdraw;
 
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
 #[cfg(feature = "postgres")]

@@ -15,9 +15,10 @@ use std::{
 
 use keyward::{
     Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, SysRng, SystemClock, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId, RecordError},
+    key::{KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerId, RecordError},
     store::{
         Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
+        Withdrawn,
     },
 };
 
@@ -90,6 +91,30 @@ impl Tables {
         self.keys.insert(id, record);
     }
 
+    /// Revokes or suspends a key of one owner, or of any. It expects no revision, so no other change
+    /// can prevent it. In SQL it is one statement: `UPDATE … SET state = …, revision = revision + 1
+    /// WHERE id = … AND owner = … AND state <> 'revoked'`.
+    fn withdraw(
+        &mut self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        state: KeyState,
+    ) -> Result<Option<Withdrawn>, RecordError> {
+        let stored = self.keys.get(&id);
+        let is_within = |it: &&KeyRecord| within.is_none_or(|owner| owner == it.owner());
+        let Some(record) = stored.filter(is_within) else { return Ok(None) };
+        let mut parts = record.clone().into_parts();
+        parts.state = match (parts.state, state) {
+            (KeyState::Revoked { .. }, _) => return Ok(Some(Withdrawn::RevokedBefore)),
+            // The first instant stays. The revision is raised, so that a stale change cannot resume it.
+            (first @ KeyState::Suspended { .. }, KeyState::Suspended { .. }) => first,
+            (_, state) => state,
+        };
+        parts.revision += 1;
+        self.put(parts.build()?);
+        Ok(Some(Withdrawn::Now))
+    }
+
     fn page(
         &self,
         page: PageRequest,
@@ -144,6 +169,36 @@ impl KeyRegistry for TableStore {
         }
         tables.put(record);
         Ok(())
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, RecordError> {
+        self.tables().withdraw(id, within, KeyState::Revoked { since: now })
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, RecordError> {
+        let mut tables = self.tables();
+        let theirs = tables.keys.values().filter(|record| record.owner() == owner);
+        let ids: Vec<_> = theirs.map(KeyRecord::id).collect();
+        let mut revoked = Vec::new();
+        for id in ids {
+            let done = tables.withdraw(id, None, KeyState::Revoked { since: now })?;
+            revoked.extend((done == Some(Withdrawn::Now)).then_some(id));
+        }
+        Ok(revoked)
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, RecordError> {
+        self.tables().withdraw(id, within, KeyState::Suspended { since: now })
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, RecordError> {

@@ -8,7 +8,7 @@ use crate::{
     issue::{error::IssuerError, issuer::Issuer, within::Within},
     key::{
         id::KeyId, name::KeyName, owner::OwnerId, record::KeyRecord, scope::ScopeSet,
-        state::KeyState,
+        transitions::TransitionError,
     },
     quota::overrides::Overrides,
     store::{
@@ -16,59 +16,109 @@ use crate::{
         error::ReplaceError,
         listing::{Listing, PageRequest},
         stored_key::StoredKey,
+        withdrawn::Withdrawn,
     },
     verify::verified::Verified,
 };
 
-/// How often a revocation is tried again after another change won.
-const REVOKE_ATTEMPTS: usize = 64;
-
 impl<R: KeyRegistry> Issuer<R> {
-    /// Revokes a key permanently, with all of its secrets, even if other changes are made
-    /// concurrently. Revoking a revoked key does nothing.
+    /// Revokes a key permanently, with all of its secrets. It succeeds however many other changes
+    /// are made at the same time. Revoking a revoked key does nothing.
     ///
     /// # Errors
     ///
-    /// [`IssuerError::NotFound`], [`IssuerError::Store`], and [`IssuerError::Conflict`] only
-    /// if dozens of other changes won in a row.
+    /// [`IssuerError::NotFound`], [`IssuerError::Store`].
     pub async fn revoke(
         &self,
         id: KeyId,
         now: Timestamp,
-    ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        for _ in 0..REVOKE_ATTEMPTS {
-            let found = self.get(id).await?;
-            if let KeyState::Revoked { .. } = found.record().state() {
-                return Ok(found.record().clone());
-            }
-            match self.change(&found, KeyRecord::revoke, AuditAction::Revoked, now).await {
-                Err(IssuerError::Conflict) => {}
-                result => return result,
-            }
+    ) -> Result<Withdrawn, IssuerError<R::Error>> {
+        let within = self.within.owner()?;
+        let known = self.known(id).await;
+        let done = self.registry.revoke(id, within, now).await.map_err(IssuerError::Store)?;
+        let done = done.ok_or(IssuerError::NotFound)?;
+        if done == Withdrawn::Now {
+            self.report_of(id, known.as_ref(), AuditAction::Revoked, now);
         }
-        Err(IssuerError::Conflict)
+        Ok(done)
     }
 
-    /// Suspends a key: it is refused until it is resumed.
+    /// Revokes all keys of an owner permanently, as one change, and returns the ids of those that
+    /// were not revoked before. A key that is issued at the same time is issued before it and
+    /// revoked, or after it.
     ///
     /// # Errors
     ///
-    /// [`IssuerError::NotFound`], [`IssuerError::Transition`], [`IssuerError::Conflict`],
+    /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner;
     /// [`IssuerError::Store`].
-    pub async fn suspend(
+    pub async fn revoke_all(
         &self,
-        id: KeyId,
+        owner: &OwnerId,
         now: Timestamp,
-    ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        let found = self.get(id).await?;
-        self.change(&found, KeyRecord::suspend, AuditAction::Suspended, now).await
+    ) -> Result<Vec<KeyId>, IssuerError<R::Error>> {
+        if !self.within.admits(owner) {
+            return Err(IssuerError::ForeignOwner);
+        }
+        let revoked = self.registry.revoke_all(owner, now).await.map_err(IssuerError::Store)?;
+        for id in &revoked {
+            self.audit.report(|| AuditEvent {
+                key: Some(*id),
+                owner: Some(owner.clone()),
+                ..AuditEvent::new(now, AuditAction::Revoked)
+            });
+        }
+        Ok(revoked)
+    }
+
+    /// Suspends a key: it is refused until it is resumed. It succeeds however many other changes
+    /// are made at the same time. A suspended key stays suspended since the same instant, and a
+    /// change that would resume it is refused if its record was read before this call.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`] for a revoked key,
+    /// [`IssuerError::Store`].
+    pub async fn suspend(&self, id: KeyId, now: Timestamp) -> Result<(), IssuerError<R::Error>> {
+        let within = self.within.owner()?;
+        let known = self.known(id).await;
+        let done = self.registry.suspend(id, within, now).await.map_err(IssuerError::Store)?;
+        match done.ok_or(IssuerError::NotFound)? {
+            Withdrawn::Now => {
+                self.report_of(id, known.as_ref(), AuditAction::Suspended, now);
+                Ok(())
+            }
+            Withdrawn::RevokedBefore => Err(TransitionError::Revoked.into()),
+        }
+    }
+
+    /// Returns what an audit event states about a key, if events are reported. It is read before
+    /// the change, so that nothing can come between the change and its event. A record that cannot
+    /// be read does not prevent the change.
+    async fn known(&self, id: KeyId) -> Option<StoredKey> {
+        if !self.audit.is_on() {
+            return None;
+        }
+        self.registry.find_by_id(id).await.ok().flatten()
+    }
+
+    /// Reports a saved change of a key whose record may be unknown.
+    fn report_of(&self, id: KeyId, known: Option<&StoredKey>, action: AuditAction, now: Timestamp) {
+        match known {
+            Some(found) => self.report(found.record(), action, now),
+            None => self.audit.report(|| AuditEvent {
+                key: Some(id),
+                owner: self.within.owner::<R::Error>().ok().flatten().cloned(),
+                ..AuditEvent::new(now, action)
+            }),
+        }
     }
 
     /// Resumes a suspended key.
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`].
+    /// [`IssuerError::NotFound`], [`IssuerError::Transition`], [`IssuerError::Conflict`],
+    /// [`IssuerError::Store`].
     pub async fn resume(
         &self,
         id: KeyId,
@@ -82,7 +132,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`].
+    /// As [`Issuer::resume`].
     pub async fn expire_at(
         &self,
         id: KeyId,
@@ -98,7 +148,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`].
+    /// As [`Issuer::resume`].
     pub async fn rename(
         &self,
         id: KeyId,
@@ -114,7 +164,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`], and [`IssuerError::Grant`] for scopes that the key's kind
+    /// As [`Issuer::resume`], and [`IssuerError::Grant`] for scopes that the key's kind
     /// cannot have.
     pub async fn set_scopes(
         &self,
@@ -133,7 +183,7 @@ impl<R: KeyRegistry> Issuer<R> {
     ///
     /// # Errors
     ///
-    /// As [`Issuer::suspend`].
+    /// As [`Issuer::resume`].
     pub async fn set_overrides(
         &self,
         id: KeyId,

@@ -29,8 +29,9 @@ use crate::{
 
 /// Issues, rotates and revokes keys in a [`KeyRegistry`].
 ///
-/// Each change is one compare-and-swap. One of several concurrent changes wins; the others return
-/// [`IssuerError::Conflict`] and may be tried again. [`Issuer::revoke`] tries again by itself.
+/// [`Issuer::revoke`], [`Issuer::revoke_all`] and [`Issuer::suspend`] succeed whatever other changes
+/// are made at the same time. Each other change is one compare-and-swap. One of several concurrent
+/// changes wins; the others return [`IssuerError::Conflict`] and may be tried again.
 ///
 /// The record to change comes from [`KeyStore::find_by_id`](crate::store::KeyStore::find_by_id).
 /// Over a cache it may be as old as the cache's bounds allow. A change of an outdated record is

@@ -1,6 +1,6 @@
 //! The confinement of an issuer to one owner.
 
-use crate::key::owner::OwnerId;
+use crate::{issue::error::IssuerError, key::owner::OwnerId};
 
 /// The keys that an issuer manages.
 #[derive(Clone, Debug)]
@@ -12,6 +12,15 @@ pub(super) enum Within {
 }
 
 impl Within {
+    /// Returns the owner to whose keys a change by id is restricted.
+    pub(super) fn owner<E>(&self) -> Result<Option<&OwnerId>, IssuerError<E>> {
+        match self {
+            Self::All => Ok(None),
+            Self::Owner(within) => Ok(Some(within)),
+            Self::Nobody => Err(IssuerError::NotFound),
+        }
+    }
+
     pub(super) fn admits(&self, owner: &OwnerId) -> bool {
         match self {
             Self::All => true,

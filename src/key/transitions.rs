@@ -147,6 +147,13 @@ impl KeyRecord {
         }
     }
 
+    /// Returns the record with another state and the next revision, for a store whose change needs no
+    /// expected revision.
+    pub(crate) fn in_state(&self, state: KeyState) -> Self {
+        let revision = self.0.revision.saturating_add(1);
+        Self(KeyRecordParts { state, revision, ..self.0.clone() })
+    }
+
     /// Resumes a suspended key. The suspension did not extend its graces and its expiry.
     ///
     /// # Errors

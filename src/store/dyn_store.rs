@@ -24,6 +24,7 @@ use crate::{
         listing::{Listing, PageRequest},
         lookup::Lookup,
         stored_key::StoredKey,
+        withdrawn::Withdrawn,
     },
 };
 
@@ -166,6 +167,29 @@ pub trait DynKeyRegistry: DynKeyStore {
         record: KeyRecord,
     ) -> StoreFuture<'_, Result<(), ReplaceError<StoreError>>>;
 
+    /// [`KeyRegistry::revoke`] as a boxed future.
+    fn revoke_boxed<'a>(
+        &'a self,
+        id: KeyId,
+        within: Option<&'a OwnerId>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>>;
+
+    /// [`KeyRegistry::revoke_all`] as a boxed future.
+    fn revoke_all_boxed<'a>(
+        &'a self,
+        owner: &'a OwnerId,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Vec<KeyId>, StoreError>>;
+
+    /// [`KeyRegistry::suspend`] as a boxed future.
+    fn suspend_boxed<'a>(
+        &'a self,
+        id: KeyId,
+        within: Option<&'a OwnerId>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>>;
+
     /// [`KeyRegistry::purge`] as a boxed future.
     fn purge_boxed(
         &self,
@@ -212,6 +236,34 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         })
     }
 
+    fn revoke_boxed<'a>(
+        &'a self,
+        id: KeyId,
+        within: Option<&'a OwnerId>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>> {
+        StoreFuture::new(async move { self.revoke(id, within, now).await.map_err(StoreError::new) })
+    }
+
+    fn revoke_all_boxed<'a>(
+        &'a self,
+        owner: &'a OwnerId,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Vec<KeyId>, StoreError>> {
+        StoreFuture::new(async move { self.revoke_all(owner, now).await.map_err(StoreError::new) })
+    }
+
+    fn suspend_boxed<'a>(
+        &'a self,
+        id: KeyId,
+        within: Option<&'a OwnerId>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>> {
+        StoreFuture::new(
+            async move { self.suspend(id, within, now).await.map_err(StoreError::new) },
+        )
+    }
+
     fn purge_boxed(
         &self,
         ended_before: Timestamp,
@@ -253,6 +305,28 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<StoreError>> {
         self.replace_boxed(record).await
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, StoreError> {
+        self.revoke_boxed(id, within, now).await
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, StoreError> {
+        self.revoke_all_boxed(owner, now).await
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, StoreError> {
+        self.suspend_boxed(id, within, now).await
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, StoreError> {

@@ -54,7 +54,7 @@ pub enum Change {
         /// hashes do no harm. A change that adds no hash, such as a revocation, may omit them.
         hashes: Vec<KeyHash>,
     },
-    /// An owner was put. Its tier and overrides concern all of its keys.
+    /// An owner was put, or all of its keys were revoked. This concerns all of its keys.
     Owner {
         /// The owner.
         id: OwnerId,
@@ -65,7 +65,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// Reports a change that added no hash: the key was revoked, renamed or removed.
+    /// Reports a change that added no hash: the key was revoked, suspended, renamed or
+    /// removed.
     pub const fn key(id: KeyId) -> Self {
         Self::Key { id, hashes: Vec::new() }
     }

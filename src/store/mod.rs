@@ -11,6 +11,7 @@ pub(crate) mod lookup;
 pub(crate) mod memory;
 mod pointer;
 pub(crate) mod stored_key;
+pub(crate) mod withdrawn;
 
 pub use self::{
     dyn_store::{DynKeyRegistry, DynKeyStore, StoreError, StoreFuture},
@@ -20,6 +21,7 @@ pub use self::{
     lookup::Lookup,
     memory::MemoryStore,
     stored_key::StoredKey,
+    withdrawn::Withdrawn,
 };
 
 use std::{error::Error, future::Future, sync::Arc};
@@ -126,6 +128,45 @@ pub trait KeyRegistry: KeyStore {
         &self,
         record: KeyRecord,
     ) -> impl Future<Output = Result<(), ReplaceError<Self::Error>>> + Send;
+
+    /// Revokes the key with this id forever, with all of its secrets. `within` restricts this to
+    /// the keys of one owner. Returns `None` if there is no such key.
+    ///
+    /// It expects no revision. One atomic change tests the owner, sets the state and raises the
+    /// revision. So it succeeds however many other changes are made at the same time, and a change
+    /// of a record that was read before it is refused with [`ReplaceError::Conflict`]. A key that
+    /// is revoked keeps the instant of its first revocation.
+    ///
+    /// It reads nothing else of the key, so a store revokes a key whose other data is damaged.
+    fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send;
+
+    /// Revokes all keys of an owner that are not revoked, as one change, and returns their ids.
+    ///
+    /// It and [`KeyRegistry::insert`] exclude each other for keys of this owner: a key is inserted
+    /// before it and revoked, or after it.
+    fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send;
+
+    /// Suspends the key with this id. `within` restricts this to the keys of one owner. Returns
+    /// `None` if there is no such key.
+    ///
+    /// Like [`KeyRegistry::revoke`] it expects no revision and raises it. So only a change of a
+    /// record that was read after it resumes the key. A suspended key stays suspended since the
+    /// same instant, and its revision is raised too. A revoked key does not change.
+    fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send;
 
     /// Removes at most `limit` records whose [`KeyRecord::ends_at`] is before `ended_before`, and
     /// returns their ids. Fewer than `limit` ids mean that no such record remains.

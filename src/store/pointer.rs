@@ -15,6 +15,7 @@ use crate::{
         listing::{Listing, PageRequest},
         lookup::Lookup,
         stored_key::StoredKey,
+        withdrawn::Withdrawn,
     },
 };
 
@@ -56,6 +57,32 @@ macro_rules! through_pointer {
                 record: KeyRecord,
             ) -> impl Future<Output = Result<(), ReplaceError<Self::Error>>> + Send {
                 (**self).replace(record)
+            }
+
+            fn revoke(
+                &self,
+                id: KeyId,
+                within: Option<&OwnerId>,
+                now: Timestamp,
+            ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send {
+                (**self).revoke(id, within, now)
+            }
+
+            fn revoke_all(
+                &self,
+                owner: &OwnerId,
+                now: Timestamp,
+            ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send {
+                (**self).revoke_all(owner, now)
+            }
+
+            fn suspend(
+                &self,
+                id: KeyId,
+                within: Option<&OwnerId>,
+                now: Timestamp,
+            ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send {
+                (**self).suspend(id, within, now)
             }
 
             fn purge(

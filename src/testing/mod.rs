@@ -19,6 +19,7 @@ mod listing;
 mod owner;
 mod purge;
 mod replace;
+mod withdraw;
 mod world;
 
 pub use self::{
@@ -34,6 +35,11 @@ pub use self::{
     purge::{ended_keys_are_purged, purging_and_changing_exclude_each_other},
     replace::{
         every_field_survives, replace_needs_the_next_revision, replace_refuses_duplicate_secrets,
+    },
+    withdraw::{
+        all_keys_of_an_owner_are_revoked, no_number_of_writers_outruns_a_revocation,
+        other_owners_keys_are_out_of_reach, revoking_needs_no_revision,
+        suspending_needs_no_revision,
     },
 };
 
@@ -96,7 +102,7 @@ macro_rules! conformance_tests {
 /// macro_rules! count {
 ///     ($($check:ident),* $(,)?) => { [$(stringify!($check)),*].len() };
 /// }
-/// assert!(keyward::each_conformance_check!([count]) >= 19);
+/// assert!(keyward::each_conformance_check!([count]) >= 24);
 /// ```
 #[macro_export]
 macro_rules! each_conformance_check {
@@ -122,6 +128,11 @@ macro_rules! each_conformance_check {
             concurrent_replaces_have_one_winner,
             concurrent_inserts_have_one_winner,
             purging_and_changing_exclude_each_other,
+            revoking_needs_no_revision,
+            suspending_needs_no_revision,
+            other_owners_keys_are_out_of_reach,
+            all_keys_of_an_owner_are_revoked,
+            no_number_of_writers_outruns_a_revocation,
         }
     };
 }

@@ -6,6 +6,7 @@ use rand::{SeedableRng, TryRng, rngs::StdRng};
 
 use crate::{
     clock::timestamp::Timestamp,
+    issue::issuer::Issuer,
     key::{
         draft::KeyDraft, format::KeyFormat, formats::KeyFormats, grace::Grace, hasher::KeyHasher,
         id::KeyId, plaintext::PlaintextKey, record::KeyRecord, scope::ScopeSet,
@@ -14,7 +15,7 @@ use crate::{
     quota::{
         Quota, allowance::Allowance, overrides::Overrides, policy_name::PolicyName, quotas::Quotas,
     },
-    store::lookup::Lookup,
+    store::{KeyRegistry, lookup::Lookup},
     verify::verifier::Verifier,
 };
 
@@ -42,6 +43,16 @@ impl World {
 
     pub(super) fn new_hasher() -> KeyHasher {
         KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap()
+    }
+
+    /// Returns an issuer of the keys of the checks over a store.
+    pub(super) fn issuer<R: KeyRegistry>(&self, store: R) -> Issuer<R> {
+        Issuer::new(store, FORMAT, self.hasher.clone())
+    }
+
+    /// Returns a generator for an issuer.
+    pub(super) fn rng(&mut self) -> StdRng {
+        StdRng::from_rng(&mut self.rng)
     }
 
     pub(super) fn secret(&mut self) -> (StoredSecret, PlaintextKey) {

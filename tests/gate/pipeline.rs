@@ -1729,7 +1729,8 @@ fn every_saved_lifecycle_change_emits_an_audit_event() {
         issuer.expire_at(id, at(1_000), at(2)).await.unwrap();
         assert!(issuer.expire_at(id, at(1), at(2)).await.is_err());
         issuer.suspend(id, at(3)).await.unwrap();
-        assert!(issuer.suspend(id, at(3)).await.is_err());
+        // It stays suspended since the same instant, and its revision is raised.
+        issuer.suspend(id, at(4)).await.unwrap();
         // An owner-confined issuer reports to the same callback.
         let confined = issuer.within(OwnerId::from_static("org_a"));
         confined.resume(id, at(4)).await.unwrap();
@@ -1752,6 +1753,7 @@ fn every_saved_lifecycle_change_emits_an_audit_event() {
         [
             format!("{:?}", AuditAction::Imported { expires_at: None }),
             format!("{changed:?}"),
+            "Suspended".to_owned(),
             "Suspended".to_owned(),
             "Resumed".to_owned(),
             format!("{:?}", AuditAction::Rotated { previous_valid_until: None }),

@@ -21,6 +21,7 @@ use keyward::{
     },
     store::{
         Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
+        Withdrawn,
     },
     verify::{Verifier, VerifyError},
 };
@@ -93,6 +94,28 @@ impl KeyRegistry for Together {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
         self.store.replace(record).await
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        self.store.revoke(id, within, now).await
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+        self.store.revoke_all(owner, now).await
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        self.store.suspend(id, within, now).await
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
@@ -258,8 +281,9 @@ fn a_revocation_takes_precedence_over_concurrent_rotations() {
             gate.wait();
             let result = block_on(issuer.revoke(id, start()));
             revoked.store(true, Ordering::SeqCst);
-            let record = result.expect("the revocation succeeds");
-            assert_eq!(record.state(), KeyState::Revoked { since: start() });
+            assert_eq!(result, Ok(Withdrawn::Now));
+            let found = issuer.registry().find_by_id_sync(id).unwrap();
+            assert_eq!(found.record().state(), KeyState::Revoked { since: start() });
         });
         // All secrets minted before and during the revocation are rejected.
         for key in keys.into_inner().unwrap() {

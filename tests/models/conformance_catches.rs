@@ -11,8 +11,10 @@ use std::{
 
 use keyward::{
     KeyStore, MemoryStore, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
-    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    key::{KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerId},
+    store::{
+        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+    },
     testing::{self, Inline},
 };
 
@@ -48,6 +50,19 @@ enum Fault {
     AtOnceAsAtFirst,
     AtOnceFindsNothing,
     AtOnceFindsCurrentSecretsOnly,
+    RevokesByCompareAndSwap,
+    RevokeKeepsTheRevision,
+    RevokeMovesTheInstant,
+    RevokesForeignKeys,
+    RevokesWhatIsNotThere,
+    SuspendsForeignKeys,
+    SuspendsTheRevoked,
+    SuspendMovesTheInstant,
+    SecondSuspendDoesNothing,
+    RevokeAllOfEverybody,
+    RevokeAllSkipsTheSuspended,
+    RevokeAllReportsTheRevoked,
+    RevokeAllStopsAtAPage,
 }
 
 struct Broken {
@@ -102,6 +117,21 @@ impl Broken {
         self.store.list_all_sync(PageRequest::first(PageRequest::MAX_SIZE)).keys
     }
 
+    /// Gives a key another state, at a revision that is higher by `raised`.
+    fn put(&self, record: &KeyRecord, state: KeyState, raised: u64) {
+        let mut parts = record.clone().into_parts();
+        (parts.state, parts.revision) = (state, parts.revision + raised);
+        let id = record.id();
+        let all = self.all();
+        self.store.revoke_sync(id, None, Timestamp::ZERO);
+        let removed = self.store.purge_sync(Timestamp::MAX, u16::MAX);
+        let others = all.iter().map(|it| it.record()).filter(|it| it.id() != id);
+        for other in others.filter(|it| removed.contains(&it.id())) {
+            self.store.insert_sync(other.clone()).unwrap();
+        }
+        self.store.insert_sync(parts.build().unwrap()).unwrap();
+    }
+
     /// Removes these keys, whatever changes they need before.
     fn remove(&self, ids: impl IntoIterator<Item = KeyId>) -> Vec<KeyId> {
         for id in ids {
@@ -116,6 +146,10 @@ impl Broken {
     }
 }
 
+fn is_revoked(found: &StoredKey) -> bool {
+    matches!(found.record().state(), KeyState::Revoked { .. })
+}
+
 /// Returns the key with a default owner instead of the stored one.
 fn bare(found: &StoredKey) -> StoredKey {
     let owner = Owner::new(found.owner().id.clone());
@@ -123,7 +157,7 @@ fn bare(found: &StoredKey) -> StoredKey {
 }
 
 fn is_active(found: &StoredKey) -> bool {
-    matches!(found.record().state(), keyward::key::KeyState::Active)
+    matches!(found.record().state(), KeyState::Active)
 }
 
 impl KeyStore for Broken {
@@ -246,6 +280,96 @@ impl KeyRegistry for Broken {
         result
     }
 
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        let (first, store) = (self.store.find_by_id_sync(id), &self.store);
+        let within = within.filter(|_| self.fault != Fault::RevokesForeignKeys);
+        Ok(match self.fault {
+            Fault::RevokesByCompareAndSwap => {
+                let Some(first) = first else { return Ok(None) };
+                // Another change comes between the look and the change.
+                let _changed = store
+                    .replace_sync(first.record().rename("raced".parse().unwrap(), now).unwrap());
+                let _lost = store.replace_sync(first.record().revoke(now).unwrap());
+                Some(Withdrawn::Now)
+            }
+            Fault::RevokeMovesTheInstant => {
+                let revived = first.and_then(|it| is_revoked(&it).then_some(it));
+                revived.map_or_else(
+                    || store.revoke_sync(id, within, now),
+                    |it| {
+                        self.put(it.record(), KeyState::Revoked { since: now }, 1);
+                        Some(Withdrawn::RevokedBefore)
+                    },
+                )
+            }
+            Fault::RevokeKeepsTheRevision => first.map(|it| {
+                self.put(it.record(), KeyState::Revoked { since: now }, 0);
+                Withdrawn::Now
+            }),
+            Fault::RevokesWhatIsNotThere => {
+                store.revoke_sync(id, within, now).or(Some(Withdrawn::Now))
+            }
+            _ => store.revoke_sync(id, within, now),
+        })
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+        let all = self.all();
+        let of_all = || all.iter().map(|it| it.record());
+        Ok(match self.fault {
+            Fault::RevokeAllOfEverybody => {
+                let ids = of_all().map(KeyRecord::id);
+                ids.filter(|id| self.store.revoke_sync(*id, None, now).is_some()).collect()
+            }
+            Fault::RevokeAllSkipsTheSuspended => of_all()
+                .filter(|it| it.owner() == owner && it.state() == KeyState::Active)
+                .map(KeyRecord::id)
+                .filter(|id| self.store.revoke_sync(*id, None, now) == Some(Withdrawn::Now))
+                .collect(),
+            Fault::RevokeAllReportsTheRevoked => {
+                self.store.revoke_all_sync(owner, now);
+                of_all().filter(|it| it.owner() == owner).map(KeyRecord::id).collect()
+            }
+            Fault::RevokeAllStopsAtAPage => {
+                let page = self.store.list_sync(owner, PageRequest::first(100)).keys;
+                let ids = page.iter().map(|it| it.record().id());
+                ids.filter(|id| self.store.revoke_sync(*id, None, now) == Some(Withdrawn::Now))
+                    .collect()
+            }
+            _ => self.store.revoke_all_sync(owner, now),
+        })
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        let (first, store) = (self.store.find_by_id_sync(id), &self.store);
+        let within = within.filter(|_| self.fault != Fault::SuspendsForeignKeys);
+        let state = first.as_ref().map(|it| it.record().state());
+        Ok(match (self.fault, first, state) {
+            (Fault::SuspendsTheRevoked, Some(it), Some(KeyState::Revoked { .. })) => {
+                self.put(it.record(), KeyState::Suspended { since: now }, 1);
+                Some(Withdrawn::Now)
+            }
+            (Fault::SecondSuspendDoesNothing, _, Some(KeyState::Suspended { .. })) => {
+                Some(Withdrawn::Now)
+            }
+            (Fault::SuspendMovesTheInstant, Some(it), Some(KeyState::Suspended { .. })) => {
+                self.put(it.record(), KeyState::Suspended { since: now }, 1);
+                Some(Withdrawn::Now)
+            }
+            _ => store.suspend_sync(id, within, now),
+        })
+    }
+
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {
         let all = self.all();
         let ids = |is_of: &dyn Fn(&KeyRecord) -> bool| -> Vec<KeyId> {
@@ -254,8 +378,7 @@ impl KeyRegistry for Broken {
         };
         let ended = |record: &KeyRecord| record.ends_at().is_some_and(|at| at < ended_before);
         let expired = |record: &KeyRecord| record.expires_at().is_some_and(|at| at < ended_before);
-        let suspended =
-            |record: &KeyRecord| matches!(record.state(), keyward::key::KeyState::Suspended { .. });
+        let suspended = |record: &KeyRecord| matches!(record.state(), KeyState::Suspended { .. });
         let seen = ids(&ended);
         if let Some(overtaking) = &self.overtaking {
             overtaking.seen(&seen);
@@ -358,6 +481,19 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::AtOnceAsAtFirst, "try_find_agrees_with_find"),
         (Fault::AtOnceFindsNothing, "try_find_agrees_with_find"),
         (Fault::AtOnceFindsCurrentSecretsOnly, "try_find_agrees_with_find"),
+        (Fault::RevokesByCompareAndSwap, "revoking_needs_no_revision"),
+        (Fault::RevokeKeepsTheRevision, "revoking_needs_no_revision"),
+        (Fault::RevokeMovesTheInstant, "revoking_needs_no_revision"),
+        (Fault::RevokesWhatIsNotThere, "revoking_needs_no_revision"),
+        (Fault::RevokesForeignKeys, "other_owners_keys_are_out_of_reach"),
+        (Fault::SuspendsForeignKeys, "other_owners_keys_are_out_of_reach"),
+        (Fault::SuspendsTheRevoked, "suspending_needs_no_revision"),
+        (Fault::SuspendMovesTheInstant, "suspending_needs_no_revision"),
+        (Fault::SecondSuspendDoesNothing, "suspending_needs_no_revision"),
+        (Fault::RevokeAllOfEverybody, "all_keys_of_an_owner_are_revoked"),
+        (Fault::RevokeAllSkipsTheSuspended, "all_keys_of_an_owner_are_revoked"),
+        (Fault::RevokeAllReportsTheRevoked, "all_keys_of_an_owner_are_revoked"),
+        (Fault::RevokeAllStopsAtAPage, "all_keys_of_an_owner_are_revoked"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
     }

@@ -7,7 +7,7 @@ use keyward::{
     key::{KeyId, KeyRecord, Owner, OwnerId},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey,
+        StoredKey, Withdrawn,
     },
 };
 
@@ -139,6 +139,31 @@ impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Self::Error>> {
         let _when_done = self.0.when_done(Change::record(&record));
         self.0.store.replace(record).await.map_err(|error| error.map_store(CachedError::new))
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Self::Error> {
+        let _when_done = self.0.when_done(Change::key(id));
+        self.0.store.revoke(id, within, now).await.map_err(CachedError::new)
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Self::Error> {
+        let _when_done = self.0.when_done(Change::owner(owner.clone()));
+        self.0.store.revoke_all(owner, now).await.map_err(CachedError::new)
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Self::Error> {
+        let _when_done = self.0.when_done(Change::key(id));
+        self.0.store.suspend(id, within, now).await.map_err(CachedError::new)
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Self::Error> {

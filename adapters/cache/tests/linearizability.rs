@@ -32,7 +32,7 @@ use keyward::{
     key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId, Tier},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey,
+        StoredKey, Withdrawn,
     },
     verify::Verifier,
 };
@@ -102,6 +102,16 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Notes and announces a change that the store has just made.
+    fn changed(&self, id: KeyId) {
+        let Some(found) = self.store.find_by_id_sync(id) else { return };
+        let version = Version { is: found.record().clone(), at: self.clock.now() };
+        self.keys.lock()[index(id)].push(version);
+        self.announce(Change::key(id));
+    }
+}
+
 impl KeyStore for Registry {
     type Error = Infallible;
 
@@ -131,6 +141,44 @@ impl KeyRegistry for Registry {
         self.announce(Change::record(&record));
         overtake().await;
         Ok(())
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        overtake().await;
+        let done = self.store.revoke_sync(id, within, now);
+        if done == Some(Withdrawn::Now) {
+            self.changed(id);
+        }
+        overtake().await;
+        Ok(done)
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+        overtake().await;
+        let revoked = self.store.revoke_all_sync(owner, now);
+        revoked.iter().for_each(|id| self.changed(*id));
+        overtake().await;
+        Ok(revoked)
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        overtake().await;
+        let done = self.store.suspend_sync(id, within, now);
+        if done == Some(Withdrawn::Now) {
+            self.changed(id);
+        }
+        overtake().await;
+        Ok(done)
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {

@@ -18,6 +18,7 @@ enum Step {
     Find { cache: usize, key: usize, secret: usize },
     Stranger { cache: usize },
     Change { cache: usize, key: usize, how: u8, announced: bool },
+    Withdraw { cache: usize, key: usize, how: u8, announced: bool },
     PutOwner { cache: usize, tier: Option<&'static str>, announced: bool },
     Reconnect { cache: usize },
     Advance { millis: u64 },
@@ -31,6 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => cache.clone().prop_map(|cache| Step::Stranger { cache }),
         2 => (cache.clone(), key, 0..5_u8, any::<bool>())
             .prop_map(|(cache, key, how, announced)| Step::Change { cache, key, how, announced }),
+        1 => (cache.clone(), 0..3_usize, 0..5_u8, any::<bool>())
+            .prop_map(|(cache, key, how, announced)| Step::Withdraw { cache, key, how, announced }),
         1 => (cache.clone(), prop_oneof![Just(None), Just(Some("top"))], any::<bool>())
             .prop_map(|(cache, tier, announced)| Step::PutOwner { cache, tier, announced }),
         1 => cache.prop_map(|cache| Step::Reconnect { cache }),
@@ -130,6 +133,33 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
                 let Some(changed) = changed else { continue };
                 let change = Change::record(&changed);
                 pollster::block_on(caches[*cache].replace(changed)).unwrap();
+                rules[*cache].forget(&change);
+                if *announced {
+                    caches[1 - cache].invalidate(&change);
+                    rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
+            Step::Withdraw { cache, key, how, announced } => {
+                let found = rig.store.store.find_by_id_sync(ids[*key]).unwrap();
+                let (id, owner) = (ids[*key], found.record().owner());
+                let change = pollster::block_on(async {
+                    match how {
+                        // Of all keys of the owner, which has two of the three.
+                        0 => {
+                            caches[*cache].revoke_all(owner, now).await.unwrap();
+                            Change::owner(owner.clone())
+                        }
+                        1 => {
+                            caches[*cache].revoke(id, None, now).await.unwrap();
+                            Change::key(id)
+                        }
+                        _ => {
+                            caches[*cache].suspend(id, Some(owner), now).await.unwrap();
+                            Change::key(id)
+                        }
+                    }
+                });
                 rules[*cache].forget(&change);
                 if *announced {
                     caches[1 - cache].invalidate(&change);

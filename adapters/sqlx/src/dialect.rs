@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use keyward::key::KeyRecord;
+use keyward::key::{KeyRecord, OwnerId};
 use sqlx::{Database, Encode, Pool, Type, query::Query};
 
 use crate::{rows::ReadRow, statements::Statements};
@@ -46,6 +46,14 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
         pool: &Pool<Self>,
     ) -> impl Future<Output = Result<Self::Transaction, sqlx::Error>> + Send;
 
+    /// Locks an owner until the end of the transaction, so that revoking all of its keys and
+    /// inserting one exclude each other.
+    fn lock_owner(
+        connection: &mut Self::Connection,
+        owner: &OwnerId,
+        use_of: OwnerLock,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
     /// Returns the statement that finds the key of this many hashes, and the number of its
     /// parameters. Parameters without a hash are null.
     fn find_statement(hashes: usize) -> (&'static str, usize);
@@ -73,6 +81,15 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
         connection: &mut Self::Connection,
         statements: &'static str,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// What a lock of an owner is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnerLock {
+    /// A key is inserted. Any number of transactions can insert keys of one owner.
+    Insert,
+    /// All keys are changed.
+    ChangeAll,
 }
 
 /// A transaction. What it wrote is undone if it is dropped.

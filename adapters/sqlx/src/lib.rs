@@ -2,7 +2,7 @@
 //! `PostgresStore` (feature `postgres`), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool that the host makes. It has its
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool, its own or one of the host. It has its
 //! own tables, which can be in the same database as the host's. All names begin with `keyward_`. The crate records its
 //! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
@@ -12,13 +12,10 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use keyward::{Issuer, KeyDraft, KeyFormat, KeyHasher, SysRng, Timestamp};
 //! use keyward_sqlx::SqliteStore;
-//! use sqlx::SqlitePool;
 //!
 //! const INGEST: KeyFormat = KeyFormat::hex("lqt_");
 //! # let path = std::env::temp_dir().join(format!("keyward-doc-{}.db", std::process::id()));
-//! let pool = SqlitePool::connect_with(SqliteStore::options(&path)).await?;
-//! let store = SqliteStore::new(pool);
-//! store.migrate().await?;
+//! let store = SqliteStore::open(&path).await?; // creates or updates the tables
 //!
 //! let issuer = Issuer::new(store, INGEST, KeyHasher::sha256());
 //! let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
@@ -92,6 +89,8 @@ mod statements;
 mod tables;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod usage;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod withdraw;
 
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
 #[cfg(feature = "postgres")]

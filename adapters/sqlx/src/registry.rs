@@ -37,6 +37,32 @@ macro_rules! registry {
                 $crate::tables::Tables(&self.pool).replace(&record).await
             }
 
+            async fn revoke(
+                &self,
+                id: keyward::key::KeyId,
+                within: Option<&keyward::key::OwnerId>,
+                now: keyward::Timestamp,
+            ) -> Result<Option<keyward::store::Withdrawn>, $crate::SqlStoreError> {
+                $crate::withdraw::revoke(&self.pool, id, within, now).await
+            }
+
+            async fn revoke_all(
+                &self,
+                owner: &keyward::key::OwnerId,
+                now: keyward::Timestamp,
+            ) -> Result<Vec<keyward::key::KeyId>, $crate::SqlStoreError> {
+                $crate::withdraw::revoke_all(&self.pool, owner, now).await
+            }
+
+            async fn suspend(
+                &self,
+                id: keyward::key::KeyId,
+                within: Option<&keyward::key::OwnerId>,
+                now: keyward::Timestamp,
+            ) -> Result<Option<keyward::store::Withdrawn>, $crate::SqlStoreError> {
+                $crate::withdraw::suspend(&self.pool, id, within, now).await
+            }
+
             async fn purge(
                 &self,
                 ended_before: keyward::Timestamp,

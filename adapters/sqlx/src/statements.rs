@@ -18,6 +18,16 @@ pub(crate) struct Statements {
     pub(crate) insert_key: &'static str,
     /// Updates the key whose revision is one lower. Parameters: those of `insert_key`.
     pub(crate) update_key: &'static str,
+    /// Revokes a key that is not revoked. Parameters: the id, the owner or null, the instant.
+    pub(crate) revoke_key: &'static str,
+    /// Suspends a key that is not revoked. Parameters: those of `revoke_key`.
+    pub(crate) suspend_key: &'static str,
+    /// Returns a row with whether a key is revoked, if there is one. Parameters: the id, the owner
+    /// or null.
+    pub(crate) is_revoked: &'static str,
+    /// Revokes the keys of an owner that are not revoked, and returns their ids. Parameters: the
+    /// owner, the instant.
+    pub(crate) revoke_all: &'static str,
     /// Returns a row if there is a key. Parameter: the id.
     pub(crate) has_key: &'static str,
     /// Deletes the secrets of a key. Parameter: the id.
@@ -76,6 +86,18 @@ impl Statements {
             key_values!(),
             ") WHERE id = $1 AND revision = $2 - 1"
         ),
+        revoke_key: "UPDATE keyward_keys
+             SET state = 'revoked', state_since = $3, revision = revision + 1
+             WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'",
+        suspend_key: "UPDATE keyward_keys
+             SET state_since = CASE state WHEN 'suspended' THEN state_since ELSE $3 END,
+               state = 'suspended', revision = revision + 1
+             WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'",
+        is_revoked: "SELECT CAST(CASE state WHEN 'revoked' THEN 1 ELSE 0 END AS bigint) AS revoked
+             FROM keyward_keys WHERE id = $1 AND ($2 IS NULL OR owner = $2)",
+        revoke_all: "UPDATE keyward_keys
+             SET state = 'revoked', state_since = $2, revision = revision + 1
+             WHERE owner = $1 AND state <> 'revoked' RETURNING id",
         has_key: "SELECT 1 FROM keyward_keys WHERE id = $1",
         delete_secrets: "DELETE FROM keyward_secrets WHERE key_id = $1",
         owner: "SELECT tier AS owner_tier, overrides AS owner_overrides FROM keyward_owners

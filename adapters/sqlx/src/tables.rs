@@ -11,7 +11,7 @@ use sqlx::Pool;
 use crate::{
     MigrateError, SqlStoreError,
     columns::{KeyColumns, bind_cursor, bind_owner},
-    dialect::{Dialect, Statement, Transaction},
+    dialect::{Dialect, OwnerLock, Statement, Transaction},
     rows::{ReadRow as _, gather, gather_one, read_owner},
 };
 
@@ -81,6 +81,7 @@ impl<D: Dialect> Tables<'_, D> {
     ) -> Result<Result<(), InsertError<SqlStoreError>>, SqlStoreError> {
         let insert = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.insert_key));
         let mut transaction = D::begin(self.0).await?;
+        D::lock_owner(transaction.connection(), record.owner(), OwnerLock::Insert).await?;
         if D::execute(transaction.connection(), insert).await? == 0 {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateId));

@@ -85,8 +85,9 @@ async fn work(
         Err(error) => Err(error),
     };
     let revoke = async |id| {
-        let record = issuer.revoke(id, NOW).await?;
-        say(&format!("ack {id} {} revoked", record.revision()));
+        issuer.revoke(id, NOW).await?;
+        let revision = issuer.get(id).await?.record().revision();
+        say(&format!("ack {id} {revision} revoked"));
         Ok(())
     };
     let one_key = async || {

@@ -17,9 +17,9 @@ use std::{
 
 use checks::SqlStore;
 use keyward::{
-    KeyHasher, KeyStore as _,
+    KeyHasher, KeyStore as _, Timestamp,
     key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
-    store::{KeyRegistry as _, ReplaceError},
+    store::{KeyRegistry as _, ReplaceError, Withdrawn},
     testing::BlockOn as _,
     usage::{Usage, UsageBatch},
     verify::Verifier,
@@ -88,6 +88,7 @@ on_one_store!(
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
+    a_damaged_key_can_be_revoked,
 );
 
 #[test]
@@ -111,14 +112,107 @@ fn exactly_one_concurrent_rotation_succeeds() {
 fn exactly_one_concurrent_rotation_succeeds_under_serializable_isolation() {
     OnTokio.block_on(async {
         let Some(database) = fresh_database("serializable_isolation").await else { return };
-        let database =
-            database.options([("default_transaction_isolation", "serializable_isolation")]);
+        let database = database.options([("default_transaction_isolation", "serializable")]);
         let mut stores = Vec::new();
         for _ in 0..6 {
             stores.push(connect(&database).await);
         }
         stores[0].migrate().await.unwrap();
         checks::exactly_one_concurrent_rotation_succeeds(stores).await;
+    });
+}
+
+/// Waits until a statement in this database waits for a lock of this kind.
+async fn until_blocked(store: &PostgresStore, kind: &str) {
+    let blocked = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                   WHERE NOT l.granted AND l.locktype = $1 AND a.datname = current_database()";
+    let blocked = || sqlx::query_scalar::<_, i64>(blocked).bind(kind).fetch_one(store.pool());
+    while blocked().await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A revocation and a suspension wait for a writer and then change what it left, whatever the
+/// database's default isolation level is.
+#[test]
+fn a_withdrawal_waits_for_a_writer_and_wins() {
+    OnTokio.block_on(async {
+        for isolation in ["read committed", "serializable"] {
+            let Some(database) = fresh_database("a_withdrawal_waits_for_a_writer").await else {
+                return;
+            };
+            let store = connect(&database).await;
+            store.migrate().await.unwrap();
+            let name = database.get_database().unwrap();
+            let set =
+                format!("ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'");
+            sqlx::raw_sql(AssertSqlSafe(set)).execute(store.pool()).await.unwrap();
+            store.pool().close().await;
+            let store = connect(&database).await;
+            for suspend in [true, false] {
+                let (record, key) = issue("owner", NOW);
+                let id = record.id();
+                store.insert(record).await.unwrap();
+                let mut writer = store.pool().begin().await.unwrap();
+                let rename = "UPDATE keyward_keys SET name = 'renamed', revision = 2";
+                sqlx::raw_sql(rename).execute(&mut *writer).await.unwrap();
+                let withdrawing = store.clone();
+                let withdrawing = tokio::spawn(async move {
+                    match suspend {
+                        true => withdrawing.suspend(id, None, NOW).await,
+                        false => withdrawing.revoke(id, None, NOW).await,
+                    }
+                });
+                until_blocked(&store, "transactionid").await;
+                writer.commit().await.unwrap();
+                assert_eq!(withdrawing.await.unwrap().unwrap(), Some(Withdrawn::Now));
+                let found = store.find_by_id(id).await.unwrap().unwrap();
+                assert_eq!(found.record().name().as_str(), "renamed", "{isolation}");
+                assert_eq!(found.record().revision(), 3, "{isolation}");
+                assert_ne!(gate_status(&store, &key).await, 200);
+                store.revoke(id, None, NOW).await.unwrap();
+                store.purge(Timestamp::MAX, 9).await.unwrap();
+            }
+        }
+    });
+}
+
+/// A key that is inserted while all keys of its owner are being revoked is inserted after that.
+#[test]
+fn an_insert_waits_for_the_revocation_of_all_keys() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("an_insert_waits").await else { return };
+        let (first, first_key) = issue("owner", NOW);
+        store.insert(first.clone()).await.unwrap();
+        // Keeps the revocation from its end.
+        let mut holder = store.pool().begin().await.unwrap();
+        let hold = "SELECT 1 FROM keyward_keys FOR UPDATE";
+        sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
+        let revoking = store.clone();
+        let owner = first.owner().clone();
+        let revoking = tokio::spawn(async move { revoking.revoke_all(&owner, NOW).await });
+        until_blocked(&store, "transactionid").await;
+        let (second, second_key) = issue("owner", NOW);
+        let (inserting, late) = (store.clone(), second.clone());
+        let inserting = tokio::spawn(async move { inserting.insert(late).await });
+        // Of the same owner; others do not wait.
+        let (other, other_key) = issue("other", NOW);
+        store.insert(other).await.unwrap();
+        assert_eq!(gate_status(&store, &other_key).await, 200);
+        tokio::select! {
+            biased;
+            () = until_blocked(&store, "advisory") => {}
+            // It must not end before the revocation does.
+            () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
+                panic!("the insert did not wait")
+            }
+        }
+        holder.rollback().await.unwrap();
+        assert_eq!(revoking.await.unwrap().unwrap(), [first.id()]);
+        inserting.await.unwrap().unwrap();
+        assert_eq!(gate_status(&store, &first_key).await, 401);
+        assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
+        assert_eq!(store.revoke_all(first.owner(), NOW).await.unwrap(), [second.id()]);
     });
 }
 

@@ -233,3 +233,11 @@ fn a_locked_file_and_an_exhausted_pool_return_different_errors_and_are_recoverab
         assert_eq!(gate_status(&store, &key).await, 200);
     });
 }
+
+#[test]
+fn a_damaged_key_can_be_revoked() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        checks::a_damaged_key_can_be_revoked(sqlite_store(&dir).await).await;
+    });
+}

@@ -31,7 +31,9 @@ use axum::{
 use keyward::{
     Clock, ErrorBodies, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
-    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    store::{
+        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+    },
 };
 use keyward_services::{Admin, MINUTE};
 use serde_json::{Value, json};
@@ -276,6 +278,28 @@ impl KeyRegistry for Faulty {
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<io::Error>> {
         let store = self.up().await.map_err(ReplaceError::Store)?;
         store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> io::Result<Option<Withdrawn>> {
+        Ok(self.up().await?.revoke_sync(id, within, now))
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> io::Result<Vec<KeyId>> {
+        Ok(self.up().await?.revoke_all_sync(owner, now))
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> io::Result<Option<Withdrawn>> {
+        Ok(self.up().await?.suspend_sync(id, within, now))
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> io::Result<Vec<KeyId>> {

@@ -1,10 +1,9 @@
 //! The store of the keys: in memory, or in a database, which keeps them after the service ends.
 
-use std::{error::Error, path::Path, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use keyward::{MemoryStore, store::DynKeyRegistry};
 use keyward_sqlx::{PostgresStore, SqliteStore};
-use sqlx::{PgPool, SqlitePool};
 
 /// The store of the keys. It has no `Debug`, because a URL can contain a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,17 +32,8 @@ impl Database {
     pub(crate) async fn open(&self) -> Result<Arc<dyn DynKeyRegistry>, Box<dyn Error>> {
         Ok(match self {
             Self::Memory => Arc::new(MemoryStore::new()),
-            Self::Sqlite(file) => {
-                let options = SqliteStore::options(Path::new(file));
-                let store = SqliteStore::new(SqlitePool::connect_with(options).await?);
-                store.migrate().await?;
-                Arc::new(store)
-            }
-            Self::Postgres(url) => {
-                let store = PostgresStore::new(PgPool::connect(url).await?);
-                store.migrate().await?;
-                Arc::new(store)
-            }
+            Self::Sqlite(file) => Arc::new(SqliteStore::open(file).await?),
+            Self::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
         })
     }
 }

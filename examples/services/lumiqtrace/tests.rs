@@ -30,7 +30,9 @@ use axum::{
 use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, Owner, OwnerId},
-    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    store::{
+        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+    },
 };
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
@@ -312,6 +314,28 @@ impl KeyRegistry for Switchable {
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<io::Error>> {
         let store = self.up().map_err(ReplaceError::Store)?;
         store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> io::Result<Option<Withdrawn>> {
+        Ok(self.up()?.revoke_sync(id, within, now))
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> io::Result<Vec<KeyId>> {
+        Ok(self.up()?.revoke_all_sync(owner, now))
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> io::Result<Option<Withdrawn>> {
+        Ok(self.up()?.suspend_sync(id, within, now))
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> io::Result<Vec<KeyId>> {

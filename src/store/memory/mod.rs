@@ -2,6 +2,7 @@
 
 mod index;
 mod secrets;
+mod withdraw;
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, sync::Arc};
 
@@ -22,6 +23,7 @@ use crate::{
             secrets::Secrets,
         },
         stored_key::StoredKey,
+        withdrawn::Withdrawn,
     },
     sync::RwLock,
 };
@@ -222,6 +224,28 @@ impl KeyRegistry for MemoryStore {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
         self.replace_sync(record)
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        Ok(self.revoke_sync(id, within, now))
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+        Ok(self.revoke_all_sync(owner, now))
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Infallible> {
+        Ok(self.suspend_sync(id, within, now))
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Infallible> {

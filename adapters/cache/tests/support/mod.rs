@@ -15,7 +15,9 @@ use std::{
 use keyward::{
     KeyDraft, KeyFormat, KeyHasher, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyFormats, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey, StoredSecret},
-    store::{InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    store::{
+        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+    },
     verify::Verifier,
 };
 use keyward_cache::{CacheConfig, CachedStore};
@@ -153,6 +155,37 @@ impl KeyRegistry for Gated {
         self.store.replace_sync(record).map_err(|error| error.map_store(|never| match never {}))?;
         self.pass(Point::AfterWrite).await;
         self.check().map_err(ReplaceError::Store)
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Gone> {
+        self.pass(Point::BeforeWrite).await;
+        let done = self.store.revoke_sync(id, within, now);
+        self.pass(Point::AfterWrite).await;
+        self.check().map(|()| done)
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Gone> {
+        self.pass(Point::BeforeWrite).await;
+        let done = self.store.revoke_all_sync(owner, now);
+        self.pass(Point::AfterWrite).await;
+        self.check().map(|()| done)
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, Gone> {
+        self.pass(Point::BeforeWrite).await;
+        let done = self.store.suspend_sync(id, within, now);
+        self.pass(Point::AfterWrite).await;
+        self.check().map(|()| done)
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, Gone> {

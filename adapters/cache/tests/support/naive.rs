@@ -8,7 +8,7 @@ use keyward::{
     key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey,
+        StoredKey, Withdrawn,
     },
 };
 use parking_lot::Mutex;
@@ -138,6 +138,28 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<S::Error>> {
         self.write(Change::record(&record), self.store.replace(record)).await
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, S::Error> {
+        self.write(Change::key(id), self.store.revoke(id, within, now)).await
+    }
+
+    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, S::Error> {
+        self.write(Change::owner(owner.clone()), self.store.revoke_all(owner, now)).await
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, S::Error> {
+        self.write(Change::key(id), self.store.suspend(id, within, now)).await
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, S::Error> {

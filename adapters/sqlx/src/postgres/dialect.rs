@@ -1,11 +1,14 @@
 //! PostgreSQL as a database that keeps keys.
 
-use keyward::{KeyHasher, key::KeyRecord};
+use keyward::{
+    KeyHasher,
+    key::{KeyRecord, OwnerId},
+};
 use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::{
     columns::SecretColumns,
-    dialect::{Dialect, run_statements},
+    dialect::{Dialect, OwnerLock, run_statements},
     postgres::{statements, transaction::PgTransaction},
     statements::Statements,
 };
@@ -17,6 +20,23 @@ impl Dialect for Postgres {
 
     async fn begin(pool: &PgPool) -> Result<PgTransaction, sqlx::Error> {
         PgTransaction::begin(pool).await
+    }
+
+    /// The lock belongs to the owner's id, because an owner that was never put has no row. Whoever
+    /// changes all keys then locks them too, in the order in which a purge does.
+    async fn lock_owner(
+        connection: &mut PgConnection,
+        owner: &OwnerId,
+        use_of: OwnerLock,
+    ) -> Result<(), sqlx::Error> {
+        let statements = match use_of {
+            OwnerLock::Insert => &[statements::SHARE_OWNER] as &[&str],
+            OwnerLock::ChangeAll => &[statements::LOCK_OWNER, statements::LOCK_KEYS_OF_OWNER],
+        };
+        for statement in statements {
+            sqlx::query(*statement).bind(owner.as_str()).execute(&mut *connection).await?;
+        }
+        Ok(())
     }
 
     fn find_statement(hashes: usize) -> (&'static str, usize) {

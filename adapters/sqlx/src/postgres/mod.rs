@@ -13,7 +13,10 @@ use keyward::{
     key::KeyId,
     usage::{Usage, UsageBatch},
 };
-use sqlx::{PgPool, Postgres, postgres::PgRow};
+use sqlx::{
+    PgPool, Postgres,
+    postgres::{PgPoolOptions, PgRow},
+};
 
 use crate::{
     MigrateError, SqlStoreError,
@@ -32,8 +35,8 @@ const MIGRATION_LOCK: i64 = 0x6b65_7977_6172_6401;
 ///
 /// Clones share the pool. The tables are found by the connection's `search_path`.
 ///
-/// An acknowledged change survives a crash of the server if the server is configured for that:
-/// with `synchronous_commit = off` a revocation can be lost.
+/// An acknowledged change survives a crash of the server if the server is configured for that: over
+/// a pool of the host with `synchronous_commit = off`, a revocation can be lost.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
@@ -49,7 +52,26 @@ impl PostgresStore {
     /// page plus one.
     pub const LIST_SQL: &'static str = <Postgres as Dialect>::STATEMENTS.list;
 
-    /// Creates a store over a pool. [`PostgresStore::migrate`] makes its tables.
+    /// Connects to the database that a URL names, with a pool of its own, and brings the store's
+    /// tables up to date. Several processes may do so at the same time.
+    ///
+    /// Where the database has `synchronous_commit = off`, the connections of this pool switch it on,
+    /// so that an acknowledged revocation survives a crash of the server.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresStore::migrate`]; a text that is no URL is [`SqlStoreError::NoConnection`].
+    pub async fn connect(url: &str) -> Result<Self, MigrateError> {
+        let pool = PgPoolOptions::new().after_connect(|connection, _| {
+            let durable = sqlx::query(statements::COMMIT_DURABLY);
+            Box::pin(async move { durable.execute(connection).await.map(drop) })
+        });
+        let store = Self::new(pool.connect(url).await?);
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Creates a store over a pool of the host. [`PostgresStore::migrate`] makes its tables.
     pub const fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -57,6 +79,12 @@ impl PostgresStore {
     /// Returns the pool.
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Returns a listener for changes of the store's tables, with a connection of its own to the
+    /// pool's database.
+    pub fn listener(&self) -> ChangeListener {
+        ChangeListener::new(self.pool.connect_options().as_ref().clone())
     }
 
     /// Brings the store's tables up to date. Several processes may call it at the same time. It

@@ -16,6 +16,23 @@ pub(super) const FIND: [&str; KeyHasher::MAX_SCHEMES] = [
     find_statement!("$1, $2, $3, $4"),
 ];
 
+/// Makes each commit of a session wait for the disk, unless it waits for more than that already.
+pub(super) const COMMIT_DURABLY: &str = "SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off'";
+
+/// Lets a transaction share an owner with others. The seed keeps these locks apart from those of
+/// other users of advisory locks.
+pub(super) const SHARE_OWNER: &str =
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7739827398401))";
+
+/// Excludes the transactions that share an owner.
+pub(super) const LOCK_OWNER: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended($1, 7739827398401))";
+
+/// Locks the keys of an owner, in the order of their ids.
+pub(super) const LOCK_KEYS_OF_OWNER: &str =
+    "SELECT 1 FROM keyward_keys WHERE owner = $1 ORDER BY id FOR NO KEY UPDATE";
+
 /// Inserts the secrets of a key, except those whose hashes another key has.
 pub(super) const INSERT_SECRETS: &str =
     "INSERT INTO keyward_secrets (key_id, hash, place, kind, hint, created_at, valid_until)

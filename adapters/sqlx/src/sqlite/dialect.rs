@@ -1,11 +1,14 @@
 //! SQLite as a database that keeps keys.
 
-use keyward::{KeyHasher, key::KeyRecord};
+use keyward::{
+    KeyHasher,
+    key::{KeyRecord, OwnerId},
+};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::{
     columns::SecretColumns,
-    dialect::{Dialect, Transaction, run_statements},
+    dialect::{Dialect, OwnerLock, Transaction, run_statements},
     sqlite::statements,
     statements::Statements,
 };
@@ -18,6 +21,15 @@ impl Dialect for Sqlite {
     /// Begins as the only writer, so that another writer cannot make it fail later.
     async fn begin(pool: &SqlitePool) -> Result<Self::Transaction, sqlx::Error> {
         pool.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// A transaction is the only writer anyway.
+    async fn lock_owner(
+        _: &mut SqliteConnection,
+        _: &OwnerId,
+        _: OwnerLock,
+    ) -> Result<(), sqlx::Error> {
+        Ok(())
     }
 
     fn find_statement(_: usize) -> (&'static str, usize) {

@@ -2,19 +2,17 @@
 
 mod dialect;
 mod migrations;
+mod open;
 mod statements;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use keyward::{
     Timestamp,
     key::KeyId,
     usage::{Usage, UsageBatch},
 };
-use sqlx::{
-    Sqlite, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
+use sqlx::{Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
 
 use crate::{
     MigrateError, SqlStoreError,
@@ -28,8 +26,8 @@ use crate::{
 
 /// A store in a file of SQLite, which several processes of one machine can share.
 ///
-/// Clones share the pool. SQLite makes changes one at a time. With [`SqliteStore::options`]
-/// readers do not wait for them.
+/// Clones share the pool. SQLite makes changes one at a time. Readers do not wait for them in a file
+/// that was opened by [`SqliteStore::open`].
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
@@ -45,9 +43,24 @@ impl SqliteStore {
     /// size of the page plus one.
     pub const LIST_SQL: &'static str = <Sqlite as Dialect>::STATEMENTS.list;
 
-    /// Creates a store over a pool. [`SqliteStore::migrate`] makes its tables.
+    /// Opens a file with [`SqliteStore::options`] and brings its tables up to date. The file is
+    /// created if it is missing.
     ///
-    /// The host chooses how the file is opened; [`SqliteStore::options`] is recommended.
+    /// Several processes may open one file at the same time, also for the first time. Opening waits
+    /// up to 30 s for others that use the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::migrate`]. The file may have been created.
+    pub async fn open(file: impl AsRef<Path>) -> Result<Self, MigrateError> {
+        open::open(file.as_ref()).await
+    }
+
+    /// Creates a store over a pool of the host. [`SqliteStore::migrate`] makes its tables.
+    ///
+    /// The host chooses how the file is opened; [`SqliteStore::options`] is recommended. SQLite
+    /// refuses with "database is locked" where two processes open a new file with these options at
+    /// the same time. [`SqliteStore::open`] prevents this.
     pub const fn new(pool: SqlitePool) -> Self {
         Self { pool }
     }
@@ -57,13 +70,7 @@ impl SqliteStore {
     /// The write-ahead log allows reads during a change. `synchronous` is `FULL`, so that an
     /// acknowledged revocation survives a loss of power. A change waits up to 5 s for others.
     pub fn options(file: impl AsRef<Path>) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .foreign_keys(true)
+        open::options(file.as_ref())
     }
 
     /// Returns the pool.

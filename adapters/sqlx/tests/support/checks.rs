@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keyward::{
     KeyHasher, SysRng, Timestamp,
     key::{HashScheme, KeyFormats, KeyId, KeyName, Owner, OwnerId},
-    store::{KeyRegistry, PageRequest, ReplaceError},
+    store::{KeyRegistry, PageRequest, ReplaceError, Withdrawn},
     usage::{Usage, UsageBatch, UsageLedger},
     verify::Verifier,
 };
@@ -316,4 +316,35 @@ pub(crate) async fn migrations_are_repeatable_and_concurrent(stores: Vec<impl Sq
     stores[0].tamper(newer).await.unwrap();
     let error = stores[0].migrate().await.unwrap_err();
     assert!(matches!(error, MigrateError::Newer { found: 1000, .. }), "{error:?}");
+}
+
+/// A key whose other columns are damaged cannot be read, and is revoked and suspended nevertheless.
+pub(crate) async fn a_damaged_key_can_be_revoked(store: impl SqlStore) {
+    for damage in [
+        "UPDATE keyward_keys SET name = 'a' || char10 || 'b'",
+        "UPDATE keyward_keys SET scopes = 'no scope: \"'",
+        "UPDATE keyward_keys SET overrides = 'lots'",
+        "UPDATE keyward_keys SET created_at = -1",
+        "UPDATE keyward_secrets SET hash = 'sha256:short'",
+        "UPDATE keyward_secrets SET kind = ''",
+        "DELETE FROM keyward_secrets",
+    ] {
+        let (record, _) = issue("owner", NOW);
+        let (id, owner) = (record.id(), record.owner());
+        store.insert(record.clone()).await.unwrap();
+        store.tamper(damage).await.unwrap();
+        assert!(store.find_by_id(id).await.is_err(), "{damage}");
+        let other = OwnerId::from_static("other");
+        assert_eq!(store.revoke(id, Some(&other), NOW).await.unwrap(), None, "{damage}");
+        let suspended = store.suspend(id, Some(owner), NOW).await.unwrap();
+        assert_eq!(suspended, Some(Withdrawn::Now), "{damage}");
+        let revoked = store.revoke(id, Some(owner), NOW).await.unwrap();
+        assert_eq!(revoked, Some(Withdrawn::Now), "{damage}");
+        let again = store.revoke_all(owner, NOW).await.unwrap();
+        assert_eq!(again, [], "{damage}");
+        let rows = store.dump("keyward_keys").await;
+        assert!(rows.iter().all(|row| row.contains("revoked")), "{damage}: {rows:?}");
+        store.tamper("DELETE FROM keyward_secrets").await.unwrap();
+        store.tamper("DELETE FROM keyward_keys").await.unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use keyward::{
     key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey,
+        StoredKey, Withdrawn,
     },
 };
 use keyward_sqlx::SqlStoreError;
@@ -120,6 +120,32 @@ impl<S: Database> KeyRegistry for Staged<S> {
         }
         self.stops.pass(Point::AfterWrite).await;
         Ok(())
+    }
+
+    async fn revoke(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, SqlStoreError> {
+        self.store.revoke(id, within, now).await
+    }
+
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        now: Timestamp,
+    ) -> Result<Vec<KeyId>, SqlStoreError> {
+        self.store.revoke_all(owner, now).await
+    }
+
+    async fn suspend(
+        &self,
+        id: KeyId,
+        within: Option<&OwnerId>,
+        now: Timestamp,
+    ) -> Result<Option<Withdrawn>, SqlStoreError> {
+        self.store.suspend(id, within, now).await
     }
 
     async fn purge(&self, before: Timestamp, limit: u16) -> Result<Vec<KeyId>, SqlStoreError> {

@@ -209,7 +209,7 @@ impl Book {
         let state = |quota: &Quota| {
             let asked = unlimited(quota);
             let verdict = match tracked {
-                Some(entry) => entry.tracked.verdict(&asked, now, self.floor),
+                Some(entry) => entry.tracked.verdict(quota, &asked, now, self.floor),
                 None => self.overflow.verdict(&self.hash, key, &asked, 0, self.begin(now)),
             };
             WindowStatus::of(quota, verdict, now)

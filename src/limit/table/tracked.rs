@@ -125,9 +125,10 @@ impl Tracked {
         Ok(bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now)))
     }
 
-    /// Decides on a cost of 0 in one window, which may be new.
-    pub(super) fn verdict(&self, quota: &Quota, now: u64, floor: u64) -> Verdict {
-        let decide = |window: &Window| window.verdict(quota, &window.view(quota, now), 0);
+    /// Decides on a cost of 0 in the window of `quota` as if it were asked under `asked`. A window
+    /// that is new begins under `quota`, whose limit bounds its memory.
+    pub(super) fn verdict(&self, quota: &Quota, asked: &Quota, now: u64, floor: u64) -> Verdict {
+        let decide = |window: &Window| window.verdict(asked, &window.view(asked, now), 0);
         self.of(quota).map_or_else(|| decide(&self.begin(quota, now, floor)), decide)
     }
 

@@ -123,6 +123,33 @@ fn no_newcomer_exceeds_its_limit() {
     }
 }
 
+/// A key that gets an entry under one length keeps what it counted in overflow under another.
+#[test]
+fn an_entry_forgets_no_other_length_counted_in_overflow() {
+    let limiter = limiter(2, 1);
+    let (short, fast, hourly) =
+        (Quota::per(1, 10 * SECOND), Quota::per_second(20), Quota::per_hour(10));
+    for number in 0..2 {
+        assert!(check(&limiter, resident(number), short, NOW).allowed);
+    }
+    let k = key(1);
+    let used = (0..20).filter(|_| check(&limiter, k, hourly, NOW + SECOND).allowed).count();
+    assert_eq!(used, 10);
+    // Two newcomers find the residents idle: one takes a place, and the key the other.
+    let _ = check(&limiter, key(2), fast, NOW + 11 * SECOND);
+    let _ = check(&limiter, key(3), fast, NOW + 12 * SECOND);
+    let later = NOW + 13 * SECOND;
+    assert!(check(&limiter, k, fast, later).allowed);
+    assert!(limiter.reset(k), "it has an entry");
+    assert!(check(&limiter, k, fast, later).allowed);
+    let hour = Quotas::single(hourly);
+    assert_eq!(limiter.status(k, &hour, later).unwrap()[0].used, 10);
+    assert!(!limiter.peek(k, &hour, 1, later).unwrap().allowed);
+    let refused = check(&limiter, k, hourly, later);
+    assert!(!refused.allowed);
+    assert!(check(&limiter, k, hourly, refused.reset_at).allowed);
+}
+
 /// How many of a thousand newcomers are served under this limit, after a flood of so many times the
 /// cap of keys with so many requests each.
 fn served(limit: u32, caps: u64, requests: u32) -> usize {

@@ -136,6 +136,19 @@ impl Overflow {
         window
     }
 
+    /// Builds the window of a length that is new to a tracked key, with its admissions here. Returns
+    /// `None` if none counts.
+    pub(super) fn counted_window(
+        &self,
+        hash: &KeyedHash,
+        key: &LimitKey,
+        quota: &Quota,
+        begin: Begin,
+    ) -> Option<Window> {
+        let (_, buckets) = self.counted(hash, key, quota, begin);
+        (!buckets.is_empty()).then(|| self.window(hash, key, quota, begin))
+    }
+
     /// Lets the cells of a newcomer follow a clock that was set back.
     pub(super) fn settle(
         &mut self,

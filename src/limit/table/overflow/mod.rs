@@ -347,15 +347,17 @@ impl Overflow {
     fn places(&self, set: usize, share: u64) -> Option<Places> {
         let set = self.sets.get(set)?;
         let tag = set.tag(share);
-        let mut own = self.lines(share).into_iter().flat_map(|first| first..first + LINE);
+        let counts_others = |cell: &Cell| set.owns(cell) && cell[0] & JOINT != 0;
+        let home = self.home(share);
+        let home = self.cells.get(home).is_some_and(counts_others).then_some(home);
+        // A home may lie in the key's lines and have its tag. The common cell counts beside it.
+        let lines = self.lines(share).into_iter().flat_map(|first| first..first + LINE);
+        let mut own = lines.filter(|&at| Some(at) != home);
         if let Some(own) =
             own.find(|&at| self.cells.get(at).is_some_and(|cell| cell[0] & !JOINT == tag))
         {
             return Some(Places::Own(own));
         }
-        let home = self.home(share);
-        let counts_others = |cell: &Cell| set.owns(cell) && cell[0] & JOINT != 0;
-        let home = self.cells.get(home).is_some_and(counts_others).then_some(home);
         let common = spread(share.rotate_left(40) as u32, set.common.len());
         Some(Places::Joint { home, common })
     }

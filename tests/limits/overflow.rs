@@ -154,6 +154,64 @@ fn an_entry_forgets_no_other_length_counted_in_overflow() {
     assert!(check(&limiter, k, hourly, refused.reset_at).allowed);
 }
 
+/// A late request that moves its key from overflow into the table leaves its other admissions where
+/// they are.
+#[test]
+fn a_straggler_that_gets_an_entry_frees_nothing() {
+    // The beginning of a third, so that all of this lies within it.
+    let third = 20_001;
+    let begin = Timestamp::from_unix_millis(NOW.as_unix_millis() / third * third);
+    let limiter = limiter(1, 1);
+    assert!(check(&limiter, resident(1), Quota::per_second(1), begin).allowed);
+    let (k, quota) = (key(1), Quota::per_minute(5));
+    for _ in 0..4 {
+        assert!(check(&limiter, k, quota, begin + 9 * SECOND).allowed);
+    }
+    // Read seven seconds ago. It and the four find the resident idle.
+    assert!(check(&limiter, k, quota, begin + 1_500 * MILLI).allowed);
+    for now in [61_500, 68_999] {
+        assert!(!check(&limiter, k, quota, begin + now * MILLI).allowed, "{now}");
+    }
+    assert!(limiter.reset(k), "it has an entry");
+}
+
+/// What was counted in the cell of another key is not forgotten when that key uses its cell again.
+#[test]
+fn a_shared_cell_that_is_used_again_frees_nothing() {
+    let quota = Quota::per_minute(10);
+    for seed in 0..20 {
+        for used_again in 0..40 {
+            let begin = Timestamp::from_unix_millis(NOW.as_unix_millis() / 20_001 * 20_001);
+            let limiter = full(1, seed);
+            // Each of the twelve cells has a key.
+            for number in 0..40 {
+                let _ = check(&limiter, key(number), quota, begin);
+            }
+            // No cell is free for two windows, so the victim is counted jointly.
+            let joint = begin + 120 * SECOND;
+            let victim = key(100);
+            let first = (0..20).filter(|_| check(&limiter, victim, quota, joint).allowed).count();
+            // When its admissions have left, one cell is used again by its own key.
+            let _ = check(&limiter, key(used_again), quota, begin + 181 * SECOND);
+            // Requests of the victim that have waited since before that, when other cells were free.
+            let late = begin + 158 * SECOND;
+            let straggled: Vec<_> = (0..20)
+                .map(|_| check(&limiter, victim, quota, late))
+                .filter(|decision| decision.allowed)
+                .collect();
+            assert!(first <= 10 && straggled.len() <= 10);
+            // Those that it admits count from when the first have left.
+            let end = begin + 221 * SECOND;
+            let more = (0..20).filter(|_| check(&limiter, victim, quota, end).allowed).count();
+            let late = straggled.len();
+            assert!(
+                first + late <= 10 || late + more <= 10,
+                "seed {seed}, key {used_again}: {first}, {late} late, {more}"
+            );
+        }
+    }
+}
+
 /// How many of a thousand newcomers are served under this limit, after a flood of so many times the
 /// cap of keys with so many requests each.
 fn served(limit: u32, caps: u64, requests: u32) -> usize {

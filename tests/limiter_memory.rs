@@ -21,12 +21,14 @@ struct Counting;
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static CALLS: Cell<usize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: every call is handed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
+        LARGEST.set(LARGEST.get().max(layout.size()));
         HELD.set(HELD.get() + layout.size() as isize);
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         unsafe { System.alloc(layout) }
@@ -34,6 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
+        LARGEST.set(LARGEST.get().max(layout.size()));
         HELD.set(HELD.get() + layout.size() as isize);
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         unsafe { System.alloc_zeroed(layout) }
@@ -206,4 +209,23 @@ fn newcomers_after_a_drain_flood() {
         assert!(times > 6 || refused < 0.5, "{refused} % at {times} times the cap");
         assert!(times > 9 || refused < 10.0, "{refused} % at {times} times the cap");
     }
+}
+
+/// A window that a key does not have yet is told as it would begin: in the memory of its own limit.
+#[test]
+fn the_status_of_a_new_window_takes_the_memory_of_its_limit() {
+    let limiter = limiter(16);
+    for _ in 0..10 {
+        assert!(limiter.check(key(1), &per_minute(100), 1, NOW).unwrap().allowed);
+    }
+    let hourly = Quotas::single(Quota::per_hour(200));
+    LARGEST.set(0);
+    let status = limiter.status(key(1), &hourly, NOW).unwrap();
+    assert_eq!((status[0].used, status[0].remaining), (10, 190));
+    assert!(LARGEST.get() <= 4 * 200, "{} bytes at once", LARGEST.get());
+    // As many as the limit of the new window are told, as it would begin with no more.
+    let few = Quotas::single(Quota::per_hour(7));
+    let status = limiter.status(key(1), &few, NOW).unwrap();
+    assert_eq!((status[0].used, status[0].remaining), (7, 0));
+    assert!(!limiter.check(key(1), &few, 1, NOW).unwrap().allowed);
 }

@@ -12,7 +12,7 @@ use crate::{
         refusal::Refusal,
         steps::{Attempt, Prepared},
     },
-    limit::{decision::Decision, key::LimitKey},
+    limit::{decision::Decision, key::LimitKey, limiter::Limiter},
     quota::{policy_name::PolicyName, quotas::Quotas},
     request::reason::RefusalReason,
     store::{lookup::Lookup, stored_key::StoredKey},
@@ -61,7 +61,7 @@ impl PendingLookup {
             Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
                 Prepared::Done(outcome) => Step::Done(outcome),
                 Prepared::Charge(charges, verified) => {
-                    Step::Charge(PendingCharge { route, charges, verified })
+                    PendingCharge { route, charges, verified }.unless_never_admitted(now)
                 }
             },
         }
@@ -102,7 +102,18 @@ pub struct PendingCharge {
 }
 
 impl PendingCharge {
-    /// Returns the limits to charge together, all or nothing.
+    /// Refuses a request that no limiter could ever admit, as a limiter of the gate would: its cost is
+    /// above a limit. That is no failure of a limiter elsewhere, and needs none.
+    fn unless_never_admitted(self, now: Timestamp) -> Step {
+        let chargeable =
+            self.limits().try_for_each(|limit| Limiter::check_chargeable(&[limit], self.cost()));
+        match chargeable {
+            Ok(()) => Step::Charge(self),
+            Err(error) => Step::Done(self.refused(RefusalReason::Charge(error), now)),
+        }
+    }
+
+    /// Returns the limits to charge together, all or nothing. Each can hold the cost of the request.
     ///
     /// There is at least one and at most [`Limiter::MAX_LIMITS`](crate::limit::Limiter::MAX_LIMITS),
     /// and no key occurs twice. Limits that allow the caller everything are not among them, and

@@ -103,10 +103,14 @@ impl Limit {
     }
 
     /// Returns what an owner of this tier is allowed before overrides, for a host that counts callers
-    /// of its own by the same numbers, such as the users of sessions.
+    /// of its own by the same numbers, such as the users of sessions. As at a gate, a rule that is
+    /// [blocked](Rule::blocked) blocks every tier.
     pub fn allowance(&self, tier: Option<&Tier>) -> Allowance {
         let named = self.tiers.iter().find(|(own, _)| Some(own) == tier);
-        named.map_or(&self.rule, |(_, rule)| rule).allowance()
+        match (self.rule.allowance(), named) {
+            (Allowance::Blocked, _) | (_, None) => self.rule.allowance(),
+            (_, Some((_, rule))) => rule.allowance(),
+        }
     }
 }
 
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(limit.allowance(Some(&free)), Quota::per_minute(1).into());
         assert_eq!(limit.allowance(None), Quota::per_minute(1).into());
         assert_eq!(limit.allowance(Some(&paid)), Allowance::Unlimited);
+        let closed = Limit::new("a", Rule::blocked()).with_tier(paid.clone(), Quota::per_minute(9));
+        assert_eq!(closed.allowance(Some(&paid)), Allowance::Blocked);
         assert!(limit.is_named("a") && !limit.is_named("b"));
         assert!(!Limit::new("no name", Rule::blocked()).is_named("no name"));
     }

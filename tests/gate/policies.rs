@@ -445,6 +445,31 @@ fn a_cost_that_no_window_holds_is_403_unless_the_host_chooses() {
     }
 }
 
+/// The same where the host charges: the charger is not asked, and could not have decided.
+#[test]
+fn a_cost_that_no_window_holds_is_403_where_the_host_charges() {
+    let mut world = World::new();
+    let head = world.key(draft());
+    let limits = [Limit::new("a", Quota::per_minute(9)), Limit::new("b", Quota::per_minute(5))];
+    let gate = limits.into_iter().fold(world.builder(), GateBuilder::with_limit).build().unwrap();
+    for (cost, is_asked) in [(5, true), (6, false), (u32::MAX, false)] {
+        let route = gate.route(with(&["a", "b"]).with_cost(cost)).unwrap();
+        let Step::Lookup(pending) = gate.begin(&head, &route, T0) else { panic!() };
+        let found = world.issuer.registry().find_sync(pending.lookup());
+        match pending.found(found, T0) {
+            Step::Charge(_) => assert!(is_asked, "cost {cost}"),
+            Step::Done(outcome) => {
+                let refusal = outcome.refused().unwrap();
+                assert!(!is_asked, "cost {cost}");
+                assert_eq!(refusal.public(), PublicReason::CostAboveLimit);
+                assert_eq!(refusal.status(), 403);
+                assert!(refusal.headers().all(|header| header.name() != "retry-after"));
+            }
+            Step::Lookup(_) => panic!(),
+        }
+    }
+}
+
 // ---------------------------------------------------------------------------------------
 // Subjects.
 

@@ -115,6 +115,24 @@ fn a_floor_far_ahead_is_lowered() {
     }
 }
 
+/// Nor does it reach those who come when the clock is nearly there.
+#[test]
+fn a_floor_that_was_lowered_stays_low() {
+    let limiter = limiter(1_000);
+    let quota = Quota::per_second(1);
+    let minute = 60 * SECOND;
+    for number in 0..10 {
+        let _ = check(&limiter, number, quota, NOW + 10 * minute + number as u32 * SECOND);
+    }
+    for (number, step) in (100..110).zip(1_u32..) {
+        assert!(check(&limiter, number, quota, NOW + step * MILLI).allowed);
+    }
+    let now = NOW + 6 * minute;
+    let decision = check(&limiter, 200, quota, now);
+    assert!(decision.allowed);
+    assert_eq!(decision.reset_at, now + SECOND);
+}
+
 /// The reset of a key whose latest is a year ahead makes it new, and so does a window of a year.
 #[test]
 fn the_reset_of_a_poisoned_key_is_whole() {

@@ -142,7 +142,7 @@ impl Book {
         now: u64,
     ) -> Result<Binding, TooManyWindows> {
         if let Some(at) = self.find(hash, key) {
-            return self.judge_tracked(at, quotas, cost, now);
+            return self.judge_tracked(at, key, quotas, cost, now);
         }
         let witnesses = self.sweep(now);
         let begin = self.begin(now);
@@ -160,22 +160,25 @@ impl Book {
     fn judge_tracked(
         &mut self,
         at: usize,
+        key: &LimitKey,
         quotas: &Quotas,
         cost: u32,
         now: u64,
     ) -> Result<Binding, TooManyWindows> {
+        let begin = self.begin(now);
+        let counted = |quota: &Quota| self.overflow.counted_window(&self.hash, key, quota, begin);
         let Some(entry) = self.entries.get_mut(at) else { return Err(TooManyWindows) };
         let (mut earlier, mut floor) = (0, 0);
         if quotas.as_slice().iter().any(|quota| entry.tracked.of(quota).is_none()) {
             earlier = witnesses(&mut self.arrivals, now).earlier;
             floor = self.floor;
-            let dropped = entry.tracked.fit(quotas, now, earlier, floor)?;
+            let dropped = entry.tracked.fit(quotas, now, earlier, floor, counted)?;
             self.floor = self.floor.max(dropped.unwrap_or_default());
         }
         if entry.tracked.settle(quotas, now) {
             entry.era = next_era(&mut self.era);
         }
-        entry.tracked.judge(quotas, cost, now, earlier, floor)
+        entry.tracked.judge(quotas, cost, now, earlier, floor, counted)
     }
 
     /// Returns the decision of [`Book::judge`] and changes nothing.
@@ -188,8 +191,10 @@ impl Book {
         now: u64,
     ) -> Result<Binding, TooManyWindows> {
         let Witnesses { earlier, .. } = witnesses(&mut self.arrivals.clone(), now);
+        let counted =
+            |quota: &Quota| self.overflow.counted_window(&self.hash, key, quota, self.begin(now));
         match self.find(hash, key).and_then(|at| self.entries.get(at)) {
-            Some(entry) => entry.tracked.judge(quotas, cost, now, earlier, self.floor),
+            Some(entry) => entry.tracked.judge(quotas, cost, now, earlier, self.floor, counted),
             None => Ok(self.judge_newcomer(key, quotas, cost, self.begin(now))),
         }
     }
@@ -206,10 +211,12 @@ impl Book {
         let unlimited =
             |quota: &Quota| Quota::from_parts(u32::MAX, quota.window_millis(), quota.precision());
         let tracked = self.find(hash, key).and_then(|at| self.entries.get(at));
+        let counted =
+            |quota: &Quota| self.overflow.counted_window(&self.hash, key, quota, self.begin(now));
         let state = |quota: &Quota| {
             let asked = unlimited(quota);
             let verdict = match tracked {
-                Some(entry) => entry.tracked.verdict(&asked, now, self.floor),
+                Some(entry) => entry.tracked.verdict(quota, &asked, now, self.floor, counted),
                 None => self.overflow.verdict(&self.hash, key, &asked, 0, self.begin(now)),
             };
             WindowStatus::of(quota, verdict, now)

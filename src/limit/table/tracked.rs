@@ -52,9 +52,9 @@ impl Tracked {
         }
     }
 
-    /// Adds a window for each quota whose shape is new. It begins no earlier than `floor`, with the
-    /// admissions of the present window that has the most younger than its length; of equals, the
-    /// longest. If there would be too many, those that are idle at `earlier` are dropped. Returns the
+    /// Adds a window for each quota whose shape is new: the one that `counted` returns for what was
+    /// counted in overflow, else one that begins no earlier than `floor`, with the admissions of the
+    /// present window that has the most younger than its length; of equals, the longest. If there would be too many, those that are idle at `earlier` are dropped. Returns the
     /// end of the last one that was dropped.
     ///
     /// # Errors
@@ -66,6 +66,7 @@ impl Tracked {
         now: u64,
         earlier: u64,
         floor: u64,
+        counted: impl Fn(&Quota) -> Option<Window>,
     ) -> Result<Option<u64>, TooManyWindows> {
         let missing = self.room(quotas, earlier)?;
         if missing == 0 {
@@ -76,7 +77,8 @@ impl Tracked {
         let dropped = self.windows().iter().filter(|window| !kept(window)).map(Window::end).max();
         let floor = floor.max(dropped.unwrap_or_default());
         let new = quotas.as_slice().iter().filter(|quota| self.of(quota).is_none());
-        let new: Vec<Window> = new.map(|quota| self.begin(quota, now, floor)).collect();
+        let begin = |quota| counted(quota).unwrap_or_else(|| self.begin(quota, now, floor));
+        let new: Vec<Window> = new.map(begin).collect();
         let mut windows = match std::mem::replace(self, Self::Many(Box::default())) {
             Self::One(window) => vec![window],
             Self::Many(windows) => windows.into_vec(),
@@ -113,6 +115,7 @@ impl Tracked {
         now: u64,
         earlier: u64,
         floor: u64,
+        counted: impl Fn(&Quota) -> Option<Window>,
     ) -> Result<Binding, TooManyWindows> {
         self.room(quotas, earlier)?;
         let decide = |quota: &Quota, window: &Window| {
@@ -120,15 +123,29 @@ impl Tracked {
         };
         let bindings = quotas.as_slice().iter().map(|quota| match self.of(quota) {
             Some(window) => decide(quota, window),
-            None => decide(quota, &self.begin(quota, now, floor)),
+            None => {
+                let begun = counted(quota).unwrap_or_else(|| self.begin(quota, now, floor));
+                decide(quota, &begun)
+            }
         });
         Ok(bindings.reduce(Binding::and).unwrap_or_else(|| Binding::without_place(quotas, now)))
     }
 
-    /// Decides on a cost of 0 in one window, which may be new.
-    pub(super) fn verdict(&self, quota: &Quota, now: u64, floor: u64) -> Verdict {
-        let decide = |window: &Window| window.verdict(quota, &window.view(quota, now), 0);
-        self.of(quota).map_or_else(|| decide(&self.begin(quota, now, floor)), decide)
+    /// Decides on a cost of 0 in the window of `quota` as if it were asked under `asked`. A window
+    /// that is new begins under `quota`, whose limit bounds its memory.
+    pub(super) fn verdict(
+        &self,
+        quota: &Quota,
+        asked: &Quota,
+        now: u64,
+        floor: u64,
+        counted: impl Fn(&Quota) -> Option<Window>,
+    ) -> Verdict {
+        let decide = |window: &Window| window.verdict(asked, &window.view(asked, now), 0);
+        match self.of(quota) {
+            Some(window) => decide(window),
+            None => decide(&counted(quota).unwrap_or_else(|| self.begin(quota, now, floor))),
+        }
     }
 
     /// Forgets the admissions of the asked windows that have left, and follows the clock. Returns

@@ -48,6 +48,18 @@ impl Grid {
         effective(self.newest(cell, now) * self.third(), self.window, now)
     }
 
+    /// Returns the effective time of `now` for a key that counts here: not before any admission of
+    /// this cell, none of which is later than `last`.
+    ///
+    /// The cell knows the third of its newest admission, and not the instant.
+    pub(super) fn latest(&self, cell: &Cell, now: u64, last: u64) -> u64 {
+        if self.stepped(cell, now) {
+            return now;
+        }
+        let start = self.newest(cell, now) * self.third();
+        now.max(self.end_of(start).min(last)).max(start)
+    }
+
     /// Returns whether `now` is so far behind that the clock was set back.
     pub(super) const fn stepped(&self, cell: &Cell, now: u64) -> bool {
         let start = self.newest(cell, now) * self.third();

@@ -15,7 +15,7 @@ use crate::{
     limit::{
         decision::Binding,
         key::{KeyedHash, LimitKey},
-        window::{LONGEST_WAIT, Verdict, Window, effective},
+        window::{Verdict, Window, effective, lateness},
     },
     quota::{Quota, quotas::Quotas},
 };
@@ -54,7 +54,7 @@ struct Set {
     grid: Grid,
     /// A part of the tags of its cells, different for each set.
     number: u32,
-    /// The latest `now` of a charge.
+    /// The latest effective time of a charge. No admission that a cell counts is later.
     last: u64,
     common: Box<[Cell]>,
 }
@@ -127,13 +127,26 @@ impl Overflow {
         for bucket in buckets.iter().rev() {
             let units = bucket.units.min(room);
             room -= units;
-            // No admission is later than `now`, even if its third ends later.
+            // No admission is later than `now`, the latest of them, even if its third ends later.
             kept.push((bucket.end.min(now), units));
         }
         for (stamp, units) in kept.into_iter().rev() {
             window.count(quota, stamp, units);
         }
         window
+    }
+
+    /// Builds the window of a length that is new to a tracked key, with its admissions here. Returns
+    /// `None` if none counts.
+    pub(super) fn counted_window(
+        &self,
+        hash: &KeyedHash,
+        key: &LimitKey,
+        quota: &Quota,
+        begin: Begin,
+    ) -> Option<Window> {
+        let (_, buckets) = self.counted(hash, key, quota, begin);
+        (!buckets.is_empty()).then(|| self.window(hash, key, quota, begin))
     }
 
     /// Lets the cells of a newcomer follow a clock that was set back.
@@ -174,11 +187,7 @@ impl Overflow {
     /// admission that it has forgotten.
     pub(super) fn drop_idle_sets(&mut self, witnesses: Witnesses) -> u64 {
         let mut end = 0;
-        for set in &mut self.sets {
-            if set.last > witnesses.later.saturating_add(LONGEST_WAIT.max(set.grid.window)) {
-                set.last = witnesses.later;
-            }
-        }
+        self.sets.iter_mut().for_each(|set| set.follow(witnesses.later));
         for set in self.sets.extract_if(.., |set| set.end() + set.grid.window <= witnesses.earlier)
         {
             end = end.max(set.end());
@@ -220,7 +229,7 @@ impl Overflow {
                 self.cells = vec![[0; 4]; lines as usize * LINE].into_boxed_slice();
             }
             let grid = grid_of(quota);
-            let now = begin.effective(grid.window);
+            let (now, _) = self.counted(hash, key, quota, begin);
             let at = self.set_of(&grid).unwrap_or_else(|| self.add_set(grid, now));
             end = end.max(self.record_in(at, hash, key, cost, now, witnesses));
         }
@@ -237,16 +246,18 @@ impl Overflow {
         witnesses: Witnesses,
     ) -> u64 {
         let Some(set) = self.sets.get_mut(at) else { return 0 };
+        set.follow(witnesses.later);
         set.last = set.last.max(now);
         let (grid, share) = (set.grid, hash.share(key, set.number));
         let tag = set.tag(share);
         let Some(places) = self.places(at, share) else { return 0 };
         let Places::Joint { home, common } = places else {
             let Places::Own(own) = places else { return 0 };
+            // Others may count here too. They are forgotten as in any cell that is recycled.
+            if self.is_free(own, witnesses) {
+                return self.claim(own, &grid, tag, cost, now);
+            }
             if let Some(cell) = self.cells.get_mut(own) {
-                if grid.live(cell, now) == 0 {
-                    cell[0] = tag;
-                }
                 grid.add(cell, cost, now);
             }
             return 0;
@@ -281,7 +292,7 @@ impl Overflow {
         end
     }
 
-    /// Returns the effective time of a newcomer, and what counts for it then, oldest first.
+    /// Returns the effective time of a newcomer, which is not before any of its admissions, and what counts for it then, oldest first.
     fn counted(
         &self,
         hash: &KeyedHash,
@@ -290,25 +301,26 @@ impl Overflow {
         begin: Begin,
     ) -> (u64, Vec<Bucket>) {
         let begun = begin.effective(quota.window_millis());
-        let mut cells: Vec<(Grid, Cell)> = Vec::new();
+        let (mut latest, mut cells): (u64, Vec<(Grid, Cell)>) = (begun, Vec::new());
         for at in 0..self.sets.len() {
             let Some((_, grid, places)) = self.places_in(at, hash, key, quota) else { continue };
-            let common = |common| self.sets.get(at).and_then(|set| set.common.get(common));
+            let Some(set) = self.sets.get(at) else { continue };
             let (own, common) = match places {
                 Places::Own(own) => (Some(own), None),
-                Places::Joint { home, common: at } => (home, common(at)),
+                Places::Joint { home, common: at } => (home, set.common.get(at)),
             };
-            let own = own.and_then(|at| self.cells.get(at));
-            cells.extend(own.into_iter().chain(common).map(|cell| (grid, *cell)));
+            for cell in own.and_then(|at| self.cells.get(at)).into_iter().chain(common) {
+                // A cell that was never charged has no time.
+                if !matches!(cell, [_, _, 0, 0]) {
+                    latest = latest.max(grid.latest(cell, begun, set.last));
+                    cells.push((grid, *cell));
+                }
+            }
         }
-        // An empty cell was never charged, and has no time.
-        cells.retain(|(grid, cell)| grid.live(cell, begun) > 0);
-        let latest = cells.iter().map(|(grid, cell)| grid.effective(cell, begun)).max();
-        let now = latest.unwrap_or(begun);
-        let all = cells.iter().flat_map(|(grid, cell)| grid.buckets(cell, now));
+        let all = cells.iter().flat_map(|(grid, cell)| grid.buckets(cell, latest));
         let mut buckets: Vec<Bucket> = all.collect();
         buckets.sort_unstable_by_key(|bucket| bucket.end);
-        (now, buckets)
+        (latest, buckets)
     }
 
     /// Returns the number of requests that count where a newcomer may have been counted jointly.
@@ -334,15 +346,17 @@ impl Overflow {
     fn places(&self, set: usize, share: u64) -> Option<Places> {
         let set = self.sets.get(set)?;
         let tag = set.tag(share);
-        let mut own = self.lines(share).into_iter().flat_map(|first| first..first + LINE);
+        let counts_others = |cell: &Cell| set.owns(cell) && cell[0] & JOINT != 0;
+        let home = self.home(share);
+        let home = self.cells.get(home).is_some_and(counts_others).then_some(home);
+        // A home may lie in the key's lines and have its tag. The common cell counts beside it.
+        let lines = self.lines(share).into_iter().flat_map(|first| first..first + LINE);
+        let mut own = lines.filter(|&at| Some(at) != home);
         if let Some(own) =
             own.find(|&at| self.cells.get(at).is_some_and(|cell| cell[0] & !JOINT == tag))
         {
             return Some(Places::Own(own));
         }
-        let home = self.home(share);
-        let counts_others = |cell: &Cell| set.owns(cell) && cell[0] & JOINT != 0;
-        let home = self.cells.get(home).is_some_and(counts_others).then_some(home);
         let common = spread(share.rotate_left(40) as u32, set.common.len());
         Some(Places::Joint { home, common })
     }
@@ -413,6 +427,13 @@ impl Set {
 
     fn owns(&self, cell: &Cell) -> bool {
         cell[0] >> SET_SHIFT == self.number
+    }
+
+    /// Follows a clock that was set back, as seen by the later of two witnesses.
+    fn follow(&mut self, later: u64) {
+        if self.last > later.saturating_add(lateness(self.grid.window)) {
+            self.last = later;
+        }
     }
 
     /// Returns the first instant at which nothing of this set counts.

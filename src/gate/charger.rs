@@ -11,7 +11,7 @@ use crate::{
 /// share.
 ///
 /// Every function `Fn(&PendingCharge, Timestamp) -> impl Future<Output = Result<D, E>>` is one, where
-/// `D` is a [`Decision`] or a [`Charge`]. The future need not be `Send`; if it is, so is that of the [`Driver`].
+/// `D` is a [`Decision`] or a [`Charge`]. The future need not be `Send`; if it is, so is that of the [`Driver`](crate::gate::Driver).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not charge limits",
     note = "write a function `|charge: &PendingCharge, now| async move {{ … }}` that returns a \

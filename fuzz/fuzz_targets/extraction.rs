@@ -13,7 +13,14 @@ use keyward::{
 use keyward_fuzz::{Head, percent_decoded, percent_encoded};
 use libfuzzer_sys::fuzz_target;
 
-const TOKENS: [&[u8]; 4] = [b"lqt_0123", b"luc_pk_%41b", b"a+b/c~d==", b""];
+const TOKENS: [&[u8]; 6] = [
+    b"lqt_0123",
+    b"luc_pk_%41b",
+    b"a+b/c~d==",
+    b"",
+    b"a=1; api_key=lqt_0123; api_key=",
+    b"apikey  lqt_0123",
+];
 /// A text that must never appear in a redacted URL; no other part of the input contains it.
 const SECRET: &str = "lqt_5ec2e7";
 /// Names that contain separators or percent-encoding.
@@ -37,6 +44,8 @@ enum Place<'a> {
     Query,
     OtherHeader(&'a str),
     OtherQuery(&'a str),
+    OtherScheme,
+    Cookie,
 }
 
 /// A URL parameter with a known secret.
@@ -119,7 +128,9 @@ fn expected(
         return Err(CredentialError::Repeated);
     }
     match found.into_iter().next() {
-        Some((token, at)) if matches!(places[at], Place::Bearer) && !is_token68(&token) => {
+        Some((token, at))
+            if matches!(places[at], Place::Bearer | Place::OtherScheme) && !is_token68(&token) =>
+        {
             Err(CredentialError::Token68)
         }
         found => Ok(found),
@@ -248,6 +259,8 @@ impl Place<'_> {
             Self::Bearer => CredentialSource::bearer(),
             Self::Query => CredentialSource::query("api_key"),
             Self::OtherHeader(name) => CredentialSource::header(name),
+            Self::OtherScheme => CredentialSource::authorization("ApiKey"),
+            Self::Cookie => CredentialSource::cookie("api_key"),
             Self::OtherQuery(name) => CredentialSource::query(name),
         }
     }
@@ -264,22 +277,39 @@ impl Place<'_> {
         match self {
             Self::Header => line("x-api-key"),
             Self::OtherHeader(name) => line(name),
-            Self::Bearer => Ok(line("authorization")?.and_then(|value| bearer_token(&value))),
+            Self::Bearer => {
+                Ok(line("authorization")?.and_then(|value| token_after("bearer", &value)))
+            }
+            Self::OtherScheme => {
+                Ok(line("authorization")?.and_then(|value| token_after("apikey", &value)))
+            }
+            Self::Cookie => cookie(head),
             Self::Query => parameter(head, "api_key"),
             Self::OtherQuery(name) => parameter(head, name),
         }
     }
 }
 
-fn bearer_token(value: &[u8]) -> Option<Vec<u8>> {
-    let lower = value.to_ascii_lowercase();
-    if lower == b"bearer" {
-        return Some(Vec::new());
-    }
-    if !lower.starts_with(b"bearer ") {
+fn token_after(scheme: &str, value: &[u8]) -> Option<Vec<u8>> {
+    let start = format!("{scheme} ");
+    if !value.to_ascii_lowercase().starts_with(start.as_bytes()) {
         return None;
     }
-    Some(value["bearer ".len()..].iter().copied().skip_while(|byte| *byte == b' ').collect())
+    Some(value[start.len()..].iter().copied().skip_while(|byte| *byte == b' ').collect())
+}
+
+fn cookie(head: &Head<'_>) -> Result<Option<Vec<u8>>, CredentialError> {
+    let mut values = BTreeSet::new();
+    for line in head.values("cookie", &TOKENS) {
+        for pair in line.split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii();
+            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
+            if &pair[..equals] == b"api_key" && equals + 1 < pair.len() {
+                values.insert(pair[equals + 1..].to_vec());
+            }
+        }
+    }
+    if values.len() > 1 { Err(CredentialError::Conflict) } else { Ok(values.into_iter().next()) }
 }
 
 fn parameter(head: &Head<'_>, name: &str) -> Result<Option<Vec<u8>>, CredentialError> {

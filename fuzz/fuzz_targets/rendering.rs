@@ -14,8 +14,8 @@ use keyward::{
     limit::{Decision, Limit, LimitKey, LimiterConfig},
     quota::{Allowance, Overrides, PolicyName},
     request::{
-        ChallengeErrorCode, CredentialSources, ErrorBody, ErrorFacts, ErrorText, PublicReason,
-        RefusalReason, ResponseHeader,
+        ChallengeErrorCode, CredentialSources, Draft, ErrorBody, ErrorFacts, ErrorText,
+        PublicReason, RefusalReason, ResponseHeader,
     },
     store::StoredKey,
     verify::Forbidden,

@@ -23,6 +23,7 @@ enum LineName<'a> {
     ApiKeyInAnotherCase,
     Authorization,
     AuthorizationInAnotherCase,
+    Cookie,
     Other(&'a str),
 }
 
@@ -112,6 +113,7 @@ impl Line<'_> {
             LineName::ApiKeyInAnotherCase => "X-Api-KEY",
             LineName::Authorization => "authorization",
             LineName::AuthorizationInAnotherCase => "Authorization",
+            LineName::Cookie => "cookie",
             LineName::Other(name) => name,
         }
     }

@@ -14,8 +14,8 @@ use crate::{
     store::stored_key::StoredKey,
     verify::{
         error::VerifyError,
+        in_force::in_force,
         verified::{KeyCaller, Verified},
-        verifier::in_force,
     },
 };
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod error;
+pub(crate) mod in_force;
 mod matching;
 pub(crate) mod verified;
 pub(crate) mod verifier;

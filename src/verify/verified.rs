@@ -16,8 +16,8 @@ use crate::{
     verify::{
         access::{Access, Forbidden},
         error::VerifyError,
+        in_force::in_force,
         matching::secret_at,
-        verifier::in_force,
     },
 };
 

@@ -5,11 +5,11 @@ use crate::{
     key::{
         catalog::ScopeCatalog, hash::KeyHash, hasher::KeyHasher, kind::KeyKind,
         presented::PresentedKey, record::KeyRecord, scope::ScopeSet, secret::StoredSecret,
-        state::KeyStatus,
     },
     store::{lookup::Lookup, stored_key::StoredKey},
     verify::{
         error::VerifyError,
+        in_force::in_force,
         matching::{matches, proved, secret_at},
         verified::{Differing, Rehash, Verified},
     },
@@ -139,20 +139,6 @@ impl Verifier {
             return None;
         }
         Some(scopes.intersection(&catalog.ceiling(kind)))
-    }
-}
-
-/// Checks that a key is in force, whatever its secrets are.
-#[inline]
-pub(crate) fn in_force(record: &KeyRecord, now: Timestamp) -> Result<(), VerifyError> {
-    if record.is_ahead_of(now) {
-        return Err(VerifyError::ClockBehind);
-    }
-    match record.status(now) {
-        KeyStatus::Active => Ok(()),
-        KeyStatus::Suspended => Err(VerifyError::Suspended),
-        KeyStatus::Expired => Err(VerifyError::Expired),
-        KeyStatus::Revoked => Err(VerifyError::Revoked),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use keyward::key::{KeyRecord, OwnerId};
+use keyward::key::{KeyId, KeyRecord, OwnerId};
 use sqlx::{Database, Encode, Pool, Type, query::Query};
 
 use crate::{rows::ReadRow, statements::Statements};
@@ -57,6 +57,12 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
     /// Returns the statement that finds the key of this many hashes, and the number of its
     /// parameters. Parameters without a hash are null.
     fn find_statement(hashes: usize) -> (&'static str, usize);
+
+    /// Deletes the secrets of a key whose revision was raised in this transaction.
+    fn delete_secrets(
+        connection: &mut Self::Connection,
+        id: KeyId,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Inserts the secrets of a record. Returns `false` if another key has one of the hashes.
     fn insert_secrets(

@@ -37,7 +37,7 @@
 //! |---|---|---|
 //! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides` |
 //! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
-//! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until` |
+//! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; on SQLite `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //!
 //! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
@@ -50,6 +50,10 @@
 //!
 //! A lookup is one query by the unique index of the hashes, for all candidates together. It returns
 //! the key, all of its secrets and its owner as of the same instant.
+//!
+//! Triggers raise the `revision` of a key when a row of it or of its secrets changes by hand. So a
+//! change that was decided before is refused and does not undo it. A key that is deleted and inserted
+//! again by hand begins at the revision that is inserted.
 //!
 //! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
 //! and the column. It is never skipped.

@@ -30,8 +30,6 @@ pub(crate) struct Statements {
     pub(crate) revoke_all: &'static str,
     /// Returns a row if there is a key. Parameter: the id.
     pub(crate) has_key: &'static str,
-    /// Deletes the secrets of a key. Parameter: the id.
-    pub(crate) delete_secrets: &'static str,
     /// Finds an owner. Parameter: the id.
     pub(crate) owner: &'static str,
     /// Inserts or updates an owner. Parameters: the id, the tier, the overrides.
@@ -87,19 +85,21 @@ impl Statements {
             ") WHERE id = $1 AND revision = $2 - 1"
         ),
         revoke_key: "UPDATE keyward_keys
-             SET state = 'revoked', state_since = $3, revision = revision + 1
+             SET state = 'revoked', state_since = $3, revision = revision +
+               CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
              WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'",
         suspend_key: "UPDATE keyward_keys
              SET state_since = CASE state WHEN 'suspended' THEN state_since ELSE $3 END,
-               state = 'suspended', revision = revision + 1
+               state = 'suspended', revision = revision +
+               CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
              WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'",
         is_revoked: "SELECT CAST(CASE state WHEN 'revoked' THEN 1 ELSE 0 END AS bigint) AS revoked
              FROM keyward_keys WHERE id = $1 AND ($2 IS NULL OR owner = $2)",
         revoke_all: "UPDATE keyward_keys
-             SET state = 'revoked', state_since = $2, revision = revision + 1
+             SET state = 'revoked', state_since = $2, revision = revision +
+               CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
              WHERE owner = $1 AND state <> 'revoked' RETURNING id",
         has_key: "SELECT 1 FROM keyward_keys WHERE id = $1",
-        delete_secrets: "DELETE FROM keyward_secrets WHERE key_id = $1",
         owner: "SELECT tier AS owner_tier, overrides AS owner_overrides FROM keyward_owners
                 WHERE id = $1",
         put_owner: "INSERT INTO keyward_owners (id, tier, overrides) VALUES ($1, $2, $3)

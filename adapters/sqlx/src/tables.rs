@@ -115,8 +115,7 @@ impl<D: Dialect> Tables<'_, D> {
             let conflict = !there.is_empty();
             return Ok(Err(if conflict { ReplaceError::Conflict } else { ReplaceError::NotFound }));
         }
-        let delete = by_id(D::STATEMENTS.delete_secrets, record.id());
-        D::execute(transaction.connection(), delete).await?;
+        D::delete_secrets(transaction.connection(), record.id()).await?;
         if !D::insert_secrets(transaction.connection(), record).await? {
             transaction.rollback().await?;
             return Ok(Err(ReplaceError::DuplicateSecret));

@@ -50,6 +50,10 @@ impl SqlStore for PostgresStore {
         Ok(done)
     }
 
+    async fn by_hand(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(self.pool()).await.unwrap();
+    }
+
     async fn dump(&self, table: &str) -> Vec<String> {
         // The writing transaction and the position of a row reveal every write.
         let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
@@ -89,6 +93,9 @@ on_one_store!(
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
     a_damaged_key_can_be_revoked,
+    changes_by_hand_are_not_undone,
+    a_rehash_does_not_undo_a_revocation_by_hand,
+    own_changes_are_raised_once,
 );
 
 #[test]
@@ -523,4 +530,30 @@ const FIVE_THOUSAND_ENDED: &str =
 
 fn keys(numbers: std::ops::RangeInclusive<u128>) -> impl Iterator<Item = KeyId> {
     numbers.map(|number| KeyId::from_bytes(number.to_be_bytes()))
+}
+
+/// A console whose search path does not have the store's schema, and a transaction that changes a
+/// secret twice.
+#[test]
+fn changes_by_hand_in_any_session_raise_the_revision() {
+    OnTokio.block_on(async {
+        let Some(store) = postgres_store("changes_by_hand_in_any_session").await else { return };
+        let (record, _) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+        let revision = async || {
+            let found = store.find_by_id(record.id()).await.unwrap().unwrap();
+            found.record().revision()
+        };
+        let mut console = store.pool().begin().await.unwrap();
+        let by_hand = "SET LOCAL search_path = pg_catalog;
+                       UPDATE public.keyward_secrets SET hint = NULL;
+                       UPDATE public.keyward_secrets SET kind = 'lqt_'";
+        sqlx::raw_sql(by_hand).execute(&mut *console).await.unwrap();
+        console.commit().await.unwrap();
+        assert_eq!(revision().await, 2, "one transaction");
+        sqlx::raw_sql("TRUNCATE keyward_secrets").execute(store.pool()).await.unwrap();
+        let stale = record.rename("stale".parse().unwrap(), NOW).unwrap();
+        let refused = store.replace(stale).await;
+        assert!(matches!(refused, Err(ReplaceError::Conflict)), "{refused:?}");
+    });
 }

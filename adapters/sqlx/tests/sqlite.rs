@@ -37,6 +37,10 @@ impl SqlStore for SqliteStore {
         Ok(done)
     }
 
+    async fn by_hand(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(self.pool()).await.unwrap();
+    }
+
     async fn dump(&self, table: &str) -> Vec<String> {
         let columns = format!(
             "SELECT group_concat('quote(' || name || ')', '||'',''||')
@@ -234,10 +238,53 @@ fn a_locked_file_and_an_exhausted_pool_return_different_errors_and_are_recoverab
     });
 }
 
+macro_rules! on_a_file {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            let dir = TempDir::new();
+            OnTokio.block_on(async { checks::$check(sqlite_store(&dir).await).await });
+        }
+    )*};
+}
+
+on_a_file!(
+    a_damaged_key_can_be_revoked,
+    changes_by_hand_are_not_undone,
+    a_rehash_does_not_undo_a_revocation_by_hand,
+    own_changes_are_raised_once,
+);
+
+/// Triggers that fire others, and statements that replace a row, which other tools use.
 #[test]
-fn a_damaged_key_can_be_revoked() {
+fn changes_by_hand_with_other_settings_raise_the_revision() {
     let dir = TempDir::new();
     OnTokio.block_on(async {
-        checks::a_damaged_key_can_be_revoked(sqlite_store(&dir).await).await;
+        let store = sqlite_store(&dir).await;
+        let (record, _) = issue("owner", NOW);
+        store.insert(record.clone()).await.unwrap();
+        let mut console = store.pool().acquire().await.unwrap().detach();
+        for (setting, by_hand) in [
+            ("recursive_triggers = ON", "UPDATE keyward_keys SET expires_at = 5000000000000"),
+            ("recursive_triggers = ON", "UPDATE keyward_secrets SET hint = NULL"),
+            (
+                "recursive_triggers = OFF",
+                "INSERT OR REPLACE INTO keyward_secrets (hash, key_id, kind, created_at)
+                 SELECT hash, key_id, kind, created_at FROM keyward_secrets",
+            ),
+            ("foreign_keys = OFF", "UPDATE keyward_keys SET scopes = 'read'"),
+        ] {
+            let before = store.find_by_id(record.id()).await.unwrap().unwrap();
+            sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {setting}")))
+                .execute(&mut console)
+                .await
+                .unwrap();
+            sqlx::raw_sql(by_hand).execute(&mut console).await.unwrap();
+            let stale = before.record().rename("stale".parse().unwrap(), NOW).unwrap();
+            let refused = store.replace(stale).await;
+            let conflict = matches!(refused, Err(keyward::store::ReplaceError::Conflict));
+            assert!(conflict, "{setting}, {by_hand}: {refused:?}");
+        }
+        console.close().await.unwrap();
     });
 }

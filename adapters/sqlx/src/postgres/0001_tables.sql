@@ -45,3 +45,42 @@ CREATE TABLE keyward_usage (
   requests bigint NOT NULL CHECK (requests >= 0),
   last_used_at bigint CHECK (last_used_at >= 0)
 );
+
+-- A change by hand raises the revision of its key. So a change by keyward that was decided before is
+-- refused and does not undo it. keyward's own changes raise the revision themselves, and are not
+-- raised twice. A damaged revision that cannot be raised hinders no change.
+CREATE FUNCTION keyward_raise() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.revision := OLD.revision + 1;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER keyward_raised BEFORE UPDATE ON keyward_keys
+  FOR EACH ROW WHEN (NEW.revision <= OLD.revision AND OLD.revision < 9223372036854775807)
+  EXECUTE FUNCTION keyward_raise();
+
+-- A change of secrets raises each of their keys that this transaction has not written: keyward writes
+-- the key first, and whatever else writes it raises it.
+CREATE FUNCTION keyward_raise_by_secret() RETURNS trigger LANGUAGE plpgsql
+  SET search_path FROM CURRENT AS $$
+BEGIN
+  IF TG_OP = 'TRUNCATE' THEN
+    UPDATE keyward_keys SET revision = revision + 1 WHERE revision < 9223372036854775807;
+  ELSE
+    UPDATE keyward_keys SET revision = revision + 1
+      WHERE revision < 9223372036854775807 AND id IN (SELECT key_id FROM changed)
+        AND xmin <> pg_current_xact_id()::xid;
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER keyward_raised AFTER INSERT ON keyward_secrets
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keyward_raise_by_secret();
+CREATE TRIGGER keyward_raised_from AFTER UPDATE ON keyward_secrets
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keyward_raise_by_secret();
+CREATE TRIGGER keyward_raised_to AFTER UPDATE ON keyward_secrets
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keyward_raise_by_secret();
+CREATE TRIGGER keyward_raised_removed AFTER DELETE ON keyward_secrets
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keyward_raise_by_secret();
+CREATE TRIGGER keyward_raised_truncated AFTER TRUNCATE ON keyward_secrets
+  FOR EACH STATEMENT EXECUTE FUNCTION keyward_raise_by_secret();

@@ -2,7 +2,7 @@
 
 use keyward::{
     KeyHasher,
-    key::{KeyRecord, OwnerId},
+    key::{KeyId, KeyRecord, OwnerId},
 };
 use sqlx::{PgConnection, PgPool, Postgres};
 
@@ -43,6 +43,11 @@ impl Dialect for Postgres {
         // A lookup has one to four hashes, so the number is always in range.
         let hashes = hashes.clamp(1, KeyHasher::MAX_SCHEMES);
         (statements::FIND[hashes - 1], hashes)
+    }
+
+    async fn delete_secrets(connection: &mut PgConnection, id: KeyId) -> Result<(), sqlx::Error> {
+        let delete = sqlx::query(statements::DELETE_SECRETS).bind(id.to_string());
+        delete.execute(connection).await.map(drop)
     }
 
     /// Inserts all secrets with one statement, which saves round trips.

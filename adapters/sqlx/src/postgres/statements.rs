@@ -40,6 +40,9 @@ pub(super) const INSERT_SECRETS: &str =
        $7::bigint[])
      ON CONFLICT (hash) DO NOTHING";
 
+/// Deletes the secrets of a key.
+pub(super) const DELETE_SECRETS: &str = "DELETE FROM keyward_secrets WHERE key_id = $1";
+
 /// Adds usage. The locks on the keys prevent a purge between the check that a key exists and the
 /// insertion of a row that refers to it; they do not hinder changes of the keys.
 pub(super) const SAVE_USAGE: &str = "WITH known AS (

@@ -36,6 +36,8 @@ CREATE TABLE keyward_secrets (
   hint TEXT,
   created_at INTEGER NOT NULL CHECK (created_at >= 0),
   valid_until INTEGER CHECK (valid_until >= 0),
+  -- That of the key when keyward wrote this row, 0 while keyward replaces it, NULL by hand.
+  revision INTEGER CHECK (revision >= 0),
   UNIQUE (key_id, place),
   CHECK ((place = 0) = (valid_until IS NULL))
 ) STRICT, WITHOUT ROWID;
@@ -45,3 +47,34 @@ CREATE TABLE keyward_usage (
   requests INTEGER NOT NULL CHECK (requests >= 0),
   last_used_at INTEGER CHECK (last_used_at >= 0)
 ) STRICT, WITHOUT ROWID;
+
+-- A change by hand raises the revision of its key. So a change by keyward that was decided before is
+-- refused and does not undo it. keyward's own changes raise the revision themselves. They are
+-- recognised by what they do to a revision column, and are not raised twice. A damaged revision that
+-- cannot be raised hinders no change.
+CREATE TRIGGER keyward_key_changed AFTER UPDATE ON keyward_keys
+WHEN new.revision <= old.revision AND old.revision < 9223372036854775807
+BEGIN
+  UPDATE keyward_keys SET revision = old.revision + 1 WHERE id = new.id;
+END;
+
+CREATE TRIGGER keyward_secret_added AFTER INSERT ON keyward_secrets
+WHEN new.revision IS NOT (SELECT revision FROM keyward_keys WHERE id = new.key_id)
+BEGIN
+  UPDATE keyward_keys SET revision = revision + 1
+    WHERE revision < 9223372036854775807 AND id = new.key_id;
+END;
+
+CREATE TRIGGER keyward_secret_changed AFTER UPDATE ON keyward_secrets
+WHEN new.revision IS old.revision
+BEGIN
+  UPDATE keyward_keys SET revision = revision + 1
+    WHERE revision < 9223372036854775807 AND id IN (old.key_id, new.key_id);
+END;
+
+CREATE TRIGGER keyward_secret_removed AFTER DELETE ON keyward_secrets
+WHEN old.revision IS NOT 0
+BEGIN
+  UPDATE keyward_keys SET revision = revision + 1
+    WHERE revision < 9223372036854775807 AND id = old.key_id;
+END;

@@ -2,7 +2,7 @@
 
 use keyward::{
     KeyHasher,
-    key::{KeyRecord, OwnerId},
+    key::{KeyId, KeyRecord, OwnerId},
 };
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
@@ -36,10 +36,21 @@ impl Dialect for Sqlite {
         (statements::FIND, KeyHasher::MAX_SCHEMES)
     }
 
+    async fn delete_secrets(
+        connection: &mut SqliteConnection,
+        id: KeyId,
+    ) -> Result<(), sqlx::Error> {
+        for statement in statements::DELETE_SECRETS {
+            sqlx::query(statement).bind(id.to_string()).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
     async fn insert_secrets(
         connection: &mut SqliteConnection,
         record: &KeyRecord,
     ) -> Result<bool, sqlx::Error> {
+        let revision = record.revision() as i64;
         for secret in SecretColumns::of(record) {
             let inserted = sqlx::query(statements::INSERT_SECRET)
                 .bind(record.id().to_string())
@@ -49,6 +60,7 @@ impl Dialect for Sqlite {
                 .bind(secret.hint)
                 .bind(secret.created_at)
                 .bind(secret.valid_until)
+                .bind(revision)
                 .execute(&mut *connection)
                 .await?;
             if inserted.rows_affected() == 0 {

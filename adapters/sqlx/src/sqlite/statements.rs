@@ -6,9 +6,16 @@ use crate::columns::find_statement;
 pub(super) const FIND: &str = find_statement!("$1, $2, $3, $4");
 
 /// Inserts a secret, if no key has its hash.
-pub(super) const INSERT_SECRET: &str =
-    "INSERT INTO keyward_secrets (key_id, hash, place, kind, hint, created_at, valid_until)
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash) DO NOTHING";
+pub(super) const INSERT_SECRET: &str = "INSERT INTO keyward_secrets
+       (key_id, hash, place, kind, hint, created_at, valid_until, revision)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hash) DO NOTHING";
+
+/// Deletes the secrets of a key whose revision was raised. The trigger takes a deletion of a row that
+/// is not marked for one by hand, and raises the revision again.
+pub(super) const DELETE_SECRETS: [&str; 2] = [
+    "UPDATE keyward_secrets SET revision = 0 WHERE key_id = $1",
+    "DELETE FROM keyward_secrets WHERE key_id = $1",
+];
 
 /// Adds usage. The parameter is a JSON array of rows, so that one value holds a batch of any size.
 pub(super) const SAVE_USAGE: &str = "INSERT INTO keyward_usage (key_id, requests, last_used_at)
@@ -29,9 +36,9 @@ pub(super) const ENDED: &str =
     "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2";
 
 /// Delete the keys whose ids are in a JSON array, with what refers to them. A connection may have
-/// switched cascading off.
+/// switched cascading off. The keys come first, so that no trigger changes one.
 pub(super) const DELETE_KEYS: [&str; 3] = [
+    "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_secrets WHERE key_id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_usage WHERE key_id IN (SELECT value FROM json_each($1))",
-    "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
 ];

@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 
 use keyward::{
-    KeyHasher, SysRng, Timestamp,
-    key::{HashScheme, KeyFormats, KeyId, KeyName, Owner, OwnerId},
+    Issuer, KeyHasher, KeyStore as _, ManualClock, SysRng, Timestamp,
+    key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
     store::{KeyRegistry, PageRequest, ReplaceError, Withdrawn},
     usage::{Usage, UsageBatch, UsageLedger},
-    verify::Verifier,
+    verify::{Verifier, VerifyError},
 };
+use keyward_cache::CachedStore;
 use keyward_sqlx::{MigrateError, SqlStoreError};
 
-use crate::support::{FORMAT, NOW, issue, lookup, rotate};
+use crate::support::{FORMAT, NOW, issue, lookup, rotate, secret};
 
 /// A store of this crate with access to its database.
 pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
     /// Runs a statement without the column checks. `char10` in it stands for a newline.
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
+    /// Runs a statement as somebody at a console does.
+    fn by_hand(&self, sql: &'static str) -> impl Future<Output = ()>;
     /// Returns the rows of a table as text, with everything that reveals a rewritten row.
     fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
     fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
@@ -180,8 +183,7 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl S
         (of_keys, "state", "'paused'"),
         (of_keys, "state", "'Revoked'"),
         (of_keys, "state_since", "5"),
-        (of_keys, "revision", "0"),
-        (of_keys, "revision", "-9223372036854775808"),
+        (of_keys, "revision", "4611686018427387904"),
         (of_keys, "revision", "9223372036854775807"),
         (of_secrets, "hash", "'sha256:beef'"),
         (of_secrets, "hash", "''"),
@@ -225,6 +227,28 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl S
         for table in ["keyward_usage", of_secrets, of_keys, of_owners] {
             store.tamper(&format!("DELETE FROM {table}")).await.unwrap();
         }
+    }
+    // An update cannot lower a revision, so these rows are inserted, the secret first.
+    for revision in ["0", "-9223372036854775808"] {
+        let (record, _) = issue("corrupted", NOW);
+        let (id, hash) = (record.id(), record.current().hash);
+        for sql in [
+            format!(
+                "INSERT INTO keyward_secrets (hash, key_id, kind, created_at)
+                 VALUES ('{hash}', '{id}', 'lqt_', 1)"
+            ),
+            format!(
+                "INSERT INTO keyward_keys (id, owner, name, created_at, revision)
+                 VALUES ('{id}', 'corrupted', 'name', 1, {revision})"
+            ),
+        ] {
+            assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql}");
+        }
+        let error = store.find_by_id(id).await.unwrap_err();
+        let SqlStoreError::Corrupt { key, column } = error else { panic!("{error:?}") };
+        assert_eq!((key, column), (Some(id), "keyward_keys.revision"));
+        store.tamper("DELETE FROM keyward_secrets").await.unwrap();
+        store.tamper("DELETE FROM keyward_keys").await.unwrap();
     }
 }
 
@@ -325,6 +349,7 @@ pub(crate) async fn a_damaged_key_can_be_revoked(store: impl SqlStore) {
         "UPDATE keyward_keys SET scopes = 'no scope: \"'",
         "UPDATE keyward_keys SET overrides = 'lots'",
         "UPDATE keyward_keys SET created_at = -1",
+        "UPDATE keyward_keys SET revision = 9223372036854775807",
         "UPDATE keyward_secrets SET hash = 'sha256:short'",
         "UPDATE keyward_secrets SET kind = ''",
         "DELETE FROM keyward_secrets",
@@ -347,4 +372,134 @@ pub(crate) async fn a_damaged_key_can_be_revoked(store: impl SqlStore) {
         store.tamper("DELETE FROM keyward_secrets").await.unwrap();
         store.tamper("DELETE FROM keyward_keys").await.unwrap();
     }
+}
+
+/// What is done by hand to a key with two secrets.
+const BY_HAND: [&str; 11] = [
+    "UPDATE keyward_keys SET state = 'revoked', state_since = 5",
+    "UPDATE keyward_keys SET state = 'suspended', state_since = 5",
+    "UPDATE keyward_keys SET expires_at = 5000000000000",
+    "UPDATE keyward_keys SET owner = 'other'",
+    "UPDATE keyward_keys SET scopes = 'read'",
+    // Also one that lowers it.
+    "UPDATE keyward_keys SET name = 'by hand', revision = 1",
+    "UPDATE keyward_secrets SET valid_until = 5 WHERE place = 1",
+    "UPDATE keyward_secrets SET hint = NULL WHERE place = 0",
+    "DELETE FROM keyward_secrets WHERE place = 1",
+    "INSERT INTO keyward_secrets (hash, key_id, place, kind, created_at, valid_until)
+     SELECT 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', id, 2, 'lqt_',
+       1, 5 FROM keyward_keys",
+    "UPDATE keyward_secrets SET place = 3 WHERE place = 1",
+];
+
+/// Changes that were decided before a change by hand, over each way to read and write, are refused
+/// and do not undo it.
+pub(crate) async fn changes_by_hand_are_not_undone(store: impl SqlStore) {
+    let cache = CachedStore::new(store.clone(), ManualClock::new(NOW));
+    for by_hand in BY_HAND {
+        // After changes that raise the revision of the key alone, too.
+        for (cached, raised) in [(false, false), (false, true), (true, false), (true, true)] {
+            let context = format!("{by_hand}, cached {cached}, raised {raised}");
+            let (issued, _) = issue("owner", NOW);
+            store.insert(issued.clone()).await.unwrap();
+            let (rotated, key) = rotate(&issued, NOW);
+            store.replace(rotated.clone()).await.unwrap();
+            let id = issued.id();
+            if raised {
+                store.suspend(id, None, NOW).await.unwrap();
+                store.suspend(id, None, NOW).await.unwrap();
+                let suspended = store.find_by_id(id).await.unwrap().unwrap();
+                store.replace(suspended.record().resume(NOW).unwrap()).await.unwrap();
+                store.suspend(id, None, NOW).await.unwrap();
+            }
+            let read = match cached {
+                true => cache.find(&lookup(&key)).await.unwrap().unwrap(),
+                false => store.find(&lookup(&key)).await.unwrap().unwrap(),
+            };
+            let read = read.record();
+            store.by_hand(by_hand).await;
+            let changed = store.find_by_id(id).await.unwrap().unwrap();
+            assert!(changed.record().revision() > read.revision(), "{context}");
+            let old = read.current().hash;
+            let new = KeyHash::new(HashScheme::HmacSha256 { pepper: 1 }, *old.digest());
+            for stale in [
+                read.rename("stale".parse().unwrap(), NOW).unwrap(),
+                read.rehash(&old, new).unwrap(),
+                rotate(read, NOW).0,
+                read.revoke(NOW).unwrap(),
+            ] {
+                let refused = match cached {
+                    true => matches!(cache.replace(stale).await, Err(ReplaceError::Conflict)),
+                    false => matches!(store.replace(stale).await, Err(ReplaceError::Conflict)),
+                };
+                assert!(refused, "a stale change undid a change by hand: {context}");
+            }
+            let found = store.find(&lookup(&key)).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&changed), "{context}");
+            // A refused change through the cache has told it.
+            let seen = cache.find(&lookup(&key)).await.unwrap();
+            assert!(!cached || seen == found, "{context}: {seen:?}");
+            // What has read it changes it.
+            assert!(store.revoke(id, None, NOW).await.unwrap().is_some());
+            store.by_hand("UPDATE keyward_keys SET state_since = 5").await;
+            assert_eq!(store.purge(Timestamp::MAX, 9).await.unwrap(), [id], "{context}");
+        }
+    }
+}
+
+/// A rehash that was decided before a revocation by hand is refused without an error.
+pub(crate) async fn a_rehash_does_not_undo_a_revocation_by_hand(store: impl SqlStore) {
+    let hasher =
+        KeyHasher::hmac_sha256(1, &[1; 32]).unwrap().accept(HashScheme::Sha256Secret).unwrap();
+    let (issued, key) = issue("owner", NOW);
+    store.insert(issued.clone()).await.unwrap();
+    let issuer = Issuer::new(store.clone(), FORMAT, hasher);
+    let verifier = issuer.verifier();
+    let lookup = verifier.lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap());
+    let found = store.find(&lookup).await.unwrap();
+    let verified = verifier.verify(&lookup, found, NOW).unwrap();
+    assert!(verified.rehash().is_some());
+    store.by_hand("UPDATE keyward_keys SET state = 'revoked', state_since = 5").await;
+    assert!(!issuer.rehash(&verified, NOW).await.unwrap());
+    let found = store.find(&lookup).await.unwrap();
+    assert_eq!(verifier.verify(&lookup, found, NOW).unwrap_err(), VerifyError::Revoked);
+}
+
+/// No change by keyward itself is raised a second time.
+pub(crate) async fn own_changes_are_raised_once(store: impl SqlStore) {
+    let (first, _) = issue("owner", NOW);
+    let id = first.id();
+    store.insert(first.clone()).await.unwrap();
+    let mut record = first;
+    let changes = |record: &KeyRecord| {
+        let fourth = rotate(record, NOW).0;
+        let fifth = rotate(&fourth, NOW).0;
+        let sixth = fifth.rename("renamed".parse().unwrap(), NOW).unwrap();
+        let seventh = sixth.rotate_now(secret(NOW).0, NOW).unwrap();
+        [fourth, fifth, sixth, seventh]
+    };
+    let same = async |record: &KeyRecord| {
+        let found = store.find_by_id(id).await.unwrap().unwrap();
+        assert_eq!(found.record(), record);
+    };
+    same(&record).await;
+    for suspended in [false, true] {
+        for next in changes(&record) {
+            store.replace(next.clone()).await.unwrap();
+            same(&next).await;
+            record = next;
+        }
+        store.suspend(id, None, NOW).await.unwrap();
+        if !suspended {
+            record = record.suspend(NOW).unwrap();
+            same(&record).await;
+        }
+    }
+    let read = store.find_by_id(id).await.unwrap().unwrap();
+    assert_eq!(read.record().revision(), record.revision() + 1);
+    store.revoke(id, None, NOW).await.unwrap();
+    same(&read.record().revoke(NOW).unwrap()).await;
+    // Usage is not a change of the key.
+    store.save_usage(&[(id, Usage::new(1, Some(NOW)))].into_iter().collect()).await.unwrap();
+    same(&read.record().revoke(NOW).unwrap()).await;
 }

@@ -109,7 +109,11 @@ impl<S: Database> KeyRegistry for Staged<S> {
         let is_revoked = matches!(record.state(), KeyState::Revoked { .. });
         if let Fault::StaleRevisionWins = self.fault {
             let before = revision - 1;
-            let sql = format!("UPDATE keyward_keys SET revision = {before} WHERE id = '{id}'");
+            // Without a difference the triggers would take it for a change by hand.
+            let sql = format!(
+                "UPDATE keyward_keys SET revision = {before} \
+                 WHERE id = '{id}' AND revision <> {before}"
+            );
             self.store.tamper(sql).await;
         }
         self.store.replace(record).await?;

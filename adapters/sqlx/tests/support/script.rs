@@ -105,17 +105,17 @@ impl<S: Database> KeyRegistry for Staged<S> {
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<SqlStoreError>> {
         self.stops.pass(Point::BeforeWrite).await;
-        let (id, revision) = (record.id(), record.revision());
+        let id = record.id();
         let is_revoked = matches!(record.state(), KeyState::Revoked { .. });
-        if let Fault::StaleRevisionWins = self.fault {
-            let before = revision - 1;
-            // Without a difference the triggers would take it for a change by hand.
-            let sql = format!(
-                "UPDATE keyward_keys SET revision = {before} \
-                 WHERE id = '{id}' AND revision <> {before}"
-            );
-            self.store.tamper(sql).await;
-        }
+        let record = match (self.fault, self.store.find_by_id(id).await.unwrap()) {
+            // Acknowledged as the next revision of any that is stored.
+            (Fault::StaleRevisionWins, Some(stored)) => {
+                let mut parts = record.into_parts();
+                parts.revision = stored.record().revision() + 1;
+                parts.build().unwrap()
+            }
+            _ => record,
+        };
         self.store.replace(record).await?;
         if let (Fault::Resurrects, true) = (self.fault, is_revoked) {
             let active = "state = 'active', state_since = NULL";

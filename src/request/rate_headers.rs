@@ -79,8 +79,8 @@ impl RateHeaders {
     ///
     /// `RateLimit-Policy` has an item for each window of each limit that the request was charged:
     /// `"search";q=5;w=60`. `RateLimit` has the one that binds: `"search";r=4;t=12`. An item has the
-    /// name of its limit; where a limit has several windows, the seconds of the window follow:
-    /// `"search/60"`. A decision without a named limit is called `default`.
+    /// name of its limit; where a limit has several windows, the seconds of the window follow, or its
+    /// milliseconds if they are no whole seconds: `"search/60"`, `"search/100ms"`. A decision without a named limit is called `default`.
     ///
     /// The units are requests, or the costs of requests. `w` and `t` are whole seconds, rounded up.
     /// The optional `qu` and `pk` are not sent.
@@ -209,6 +209,10 @@ fn draft_09(
 fn item_name(name: &PolicyName, quotas: &Quotas, quota: &Quota) -> String {
     match quotas.as_slice() {
         [_] => format!("\"{name}\""),
+        // Two windows can round to the same second, and a name stands for one of them.
+        _ if !quota.window_millis().is_multiple_of(1_000) => {
+            format!("\"{name}/{}ms\"", quota.window_millis())
+        }
         _ => format!("\"{name}/{}\"", seconds(quota)),
     }
 }

@@ -169,6 +169,20 @@ fn the_draft_names_every_policy_and_window() {
     assert_eq!(names, ["search", "all/1", "all/86400"]);
 }
 
+/// Windows that round to the same second have items of their own.
+#[test]
+fn the_draft_names_windows_below_a_second_apart() {
+    let quotas = Quotas::new(&[quota(5, 100), quota(20, 1_000), quota(30, 1_500)]).unwrap();
+    let policies = [(PolicyName::from_static("x"), quotas)];
+    let style = RateHeaders::retry_after_only().with_draft(Draft::V09);
+    let admitted = Decision::admitted_elsewhere(quota(5, 100), 4, at(100));
+    let lines = style.render_policies(&policies, &admitted, at(0));
+    assert_eq!(
+        lines.map(|line| line.value().to_owned()).collect::<Vec<_>>(),
+        [r#""x/100ms";q=5;w=1, "x/1";q=20;w=1, "x/1500ms";q=30;w=2"#, r#""x/100ms";r=4;t=1"#]
+    );
+}
+
 proptest! {
     /// Whatever the limiter decides, all headers say the same, and a caller that does what
     /// any of them says is admitted.

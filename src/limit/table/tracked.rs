@@ -54,8 +54,9 @@ impl Tracked {
 
     /// Adds a window for each quota whose shape is new: the one that `counted` returns for what was
     /// counted in overflow, else one that begins no earlier than `floor`, with the admissions of the
-    /// present window that has the most younger than its length; of equals, the longest. If there would be too many, those that are idle at `earlier` are dropped. Returns the
-    /// end of the last one that was dropped.
+    /// present window that has the most younger than its length; of equals, the longest. If there
+    /// would be too many, those that are idle at `earlier` are dropped. Returns the end of the last
+    /// one that was dropped.
     ///
     /// # Errors
     ///

@@ -292,7 +292,8 @@ impl Overflow {
         end
     }
 
-    /// Returns the effective time of a newcomer, which is not before any of its admissions, and what counts for it then, oldest first.
+    /// Returns the effective time of a newcomer, which is not before any of its admissions, and what
+    /// counts for it then, oldest first.
     fn counted(
         &self,
         hash: &KeyedHash,

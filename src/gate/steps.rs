@@ -60,16 +60,17 @@ impl Gate {
         let config = self.config();
         let needs_address = config.attempts.is_some() || route.counts_addresses();
         let address = if needs_address { head.address() } else { None };
-        let charges = Charges::read(head, address, route.policies());
-        self.examine_credential(config.sources.find(head), address, charges, route, now)
+        let charges = || Charges::read(head, address, route.policies());
+        self.examine_credential(config.sources.find(head), address, &charges, route, now)
     }
 
-    /// The part of the first step that does not depend on the type of the head.
+    /// The part of the first step that does not depend on the type of the head. The subjects of the
+    /// limits are read only for what has the form of a key.
     fn examine_credential(
         &self,
         found: Result<Option<Credential<'_>>, CredentialError>,
         address: Option<LimitKey>,
-        charges: Result<Charges, PolicyName>,
+        charges: &dyn Fn() -> Result<Charges, PolicyName>,
         route: &CheckedRoute,
         now: Timestamp,
     ) -> Examined {
@@ -121,7 +122,7 @@ impl Gate {
             let reason = RefusalReason::TooManyAttempts;
             return Examined::Done(self.refused(route, reason, principal, bound, now));
         }
-        match charges {
+        match charges() {
             Ok(charges) => {
                 let lookup = config.verifier.lookup(&presented);
                 Examined::Lookup(Attempt { lookup, address: counted, charges })

@@ -1,6 +1,6 @@
 //! Named limits where they meet: two on one key, two layers on one request, overrides on both.
 
-use std::{collections::HashMap, time::Duration};
+use std::{cell::Cell, collections::HashMap, time::Duration};
 
 use keyward::{
     Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, Limiter,
@@ -10,7 +10,7 @@ use keyward::{
     key::{Owner, OwnerId, Tier},
     limit::{Decision, Limit, LimitKey, LimiterConfig, PolicyTag, Rule, Subject},
     quota::{Allowance, Overrides, PolicyName, Precision},
-    request::{PlainHead, PublicReason, RefusalReason},
+    request::{PlainHead, PublicReason, RefusalReason, RequestHead},
 };
 use pollster::block_on;
 use rand::{SeedableRng, rngs::StdRng};
@@ -551,6 +551,41 @@ fn a_request_without_the_subject_of_a_limit_is_503_before_the_lookup() {
         assert_eq!(refusal.status(), 401);
     }
     assert!(world.admits(&there, &gate.route(with(&["keys", "address"])).unwrap(), T0));
+}
+
+/// A host may compute a subject at some cost, and malformed requests come in floods.
+#[test]
+fn subjects_are_read_only_for_what_has_the_form_of_a_key() {
+    struct Counting<'h>(&'h PlainHead, Cell<u32>);
+    impl RequestHead for Counting<'_> {
+        fn header<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+            self.0.header(name)
+        }
+
+        fn query(&self) -> Option<&[u8]> {
+            None
+        }
+
+        fn subject(&self, number: u8) -> Option<LimitKey> {
+            self.1.set(self.1.get() + 1);
+            Some(LimitKey::host(number, b"tenant"))
+        }
+    }
+    let mut world = World::new();
+    let gate = world.gate([Limit::new("tenant", Quota::per_minute(9)).per(Subject::Host(3))]);
+    let route = gate.route(with(&["tenant"])).unwrap();
+    let bearing = |token| PlainHead::new().with_header("authorization", token);
+    for (head, reads, status) in [
+        (PlainHead::new(), 0, Some(401)),
+        (bearing("Bearer acme_short"), 0, Some(401)),
+        (bearing("Bearer other_prefix"), 0, Some(401)),
+        (world.key(draft()), 1, None),
+    ] {
+        let head = Counting(&head, Cell::new(0));
+        let outcome = gate.check_sync(&head, &route, world.issuer.registry(), T0);
+        assert_eq!(outcome.refused().map(|refusal| refusal.status()), status);
+        assert_eq!(head.1.get(), reads);
+    }
 }
 
 // ---------------------------------------------------------------------------------------

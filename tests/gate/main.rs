@@ -3,6 +3,7 @@
 mod challenges;
 mod credentials;
 mod error_bodies;
+mod owners;
 mod pipeline;
 mod policies;
 mod status;

@@ -1,5 +1,6 @@
 //! Keys: their formats, hashes and records, and the changes of their life.
 
+pub(crate) mod alphabet;
 pub(crate) mod catalog;
 pub(crate) mod draft;
 pub(crate) mod format;
@@ -10,6 +11,9 @@ pub(crate) mod hasher;
 pub(crate) mod hint;
 pub(crate) mod id;
 pub(crate) mod kind;
+pub(crate) mod legacy;
+#[cfg(feature = "serde")]
+mod legacy_data;
 pub(crate) mod name;
 pub(crate) mod owner;
 pub(crate) mod parse;
@@ -20,10 +24,12 @@ pub(crate) mod record;
 pub(crate) mod scanner;
 pub(crate) mod scope;
 pub(crate) mod secret;
+mod shape;
 pub(crate) mod state;
 pub(crate) mod transitions;
 
 pub use self::{
+    alphabet::Alphabet,
     catalog::{GrantError, ScopeCatalog},
     draft::KeyDraft,
     format::KeyFormat,
@@ -34,6 +40,7 @@ pub use self::{
     hint::KeyHint,
     id::KeyId,
     kind::KeyKind,
+    legacy::LegacyFormat,
     name::KeyName,
     owner::{Owner, OwnerId, Tier},
     parse::ParseError,

@@ -104,6 +104,10 @@ pub use postgres::{ChangeListener, ListenerReport, PostgresStore};
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
 
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("import.md")]
+pub mod import {}
+
 /// The examples of the README, compiled.
 #[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]

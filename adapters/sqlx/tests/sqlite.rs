@@ -127,47 +127,6 @@ fn migrations_of_the_host_are_untouched() {
     });
 }
 
-/// The README's SQL, on a typical existing table.
-#[test]
-fn an_existing_table_is_imported() {
-    let dir = TempDir::new();
-    OnTokio.block_on(async {
-        let store = sqlite_store(&dir).await;
-        sqlx::raw_sql(
-            "CREATE TABLE api_keys (id INTEGER PRIMARY KEY, project TEXT, label TEXT,
-               sha256 TEXT, revoked_at TEXT, created_at TEXT);
-             INSERT INTO api_keys VALUES
-               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05'),
-               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05', '2024-01-02 03:04:05')",
-        )
-        .execute(store.pool())
-        .await
-        .unwrap();
-        let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::key::KeyFormats::from(FORMAT);
-        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
-        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
-        let digest = lookup.hashes().nth(1).unwrap().to_string();
-        let update = sqlx::query("UPDATE api_keys SET sha256 = ?1 WHERE id = 7");
-        let hex = digest.strip_prefix("sha256:").unwrap();
-        update.bind(hex).execute(store.pool()).await.unwrap();
-
-        let readme = include_str!("../README.md");
-        let import = readme.split("```sql sqlite\n").nth(1).unwrap().split("```").next().unwrap();
-        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
-
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
-        assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
-        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
-        let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
-        assert!(verified.unwrap().rehash().is_some());
-        let old = store.list(&"proj_b".parse().unwrap(), keyward::store::PageRequest::first(1)).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
-    });
-}
-
 #[test]
 fn lookups_and_listings_use_their_indexes() {
     let dir = TempDir::new();

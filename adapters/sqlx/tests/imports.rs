@@ -20,7 +20,7 @@ use keyward_sqlx::{PostgresStore, SqliteStore};
 use postgres::postgres_store;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row as _};
-use support::{NOW, OnTokio, TempDir, sqlite_store};
+use support::{OnTokio, TempDir, sqlite_store};
 
 const NEW: KeyFormat = KeyFormat::hex("acme_");
 const SANCTUM: LegacyFormat = LegacyFormat::new("sanctum", Alphabet::BASE62, 40..=48)
@@ -40,6 +40,8 @@ const OLD: LegacyFormat =
 
 const READ: Scope = Scope::from_static("files:read");
 const WRITE: Scope = Scope::from_static("files:write");
+const BOTH: &[Scope] = &[READ, WRITE];
+const ONLY_READ: &[Scope] = &[READ];
 const CREATED: Timestamp = Timestamp::from_unix_secs(1_704_164_645); // 2024-01-02 03:04:05
 const EXPIRES: Timestamp = Timestamp::from_unix_secs(1_893_466_800); // 2030-01-01 03:00:00
 
@@ -137,10 +139,10 @@ fn sanctum() -> Old {
             SELECT 99, tokenable_type, 9, name, token, abilities, expires_at, created_at
             FROM personal_access_tokens WHERE id = 17",
         keys: vec![
-            (key(0), Expected { scopes: &[READ, WRITE], ..PLAIN }),
+            (key(0), Expected { scopes: BOTH, ..PLAIN }),
             (
                 key(1),
-                Expected { owner: "user-8", scopes: &[READ], expires_at: Some(EXPIRES), ..PLAIN },
+                Expected { owner: "user-8", scopes: ONLY_READ, expires_at: Some(EXPIRES), ..PLAIN },
             ),
             (key(2), PLAIN),
         ],
@@ -179,12 +181,12 @@ fn better_auth() -> Old {
               \"expiresAt\", \"createdAt\", \"updatedAt\", permissions
             FROM apikey WHERE start = 'proj_a'",
         keys: vec![
-            (plain, Expected { scopes: &[READ, WRITE], hint: Some("proj_a"), ..PLAIN }),
+            (plain, Expected { scopes: BOTH, hint: Some("proj_a"), ..PLAIN }),
             (
                 permitted,
                 Expected {
                     owner: "user-8",
-                    scopes: &[READ, WRITE],
+                    scopes: BOTH,
                     hint: Some("proj_B"),
                     expires_at: Some(EXPIRES),
                     ..PLAIN
@@ -193,7 +195,7 @@ fn better_auth() -> Old {
             (
                 disabled,
                 Expected {
-                    scopes: &[READ, WRITE],
+                    scopes: BOTH,
                     hint: Some("proj_z"),
                     refused: Some(VerifyError::Suspended),
                     ..PLAIN
@@ -228,12 +230,12 @@ fn prefixed() -> Old {
         keys: vec![
             (
                 format!("mycompany_BRTRKFsL_{}", long[0]),
-                Expected { scopes: &[READ, WRITE], hint: Some("mycompany_BRTRKFsL"), ..PLAIN },
+                Expected { scopes: BOTH, hint: Some("mycompany_BRTRKFsL"), ..PLAIN },
             ),
             (
                 format!("mycompany_CRTRKFsL_{}", long[1]),
                 Expected {
-                    scopes: &[READ, WRITE],
+                    scopes: BOTH,
                     hint: Some("mycompany_CRTRKFsL"),
                     refused: Some(VerifyError::Revoked),
                     ..PLAIN
@@ -265,12 +267,12 @@ fn digests() -> Old {
         duplicate: "INSERT INTO api_keys SELECT 9, project, label, sha256, revoked_at, created_at
             FROM api_keys WHERE id = 7",
         keys: vec![
-            (one, Expected { scopes: &[READ, WRITE], ..PLAIN }),
+            (one, Expected { scopes: BOTH, ..PLAIN }),
             (
                 two,
                 Expected {
                     owner: "user-8",
-                    scopes: &[READ, WRITE],
+                    scopes: BOTH,
                     refused: Some(VerifyError::Revoked),
                     ..PLAIN
                 },
@@ -407,12 +409,12 @@ macro_rules! imports {
                     let text: &str = row.get("token");
                     let id = KeyId::from_bytes(u128::from(number as u64).to_be_bytes());
                     let draft = || KeyDraft::new(account.parse().unwrap(), "old".parse().unwrap());
-                    let imported = issuer.import_plaintext(id, draft(), text, CREATED, NOW).await;
+                    let imported = issuer.import_plaintext(id, draft(), text, CREATED, later()).await;
                     match imported {
                         Ok(_) => assert!(fits),
                         Err(error) => assert!(!fits && matches!(error, IssuerError::Parse(_))),
                     }
-                    let again = issuer.import_plaintext(id, draft(), text, CREATED, NOW).await;
+                    let again = issuer.import_plaintext(id, draft(), text, CREATED, later()).await;
                     let duplicate = matches!(again, Err(IssuerError::DuplicateId));
                     assert_eq!(duplicate, fits);
                 }

@@ -21,7 +21,7 @@ use keyward::{
     key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
     store::{KeyRegistry as _, ReplaceError, Withdrawn},
     testing::BlockOn as _,
-    usage::{Usage, UsageBatch},
+    usage::{Usage, UsageBatch, UsageSpan},
     verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
@@ -63,14 +63,6 @@ impl SqlStore for PostgresStore {
     async fn migrate(&self) -> Result<(), MigrateError> {
         self.migrate().await
     }
-
-    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
-        self.save_usage(batch).await
-    }
-
-    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
-        self.usage(ids).await
-    }
 }
 
 macro_rules! on_one_store {
@@ -89,6 +81,7 @@ on_one_store!(
     pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
+    corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
@@ -97,6 +90,20 @@ on_one_store!(
     a_rehash_does_not_undo_a_revocation_by_hand,
     own_changes_are_raised_once,
 );
+
+macro_rules! on_a_store_with_buckets {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            OnTokio.block_on(async {
+                let Some(store) = postgres_store(stringify!($check)).await else { return };
+                checks::$check(store.with_usage_by(UsageSpan::ALL)).await;
+            });
+        }
+    )*};
+}
+
+on_a_store_with_buckets!(usage_is_kept_by_spans_of_time, concurrent_savers_of_buckets_add_up);
 
 #[test]
 fn exactly_one_concurrent_rotation_succeeds() {

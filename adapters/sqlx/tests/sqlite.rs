@@ -13,7 +13,7 @@ use keyward::{
     key::{KeyId, KeyKind, PresentedKey},
     store::KeyRegistry as _,
     testing::BlockOn as _,
-    usage::{Usage, UsageBatch},
+    usage::UsageSpan,
     verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
@@ -55,14 +55,6 @@ impl SqlStore for SqliteStore {
     async fn migrate(&self) -> Result<(), MigrateError> {
         self.migrate().await
     }
-
-    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
-        self.save_usage(batch).await
-    }
-
-    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
-        self.usage(ids).await
-    }
 }
 
 macro_rules! on_one_store {
@@ -79,6 +71,7 @@ on_one_store!(
     pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
+    corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
@@ -123,7 +116,7 @@ fn migrations_of_the_host_are_untouched() {
         assert_eq!(store.dump("_sqlx_migrations").await, before);
         // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
-        assert_eq!(store.dump("keyward_migrations").await.len(), 1);
+        assert_eq!(store.dump("keyward_migrations").await.len(), 2);
     });
 }
 
@@ -196,6 +189,21 @@ fn a_locked_file_and_an_exhausted_pool_return_different_errors_and_are_recoverab
         assert_eq!(gate_status(&store, &key).await, 200);
     });
 }
+
+macro_rules! on_a_store_with_buckets {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            let dir = TempDir::new();
+            OnTokio.block_on(async {
+                let store = sqlite_store(&dir).await.with_usage_by(UsageSpan::ALL);
+                checks::$check(store).await;
+            });
+        }
+    )*};
+}
+
+on_a_store_with_buckets!(usage_is_kept_by_spans_of_time, concurrent_savers_of_buckets_add_up);
 
 macro_rules! on_a_file {
     ($($check:ident),* $(,)?) => {$(

@@ -120,11 +120,11 @@ fn changes_and_refusals_of_proved_keys_are_recorded_and_nothing_else() {
         let unknown = format!("lqt_{}", "0".repeat(64));
         for token in [&good, &unknown, "no key"] {
             let head = PlainHead::new().with_header("authorization", format!("Bearer {token}"));
-            gate.check(&head, &route, &store, &clock).await;
+            let _outcome = gate.check(&head, &route, &store, &clock).await;
         }
         issuer.revoke(issued.record.id(), NOW).await.unwrap();
         let head = PlainHead::new().with_header("authorization", format!("Bearer {good}"));
-        gate.check(&head, &route, &store, &clock).await;
+        let _outcome = gate.check(&head, &route, &store, &clock).await;
 
         let report = recorder.flush().await;
         assert!(matches!(report, FlushReport::Saved { saved: 3 }), "{report:?}");

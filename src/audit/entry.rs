@@ -3,7 +3,8 @@
 use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
-    key::{id::KeyId, kind::KeyKind, owner::OwnerId},
+    key::{actor::Actor, id::KeyId, kind::KeyKind, owner::OwnerId},
+    request::request_id::RequestId,
 };
 
 /// The stored form of an [`AuditEvent`]: what happened as text, with the ids by which it is found.
@@ -29,6 +30,10 @@ pub struct AuditEntry {
     pub owner: Option<OwnerId>,
     /// The kind of the key.
     pub kind: Option<KeyKind>,
+    /// Who made the change.
+    pub actor: Option<Actor>,
+    /// The request in which it happened.
+    pub request_id: Option<RequestId>,
     /// The reason of a refusal, or the new value of what was changed. It contains no secret.
     pub detail: Option<String>,
 }
@@ -36,7 +41,16 @@ pub struct AuditEntry {
 impl AuditEntry {
     /// Builds an entry of the host's own.
     pub fn new(at: Timestamp, action: impl Into<String>) -> Self {
-        Self { at, action: action.into(), key: None, owner: None, kind: None, detail: None }
+        Self {
+            at,
+            action: action.into(),
+            key: None,
+            owner: None,
+            kind: None,
+            actor: None,
+            request_id: None,
+            detail: None,
+        }
     }
 
     /// Sets the key.
@@ -57,6 +71,18 @@ impl AuditEntry {
         Self { kind: Some(kind), ..self }
     }
 
+    /// Sets who made the change.
+    #[must_use]
+    pub fn with_actor(self, actor: Actor) -> Self {
+        Self { actor: Some(actor), ..self }
+    }
+
+    /// Sets the request in which it happened.
+    #[must_use]
+    pub fn with_request_id(self, request_id: RequestId) -> Self {
+        Self { request_id: Some(request_id), ..self }
+    }
+
     /// Sets the detail.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
@@ -68,33 +94,14 @@ impl From<&AuditEvent> for AuditEntry {
     fn from(event: &AuditEvent) -> Self {
         Self {
             at: event.at,
-            action: name(&event.action).to_owned(),
+            action: event.action.as_str().to_owned(),
             key: event.key,
             owner: event.owner.clone(),
             kind: event.kind,
+            actor: event.actor.clone(),
+            request_id: event.request_id.clone(),
             detail: detail(&event.action),
         }
-    }
-}
-
-const fn name(action: &AuditAction) -> &'static str {
-    match action {
-        AuditAction::Admitted { .. } => "admitted",
-        AuditAction::Refused { .. } => "refused",
-        AuditAction::ForeignCredential => "foreign_credential",
-        AuditAction::Anonymous => "anonymous",
-        AuditAction::Issued { .. } => "issued",
-        AuditAction::Imported { .. } => "imported",
-        AuditAction::Rotated { .. } => "rotated",
-        AuditAction::Revoked => "revoked",
-        AuditAction::Suspended => "suspended",
-        AuditAction::Resumed => "resumed",
-        AuditAction::ExpiryChanged { .. } => "expiry_changed",
-        AuditAction::Rehashed => "rehashed",
-        AuditAction::Renamed => "renamed",
-        AuditAction::ScopesChanged { .. } => "scopes_changed",
-        AuditAction::OverridesChanged { .. } => "overrides_changed",
-        AuditAction::Purged => "purged",
     }
 }
 
@@ -115,15 +122,29 @@ fn detail(action: &AuditAction) -> Option<String> {
         AuditAction::Rotated { previous_valid_until } => {
             previous_valid_until.map(|at| format!("previous secret valid until {at}"))
         }
+        AuditAction::Revoked { reason } => reason.as_ref().map(ToString::to_string),
         AuditAction::ScopesChanged { scopes } => Some(scopes.to_string()),
-        AuditAction::OverridesChanged { overrides } => Some(overrides.to_string()),
-        AuditAction::ForeignCredential
+        AuditAction::OverridesChanged { overrides }
+        | AuditAction::OwnerOverridesChanged { overrides } => Some(overrides.to_string()),
+        AuditAction::NetworksChanged { networks } => {
+            networks.as_ref().map(|networks| networks.to_string())
+        }
+        AuditAction::OriginsChanged { origins } => {
+            origins.as_ref().map(|origins| origins.to_string())
+        }
+        AuditAction::TierChanged { tier } => tier.as_ref().map(ToString::to_string),
+        AuditAction::KeyCapChanged { cap } => cap.map(|cap| cap.to_string()),
+        AuditAction::RetiredSecretUsed
+        | AuditAction::ForeignCredential
         | AuditAction::Anonymous
-        | AuditAction::Revoked
+        | AuditAction::GraceEnded
         | AuditAction::Suspended
         | AuditAction::Resumed
         | AuditAction::Rehashed
         | AuditAction::Renamed
-        | AuditAction::Purged => None,
+        | AuditAction::MetadataChanged
+        | AuditAction::Purged
+        | AuditAction::OwnerSuspended
+        | AuditAction::OwnerResumed => None,
     }
 }

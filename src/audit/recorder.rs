@@ -16,7 +16,7 @@ use crate::{
     audit::{Audit, AuditAction, AuditEvent, entry::AuditEntry, store::AuditStore},
     clock::timer::Timer,
     sync::Mutex,
-    usage::flusher::FlushReport,
+    usage::flusher::{FlushReport, Report},
 };
 
 /// Receives events, and appends them to an [`AuditStore`] at an interval and once more at the end.
@@ -56,7 +56,7 @@ pub struct AuditRecorder<S: AuditStore> {
     timer: Timer,
     interval: Duration,
     timeout: Duration,
-    report: Arc<dyn Fn(&FlushReport<S::Error>) + Send + Sync>,
+    report: Report<S::Error>,
 }
 
 struct Queue {

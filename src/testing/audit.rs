@@ -8,7 +8,8 @@ use crate::{
         store::{AuditCursor, AuditFilter, AuditPage, AuditStore},
     },
     clock::timestamp::Timestamp,
-    key::{id::KeyId, kind::KeyKind, owner::OwnerId},
+    key::{actor::Actor, id::KeyId, kind::KeyKind, owner::OwnerId},
+    request::request_id::RequestId,
     testing::BlockOn,
 };
 
@@ -145,6 +146,8 @@ pub fn every_field_of_an_entry_survives(executor: &impl BlockOn, store: &impl Au
             .with_key(KeyId::from_bytes([0xab; 16]))
             .with_owner(OwnerId::new("owner ü").unwrap())
             .with_kind(KeyKind::from_static("lqt_"))
+            .with_actor(Actor::from_static("user 'ü'"))
+            .with_request_id(RequestId::from_static("req-7"))
             .with_detail("read 'write' \"all\"\n-- ; 漢字");
         let bare = AuditEntry::new(Timestamp::ZERO, "anonymous");
         store.append(&[bare.clone(), full.clone()]).await.unwrap();
@@ -173,7 +176,7 @@ pub fn old_entries_are_removed(executor: &impl BlockOn, store: &impl AuditStore)
 }
 
 /// Appends from several threads lose nothing, and no entry comes twice.
-pub fn concurrent_appends_lose_no_entry(executor: &impl BlockOn, store: &(impl AuditStore + Sync)) {
+pub fn concurrent_appends_lose_no_entry(executor: &impl BlockOn, store: &impl AuditStore) {
     const THREADS: u64 = 4;
     const BATCHES: u64 = 10;
     thread::scope(|scope| {

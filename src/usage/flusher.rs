@@ -39,8 +39,11 @@ pub struct UsageFlusher<S: UsageStore> {
     interval: Duration,
     batch: usize,
     timeout: Duration,
-    report: Arc<dyn Fn(&FlushReport<S::Error>) + Send + Sync>,
+    report: Report<S::Error>,
 }
+
+/// The function of the host that receives what flushes did.
+pub(crate) type Report<E> = Arc<dyn Fn(&FlushReport<E>) + Send + Sync>;
 
 /// What a flush of a [`UsageFlusher`], or of an [`AuditRecorder`](crate::audit::AuditRecorder), did.
 #[derive(Debug)]

@@ -42,6 +42,8 @@ enum Fault {
     KeyIsIgnored,
     LosesTheDetail,
     LosesTheKind,
+    LosesTheActor,
+    LosesTheRequest,
     SizeIsIgnored,
     NextOnTheLastPage,
     RemovesTheLatestFirst,
@@ -99,6 +101,8 @@ impl AuditStore for Planted {
             match self.fault {
                 Fault::LosesTheDetail => entry.detail = None,
                 Fault::LosesTheKind => entry.kind = None,
+                Fault::LosesTheActor => entry.actor = None,
+                Fault::LosesTheRequest => entry.request_id = None,
                 _ => {}
             }
             stored.1.push((position, entry));
@@ -203,6 +207,8 @@ fn the_suite_detects_planted_bugs() {
         Fault::KeyIsIgnored,
         Fault::LosesTheDetail,
         Fault::LosesTheKind,
+        Fault::LosesTheActor,
+        Fault::LosesTheRequest,
         Fault::SizeIsIgnored,
         Fault::NextOnTheLastPage,
         Fault::RemovesTheLatestFirst,

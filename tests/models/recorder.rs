@@ -147,7 +147,7 @@ fn the_host_chooses_which_events_are_recorded() {
     pollster::block_on(async {
         let log = Arc::new(MemoryAuditStore::new());
         let recorder = AuditRecorder::new(Arc::clone(&log), over())
-            .with_filter(|event| matches!(event.action, AuditAction::Revoked));
+            .with_filter(|event| matches!(event.action, AuditAction::Revoked { .. }));
         let issuer = Issuer::new(MemoryStore::new(), FORMAT, KeyHasher::sha256())
             .with_audit(recorder.audit());
         let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());

@@ -13,9 +13,11 @@ use crate::{
     rows::read_entry,
 };
 
-/// Appends one entry. Parameters: the instant, the action, the key, the owner, the kind, the detail.
-const APPEND: &str = "INSERT INTO keyward_audit (at, action, key_id, owner, kind, detail)
-     VALUES ($1, $2, $3, $4, $5, $6)";
+/// Appends one entry. Parameters: the instant, the action, the key, the owner, the kind, the actor,
+/// the id of the request, the detail.
+const APPEND: &str =
+    "INSERT INTO keyward_audit (at, action, key_id, owner, kind, actor, request_id, detail)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Deletes the earliest entries. Parameters: the end, the largest number.
 const REMOVE: &str = "DELETE FROM keyward_audit WHERE number IN (
@@ -27,7 +29,8 @@ const REMOVE: &str = "DELETE FROM keyward_audit WHERE number IN (
 macro_rules! page_statement {
     ($condition:literal) => {
         concat!(
-            "SELECT at, number, action, key_id, owner, kind, detail FROM keyward_audit
+            "SELECT at, number, action, key_id, owner, kind, actor, request_id, detail
+             FROM keyward_audit
              WHERE (at, number) < ($1, $2) AND at >= $3",
             $condition,
             " ORDER BY at DESC, number DESC LIMIT $4"
@@ -61,6 +64,8 @@ fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<'static, D> {
     let statement = D::text(statement, entry.key.map(|key| key.to_string()));
     let statement = D::text(statement, entry.owner.as_ref().map(|owner| owner.to_string()));
     let statement = D::text(statement, entry.kind.map(|kind| kind.to_string()));
+    let statement = D::text(statement, entry.actor.as_ref().map(|actor| actor.to_string()));
+    let statement = D::text(statement, entry.request_id.as_ref().map(|id| id.to_string()));
     D::text(statement, entry.detail.clone())
 }
 

@@ -42,7 +42,7 @@
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; on SQLite `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //! | `keyward_usage_buckets` | how often a key was used in a minute, an hour or a day | `key_id`, `span`, `begins_at`, `requests` |
-//! | `keyward_audit` | an event | `number`, `at`, `action`, `key_id`, `owner`, `kind`, `detail` |
+//! | `keyward_audit` | an event | `number`, `at`, `action`, `key_id`, `owner`, `kind`, `actor`, `request_id`, `detail` |
 //!
 //! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
 //! characters, so that an id from a log or a URL can be used in a query. A hash is the text of

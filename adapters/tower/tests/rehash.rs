@@ -19,7 +19,10 @@ use http::{Request, Response};
 use http_body_util::Full;
 use keyward::{
     Access, KeyDraft, KeyHasher, KeyStore, ManualClock, MemoryStore, SysRng, Timestamp,
-    key::{Grace, HashScheme, KeyId, KeyName, KeyRecord, Owner, OwnerId, StoredSecret},
+    key::{
+        Grace, HashScheme, KeyId, KeyName, KeyRecord, Owner, OwnerChange, OwnerId, Revocation,
+        StoredSecret,
+    },
     store::{
         InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
@@ -181,12 +184,12 @@ impl KeyRegistry for ReadOnly {
         &self,
         _: KeyId,
         _: Option<&OwnerId>,
-        _: Timestamp,
+        _: Revocation,
     ) -> Result<Option<Withdrawn>, Down> {
         Err(Down)
     }
 
-    async fn revoke_all(&self, _: &OwnerId, _: Timestamp) -> Result<Vec<KeyId>, Down> {
+    async fn revoke_all(&self, _: &OwnerId, _: Revocation) -> Result<Vec<KeyId>, Down> {
         Err(Down)
     }
 
@@ -216,6 +219,10 @@ impl KeyRegistry for ReadOnly {
     }
 
     async fn put_owner(&self, _: Owner) -> Result<(), Down> {
+        Err(Down)
+    }
+
+    async fn change_owner(&self, _: &OwnerId, _: OwnerChange) -> Result<(), Down> {
         Err(Down)
     }
 }

@@ -14,5 +14,6 @@ pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS keyward_migrat
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001_tables.sql"),
     include_str!("0002_notify.sql"),
-    include_str!("0003_history.sql"),
+    include_str!("0003_records.sql"),
+    include_str!("0004_history.sql"),
 ];

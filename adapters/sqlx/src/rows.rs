@@ -301,11 +301,6 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
         millis.map(|millis| instant(millis).ok_or_else(|| self.corrupt(column))).transpose()
     }
 
-    fn optional<T: FromStr>(&self, column: Column) -> Result<Option<T>, SqlStoreError> {
-        let text = self.text(column)?;
-        text.map(|text| text.parse().map_err(|_| self.corrupt(column))).transpose()
-    }
-
     fn parsed<T: FromStr>(&self, column: Column) -> Result<T, SqlStoreError> {
         let text = self.needed(self.text(column)?, column)?;
         text.parse().map_err(|_| self.corrupt(column))

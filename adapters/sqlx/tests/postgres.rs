@@ -18,7 +18,7 @@ use std::{
 use checks::SqlStore;
 use keyward::{
     KeyHasher, KeyStore as _, Timestamp,
-    key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
+    key::{KeyId, Owner, Tier},
     store::{KeyRegistry as _, ReplaceError, Withdrawn},
     testing::BlockOn as _,
     usage::{Usage, UsageBatch, UsageSpan},

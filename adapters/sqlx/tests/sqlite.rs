@@ -8,22 +8,13 @@ mod support;
 use std::time::Duration;
 
 use checks::SqlStore;
-use keyward::{
-    KeyHasher, KeyStore as _,
-    key::{KeyId, KeyKind, PresentedKey},
-    store::KeyRegistry as _,
-    testing::BlockOn as _,
-    usage::UsageSpan,
-    verify::Verifier,
-};
+use keyward::{KeyStore as _, store::KeyRegistry as _, testing::BlockOn as _, usage::UsageSpan};
 use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
 use sqlx::{
     AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
     sqlite::SqlitePoolOptions,
 };
-use support::{
-    FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_options, sqlite_store,
-};
+use support::{NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_options, sqlite_store};
 
 impl SqlStore for SqliteStore {
     async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {

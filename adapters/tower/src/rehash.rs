@@ -26,7 +26,6 @@ pub(crate) type Saving = StoreFuture<'static, Result<bool, StoreError>>;
 
 /// Saves the hashes of admitted keys. Clones share the pause.
 #[derive(Clone)]
-#[expect(clippy::type_complexity, reason = "this is where the type gets a name")]
 pub(crate) struct Rehasher {
     save: Arc<dyn Fn(KeyCaller, Timestamp) -> Saving + Send + Sync>,
     /// The end of the pause in Unix milliseconds.

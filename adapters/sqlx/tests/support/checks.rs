@@ -10,9 +10,7 @@ use keyward::{
     audit::{AuditEntry, AuditFilter, AuditStore},
     key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
     store::{KeyRegistry, PageRequest, ReplaceError, Withdrawn},
-    usage::{
-        Usage, UsageBatch, UsageBucket, UsageHistory, UsageLedger, UsageSpan, UsageStore as _,
-    },
+    usage::{Usage, UsageBatch, UsageBucket, UsageHistory, UsageLedger, UsageSpan},
     verify::{Verifier, VerifyError},
 };
 use keyward_cache::CachedStore;

@@ -13,8 +13,8 @@ use keyward::{
 };
 
 use crate::{
-    head::CountedBy, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
-    route::Routing, shared::Shared,
+    head::CountedBy, layer::ApiKeyLayer, preflight::Preflights, rehash::Rehasher,
+    remote::RemoteLimiter, route::Routing, shared::Shared,
 };
 
 /// The API keys of a service: a gate, a store, a clock, and the settings of an HTTP server.
@@ -329,6 +329,10 @@ impl<K> ApiKeys<K> {
 
     pub(crate) fn shared(&self) -> &Shared<K> {
         &self.shared
+    }
+
+    pub(crate) fn with_rehasher(self, rehasher: Rehasher) -> Self {
+        self.with(|shared| Shared { rehasher: Some(rehasher), ..shared })
     }
 
     fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {

@@ -196,6 +196,7 @@ mod layer;
 mod path;
 mod preflight;
 mod random;
+mod rehash;
 mod remote;
 mod response;
 mod route;

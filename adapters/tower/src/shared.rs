@@ -4,18 +4,20 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
 use keyward::{
-    Clock, ConfigError, Gate, KeyStore, Route,
+    Clock, ConfigError, Gate, KeyStore, Outcome, Route,
     clock::Timer,
     error::ConfigErrorKind,
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
+    verify::KeyCaller,
 };
 
 use crate::{
     head::{CountedBy, Head},
     preflight::Preflights,
     random::Random,
+    rehash::Rehasher,
     remote::RemoteLimiter,
 };
 
@@ -30,6 +32,7 @@ pub(crate) struct Shared<K> {
     pub(crate) deadline: Option<(Duration, Timer)>,
     pub(crate) limiter: Option<RemoteLimiter>,
     pub(crate) recheck_after: Option<Duration>,
+    pub(crate) rehasher: Option<Rehasher>,
     /// Whether every route has the limit named `default`.
     pub(crate) has_default_limit: bool,
     pub(crate) address: Option<CountedBy>,
@@ -59,6 +62,7 @@ impl<K> Shared<K> {
             deadline: None,
             limiter: None,
             recheck_after: None,
+            rehasher: None,
             has_default_limit: false,
             address: None,
             subjects: Vec::new(),
@@ -120,6 +124,12 @@ impl<K> Shared<K> {
         Ok(route)
     }
 
+    /// Returns the caller whose hash is to be saved under the current scheme, if there is one.
+    pub(crate) fn due_rehash(&self, outcome: &Outcome) -> Option<(&Rehasher, KeyCaller)> {
+        let rehasher = self.rehasher.as_ref()?;
+        Some((rehasher, rehasher.due(outcome, self.clock.now())?))
+    }
+
     fn has_subject(&self, number: u8) -> bool {
         self.subjects.iter().any(|(own, _)| *own == number)
     }
@@ -159,6 +169,7 @@ impl<K> Clone for Shared<K> {
             sensitive: self.sensitive.clone(),
             deadline: self.deadline.clone(),
             limiter: self.limiter.clone(),
+            rehasher: self.rehasher.clone(),
             address: self.address.clone(),
             subjects: self.subjects.clone(),
             preflights: self.preflights.clone(),

@@ -41,6 +41,15 @@ pub(crate) fn no_address() {
     );
 }
 
+/// Warns that the hash of a key was not saved under the current scheme.
+#[cfg(feature = "tracing")]
+pub(crate) fn not_rehashed(error: Option<&keyward::store::StoreError>) {
+    match error {
+        Some(error) => tracing::warn!(%error, "a key was not rehashed"),
+        None => tracing::warn!("a key was not rehashed before the deadline"),
+    }
+}
+
 /// Logs a mistake in the wiring of the service.
 #[cfg(all(feature = "tracing", feature = "axum"))]
 pub(crate) fn misconfigured(error: &dyn std::error::Error) {
@@ -52,6 +61,9 @@ pub(crate) const fn misconfigured(_: &dyn std::error::Error) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) const fn no_address() {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) const fn not_rehashed(_: Option<&keyward::store::StoreError>) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) const fn decided(_: &Outcome, _: &CheckedRoute) {}

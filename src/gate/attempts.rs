@@ -30,6 +30,11 @@ impl Attempts {
         Self { limiter, quotas, wider, sheds: false }
     }
 
+    /// Returns whether the attempts count in the table of this limiter.
+    pub(super) fn counts_in(&self, limiter: &Arc<Limiter>) -> bool {
+        Arc::ptr_eq(&self.limiter, limiter)
+    }
+
     /// Refuses requests before the lookup.
     pub(super) fn shedding(self) -> Self {
         Self { sheds: true, ..self }

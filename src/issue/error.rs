@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    key::{catalog::GrantError, plaintext::MintError, transitions::TransitionError},
+    key::{grant_error::GrantError, plaintext::MintError, transitions::TransitionError},
     store::error::{InsertError, ReplaceError},
 };
 

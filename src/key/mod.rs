@@ -5,6 +5,7 @@ pub(crate) mod draft;
 pub(crate) mod format;
 pub(crate) mod formats;
 pub(crate) mod grace;
+pub(crate) mod grant_error;
 pub(crate) mod hash;
 pub(crate) mod hasher;
 pub(crate) mod hint;
@@ -19,16 +20,18 @@ pub(crate) mod presented;
 pub(crate) mod record;
 pub(crate) mod scanner;
 pub(crate) mod scope;
+pub(crate) mod scope_pattern;
 pub(crate) mod secret;
 pub(crate) mod state;
 pub(crate) mod transitions;
 
 pub use self::{
-    catalog::{GrantError, ScopeCatalog},
+    catalog::ScopeCatalog,
     draft::KeyDraft,
     format::KeyFormat,
     formats::KeyFormats,
     grace::Grace,
+    grant_error::GrantError,
     hash::{HashScheme, KeyHash},
     hasher::KeyHasher,
     hint::KeyHint,
@@ -43,6 +46,7 @@ pub use self::{
     record::{KeyRecord, RecordError},
     scanner::ScannerRule,
     scope::{Scope, ScopeSet},
+    scope_pattern::ScopePattern,
     secret::{RetiringSecret, StoredSecret},
     state::{KeyState, KeyStatus},
     transitions::TransitionError,

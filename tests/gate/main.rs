@@ -5,5 +5,6 @@ mod credentials;
 mod error_bodies;
 mod pipeline;
 mod policies;
+mod scopes;
 mod status;
 mod waits;

@@ -1468,14 +1468,25 @@ fn a_custom_body_function_is_called_once_per_response() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
+/// A flood of addresses must not displace keys, so the two tables are two.
+#[test]
+fn failed_attempts_do_not_count_in_the_table_of_the_routes() {
+    let service = Service::new();
+    let shared = service
+        .lucitra_builder()
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2));
+    let error = shared.build().unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Gate);
+    assert!(error.to_string().contains("GateBuilder::limit_failed_attempts"), "{error}");
+}
+
 #[test]
 fn concurrent_attempts_are_counted_individually() {
     let service = Service::new();
-    let gate = service
-        .lucitra_builder()
-        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2))
-        .build()
-        .unwrap();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [4; 16]));
+    let gate =
+        service.lucitra_builder().limit_failed_attempts(attempts, per_minute(2)).build().unwrap();
     let head = bearer(&format!("luci_{}", "0".repeat(64)))
         .with_address(LimitKey::host(1, &[192, 0, 2, 7]));
     let route = gate.route(Access::any_key()).unwrap();

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use keyward::{issue::IssuerError, store::StoreError};
@@ -18,7 +18,7 @@ use crate::LogNote;
 pub struct Failure {
     status: StatusCode,
     message: Cow<'static, str>,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, HeaderValue)>,
     note: Option<Cow<'static, str>>,
 }
 
@@ -55,10 +55,17 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
+    /// 429: too many attempts failed. Nothing was checked.
+    pub fn too_many_attempts(retry_after_secs: u64) -> Self {
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts");
+        failure.header = Some((RETRY_AFTER, HeaderValue::from(retry_after_secs)));
+        failure
+    }
+
     /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some((name, HeaderValue::from_static(value)));
         self
     }
 
@@ -74,7 +81,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
         if let Some((name, value)) = self.header.clone() {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         if let Some(note) = self.note.clone() {
             response.extensions_mut().insert(LogNote(note));

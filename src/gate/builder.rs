@@ -133,8 +133,8 @@ impl GateBuilder {
     ///
     /// These are no failed attempts: a request without a credential or with an
     /// [empty](crate::CredentialSource) one; a proved key that has ended (revoked, expired, suspended
-    /// or past its grace), which keeps its 401; a key in a query, because any web page can make its
-    /// visitors send one; and a request without an address. An attempt whose client is gone before
+    /// or past its grace), which keeps its 401; a key in a query or a WebSocket subprotocol, because any
+    /// web page can make its visitors send one; and a request without an address. An attempt whose client is gone before
     /// its key was found counts as failed: [`Gate::check`] and [`Driver`](crate::gate::Driver)
     /// count it, and other hosts call
     /// [`PendingLookup::abandoned`](crate::gate::PendingLookup::abandoned).

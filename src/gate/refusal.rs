@@ -32,6 +32,7 @@ pub struct Refusal {
     public: PublicReason,
     bound: Option<Box<Bound>>,
     key: Option<KeyId>,
+    request_id: Option<Box<str>>,
     now: Timestamp,
     /// Rendered on first use, where it is not constant.
     body: OnceLock<Box<ErrorBody>>,
@@ -105,6 +106,7 @@ impl Gate {
             public,
             bound: bound.map(Box::new),
             key,
+            request_id: None,
             now,
             body: OnceLock::new(),
         }
@@ -118,6 +120,17 @@ impl Gate {
 }
 
 impl Refusal {
+    /// Sets the id of the request, for [bodies](crate::request::ErrorBodies::custom) that contain it. Take
+    /// it from the host's own source: one that the client sent is text of the client.
+    pub fn with_request_id(self, request_id: impl Into<Box<str>>) -> Self {
+        Self { request_id: Some(request_id.into()), body: OnceLock::new(), ..self }
+    }
+
+    /// Returns the id of the request, if the host has set it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
     /// Returns the HTTP status.
     #[inline]
     pub fn status(&self) -> u16 {
@@ -215,6 +228,7 @@ impl Refusal {
             missing_scope: self.missing_scope(),
             policy: self.reason.policy().filter(|_| public.has_policy()),
             quota: decision.map(Decision::quota).filter(|_| public.has_quota()),
+            request_id: self.request_id(),
             ..ErrorFacts::new(public)
         }
     }

@@ -30,7 +30,7 @@ use crate::{
 /// The part of a request that is kept while its key is looked up.
 pub(super) struct Attempt {
     pub(super) lookup: Lookup,
-    /// The address on which the attempt is counted if it fails; none for a key in a query.
+    /// The address on which the attempt is counted if it fails; none for a key that any page can send.
     address: Option<LimitKey>,
     pub(super) charges: Charges,
 }
@@ -60,8 +60,13 @@ impl Gate {
         let config = self.config();
         let needs_address = config.attempts.is_some() || route.counts_addresses();
         let address = if needs_address { head.address() } else { None };
+        let found = config.sources.find(head);
         let charges = || Charges::read(head, address, route.policies());
-        self.examine_credential(config.sources.find(head), address, &charges, route, now)
+        let missing = || match config.sources.has_other_scheme(head) {
+            true => RefusalReason::WrongScheme,
+            false => RefusalReason::Missing,
+        };
+        self.examine_credential(found, address, &charges, &missing, route, now)
     }
 
     /// The part of the first step that does not depend on the type of the head. The subjects of the
@@ -71,12 +76,13 @@ impl Gate {
         found: Result<Option<Credential<'_>>, CredentialError>,
         address: Option<LimitKey>,
         charges: &dyn Fn() -> Result<Charges, PolicyName>,
+        missing: &dyn Fn() -> RefusalReason,
         route: &CheckedRoute,
         now: Timestamp,
     ) -> Examined {
         let config = self.config();
         let counted = match &found {
-            Ok(Some(credential)) if credential.is_in_query() => None,
+            Ok(Some(credential)) if credential.is_sent_by_any_page() => None,
             _ => address,
         };
         let stop = |reason| {
@@ -92,7 +98,7 @@ impl Gate {
                 config.audit.report(|| AuditEvent::new(now, AuditAction::Anonymous));
                 return Examined::Done(Outcome::Anonymous);
             }
-            Ok(None) => return stop(RefusalReason::Missing),
+            Ok(None) => return stop(missing()),
             Err(error) => return stop(RefusalReason::Credential(error)),
         };
         let presented = match config.formats.parse(credential.token()) {

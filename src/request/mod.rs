@@ -15,6 +15,7 @@ pub(crate) mod rate_headers;
 pub(crate) mod reason;
 pub(crate) mod source;
 pub(crate) mod sources;
+mod strip;
 
 pub use self::{
     bodies::ErrorBodies,

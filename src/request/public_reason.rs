@@ -14,6 +14,8 @@ pub enum PublicReason {
     RepeatedCredential,
     /// The request has no key.
     MissingKey,
+    /// The request has no key, and its `Authorization` is of another scheme than those that are read.
+    WrongScheme,
     /// The credential is no key of this service.
     InvalidKey,
     /// The key is revoked.
@@ -46,10 +48,11 @@ pub enum PublicReason {
 
 impl PublicReason {
     /// Every reason, in the order of the statuses.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AmbiguousCredentials,
         Self::RepeatedCredential,
         Self::MissingKey,
+        Self::WrongScheme,
         Self::InvalidKey,
         Self::RevokedKey,
         Self::ExpiredKey,
@@ -74,6 +77,7 @@ impl PublicReason {
         match self {
             Self::AmbiguousCredentials | Self::RepeatedCredential => 400,
             Self::MissingKey
+            | Self::WrongScheme
             | Self::InvalidKey
             | Self::RevokedKey
             | Self::ExpiredKey
@@ -96,6 +100,7 @@ impl PublicReason {
             Self::AmbiguousCredentials => "Several different API keys were sent",
             Self::RepeatedCredential => "The API key was sent in several places",
             Self::MissingKey => "Missing API key",
+            Self::WrongScheme => "Authorization has another scheme than that of API keys",
             Self::InvalidKey
             | Self::RevokedKey
             | Self::ExpiredKey
@@ -119,6 +124,21 @@ impl PublicReason {
             Self::MissingScope => "Missing a required scope",
             other => other.default_message(),
         }
+    }
+
+    /// Returns the description of a challenge for a reason that has an error code (RFC 6750 §3).
+    pub(super) const fn default_description(self) -> Option<&'static str> {
+        Some(match self {
+            Self::AmbiguousCredentials => "several different credentials were sent",
+            Self::RepeatedCredential => "the credential was sent in several places",
+            Self::InvalidKey => "the key is not valid",
+            Self::RevokedKey => "the key is revoked",
+            Self::ExpiredKey => "the key is expired",
+            Self::SuspendedKey => "the key is suspended",
+            Self::RetiredKey => "the key was replaced and its grace period is over",
+            Self::MissingScope => "the key lacks a required scope",
+            _ => return None,
+        })
     }
 
     /// Returns whether the host can choose the status of responses for this reason.
@@ -148,6 +168,7 @@ impl PublicReason {
                 Self::InvalidKey
             }
             Self::RepeatedCredential => Self::AmbiguousCredentials,
+            Self::WrongScheme => Self::MissingKey,
             other => other,
         }
     }

@@ -1,6 +1,6 @@
 //! The precise reason for a refusal, for the host.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use thiserror::Error;
 
@@ -22,6 +22,9 @@ pub enum RefusalReason {
     /// The request has no credential, or only [empty](crate::CredentialSource) ones.
     #[error("no credential was sent")]
     Missing,
+    /// The request has no credential that is read, and its `Authorization` is of another scheme.
+    #[error("the scheme of Authorization is another one")]
+    WrongScheme,
     /// The credential contradicts or repeats another one, or cannot be read.
     #[error(transparent)]
     Credential(CredentialError),
@@ -75,10 +78,10 @@ pub enum RefusalReason {
     #[error(transparent)]
     Charge(ChargeError),
     /// The store failed, or did not return in time.
-    #[error("the store failed: {0}")]
+    #[error("the store failed: {}", Chain(&**.0))]
     Store(Arc<dyn Error + Send + Sync>),
     /// The limiter of the host failed, or did not return in time.
-    #[error("the limiter failed: {0}")]
+    #[error("the limiter failed: {}", Chain(&**.0))]
     Limiter(Arc<dyn Error + Send + Sync>),
     /// The route has limits, but the gate has no limiter.
     #[error("the route has limits but the gate has no limiter; call GateBuilder::with_limiter")]
@@ -98,6 +101,7 @@ impl RefusalReason {
     pub const fn public(&self) -> PublicReason {
         match self {
             Self::Missing => PublicReason::MissingKey,
+            Self::WrongScheme => PublicReason::WrongScheme,
             Self::Credential(error) => match error {
                 CredentialError::Conflict | CredentialError::SeveralSources => {
                     PublicReason::AmbiguousCredentials
@@ -155,3 +159,30 @@ impl RefusalReason {
         self.public().status()
     }
 }
+
+/// An error with all of its sources, because the text of an adapter's error is often only its kind, and
+/// that of its source the reason, such as a missing table.
+struct Chain<'e>(&'e (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
+        let mut source = self.0.source();
+        // An error could be its own source.
+        for _ in 0..MAX_SOURCES {
+            let Some(error) = source else { break };
+            let text = error.to_string();
+            // Some errors repeat the text of their source.
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+                last = text;
+            }
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The largest number of sources of an error that a text names.
+const MAX_SOURCES: usize = 16;

@@ -51,10 +51,10 @@ impl World {
         PlainHead::new().with_header("authorization", format!("Bearer {}", issued.key.expose()))
     }
 
-    fn decide(&self, head: &PlainHead, route: &CheckedRoute) -> Result<(), Refusal> {
+    fn decide(&self, head: &PlainHead, route: &CheckedRoute) -> Result<(), Box<Refusal>> {
         match self.gate.check_sync(head, route, self.issuer.registry(), NOW) {
             Outcome::Admitted(_) => Ok(()),
-            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Refused(refusal) => Err(Box::new(refusal)),
             other => panic!("{other:?}"),
         }
     }

@@ -13,8 +13,12 @@ use keyward::{
 };
 
 use crate::{
-    head::CountedBy, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
-    route::Routing, shared::Shared,
+    head::{CountedBy, Credentials},
+    layer::ApiKeyLayer,
+    preflight::Preflights,
+    remote::RemoteLimiter,
+    route::Routing,
+    shared::Shared,
 };
 
 /// The API keys of a service: a gate, a store, a clock, and the settings of an HTTP server.
@@ -196,6 +200,27 @@ impl<K> ApiKeys<K> {
         })
     }
 
+    /// Sets where the id of a request is, for [bodies](keyward::ErrorBodies::custom) of refusals that
+    /// contain it: usually the header that tower-http's `SetRequestIdLayer` has set outside of this layer.
+    ///
+    /// The header contains what the client sent, unless a layer removes that before.
+    ///
+    /// ```
+    /// # use keyward_tower::ApiKeys;
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.with_request_id(|parts| {
+    ///     let id = parts.headers.get("x-request-id")?.to_str().ok()?;
+    ///     Some(id.to_owned())
+    /// })
+    /// # }
+    /// ```
+    pub fn with_request_id(
+        self,
+        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.with_request_id(id))
+    }
+
     /// Sets the treatment of CORS preflights. By default they need a key like every request.
     pub fn with_preflights(self, preflights: Preflights) -> Self {
         self.with(|shared| Shared { preflights, ..shared })
@@ -223,7 +248,19 @@ impl<K> ApiKeys<K> {
     /// the same key from the query, the outer layers must keep it, and the innermost replaces
     /// it.
     pub fn keep_query(self) -> Self {
-        self.with(|shared| Shared { redact_query: false, ..shared })
+        self.with(|shared| Shared { credentials: Credentials::Keep, ..shared })
+    }
+
+    /// Removes the credentials of an admitted request before it goes on, in every place that the gate
+    /// reads: the headers, the cookies and WebSocket subprotocols of that name, and the parameters of the
+    /// query. For a proxy whose upstream must not see the keys of its clients.
+    ///
+    /// A foreign credential stays, because the inner service checks it. So does an `Authorization` of a
+    /// scheme that the gate does not read. If layers are nested, only the innermost can strip: a layer
+    /// inside of it would find no key. The last call of this and [`keep_query`](ApiKeys::keep_query)
+    /// counts.
+    pub fn strip_credentials(self) -> Self {
+        self.with(|shared| Shared { credentials: Credentials::Strip, ..shared })
     }
 
     /// Declares that the inner service checks foreign credentials itself, where the gate

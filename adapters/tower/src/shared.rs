@@ -13,10 +13,11 @@ use keyward::{
 };
 
 use crate::{
-    head::{CountedBy, Head},
+    head::{CountedBy, Credentials, Head},
     preflight::Preflights,
     random::Random,
     remote::RemoteLimiter,
+    trace::Log,
 };
 
 /// The state that every request needs. Behind one `Arc`, so a layer clones it cheaply.
@@ -39,9 +40,14 @@ pub(crate) struct Shared<K> {
     pub(crate) handles_foreign: bool,
     pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) recheck: bool,
-    pub(crate) redact_query: bool,
+    pub(crate) credentials: Credentials,
     pub(crate) grpc: bool,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) log: Arc<Log>,
 }
+
+/// The host's function that returns the id of a request.
+pub(crate) type RequestId = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 impl<K> Shared<K> {
     pub(crate) fn new(gate: Gate, store: K, clock: Arc<dyn Clock>) -> Self {
@@ -66,14 +72,28 @@ impl<K> Shared<K> {
             handles_foreign: false,
             cache_control: Some(HeaderValue::from_static("private")),
             recheck: false,
-            redact_query: true,
+            credentials: Credentials::default(),
             grpc: false,
+            request_id: None,
+            log: Arc::default(),
         }
     }
 
     /// Returns the head as the gate reads it.
     pub(crate) fn head<'p>(&'p self, parts: &'p Parts) -> Head<'p> {
-        Head::new(parts, self.address.as_ref(), &self.subjects)
+        Head::new(parts, self.address.as_ref(), &self.subjects, &self.log, &*self.clock)
+    }
+
+    pub(crate) fn with_request_id(
+        self,
+        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { request_id: Some(Arc::new(id)), ..self }
+    }
+
+    /// Returns the id of a request, if the host has told where it is.
+    pub(crate) fn request_id(&self, parts: &Parts) -> Option<Arc<str>> {
+        self.request_id.as_ref().and_then(|find| find(parts)).map(Into::into)
     }
 
     /// Returns the `Cache-Control` of the response, if the inner service sets none.
@@ -163,6 +183,8 @@ impl<K> Clone for Shared<K> {
             subjects: self.subjects.clone(),
             preflights: self.preflights.clone(),
             cache_control: self.cache_control.clone(),
+            request_id: self.request_id.clone(),
+            log: Arc::clone(&self.log),
             ..*self
         }
     }

@@ -1,14 +1,13 @@
 //! The outcome of a request.
 
+use std::sync::Arc;
+
 use crate::{
     clock::timestamp::Timestamp,
-    gate::{charges::Charges, checked::CheckedRoute, refusal::Refusal},
+    gate::{charges::Charges, checked::Checked, refusal::Refusal},
     limit::{charged::Charged, decision::Decision},
     quota::policy_name::PolicyName,
-    request::{
-        header::ResponseHeader,
-        rate_headers::{Lines, RateHeaders},
-    },
+    request::{header::ResponseHeader, rate_headers::Lines},
     verify::verified::KeyCaller,
 };
 
@@ -54,9 +53,8 @@ pub struct Admission {
     pub(super) caller: KeyCaller,
     pub(super) decision: Option<Decision>,
     /// The route, if it has limits.
-    pub(super) route: Option<CheckedRoute>,
+    pub(super) route: Option<Arc<Checked>>,
     pub(super) charges: Charges,
-    pub(super) rate_headers: RateHeaders,
     pub(super) now: Timestamp,
 }
 
@@ -101,9 +99,10 @@ impl Admission {
     /// IETF drafts allocate.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
-        Lines::new(self.rate_headers, self.decision.as_ref(), self.now, || {
-            let route = self.route.as_ref();
-            route.map(|route| route.charged_quotas(&self.charges, &self.caller)).unwrap_or_default()
+        let Some(route) = &self.route else { return Lines::none() };
+        let style = route.gate().config().rate_headers;
+        Lines::new(style, self.decision.as_ref(), self.now, || {
+            route.charged_quotas(&self.charges, &self.caller)
         })
     }
 }

@@ -1,11 +1,18 @@
 //! A request that may not pass: the response, ready to send.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
-    gate::{checked::CheckedRoute, pipeline::Gate, responses::Challenges},
+    gate::{
+        checked::{Checked, CheckedRoute},
+        pipeline::Gate,
+        responses::Challenges,
+    },
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
     quota::{policy_name::PolicyName, quotas::Quotas},
@@ -27,7 +34,7 @@ use crate::{
 pub struct Refusal {
     gate: Gate,
     /// Present where a part of the response depends on the route.
-    route: Option<CheckedRoute>,
+    route: Option<Arc<Checked>>,
     reason: RefusalReason,
     public: PublicReason,
     bound: Option<Box<Bound>>,
@@ -101,7 +108,7 @@ impl Gate {
             config.responses.names_scopes() || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
-            route: names_scopes.then(|| route.clone()),
+            route: names_scopes.then(|| Arc::clone(route.shared())),
             reason,
             public,
             bound: bound.map(Box::new),

@@ -94,6 +94,7 @@ impl Verified {
     }
 
     /// Returns the id of the key, to which limits, usage and audit refer.
+    #[inline]
     pub fn key_id(&self) -> KeyId {
         self.found.record().id()
     }
@@ -110,6 +111,7 @@ impl Verified {
     }
 
     /// Returns the owner of the key, with its tier and overrides.
+    #[inline]
     pub fn owner(&self) -> &Owner {
         self.found.owner()
     }
@@ -120,6 +122,7 @@ impl Verified {
     }
 
     /// Returns the tier of the owner.
+    #[inline]
     pub fn tier(&self) -> Option<&Tier> {
         self.found.owner().tier.as_ref()
     }

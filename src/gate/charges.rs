@@ -142,7 +142,7 @@ impl Charges {
 
     /// Returns the same before they were resolved, to resolve them for another record.
     pub(super) fn unresolved(mut self) -> Self {
-        if let Some(rare) = &mut self.rare {
+        if let Some(rare) = &mut self.0 {
             rare.refitted.clear();
         }
         self

@@ -61,7 +61,7 @@ impl PendingLookup {
             Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
                 Prepared::Done(outcome) => Step::Done(outcome),
                 Prepared::Charge(charges, verified) => {
-                    let lookup = attempt.lookup;
+                    let lookup = Box::new(attempt.lookup);
                     PendingCharge { route, lookup, charges, verified }.unless_never_admitted(now)
                 }
             },
@@ -98,7 +98,8 @@ impl fmt::Debug for PendingLookup {
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
     route: CheckedRoute,
-    lookup: Lookup,
+    /// Apart, so that no step is larger than a lookup.
+    lookup: Box<Lookup>,
     charges: Charges,
     verified: Verified,
 }
@@ -192,8 +193,9 @@ impl PendingCharge {
         match gate.prepare(&route, charges.clone().unresolved(), again, now) {
             Prepared::Done(outcome) => Err(Box::new(Step::Done(outcome))),
             Prepared::Charge(again_charges, again) => {
-                let old = route.due(&charges, &verified).map(|due| (due.key, *due.quotas));
-                let new = route.due(&again_charges, &again).map(|due| (due.key, *due.quotas));
+                let shared = route.shared();
+                let old = shared.due(&charges, &verified).map(|due| (due.key, *due.quotas));
+                let new = shared.due(&again_charges, &again).map(|due| (due.key, *due.quotas));
                 let stands = old.eq(new);
                 let pending = Self { route, lookup, charges: again_charges, verified: again };
                 match stands {

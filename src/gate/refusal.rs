@@ -37,12 +37,19 @@ pub struct Refusal {
     route: Option<Arc<Checked>>,
     reason: RefusalReason,
     public: PublicReason,
-    bound: Option<Box<Bound>>,
+    /// Apart, because few refusals have any of it.
+    rare: Option<Box<Rare>>,
     key: Option<KeyId>,
-    request_id: Option<Box<str>>,
     now: Timestamp,
     /// Rendered on first use, where it is not constant.
     body: OnceLock<Box<ErrorBody>>,
+}
+
+/// What few refusals have.
+#[derive(Default)]
+struct Rare {
+    bound: Option<Bound>,
+    request_id: Option<Box<str>>,
 }
 
 /// The decision of a limiter, and the policy that it is about, where it is one of the gate's.
@@ -111,9 +118,8 @@ impl Gate {
             route: names_scopes.then(|| Arc::clone(route.shared())),
             reason,
             public,
-            bound: bound.map(Box::new),
+            rare: bound.map(|bound| Box::new(Rare { bound: Some(bound), request_id: None })),
             key,
-            request_id: None,
             now,
             body: OnceLock::new(),
         }
@@ -129,13 +135,14 @@ impl Gate {
 impl Refusal {
     /// Sets the id of the request, for [bodies](crate::request::ErrorBodies::custom) that contain it. Take
     /// it from the host's own source: one that the client sent is text of the client.
-    pub fn with_request_id(self, request_id: impl Into<Box<str>>) -> Self {
-        Self { request_id: Some(request_id.into()), body: OnceLock::new(), ..self }
+    pub fn with_request_id(mut self, request_id: impl Into<Box<str>>) -> Self {
+        self.rare.get_or_insert_default().request_id = Some(request_id.into());
+        Self { body: OnceLock::new(), ..self }
     }
 
     /// Returns the id of the request, if the host has set it.
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.rare.as_ref()?.request_id.as_deref()
     }
 
     /// Returns the HTTP status.
@@ -162,13 +169,13 @@ impl Refusal {
 
     /// Returns the decision of the limiter, if one was charged.
     pub fn decision(&self) -> Option<&Decision> {
-        self.bound.as_ref().map(|bound| &bound.decision)
+        self.bound().map(|bound| &bound.decision)
     }
 
     /// Returns the name of the limit that refused, or else of the one that the
     /// [decision](Refusal::decision) is about. A limit that the host has charged itself has none.
     pub fn policy(&self) -> Option<&PolicyName> {
-        policy(&self.reason, self.bound.as_deref())
+        policy(&self.reason, self.bound())
     }
 
     /// Returns the headers: content type, challenges and rate limit.
@@ -216,7 +223,7 @@ impl Refusal {
 
     fn rate_headers(&self) -> Option<Lines> {
         let config = self.gate.config();
-        let Some(bound) = &self.bound else {
+        let Some(bound) = self.bound() else {
             // A client that is told nothing tries again at once.
             return (self.status() == 503).then(|| Lines::retry_after(config.retry_unavailable));
         };
@@ -226,6 +233,10 @@ impl Refusal {
             _ => config.rate_headers,
         };
         Some(Lines::new(style, Some(&bound.decision), self.now, || bound.charged.clone()))
+    }
+
+    fn bound(&self) -> Option<&Bound> {
+        self.rare.as_ref()?.bound.as_ref()
     }
 
     fn facts(&self) -> ErrorFacts<'_> {

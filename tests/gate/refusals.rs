@@ -245,3 +245,10 @@ fn a_reason_has_every_source_of_an_error() {
     }
     let _shared: Arc<dyn std::error::Error> = Arc::new(layered(["a", "b", "c"]));
 }
+
+/// Each step of a request moves its outcome, and above 128 bytes that is a call.
+#[test]
+fn outcomes_are_small() {
+    assert!(size_of::<Refusal>() <= 128, "{}", size_of::<Refusal>());
+    assert!(size_of::<keyward::Outcome>() <= 128, "{}", size_of::<keyward::Outcome>());
+}

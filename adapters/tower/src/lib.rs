@@ -199,6 +199,8 @@ mod layer;
 mod outages;
 mod path;
 mod preflight;
+#[cfg(feature = "axum")]
+mod probe;
 mod random;
 mod remote;
 mod response;
@@ -233,6 +235,7 @@ pub use self::{
     extract::CallerRejection,
     guard::{Guarded, GuardedFuture},
     path::path_parameter,
+    probe::check_layers,
     rules::Rules,
 };
 

@@ -1,6 +1,6 @@
 //! Error responses of the handlers: `{"error":"…"}`.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, error::Error, fmt};
 
 use axum::{
     Json,
@@ -39,10 +39,19 @@ impl Failure {
     }
 
     /// 503: the store, the clock or the random generator of this service failed. The request is
-    /// refused, and the response does not contain the reason.
-    pub fn unavailable(reason: &dyn fmt::Display) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
-            .with_note(reason.to_string())
+    /// refused, and the response does not contain the reason. The log has it with all of its sources,
+    /// because the text of a store's error is only its kind.
+    pub fn unavailable(reason: &(dyn Error + 'static)) -> Self {
+        let mut note = reason.to_string();
+        let mut source = reason.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            if !note.ends_with(&text) {
+                note = format!("{note}: {text}");
+            }
+            source = error.source();
+        }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable").with_note(note)
     }
 
     /// 404, for the fallback of a router.
@@ -134,4 +143,19 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use keyward::issue::IssuerError;
+
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_cause_of_a_failure() {
+        let cause = std::io::Error::other("no such table: keyward_keys");
+        let failure = Failure::from(IssuerError::Store(StoreError::new(cause)));
+        assert!(failure.to_string().ends_with("no such table: keyward_keys"), "{failure}");
+        assert!(!failure.message.contains("table"));
+    }
+}

@@ -217,10 +217,6 @@ impl CheckedRoute {
 }
 
 impl Checked {
-    pub(super) const fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
     pub(super) const fn access(&self) -> &Access {
         &self.access
     }

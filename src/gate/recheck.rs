@@ -9,7 +9,7 @@ use crate::{
         pipeline::Gate,
         refusal::{Principal, Refusal},
     },
-    key::{id::KeyId, kind::KeyKind, owner::OwnerId},
+    key::{id::KeyId, kind::KeyKind, nonce::CreationNonce, owner::OwnerId},
     request::reason::RefusalReason,
     store::stored_key::StoredKey,
     verify::{error::VerifyError, in_force::in_force, verified::KeyCaller},
@@ -26,7 +26,9 @@ pub struct PendingRecheck {
     route: CheckedRoute,
     kind: KeyKind,
     key: KeyId,
-    owner: OwnerId,
+    nonce: CreationNonce,
+    /// For the audit, if it is enabled.
+    owner: Option<OwnerId>,
 }
 
 impl Gate {
@@ -39,7 +41,8 @@ impl Gate {
             route: route.clone(),
             kind: caller.kind(),
             key: caller.key_id(),
-            owner: caller.owner_id().clone(),
+            nonce: caller.record().nonce(),
+            owner: self.config().audit.is_on().then(|| caller.owner_id().clone()),
         }
     }
 }
@@ -51,7 +54,7 @@ impl PendingRecheck {
     }
 
     /// Decides by the record that the store found by [`PendingRecheck::key_id`]. A record with
-    /// another id or of another owner is another key.
+    /// another id, or with the same id and another creation, is another key.
     ///
     /// # Errors
     ///
@@ -62,11 +65,10 @@ impl PendingRecheck {
             return Err(Box::new(self.refused(RefusalReason::ForeignRoute, now)));
         }
         let is_same = |found: &StoredKey| {
-            found.record().id() == self.key && *found.record().owner() == self.owner
+            found.record().id() == self.key && found.record().nonce() == self.nonce
         };
         let found = found.filter(is_same);
-        let in_force =
-            found.map_or(Err(VerifyError::Unknown), |found| in_force(found.record(), now));
+        let in_force = found.map_or(Err(VerifyError::Unknown), |found| in_force(&found, now));
         match in_force {
             Ok(()) => Ok(()),
             Err(error) => Err(Box::new(self.refused(RefusalReason::Withdrawn(error), now))),
@@ -79,8 +81,7 @@ impl PendingRecheck {
     }
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
-        let Self { gate, route, kind, key, owner } = self;
-        let owner = gate.config().audit.is_on().then_some(owner);
+        let Self { gate, route, kind, key, nonce: _, owner } = self;
         let principal = Principal { key: Some(key), owner, kind: Some(kind) };
         gate.refusal(&route, reason, principal, None, now)
     }

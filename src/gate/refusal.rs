@@ -23,7 +23,7 @@ use crate::{
         rate_headers::{Lines, RateHeaders},
         reason::RefusalReason,
     },
-    verify::{access::Forbidden, verified::Verified},
+    verify::{access::Forbidden, error::VerifyError, verified::Verified},
 };
 
 /// A request that may not pass: the response to send, and the precise reason for the log.
@@ -69,6 +69,7 @@ impl Bound {
 }
 
 /// The subject of an audit event. The owner is cloned only when auditing is enabled.
+#[derive(Clone)]
 pub(super) struct Principal {
     pub(super) key: Option<KeyId>,
     pub(super) owner: Option<OwnerId>,
@@ -104,6 +105,9 @@ impl Gate {
     ) -> Refusal {
         let (key, public) = (principal.key, reason.public());
         let config = self.config();
+        if let RefusalReason::Verify(VerifyError::PastGrace) = reason {
+            config.audit.report(|| principal.clone().event(AuditAction::RetiredSecretUsed, now));
+        }
         config.audit.report(|| {
             let decision = bound.as_ref().map(|bound| bound.decision);
             let policy = policy(&reason, bound.as_ref()).cloned();

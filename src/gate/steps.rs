@@ -6,7 +6,7 @@ use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
     gate::{
-        admission::{Admission, Outcome},
+        admission::{Admission, Outcome, RouteId},
         attempts::{is_failed_attempt, is_proved},
         charges::{Charges, Resolved},
         checked::CheckedRoute,
@@ -270,9 +270,18 @@ impl Gate {
                     self.principal(&caller).event(action, now)
                 });
                 let decision = decision.map(Decision::copy_of_admission);
+                let rate_headers = config.rate_headers;
                 // The reference count that all threads share is touched only where it is needed.
-                let route = route.is_limited().then(|| Arc::clone(route.shared()));
-                Outcome::Admitted(Admission { caller, decision, route, charges, now })
+                let is_listed = rate_headers.has_draft() && decision.is_some();
+                Outcome::Admitted(Admission {
+                    caller,
+                    decision,
+                    route: RouteId::of(route.shared()),
+                    listed: is_listed.then(|| Arc::clone(route.shared())),
+                    charges,
+                    rate_headers,
+                    now,
+                })
             }
             Err((forbidden, verified)) => {
                 let bound = decision.map(|decision| Bound {

@@ -3,6 +3,7 @@
 mod changes;
 pub(crate) mod error;
 pub(crate) mod issuer;
+mod owners;
 #[cfg(test)]
 mod tests;
 mod within;

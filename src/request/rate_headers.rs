@@ -167,7 +167,7 @@ impl Lines {
         Self { retry_after: Some(secs), ..Self::none() }
     }
 
-    pub(crate) const fn none() -> Self {
+    const fn none() -> Self {
         Self {
             style: RateHeaders::retry_after_only(),
             limit: 0,

@@ -156,7 +156,7 @@ impl Verified {
     /// Checks again, by the same record and a later `now`, that neither the key has expired nor the
     /// grace of its secret has ended.
     pub(crate) fn still_in_force(&self, now: Timestamp) -> Result<(), VerifyError> {
-        in_force(self.record(), now)?;
+        in_force(&self.found, now)?;
         match self.secret().1 {
             Some(deadline) if deadline <= now => Err(VerifyError::PastGrace),
             _ => Ok(()),

@@ -147,11 +147,11 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
                     match how {
                         // Of all keys of the owner, which has two of the three.
                         0 => {
-                            caches[*cache].revoke_all(owner, now).await.unwrap();
+                            caches[*cache].revoke_all(owner, now.into()).await.unwrap();
                             Change::owner(owner.clone())
                         }
                         1 => {
-                            caches[*cache].revoke(id, None, now).await.unwrap();
+                            caches[*cache].revoke(id, None, now.into()).await.unwrap();
                             Change::key(id)
                         }
                         _ => {

@@ -41,17 +41,17 @@ macro_rules! registry {
                 &self,
                 id: keyward::key::KeyId,
                 within: Option<&keyward::key::OwnerId>,
-                now: keyward::Timestamp,
+                revocation: keyward::key::Revocation,
             ) -> Result<Option<keyward::store::Withdrawn>, $crate::SqlStoreError> {
-                $crate::withdraw::revoke(&self.pool, id, within, now).await
+                $crate::withdraw::revoke(&self.pool, id, within, revocation).await
             }
 
             async fn revoke_all(
                 &self,
                 owner: &keyward::key::OwnerId,
-                now: keyward::Timestamp,
+                revocation: keyward::key::Revocation,
             ) -> Result<Vec<keyward::key::KeyId>, $crate::SqlStoreError> {
-                $crate::withdraw::revoke_all(&self.pool, owner, now).await
+                $crate::withdraw::revoke_all(&self.pool, owner, revocation).await
             }
 
             async fn suspend(
@@ -98,6 +98,14 @@ macro_rules! registry {
                 owner: keyward::key::Owner,
             ) -> Result<(), $crate::SqlStoreError> {
                 $crate::tables::Tables(&self.pool).put_owner(&owner).await
+            }
+
+            async fn change_owner(
+                &self,
+                owner: &keyward::key::OwnerId,
+                change: keyward::key::OwnerChange,
+            ) -> Result<(), $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).change_owner(owner, change).await
             }
         }
     };

@@ -3,14 +3,14 @@
 use std::{iter, sync::Arc};
 
 use keyward::{
-    key::{KeyId, KeyRecord, Owner, OwnerId},
+    key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId},
     store::{InsertError, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
 };
 use sqlx::Pool;
 
 use crate::{
     MigrateError, SqlStoreError,
-    columns::{KeyColumns, bind_cursor, bind_owner},
+    columns::{KeyColumns, bind_cursor, bind_owner, millis, overrides},
     dialect::{Dialect, OwnerLock, Statement, Transaction},
     rows::{ReadRow as _, gather, gather_one, read_owner},
 };
@@ -61,10 +61,28 @@ impl<D: Dialect> Tables<'_, D> {
     }
 
     pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
-        let statement = bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner));
-        let mut connection = self.0.acquire().await?;
-        D::execute(&mut connection, statement).await?;
-        Ok(())
+        self.execute(bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner))?).await
+    }
+
+    pub(crate) async fn change_owner(
+        &self,
+        owner: &OwnerId,
+        change: OwnerChange,
+    ) -> Result<(), SqlStoreError> {
+        let statements = &D::STATEMENTS;
+        let of = |sql| D::text(sqlx::query(sql), Some(owner.as_str().to_owned()));
+        self.execute(match change {
+            OwnerChange::Tier(tier) => {
+                D::text(of(statements.set_tier), tier.map(|tier| tier.as_str().to_owned()))
+            }
+            OwnerChange::Overrides(all) => D::text(of(statements.set_overrides), overrides(&all)),
+            OwnerChange::KeyCap(cap) => D::integer(of(statements.set_key_cap), cap.map(i64::from)),
+            OwnerChange::Suspend { now } => {
+                D::integer(of(statements.suspend_owner), Some(millis(now)))
+            }
+            OwnerChange::Resume => of(statements.resume_owner),
+        })
+        .await
     }
 
     pub(crate) async fn insert(
@@ -85,6 +103,13 @@ impl<D: Dialect> Tables<'_, D> {
         if D::execute(transaction.connection(), insert).await? == 0 {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateId));
+        }
+        let full = sqlx::query(D::STATEMENTS.has_too_many_keys);
+        let full = D::text(full, Some(record.owner().as_str().to_owned()));
+        let full = D::integer(full, Some(millis(record.created_at())));
+        if !D::fetch(transaction.connection(), full).await?.is_empty() {
+            transaction.rollback().await?;
+            return Ok(Err(InsertError::TooManyKeys));
         }
         if !D::insert_secrets(transaction.connection(), record).await? {
             transaction.rollback().await?;
@@ -110,6 +135,7 @@ impl<D: Dialect> Tables<'_, D> {
         let mut transaction = D::begin(self.0).await?;
         if D::execute(transaction.connection(), update).await? == 0 {
             let there = by_id(D::STATEMENTS.has_key, record.id());
+            let there = D::text(there, Some(record.nonce().to_string()));
             let there = D::fetch(transaction.connection(), there).await?;
             transaction.rollback().await?;
             let conflict = !there.is_empty();
@@ -122,6 +148,12 @@ impl<D: Dialect> Tables<'_, D> {
         }
         transaction.commit().await?;
         Ok(Ok(()))
+    }
+
+    async fn execute(&self, statement: Statement<'_, D>) -> Result<(), SqlStoreError> {
+        let mut connection = self.0.acquire().await?;
+        D::execute(&mut connection, statement).await?;
+        Ok(())
     }
 
     async fn fetch(&self, query: Statement<'_, D>) -> Result<Vec<D::Row>, SqlStoreError> {

@@ -2,7 +2,7 @@
 
 use keyward::{
     Timestamp,
-    key::{KeyId, OwnerId},
+    key::{KeyId, OwnerId, Revocation},
     store::Withdrawn,
 };
 use sqlx::Pool;
@@ -18,9 +18,12 @@ pub(crate) async fn revoke<D: Dialect>(
     pool: &Pool<D>,
     id: KeyId,
     within: Option<&OwnerId>,
-    now: Timestamp,
+    revocation: Revocation,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, D::STATEMENTS.revoke_key, id, within, now).await
+    withdraw(pool, id, within, || {
+        bind_revocation(of_owner(D::STATEMENTS.revoke_key, id, within), &revocation)
+    })
+    .await
 }
 
 pub(crate) async fn suspend<D: Dialect>(
@@ -29,16 +32,19 @@ pub(crate) async fn suspend<D: Dialect>(
     within: Option<&OwnerId>,
     now: Timestamp,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, D::STATEMENTS.suspend_key, id, within, now).await
+    withdraw(pool, id, within, || {
+        D::integer(of_owner(D::STATEMENTS.suspend_key, id, within), Some(millis(now)))
+    })
+    .await
 }
 
 pub(crate) async fn revoke_all<D: Dialect>(
     pool: &Pool<D>,
     owner: &OwnerId,
-    now: Timestamp,
+    revocation: Revocation,
 ) -> Result<Vec<KeyId>, SqlStoreError> {
     let revoke = D::text(sqlx::query(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
-    let revoke = D::integer(revoke, Some(millis(now)));
+    let revoke = bind_revocation(revoke, &revocation);
     let mut transaction = D::begin(pool).await?;
     D::lock_owner(transaction.connection(), owner, OwnerLock::ChangeAll).await?;
     let revoked = D::fetch(transaction.connection(), revoke).await?;
@@ -47,19 +53,26 @@ pub(crate) async fn revoke_all<D: Dialect>(
     Ok(revoked)
 }
 
+/// Binds the instant and the reason of a revocation.
+fn bind_revocation<'q, D: Dialect>(
+    statement: Statement<'q, D>,
+    revocation: &Revocation,
+) -> Statement<'q, D> {
+    let statement = D::integer(statement, Some(millis(revocation.at)));
+    D::text(statement, revocation.reason.as_ref().map(ToString::to_string))
+}
+
 /// The statement waits for other writers of the row and then changes what they left. If it changes
 /// no row, the key was revoked, or is not there, at the moment of the statement.
 async fn withdraw<D: Dialect>(
     pool: &Pool<D>,
-    statement: &'static str,
     id: KeyId,
     within: Option<&OwnerId>,
-    now: Timestamp,
+    change: impl Fn() -> Statement<'static, D> + Send,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
     loop {
         let mut transaction = D::begin(pool).await?;
-        let change = D::integer(of_owner(statement, id, within), Some(millis(now)));
-        if D::execute(transaction.connection(), change).await? > 0 {
+        if D::execute(transaction.connection(), change()).await? > 0 {
             transaction.commit().await?;
             return Ok(Some(Withdrawn::Now));
         }

@@ -167,7 +167,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                 let withdrawing = tokio::spawn(async move {
                     match suspend {
                         true => withdrawing.suspend(id, None, NOW).await,
-                        false => withdrawing.revoke(id, None, NOW).await,
+                        false => withdrawing.revoke(id, None, NOW.into()).await,
                     }
                 });
                 until_blocked(&store, "transactionid").await;
@@ -177,7 +177,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                 assert_eq!(found.record().name().as_str(), "renamed", "{isolation}");
                 assert_eq!(found.record().revision(), 3, "{isolation}");
                 assert_ne!(gate_status(&store, &key).await, 200);
-                store.revoke(id, None, NOW).await.unwrap();
+                store.revoke(id, None, NOW.into()).await.unwrap();
                 store.purge(Timestamp::MAX, 9).await.unwrap();
             }
         }
@@ -197,7 +197,7 @@ fn an_insert_waits_for_the_revocation_of_all_keys() {
         sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
         let revoking = store.clone();
         let owner = first.owner().clone();
-        let revoking = tokio::spawn(async move { revoking.revoke_all(&owner, NOW).await });
+        let revoking = tokio::spawn(async move { revoking.revoke_all(&owner, NOW.into()).await });
         until_blocked(&store, "transactionid").await;
         let (second, second_key) = issue("owner", NOW);
         let (inserting, late) = (store.clone(), second.clone());
@@ -219,7 +219,7 @@ fn an_insert_waits_for_the_revocation_of_all_keys() {
         inserting.await.unwrap().unwrap();
         assert_eq!(gate_status(&store, &first_key).await, 401);
         assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
-        assert_eq!(store.revoke_all(first.owner(), NOW).await.unwrap(), [second.id()]);
+        assert_eq!(store.revoke_all(first.owner(), NOW.into()).await.unwrap(), [second.id()]);
     });
 }
 
@@ -239,7 +239,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 2;
+const KNOWN: usize = 3;
 
 #[test]
 fn migrations_of_the_host_are_untouched() {

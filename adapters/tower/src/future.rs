@@ -126,7 +126,7 @@ where
                 StateProjection::Deciding { deciding, service, request } => {
                     let decided = ready!(Pin::new(deciding).poll(context));
                     if let Some(outcome) = &decided {
-                        this.shared.log.decided(outcome, &*this.shared.clock);
+                        this.shared.log.decided(outcome, this.route, &*this.shared.clock);
                     }
                     // Without a request this was polled after its end.
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
@@ -169,7 +169,7 @@ where
                             if let Some(decision) = admission.decision().copied().or(outer) {
                                 parts.extensions.insert(decision);
                             }
-                            leave_charged(&mut parts, &admission);
+                            leave_charged(&mut parts, &admission, this.route);
                             let mut admitted =
                                 Admitted::new(this.shared, this.route, admission, &mut parts);
                             admitted.request_id = request_id;

@@ -8,7 +8,7 @@ use http::{
 };
 use keyward::{
     Clock, Gate,
-    gate::{Admission, Charged},
+    gate::{Admission, Charged, CheckedRoute},
     limit::LimitKey,
     request::RequestHead,
 };
@@ -119,8 +119,8 @@ impl RequestHead for Head<'_> {
 struct ChargedBefore(Charged);
 
 /// Leaves in the request what was charged for it.
-pub(crate) fn leave_charged(parts: &mut Parts, admission: &Admission) {
-    if let Some(charged) = admission.charged() {
+pub(crate) fn leave_charged(parts: &mut Parts, admission: &Admission, route: &CheckedRoute) {
+    if let Some(charged) = admission.charged(route) {
         parts.extensions.insert(ChargedBefore(charged));
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Failures of the service itself have at most one event a second for each kind: see `outages.rs`.
 
-use keyward::{Clock, Outcome, gate::Refusal};
+use keyward::{
+    Clock, Outcome,
+    gate::{CheckedRoute, Refusal},
+};
 
 #[cfg(feature = "tracing")]
 use crate::outages::{Kind, Line, Outages};
@@ -17,10 +20,10 @@ pub(crate) struct Log {
 #[cfg(feature = "tracing")]
 impl Log {
     /// Logs the outcome of a request.
-    pub(crate) fn decided(&self, outcome: &Outcome, clock: &dyn Clock) {
+    pub(crate) fn decided(&self, outcome: &Outcome, route: &CheckedRoute, clock: &dyn Clock) {
         match outcome {
             Outcome::Admitted(admission) => {
-                let (caller, policy) = (admission.caller(), admission.policy());
+                let (caller, policy) = (admission.caller(), admission.policy(route));
                 let policy = policy.map(tracing::field::display);
                 tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), policy, "admitted");
             }
@@ -80,7 +83,7 @@ impl Line {
 #[cfg(not(feature = "tracing"))]
 #[expect(clippy::unused_self, reason = "as with the feature `tracing`")]
 impl Log {
-    pub(crate) const fn decided(&self, _: &Outcome, _: &dyn Clock) {}
+    pub(crate) const fn decided(&self, _: &Outcome, _: &CheckedRoute, _: &dyn Clock) {}
 
     pub(crate) const fn refused(&self, _: &Refusal, _: &dyn Clock) {}
 

@@ -30,7 +30,7 @@ use axum::{
 };
 use keyward::{
     Clock, ErrorBodies, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
+    key::{Grace, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, PlaintextKey, Revocation},
     store::{
         InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
@@ -350,13 +350,13 @@ impl KeyRegistry for Faulty {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> io::Result<Option<Withdrawn>> {
-        Ok(self.up().await?.revoke_sync(id, within, now))
+        Ok(self.up().await?.revoke_sync(id, within, revocation))
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> io::Result<Vec<KeyId>> {
-        Ok(self.up().await?.revoke_all_sync(owner, now))
+    async fn revoke_all(&self, owner: &OwnerId, revocation: Revocation) -> io::Result<Vec<KeyId>> {
+        Ok(self.up().await?.revoke_all_sync(owner, revocation))
     }
 
     async fn suspend(
@@ -386,6 +386,11 @@ impl KeyRegistry for Faulty {
 
     async fn put_owner(&self, owner: Owner) -> io::Result<()> {
         self.up().await?.put_owner_sync(owner);
+        Ok(())
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> io::Result<()> {
+        self.up().await?.change_owner_sync(owner, change);
         Ok(())
     }
 }

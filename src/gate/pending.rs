@@ -8,6 +8,7 @@ use crate::{
         admission::Outcome,
         charges::Charges,
         checked::CheckedRoute,
+        circumstances::Circumstances,
         refusal::Refusal,
         steps::{Attempt, Prepared},
     },
@@ -61,8 +62,8 @@ impl PendingLookup {
             Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
                 Prepared::Done(outcome) => Step::Done(outcome),
                 Prepared::Charge(charges, verified) => {
-                    let lookup = Box::new(attempt.lookup);
-                    PendingCharge { route, lookup, charges, verified }.unless_never_admitted(now)
+                    let again = Box::new((attempt.lookup, attempt.circumstances));
+                    PendingCharge { route, again, charges, verified }.unless_never_admitted(now)
                 }
             },
         }
@@ -98,8 +99,9 @@ impl fmt::Debug for PendingLookup {
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
     route: CheckedRoute,
-    /// Apart, so that no step is larger than a lookup.
-    lookup: Box<Lookup>,
+    /// What a record that is found once more is checked against. Apart, so that no step is larger than a
+    /// lookup.
+    again: Box<(Lookup, Circumstances)>,
     charges: Charges,
     verified: Verified,
 }
@@ -143,7 +145,7 @@ impl PendingCharge {
     /// Continues with the decision of the limiter. [`Decision::position`] is the position of the
     /// binding limit in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
-        let Self { route, charges, verified, lookup: _ } = self;
+        let Self { route, charges, verified, again: _ } = self;
         route.gate().charged(&route, charges, verified, &decision, now)
     }
 
@@ -179,25 +181,29 @@ impl PendingCharge {
     /// step is a refusal, an admission without a charge, or another charge, because the record has other
     /// limits.
     pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<Self, Box<Step>> {
-        let Self { route, lookup, charges, verified } = self;
+        let Self { route, again, charges, verified } = self;
+        let (lookup, circumstances) = &*again;
         let gate = route.gate();
         let found = found.filter(|found| found.record().id() == verified.key_id());
-        let again = match gate.config().verifier.verify(&lookup, found, now) {
-            Ok(again) => again,
+        let fresh = match gate.config().verifier.verify(lookup, found, now) {
+            Ok(fresh) => fresh,
             Err(error) => {
                 let (reason, old) = (RefusalReason::Withdrawn(error), gate.principal(&verified));
                 let refusal = gate.refusal(&route, reason, old, None, now);
                 return Err(Box::new(Step::Done(Outcome::Refused(refusal))));
             }
         };
-        match gate.prepare(&route, charges.clone().unresolved(), again, now) {
+        if let Err(refusal) = gate.check_circumstances(&route, circumstances, &fresh, now) {
+            return Err(Box::new(Step::Done(Outcome::Refused(*refusal))));
+        }
+        match gate.prepare(&route, charges.clone().unresolved(), fresh, now) {
             Prepared::Done(outcome) => Err(Box::new(Step::Done(outcome))),
-            Prepared::Charge(again_charges, again) => {
+            Prepared::Charge(fresh_charges, fresh) => {
                 let shared = route.shared();
                 let old = shared.due(&charges, &verified).map(|due| (due.key, *due.quotas));
-                let new = shared.due(&again_charges, &again).map(|due| (due.key, *due.quotas));
+                let new = shared.due(&fresh_charges, &fresh).map(|due| (due.key, *due.quotas));
                 let stands = old.eq(new);
-                let pending = Self { route, lookup, charges: again_charges, verified: again };
+                let pending = Self { route, again, charges: fresh_charges, verified: fresh };
                 match stands {
                     true => Ok(pending),
                     false => Err(Box::new(pending.unless_never_admitted(now))),

@@ -169,8 +169,8 @@ mod tests {
             }
         }
         // Of the three styles that are not the host's own: without texts all but MissingScope;
-        // with texts neither RateLimited nor the seven of 401, whose braces are filled in. Problem
+        // with texts neither RateLimited nor the eight of 401, whose braces are filled in. Problem
         // details name the policy for RateLimited and Blocked.
-        assert_eq!(borrowed, challenges.len() * (3 * (17 + 9) - 2 - 1));
+        assert_eq!(borrowed, challenges.len() * (3 * (21 + 12) - 2 - 1));
     }
 }

@@ -46,6 +46,23 @@ pub enum RefusalReason {
     /// The key does not meet the requirements of the route.
     #[error(transparent)]
     Forbidden(Forbidden),
+    /// The address of the client is in none of the networks of the key. Nothing was charged.
+    #[error("the key is not valid in the network of the client")]
+    ForbiddenNetwork,
+    /// The key has origins, and the request comes from another one or names none. Nothing was charged.
+    #[error("the key is not valid for the origin of the request")]
+    ForbiddenOrigin,
+    /// The [veto](crate::request::Veto) of the host refused the key. Nothing was charged.
+    #[error("vetoed by the host: {note}")]
+    Vetoed {
+        /// The reason that the host gave.
+        note: &'static str,
+    },
+    /// The key has networks, but the head of the request has no address of the client.
+    #[error(
+        "the key has networks, but the client has no address; return it from RequestHead::client_ip"
+    )]
+    NoClientAddress,
     /// A limit is used up for now.
     #[error("the limit {policy} ({quota} {subject}) is used up")]
     Throttled {
@@ -129,11 +146,15 @@ impl RefusalReason {
                 Forbidden::Owner => PublicReason::ForeignOwner,
                 Forbidden::Tier { .. } => PublicReason::ForbiddenTier,
             },
+            Self::ForbiddenNetwork => PublicReason::ForbiddenNetwork,
+            Self::ForbiddenOrigin => PublicReason::ForbiddenOrigin,
+            Self::Vetoed { .. } => PublicReason::Vetoed,
             Self::Throttled { .. } => PublicReason::RateLimited,
             Self::Blocked { .. } => PublicReason::Blocked,
             Self::TooManyAttempts => PublicReason::TooManyAttempts,
             Self::Charge(ChargeError::AboveLimit { .. }) => PublicReason::CostAboveLimit,
             Self::NoSubject { .. }
+            | Self::NoClientAddress
             | Self::Charge(_)
             | Self::Store(_)
             | Self::Limiter(_)

@@ -59,7 +59,9 @@ impl World {
         let draft = KeyDraft::new(ACME, "laptop".parse().unwrap());
         let key = block_on(issuer.issue(NEW.kind(), draft, &mut rng, START)).unwrap();
         let authorization = format!("Bearer {}", key.key.expose());
-        let head = PlainHead::new().with_header("authorization", &authorization);
+        let head = PlainHead::new()
+            .with_header("authorization", &authorization)
+            .with_client_ip("10.0.0.1".parse().unwrap());
         Self { issuer, clock: ManualClock::new(START), key, head, rng: Mutex::new(rng) }
     }
 
@@ -120,9 +122,12 @@ enum Change {
     Revoked,
     Expired,
     Purged,
+    OwnerSuspended,
+    NetworkTaken,
+    NetworkGiven,
 }
 
-const CHANGES: [Change; 19] = [
+const CHANGES: [Change; 22] = [
     Change::Nothing,
     Change::Renamed,
     Change::RotatedWithGrace,
@@ -142,6 +147,9 @@ const CHANGES: [Change; 19] = [
     Change::Revoked,
     Change::Expired,
     Change::Purged,
+    Change::OwnerSuspended,
+    Change::NetworkTaken,
+    Change::NetworkGiven,
 ];
 
 impl Change {
@@ -202,6 +210,18 @@ impl Change {
                 block_on(issuer.revoke(id, now)).unwrap();
                 world.store().purge_sync(Timestamp::MAX, 10);
             }
+            Self::OwnerSuspended => {
+                block_on(issuer.suspend_owner(&ACME, now)).unwrap();
+            }
+            // The client is in 10.0.0.0/8.
+            Self::NetworkTaken => {
+                let elsewhere = Some("192.168.0.0/16".parse().unwrap());
+                block_on(issuer.set_networks(id, elsewhere, now)).unwrap();
+            }
+            Self::NetworkGiven => {
+                let here = Some("10.0.0.0/8".parse().unwrap());
+                block_on(issuer.set_networks(id, here, now)).unwrap();
+            }
         }
     }
 }
@@ -238,10 +258,11 @@ impl Needs {
                 | Change::Suspended
                 | Change::Revoked
                 | Change::Expired
-                | Change::Purged,
+                | Change::Purged
+                | Change::OwnerSuspended,
                 _,
             ) => 401,
-            (Change::Blocked | Change::OwnerBlocked, _) => 403,
+            (Change::Blocked | Change::OwnerBlocked | Change::NetworkTaken, _) => 403,
             (Change::ScopeTaken, Self::Read) | (Change::OwnerReplaced, Self::Acme) => 403,
             (Change::ScopeGiven, Self::Write) => 200,
             (_, Self::Write) => 403,
@@ -367,7 +388,8 @@ fn after_a_charge_elsewhere_the_record_of_its_end_decides_and_is_charged() {
         assert_eq!(status(&outcome), expected, "{change:?} {needs:?}");
         let charged = charged.lock().unwrap();
         // Who is not authenticated or is blocked has nothing left charged. Who is forbidden has.
-        let is_blocked = matches!(change, Change::Blocked | Change::OwnerBlocked);
+        let is_blocked =
+            matches!(change, Change::Blocked | Change::OwnerBlocked | Change::NetworkTaken);
         let count = usize::from(expected != 401 && !is_blocked);
         assert_eq!(charged.len(), count, "{change:?} {needs:?}");
         let Some(limits) = charged.first() else { continue };
@@ -424,7 +446,9 @@ fn after_a_handler_only_the_end_of_the_key_withdraws_its_response() {
         let result = block_on(Driver::new(&driver, &world.clock).recheck(pending));
         let is_withdrawn = matches!(
             change,
-            Change::OwnerReplaced
+            Change::SecretOfAnotherKey
+                | Change::OwnerReplaced
+                | Change::OwnerSuspended
                 | Change::Suspended
                 | Change::Revoked
                 | Change::Expired

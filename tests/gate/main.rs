@@ -4,6 +4,7 @@ mod challenges;
 mod changes_during_waits;
 mod credentials;
 mod error_bodies;
+mod networks;
 mod pipeline;
 mod policies;
 mod refusals;

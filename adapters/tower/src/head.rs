@@ -1,6 +1,6 @@
 //! The head of a request, as the gate reads it and as it goes on.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri, header::Entry, request::Parts,
@@ -10,7 +10,7 @@ use keyward::{
     Clock, Gate,
     gate::{Admission, Charged, CheckedRoute},
     limit::LimitKey,
-    request::RequestHead,
+    request::{RequestHead, TrustedProxies, Veto},
 };
 
 use crate::trace::Log;
@@ -69,21 +69,35 @@ impl fmt::Debug for HttpHead<'_> {
 pub(crate) struct Head<'p> {
     head: HttpHead<'p>,
     parts: &'p Parts,
-    address: Option<&'p CountedBy>,
-    subjects: &'p [(u8, CountedBy)],
+    settings: Settings<'p>,
     log: &'p Log,
     clock: &'p dyn Clock,
 }
 
+/// What the host has told of its requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'p> {
+    pub(crate) ip: Option<&'p IpOf>,
+    pub(crate) proxies: Option<&'p TrustedProxies>,
+    pub(crate) address: Option<&'p CountedBy>,
+    pub(crate) subjects: &'p [(u8, CountedBy)],
+    pub(crate) veto: Option<&'p VetoOf>,
+}
+
+/// The host's function that returns the address of the peer of a request.
+pub(crate) type IpOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
+
+/// The host's function that returns its check of the key of a request.
+pub(crate) type VetoOf = Arc<dyn Fn(&Parts) -> Option<Veto> + Send + Sync>;
+
 impl<'p> Head<'p> {
     pub(crate) fn new(
         parts: &'p Parts,
-        address: Option<&'p CountedBy>,
-        subjects: &'p [(u8, CountedBy)],
+        settings: Settings<'p>,
         log: &'p Log,
         clock: &'p dyn Clock,
     ) -> Self {
-        Self { head: parts.into(), parts, address, subjects, log, clock }
+        Self { head: parts.into(), parts, settings, log, clock }
     }
 }
 
@@ -96,8 +110,23 @@ impl RequestHead for Head<'_> {
         self.head.query()
     }
 
+    fn client_ip(&self) -> Option<IpAddr> {
+        let peer = (self.settings.ip?)(self.parts)?;
+        match self.settings.proxies {
+            Some(proxies) => proxies.client(peer, &self.head),
+            None => Some(peer),
+        }
+    }
+
+    fn veto(&self) -> Option<Veto> {
+        (self.settings.veto?)(self.parts)
+    }
+
     fn address(&self) -> Option<LimitKey> {
-        let address = self.address?.of(self.parts);
+        let address = match self.settings.address {
+            Some(address) => address.of(self.parts),
+            None => self.settings.ip.and_then(|_| self.client_ip()).map(LimitKey::address),
+        };
         if address.is_none() {
             self.log.no_address(self.clock);
         }
@@ -105,7 +134,7 @@ impl RequestHead for Head<'_> {
     }
 
     fn subject(&self, number: u8) -> Option<LimitKey> {
-        let (_, subject) = self.subjects.iter().find(|(own, _)| *own == number)?;
+        let (_, subject) = self.settings.subjects.iter().find(|(own, _)| *own == number)?;
         subject.of(self.parts)
     }
 

@@ -1,6 +1,6 @@
 //! The settings that the layers of a service share.
 
-use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
+use std::{error::Error, fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, request::Parts};
 use keyward::{
@@ -8,7 +8,7 @@ use keyward::{
     clock::Timer,
     gate::{Charge, CheckedRoute, PendingCharge, PolicyStatus},
     limit::LimitKey,
-    request::RefusalReason,
+    request::{RefusalReason, TrustedProxies, Veto},
     verify::KeyCaller,
 };
 
@@ -127,6 +127,67 @@ impl<K> ApiKeys<K> {
     /// milliseconds.
     pub fn with_recheck_after(self, recheck_after: Duration) -> Self {
         self.with(|shared| Shared { recheck_after: Some(recheck_after), ..shared })
+    }
+
+    /// Sets the address of the peer of a request, such as the one that the server put into its extensions.
+    /// Networks of keys are checked against it, and failed attempts and limits per address count by it,
+    /// unless [`with_client_address`](ApiKeys::with_client_address) sets something else.
+    ///
+    /// Behind proxies the peer is a proxy: also call
+    /// [`with_trusted_proxies`](ApiKeys::with_trusted_proxies).
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use keyward::request::TrustedProxies;
+    /// # use keyward_tower::ApiKeys;
+    ///
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> Result<ApiKeys<K>, keyward::error::InvalidText> {
+    /// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.0/8".parse()?]);
+    /// Ok(keys
+    ///     .with_client_ip(|parts| {
+    ///         let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    ///         Some(peer.ip())
+    ///     })
+    ///     .with_trusted_proxies(proxies))
+    /// # }
+    /// ```
+    ///
+    /// A request with a key that has networks is refused with 503 without an address.
+    pub fn with_client_ip(
+        self,
+        peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| Shared { ip: Some(Arc::new(peer)), ..shared })
+    }
+
+    /// Reads the address of the client from a header if the peer is one of these proxies. See
+    /// [`TrustedProxies`].
+    pub fn with_trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        self.with(|shared| Shared { proxies: Some(proxies), ..shared })
+    }
+
+    /// Sets the host's own check of a key, by the request. It runs after the secret is proved and before
+    /// anything is charged. See [`Veto`].
+    ///
+    /// `veto` takes from the request what the check needs, and returns `None` if there is nothing to
+    /// check.
+    ///
+    /// ```
+    /// use keyward::request::Veto;
+    /// # use keyward_tower::ApiKeys;
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.with_veto(|parts| {
+    ///     let is_beta = parts.uri.path().starts_with("/beta/");
+    ///     is_beta.then(|| Veto::new(|key| match key.tier() {
+    ///         Some(_) => Ok(()),
+    ///         None => Err("beta is for owners with a tier"),
+    ///     }))
+    /// })
+    /// # }
+    /// ```
+    pub fn with_veto(self, veto: impl Fn(&Parts) -> Option<Veto> + Send + Sync + 'static) -> Self {
+        self.with(|shared| Shared { veto: Some(Arc::new(veto)), ..shared })
     }
 
     /// Sets the address on which failed attempts are counted, for a gate that

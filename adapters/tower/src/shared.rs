@@ -10,10 +10,11 @@ use keyward::{
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
+    request::TrustedProxies,
 };
 
 use crate::{
-    head::{CountedBy, Credentials, Head},
+    head::{CountedBy, Credentials, Head, IpOf, Settings, VetoOf},
     preflight::Preflights,
     random::Random,
     remote::RemoteLimiter,
@@ -33,6 +34,10 @@ pub(crate) struct Shared<K> {
     pub(crate) recheck_after: Option<Duration>,
     /// Whether every route has the limit named `default`.
     pub(crate) has_default_limit: bool,
+    /// The address of the peer, and the proxies behind whose addresses that of the client is.
+    pub(crate) ip: Option<IpOf>,
+    pub(crate) proxies: Option<TrustedProxies>,
+    pub(crate) veto: Option<VetoOf>,
     pub(crate) address: Option<CountedBy>,
     /// The subjects of the host by their numbers.
     pub(crate) subjects: Vec<(u8, CountedBy)>,
@@ -66,6 +71,9 @@ impl<K> Shared<K> {
             limiter: None,
             recheck_after: None,
             has_default_limit: false,
+            ip: None,
+            proxies: None,
+            veto: None,
             address: None,
             subjects: Vec::new(),
             preflights: Preflights::default(),
@@ -81,7 +89,14 @@ impl<K> Shared<K> {
 
     /// Returns the head as the gate reads it.
     pub(crate) fn head<'p>(&'p self, parts: &'p Parts) -> Head<'p> {
-        Head::new(parts, self.address.as_ref(), &self.subjects, &self.log, &*self.clock)
+        let settings = Settings {
+            ip: self.ip.as_ref(),
+            proxies: self.proxies.as_ref(),
+            address: self.address.as_ref(),
+            subjects: &self.subjects,
+            veto: self.veto.as_ref(),
+        };
+        Head::new(parts, settings, &self.log, &*self.clock)
     }
 
     pub(crate) fn with_request_id(
@@ -119,10 +134,10 @@ impl<K> Shared<K> {
         let route = self.gate.route(route)?;
         for subject in route.subjects() {
             match subject {
-                Subject::Address if self.address.is_none() => {
+                Subject::Address if !self.has_address() => {
                     return Err(refused(
                         "the route has a limit per address but no client has an address; call \
-                         ApiKeys::with_client_address",
+                         ApiKeys::with_client_ip or ApiKeys::with_client_address",
                     ));
                 }
                 Subject::Host(number) if !self.has_subject(number) => {
@@ -140,6 +155,10 @@ impl<K> Shared<K> {
         Ok(route)
     }
 
+    fn has_address(&self) -> bool {
+        self.address.is_some() || self.ip.is_some()
+    }
+
     fn has_subject(&self, number: u8) -> bool {
         self.subjects.iter().any(|(own, _)| *own == number)
     }
@@ -152,10 +171,15 @@ impl<K> Shared<K> {
                  call, or GateBuilder::with_limiter, or call ApiKeysBuilder::without_limiter",
             ));
         }
-        if self.gate.limits_failed_attempts() && self.address.is_none() {
+        if self.proxies.is_some() && self.ip.is_none() {
+            return Err(refused(
+                "proxies are trusted but no request has a peer; call ApiKeys::with_client_ip",
+            ));
+        }
+        if self.gate.limits_failed_attempts() && !self.has_address() {
             return Err(refused(
                 "the gate limits failed attempts but no client has an address; call \
-                 ApiKeys::with_client_address",
+                 ApiKeys::with_client_ip or ApiKeys::with_client_address",
             ));
         }
         if self.gate.allows_foreign() && !self.handles_foreign {
@@ -179,6 +203,9 @@ impl<K> Clone for Shared<K> {
             sensitive: self.sensitive.clone(),
             deadline: self.deadline.clone(),
             limiter: self.limiter.clone(),
+            ip: self.ip.clone(),
+            proxies: self.proxies.clone(),
+            veto: self.veto.clone(),
             address: self.address.clone(),
             subjects: self.subjects.clone(),
             preflights: self.preflights.clone(),

@@ -2,7 +2,9 @@
 //! `PostgresStore` (feature `postgres`), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool, its own or one of the host. It has its
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry), a
+//! [`UsageHistory`](keyward::usage::UsageHistory) and an [`AuditStore`](keyward::audit::AuditStore)
+//! over a pool, its own or one of the host. It has its
 //! own tables, which can be in the same database as the host's. All names begin with `keyward_`. The crate records its
 //! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
@@ -39,6 +41,8 @@
 //! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision`, `nonce`, `networks`, `origins`, `metadata`, `created_by`, `revocation_reason` |
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; on SQLite `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
+//! | `keyward_usage_buckets` | how often a key was used in a minute, an hour or a day | `key_id`, `span`, `begins_at`, `requests` |
+//! | `keyward_audit` | an event | `number`, `at`, `action`, `key_id`, `owner`, `kind`, `actor`, `request_id`, `detail` |
 //!
 //! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
 //! characters, so that an id from a log or a URL can be used in a query. A hash is the text of
@@ -75,6 +79,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod audit;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod columns;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod dialect;
@@ -104,6 +110,10 @@ pub use postgres::{ChangeListener, ListenerReport, PostgresStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("import.md")]
+pub mod import {}
 
 /// The examples of the README, compiled.
 #[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]

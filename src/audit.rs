@@ -104,8 +104,9 @@ pub struct AuditEvent {
     pub kind: Option<KeyKind>,
     /// Who made the change, if the issuer [acts as](crate::issue::Issuer::acting_as) somebody.
     pub actor: Option<Actor>,
-    /// The request in which it happened, if the issuer
-    /// [works for](crate::issue::Issuer::for_request) one.
+    /// The request in which it happened: that of the head
+    /// ([`RequestHead::request_id`](crate::request::RequestHead::request_id)), or that for which the
+    /// issuer [works](crate::issue::Issuer::for_request). The refusal of a second look has none.
     pub request_id: Option<RequestId>,
 }
 

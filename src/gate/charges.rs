@@ -11,7 +11,7 @@ use crate::{
         limit::Subject,
     },
     quota::{allowance::Allowance, policy_name::PolicyName, quotas::Quotas},
-    request::head::RequestHead,
+    request::{head::RequestHead, request_id::RequestId},
     verify::verified::Verified,
 };
 
@@ -32,6 +32,8 @@ struct Rare {
     hosts: Vec<(u8, LimitKey)>,
     /// What layers around this one have charged.
     before: Option<Charged>,
+    /// The id of the request, where events are reported.
+    request_id: Option<RequestId>,
     /// The quotas of overrides whose precision is not that of their policy, in the order of the
     /// limits.
     refitted: Vec<Quotas>,
@@ -151,6 +153,19 @@ impl Charges {
     /// Returns what layers around this one have charged.
     pub(super) fn before(&self) -> Option<&Charged> {
         self.rare()?.before.as_ref()
+    }
+
+    /// Keeps the id of the request for the events about it.
+    pub(super) fn identified(mut self, id: Option<RequestId>) -> Self {
+        if id.is_some() {
+            self.rare_mut().request_id = id;
+        }
+        self
+    }
+
+    /// Returns the id of the request, where events are reported.
+    pub(super) fn request_id(&self) -> Option<&RequestId> {
+        self.rare()?.request_id.as_ref()
     }
 
     fn rare(&self) -> Option<&Rare> {

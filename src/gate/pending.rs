@@ -158,7 +158,7 @@ impl PendingCharge {
     pub fn still_in_force(&self, now: Timestamp) -> Result<(), Box<Refusal>> {
         self.verified.still_in_force(now).map_err(|error| {
             let (gate, reason) = (self.route.gate(), RefusalReason::Withdrawn(error));
-            let principal = gate.principal(&self.verified);
+            let principal = gate.principal(&self.verified, &self.charges);
             Box::new(gate.refusal(&self.route, reason, principal, None, now))
         })
     }
@@ -188,12 +188,14 @@ impl PendingCharge {
         let fresh = match gate.config().verifier.verify(lookup, found, now) {
             Ok(fresh) => fresh,
             Err(error) => {
-                let (reason, old) = (RefusalReason::Withdrawn(error), gate.principal(&verified));
+                let reason = RefusalReason::Withdrawn(error);
+                let old = gate.principal(&verified, &charges);
                 let refusal = gate.refusal(&route, reason, old, None, now);
                 return Err(Box::new(Step::Done(Outcome::Refused(refusal))));
             }
         };
-        if let Err(refusal) = gate.check_circumstances(&route, circumstances, &fresh, now) {
+        let checked = gate.check_circumstances(&route, circumstances, &charges, &fresh, now);
+        if let Err(refusal) = checked {
             return Err(Box::new(Step::Done(Outcome::Refused(*refusal))));
         }
         match gate.prepare(&route, charges.clone().unresolved(), fresh, now) {
@@ -233,7 +235,7 @@ impl PendingCharge {
     }
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Outcome {
-        self.route.gate().uncharged(&self.route, reason, &self.verified, now)
+        self.route.gate().uncharged(&self.route, reason, &self.charges, &self.verified, now)
     }
 }
 

@@ -82,7 +82,7 @@ impl PendingRecheck {
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
         let Self { gate, route, kind, key, nonce: _, owner } = self;
-        let principal = Principal { key: Some(key), owner, kind: Some(kind) };
+        let principal = Principal { key: Some(key), owner, ..Principal::claimed(kind) };
         gate.refusal(&route, reason, principal, None, now)
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
     gate::{
+        charges::Charges,
         checked::{Checked, CheckedRoute},
         pipeline::Gate,
         responses::Challenges,
@@ -22,6 +23,7 @@ use crate::{
         public_reason::PublicReason,
         rate_headers::{Lines, RateHeaders},
         reason::RefusalReason,
+        request_id::RequestId,
     },
     verify::{access::Forbidden, error::VerifyError, verified::Verified},
 };
@@ -74,21 +76,27 @@ pub(super) struct Principal {
     pub(super) key: Option<KeyId>,
     pub(super) owner: Option<OwnerId>,
     pub(super) kind: Option<KeyKind>,
+    pub(super) request_id: Option<RequestId>,
 }
 
 impl Principal {
     pub(super) const fn nobody() -> Self {
-        Self { key: None, owner: None, kind: None }
+        Self { key: None, owner: None, kind: None, request_id: None }
     }
 
     /// A client that claims to hold a key of this kind.
-    pub(super) const fn claimed(kind: KeyKind) -> Self {
-        Self { key: None, owner: None, kind: Some(kind) }
+    pub(super) fn claimed(kind: KeyKind) -> Self {
+        Self { kind: Some(kind), ..Self::nobody() }
+    }
+
+    /// In a request with this id.
+    pub(super) fn of_request(self, request_id: Option<RequestId>) -> Self {
+        Self { request_id, ..self }
     }
 
     pub(super) fn event(self, action: AuditAction, now: Timestamp) -> AuditEvent {
-        let Self { key, owner, kind } = self;
-        AuditEvent { key, owner, kind, ..AuditEvent::new(now, action) }
+        let Self { key, owner, kind, request_id } = self;
+        AuditEvent { key, owner, kind, request_id, ..AuditEvent::new(now, action) }
     }
 }
 
@@ -130,9 +138,10 @@ impl Gate {
     }
 
     /// Returns the subject of an event about a proved key.
-    pub(super) fn principal(&self, verified: &Verified) -> Principal {
+    pub(super) fn principal(&self, verified: &Verified, charges: &Charges) -> Principal {
         let owner = self.config().audit.is_on().then(|| verified.owner_id().clone());
-        Principal { key: Some(verified.key_id()), owner, kind: Some(verified.kind()) }
+        let (key, kind) = (Some(verified.key_id()), Some(verified.kind()));
+        Principal { key, owner, kind, request_id: charges.request_id().cloned() }
     }
 }
 

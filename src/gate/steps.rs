@@ -22,7 +22,8 @@ use crate::{
     },
     quota::{policy_name::PolicyName, quotas::Quotas},
     request::{
-        credential::CredentialError, head::RequestHead, reason::RefusalReason, sources::Credential,
+        credential::CredentialError, head::RequestHead, reason::RefusalReason,
+        request_id::RequestId, sources::Credential,
     },
     store::{lookup::Lookup, stored_key::StoredKey},
     verify::verified::Verified,
@@ -63,6 +64,7 @@ impl Gate {
         let needs_address = config.attempts.is_some() || route.counts_addresses();
         let address = if needs_address { head.address() } else { None };
         let found = config.sources.find(head);
+        let request_id = config.audit.is_on().then(|| head.request_id()).flatten();
         let charges = || {
             Charges::read(head, address, route.policies())
                 .map(|charges| (charges, Circumstances::read(head)))
@@ -71,7 +73,7 @@ impl Gate {
             true => RefusalReason::WrongScheme,
             false => RefusalReason::Missing,
         };
-        self.examine_credential(found, address, &charges, &missing, route, now)
+        self.examine_credential(found, address, request_id, &charges, &missing, route, now)
     }
 
     /// The part of the first step that does not depend on the type of the head. The subjects of the
@@ -80,6 +82,7 @@ impl Gate {
         &self,
         found: Result<Option<Credential<'_>>, CredentialError>,
         address: Option<LimitKey>,
+        request_id: Option<RequestId>,
         charges: &dyn Fn() -> Result<(Charges, Circumstances), PolicyName>,
         missing: &dyn Fn() -> RefusalReason,
         route: &CheckedRoute,
@@ -91,8 +94,13 @@ impl Gate {
             _ => address,
         };
         let stop = |reason| {
-            let refusal = self.failed_attempt(route, reason, counted, Principal::nobody(), now);
+            let principal = Principal::nobody().of_request(request_id.clone());
+            let refusal = self.failed_attempt(route, reason, counted, principal, now);
             Examined::Done(Outcome::Refused(refusal))
+        };
+        let event = |action| {
+            let request_id = request_id.clone();
+            AuditEvent { request_id, ..AuditEvent::new(now, action) }
         };
         if !route.belongs_to(self) {
             return stop(RefusalReason::ForeignRoute);
@@ -100,7 +108,7 @@ impl Gate {
         let credential = match found {
             Ok(Some(credential)) => credential,
             Ok(None) if route.allows_missing() => {
-                config.audit.report(|| AuditEvent::new(now, AuditAction::Anonymous));
+                config.audit.report(|| event(AuditAction::Anonymous));
                 return Examined::Done(Outcome::Anonymous);
             }
             Ok(None) => return stop(missing()),
@@ -115,7 +123,7 @@ impl Gate {
                     return stop(RefusalReason::Credential(error));
                 }
                 if config.allow_foreign {
-                    config.audit.report(|| AuditEvent::new(now, AuditAction::ForeignCredential));
+                    config.audit.report(|| event(AuditAction::ForeignCredential));
                     return Examined::Done(Outcome::ForeignCredential);
                 }
                 return stop(RefusalReason::Parse(error));
@@ -125,7 +133,7 @@ impl Gate {
         if !credential.takes(presented.kind()) {
             return stop(RefusalReason::NotTaken { kind: presented.kind() });
         }
-        let principal = Principal::claimed(presented.kind());
+        let principal = Principal::claimed(presented.kind()).of_request(request_id.clone());
         if let (Some(attempts), Some(address)) = (&config.attempts, address)
             && let Some(decision) = attempts.shed(address, now)
         {
@@ -135,6 +143,7 @@ impl Gate {
         }
         match charges() {
             Ok((charges, circumstances)) => {
+                let charges = charges.identified(request_id);
                 let lookup = config.verifier.lookup(&presented);
                 Examined::Lookup(Attempt { lookup, address: counted, charges, circumstances })
             }
@@ -166,13 +175,14 @@ impl Gate {
             _ => None,
         };
         let verified = config.verifier.verify(&attempt.lookup, found, now).map_err(|error| {
-            let claimed = Principal::claimed(attempt.lookup.kind());
+            let claimed = claimed(attempt);
             let principal =
                 if is_proved(error) { Principal { key, owner, ..claimed } } else { claimed };
             let reason = RefusalReason::Verify(error);
             Box::new(self.failed_attempt(route, reason, attempt.address, principal, now))
         })?;
-        self.check_circumstances(route, &attempt.circumstances, &verified, now)?;
+        let (circumstances, charges) = (&attempt.circumstances, &attempt.charges);
+        self.check_circumstances(route, circumstances, charges, &verified, now)?;
         Ok(verified)
     }
 
@@ -186,11 +196,13 @@ impl Gate {
         &self,
         route: &CheckedRoute,
         circumstances: &Circumstances,
+        charges: &Charges,
         verified: &Verified,
         now: Timestamp,
     ) -> Result<(), Box<Refusal>> {
         circumstances.check(verified).map_err(|reason| {
-            Box::new(self.refusal(route, reason, self.principal(verified), None, now))
+            let principal = self.principal(verified, charges);
+            Box::new(self.refusal(route, reason, principal, None, now))
         })
     }
 
@@ -214,7 +226,7 @@ impl Gate {
             }
             Resolved::Blocked(policy) => {
                 let reason = RefusalReason::Blocked { policy: policy.name.clone() };
-                Prepared::Done(self.uncharged(route, reason, &verified, now))
+                Prepared::Done(self.uncharged(route, reason, &charges, &verified, now))
             }
         }
     }
@@ -239,7 +251,7 @@ impl Gate {
         };
         match charged {
             Ok(decision) => self.charged(route, charges, verified, &decision, now),
-            Err(reason) => self.uncharged(route, reason, &verified, now),
+            Err(reason) => self.uncharged(route, reason, &charges, &verified, now),
         }
     }
 
@@ -256,7 +268,7 @@ impl Gate {
         if decision.allowed {
             return self.authorize(route, charges, verified, Some(decision), now);
         }
-        let (principal, decision) = (self.principal(&verified), *decision);
+        let (principal, decision) = (self.principal(&verified, &charges), *decision);
         let reason = match route.shared().charged_policy(&charges, &verified, decision.position) {
             Some(policy) => RefusalReason::Throttled {
                 policy: policy.name.clone(),
@@ -292,7 +304,7 @@ impl Gate {
                     let (matched, decision) = (caller.matched(), decision.copied());
                     let action =
                         AuditAction::Admitted { matched, decision, policy: policy(&caller) };
-                    self.principal(&caller).event(action, now)
+                    self.principal(&caller, &charges).event(action, now)
                 });
                 let decision = decision.map(Decision::copy_of_admission);
                 let rate_headers = config.rate_headers;
@@ -315,7 +327,7 @@ impl Gate {
                     charged: self.listed(route, &charges, &verified),
                 });
                 let reason = RefusalReason::Forbidden(forbidden);
-                self.refused(route, reason, self.principal(&verified), bound, now)
+                self.refused(route, reason, self.principal(&verified, &charges), bound, now)
             }
         }
     }
@@ -338,10 +350,11 @@ impl Gate {
         &self,
         route: &CheckedRoute,
         reason: RefusalReason,
+        charges: &Charges,
         verified: &Verified,
         now: Timestamp,
     ) -> Outcome {
-        self.refused(route, reason, self.principal(verified), None, now)
+        self.refused(route, reason, self.principal(verified, charges), None, now)
     }
 
     /// Refuses a request because the store failed.
@@ -352,8 +365,7 @@ impl Gate {
         error: Arc<dyn Error + Send + Sync>,
         now: Timestamp,
     ) -> Outcome {
-        let principal = Principal::claimed(attempt.lookup.kind());
-        self.refused(route, RefusalReason::Store(error), principal, None, now)
+        self.refused(route, RefusalReason::Store(error), claimed(attempt), None, now)
     }
 
     /// Counts an attempt for whose response nobody waited.
@@ -393,6 +405,12 @@ impl Gate {
     ) -> Outcome {
         Outcome::Refused(self.refusal(route, reason, principal, bound, now))
     }
+}
+
+/// The subject of an event about a key that is not proved.
+fn claimed(attempt: &Attempt) -> Principal {
+    let request_id = attempt.charges.request_id().cloned();
+    Principal::claimed(attempt.lookup.kind()).of_request(request_id)
 }
 
 /// Charges the limits of a route together.

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use crate::{
     limit::{charged::Charged, key::LimitKey},
-    request::veto::Veto,
+    request::{request_id::RequestId, veto::Veto},
 };
 
 /// The parts of a request's head that can contain credentials.
@@ -73,6 +73,12 @@ pub trait RequestHead {
         None
     }
 
+    /// Returns the id of the request, which audit events contain. It is called only where events are
+    /// reported.
+    fn request_id(&self) -> Option<RequestId> {
+        None
+    }
+
     /// Returns what a decision of the same gate on the same request has charged, which this one does
     /// not charge again. See [`Admission::charged`](crate::gate::Admission::charged).
     fn charged(&self) -> Option<&Charged> {
@@ -105,6 +111,10 @@ impl<H: RequestHead + ?Sized> RequestHead for &H {
         (**self).subject(number)
     }
 
+    fn request_id(&self) -> Option<RequestId> {
+        (**self).request_id()
+    }
+
     fn charged(&self) -> Option<&Charged> {
         (**self).charged()
     }
@@ -122,6 +132,7 @@ pub struct PlainHead {
     address: Option<LimitKey>,
     veto: Option<Veto>,
     subjects: Vec<(u8, LimitKey)>,
+    request_id: Option<RequestId>,
     charged: Option<Charged>,
 }
 
@@ -135,6 +146,7 @@ impl PlainHead {
             address: None,
             veto: None,
             subjects: Vec::new(),
+            request_id: None,
             charged: None,
         }
     }
@@ -154,6 +166,12 @@ impl PlainHead {
     /// Sets the address of the client.
     pub fn with_client_ip(mut self, address: IpAddr) -> Self {
         self.client_ip = Some(address);
+        self
+    }
+
+    /// Sets the id of the request.
+    pub fn with_request_id(mut self, id: RequestId) -> Self {
+        self.request_id = Some(id);
         self
     }
 
@@ -208,6 +226,10 @@ impl RequestHead for PlainHead {
 
     fn subject(&self, number: u8) -> Option<LimitKey> {
         self.subjects.iter().find(|(own, _)| *own == number).map(|(_, subject)| *subject)
+    }
+
+    fn request_id(&self) -> Option<RequestId> {
+        self.request_id.clone()
     }
 
     fn charged(&self) -> Option<&Charged> {

@@ -243,6 +243,39 @@ fn every_event_names_the_actor_and_the_request() {
     assert!(events.iter().all(|event| event.actor.is_none() && event.request_id.is_none()));
 }
 
+/// Each outcome of a gate names its request.
+#[test]
+fn every_outcome_names_the_request() {
+    let mut service = Service::new();
+    let issued = service.issue(ORG);
+    let stranger = LQT.mint(&mut service.rng).unwrap();
+    let ended = service.issue(OwnerId::from_static("org_b"));
+    block_on(service.issuer.revoke(ended.record.id(), T0)).unwrap();
+    service.events();
+    let route = service.gate.route(Access::any_key()).unwrap();
+    let forbidden = service.gate.route(Access::kinds([])).unwrap();
+    let id = RequestId::from_static("req-7");
+    let head = |token: &str| {
+        let head = PlainHead::new().with_header("authorization", format!("Bearer {token}"));
+        head.with_request_id(id.clone())
+    };
+    for (token, route, named) in [
+        (issued.key.expose(), &route, "admitted"),
+        (issued.key.expose(), &forbidden, "refused"),
+        (stranger.expose(), &route, "refused"),
+        (ended.key.expose(), &route, "refused"),
+        ("no key", &route, "refused"),
+    ] {
+        let _outcome = service.gate.check_sync(&head(token), route, service.issuer.registry(), T0);
+        let events = service.events();
+        let [event] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((event.action.as_str(), &event.request_id), (named, &Some(id.clone())));
+    }
+    let missing = PlainHead::new().with_request_id(id.clone());
+    let _outcome = service.gate.check_sync(&missing, &route, service.issuer.registry(), T0);
+    assert_eq!(service.events()[0].request_id, Some(id));
+}
+
 #[test]
 fn the_use_of_a_retired_secret_is_an_event_of_its_own() {
     let mut service = Service::new();

@@ -10,7 +10,7 @@ use keyward::{
     Clock, Gate,
     gate::{Admission, Charged, CheckedRoute},
     limit::LimitKey,
-    request::{RequestHead, TrustedProxies, Veto},
+    request::{RequestHead, RequestId, TrustedProxies, Veto},
 };
 
 use crate::trace::Log;
@@ -82,10 +82,14 @@ pub(crate) struct Settings<'p> {
     pub(crate) address: Option<&'p CountedBy>,
     pub(crate) subjects: &'p [(u8, CountedBy)],
     pub(crate) veto: Option<&'p VetoOf>,
+    pub(crate) request_id: Option<&'p RequestIdOf>,
 }
 
 /// The host's function that returns the address of the peer of a request.
 pub(crate) type IpOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
+
+/// The host's function that returns the id of a request.
+pub(crate) type RequestIdOf = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// The host's function that returns its check of the key of a request.
 pub(crate) type VetoOf = Arc<dyn Fn(&Parts) -> Option<Veto> + Send + Sync>;
@@ -136,6 +140,10 @@ impl RequestHead for Head<'_> {
     fn subject(&self, number: u8) -> Option<LimitKey> {
         let (_, subject) = self.settings.subjects.iter().find(|(own, _)| *own == number)?;
         subject.of(self.parts)
+    }
+
+    fn request_id(&self) -> Option<RequestId> {
+        RequestId::new(&(self.settings.request_id?)(self.parts)?).ok()
     }
 
     fn charged(&self) -> Option<&Charged> {

@@ -15,7 +15,7 @@ use keyward::{
 };
 
 use crate::{
-    head::{CountedBy, Credentials, Head, IpOf, Settings, VetoOf},
+    head::{CountedBy, Credentials, Head, IpOf, RequestIdOf, Settings, VetoOf},
     preflight::Preflights,
     random::Random,
     rehash::Rehasher,
@@ -50,12 +50,9 @@ pub(crate) struct Shared<K> {
     pub(crate) recheck: bool,
     pub(crate) credentials: Credentials,
     pub(crate) grpc: bool,
-    pub(crate) request_id: Option<RequestId>,
+    pub(crate) request_id: Option<RequestIdOf>,
     pub(crate) log: Arc<Log>,
 }
-
-/// The host's function that returns the id of a request.
-pub(crate) type RequestId = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 impl<K> Shared<K> {
     pub(crate) fn new(gate: Gate, store: K, clock: Arc<dyn Clock>) -> Self {
@@ -99,6 +96,7 @@ impl<K> Shared<K> {
             address: self.address.as_ref(),
             subjects: &self.subjects,
             veto: self.veto.as_ref(),
+            request_id: self.request_id.as_ref(),
         };
         Head::new(parts, settings, &self.log, &*self.clock)
     }

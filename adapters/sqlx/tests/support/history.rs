@@ -19,7 +19,7 @@ use std::{
 };
 
 use keyward::{
-    Clock, KeyHasher, KeyStore as _, Timestamp,
+    Clock, KeyHasher, KeyStore as _, SysRng, Timestamp,
     key::{KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId},
     store::{Change, Invalidate, KeyRegistry, Lookup, ReplaceError, StoredKey},
     verify::Verifier,
@@ -29,8 +29,6 @@ use parking_lot::Mutex;
 
 use crate::{naive::Naive, support::NOW};
 
-/// The owner of all keys.
-pub(crate) const OWNER: OwnerId = OwnerId::from_static("owner");
 pub(crate) const STALENESS: Duration = Duration::from_millis(250);
 /// The caches' clock has a resolution of one millisecond, so an entry can appear this much younger.
 pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);
@@ -181,6 +179,9 @@ impl<S: KeyRegistry, C: Clock> Cache for Naive<S, C> {
 pub(crate) struct Recorder<K> {
     caches: [Arc<K>; 2],
     pub(crate) clock: Arc<Time>,
+    /// The owner of all keys of random traffic. It is new, because the histories of several seeds
+    /// share a database.
+    pub(crate) owner: OwnerId,
     verifier: Verifier,
     pub(crate) history: Mutex<History>,
 }
@@ -188,7 +189,8 @@ pub(crate) struct Recorder<K> {
 impl<K: Cache> Recorder<K> {
     pub(crate) fn new(clock: Arc<Time>, caches: [Arc<K>; 2]) -> Self {
         let verifier = Verifier::new(KeyHasher::sha256());
-        Self { caches, clock, verifier, history: Mutex::default() }
+        let owner = KeyId::random(&mut SysRng).unwrap().to_string().parse().unwrap();
+        Self { caches, clock, owner, verifier, history: Mutex::default() }
     }
 
     /// Verifies a secret. The caller records the result.
@@ -236,9 +238,9 @@ impl<K: Cache> Recorder<K> {
     /// Changes the owner. Only one task may do so.
     pub(crate) async fn change_owner(&self, cache: usize, change: OwnerChange) {
         let last = self.history.lock().owners.last().map(|call| call.it.clone());
-        let it = last.unwrap_or_else(|| Owner::new(OWNER)).changed(change.clone());
+        let it = last.unwrap_or_else(|| Owner::new(self.owner.clone())).changed(change.clone());
         let began = self.clock.instant();
-        self.caches[cache].change_owner(&OWNER, change).await.unwrap();
+        self.caches[cache].change_owner(&self.owner, change).await.unwrap();
         let ended = self.clock.instant();
         self.history.lock().owners.push(OwnerCall { cache, began, ended, it });
     }
@@ -327,7 +329,7 @@ impl History {
             false => it.ended + STALENESS + RESOLUTION,
         };
         let floor = self.owners.iter().rposition(|it| known(it) < call.began);
-        let first = Owner::new(OWNER);
+        let first = Owner::new(found.owner().id.clone());
         let never_put = floor.is_none().then_some(&first);
         let later = self.owners.iter().skip(floor.unwrap_or(0));
         let later = later.take_while(|it| it.began <= call.ended).map(|it| &it.it);

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    history::{Cache, History, OWNER, Recorder, Shown, Time},
+    history::{Cache, History, Recorder, Shown, Time},
     support::{issue, lookup, secret},
 };
 
@@ -176,7 +176,7 @@ impl<K: Cache> Stage<K> {
     }
 
     async fn create(&self, cache: usize) {
-        let (record, key) = issue(OWNER.as_str(), self.recorder.clock.now());
+        let (record, key) = issue(self.recorder.owner.as_str(), self.recorder.clock.now());
         let (id, lookups) = (record.id(), Mutex::new(vec![lookup(&key)]));
         // Presented before its insert, so that the cache holds an absence.
         self.subjects.lock().push(Arc::new(Subject { id, lookups }));

@@ -38,6 +38,13 @@ pub(super) struct Attempt {
     pub(super) circumstances: Circumstances,
 }
 
+/// Where a request came from.
+struct Source {
+    address: Option<LimitKey>,
+    /// Its id, where events are reported.
+    request_id: Option<RequestId>,
+}
+
 /// The result of the first step.
 pub(super) enum Examined {
     Lookup(Attempt),
@@ -73,7 +80,8 @@ impl Gate {
             true => RefusalReason::WrongScheme,
             false => RefusalReason::Missing,
         };
-        self.examine_credential(found, address, request_id, &charges, &missing, route, now)
+        let source = Source { address, request_id };
+        self.examine_credential(found, source, &charges, &missing, route, now)
     }
 
     /// The part of the first step that does not depend on the type of the head. The subjects of the
@@ -81,8 +89,7 @@ impl Gate {
     fn examine_credential(
         &self,
         found: Result<Option<Credential<'_>>, CredentialError>,
-        address: Option<LimitKey>,
-        request_id: Option<RequestId>,
+        Source { address, request_id }: Source,
         charges: &dyn Fn() -> Result<(Charges, Circumstances), PolicyName>,
         missing: &dyn Fn() -> RefusalReason,
         route: &CheckedRoute,

@@ -194,7 +194,8 @@ impl<R: KeyRegistry> Issuer<R> {
     /// [`IssuerError::UnknownKind`], [`IssuerError::Mint`] for a legacy kind or a failed random
     /// generator, [`IssuerError::Grant`] for scopes that the kind cannot have,
     /// [`IssuerError::ForeignOwner`] if this issuer is confined to another owner,
-    /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::Store`].
+    /// [`IssuerError::Transition`] for an expiry in the past, [`IssuerError::TooManyKeys`] if the owner
+    /// has as many keys as its cap allows, [`IssuerError::Store`].
     pub async fn issue<G: TryCryptoRng + ?Sized>(
         &self,
         kind: KeyKind,

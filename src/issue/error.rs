@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{
     key::{
-        catalog::GrantError, parse::ParseError, plaintext::MintError,
+        grant_error::GrantError, parse::ParseError, plaintext::MintError,
         transition_error::TransitionError,
     },
     store::error::{InsertError, ReplaceError},

@@ -8,6 +8,7 @@ pub(crate) mod draft;
 pub(crate) mod format;
 pub(crate) mod formats;
 pub(crate) mod grace;
+pub(crate) mod grant_error;
 pub(crate) mod hash;
 pub(crate) mod hasher;
 pub(crate) mod hint;
@@ -28,6 +29,7 @@ pub(crate) mod presented;
 pub(crate) mod record;
 pub(crate) mod scanner;
 pub(crate) mod scope;
+pub(crate) mod scope_pattern;
 pub(crate) mod secret;
 mod shape;
 pub(crate) mod state;
@@ -40,11 +42,12 @@ pub use self::{
     actor::Actor,
     allowlist::Allowlist,
     alphabet::Alphabet,
-    catalog::{GrantError, ScopeCatalog},
+    catalog::ScopeCatalog,
     draft::KeyDraft,
     format::KeyFormat,
     formats::KeyFormats,
     grace::Grace,
+    grant_error::GrantError,
     hash::{HashScheme, KeyHash},
     hasher::KeyHasher,
     hint::KeyHint,
@@ -63,6 +66,7 @@ pub use self::{
     record::{KeyRecord, RecordError},
     scanner::ScannerRule,
     scope::{Scope, ScopeSet},
+    scope_pattern::ScopePattern,
     secret::{RetiringSecret, StoredSecret},
     state::{KeyState, KeyStatus, OwnerState, Revocation, RevocationReason},
     stored::StoredRecord,

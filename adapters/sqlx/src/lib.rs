@@ -37,8 +37,8 @@
 //!
 //! | table | a row is | columns |
 //! |---|---|---|
-//! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides` |
-//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
+//! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides`, `state` (`active` or `suspended`), `state_since`, `key_cap` |
+//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision`, `nonce`, `networks`, `origins`, `metadata`, `created_by`, `revocation_reason` |
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; on SQLite `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //! | `keyward_usage_buckets` | how often a key was used in a minute, an hour or a day | `key_id`, `span`, `begins_at`, `requests` |
@@ -57,7 +57,8 @@
 //!
 //! Triggers raise the `revision` of a key when a row of it or of its secrets changes by hand. So a
 //! change that was decided before is refused and does not undo it. A key that is deleted and inserted
-//! again by hand begins at the revision that is inserted.
+//! again by hand begins at the revision that is inserted, with another nonce, so that a change which
+//! was decided before is refused as well. A row without a nonce gets one.
 //!
 //! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
 //! and the column. It is never skipped.

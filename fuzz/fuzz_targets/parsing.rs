@@ -379,9 +379,10 @@ impl Text<'_> {
             Self::Id(id) => hex(id),
             Self::Hash(scheme, pepper, digest) => {
                 let digest = hex(digest);
-                match scheme % 3 {
+                match scheme % 4 {
                     0 => format!("sha256-secret:{digest}"),
                     1 => format!("sha256:{digest}"),
+                    2 => format!("sha256-body:{digest}"),
                     _ => format!("hmac-sha256.{pepper}:{digest}"),
                 }
             }

@@ -86,7 +86,8 @@ impl GateBuilder {
     /// Leaves a credential whose prefix is of no known kind, such as a JWT, to the host's own
     /// check. The outcome is
     /// [`Outcome::ForeignCredential`](crate::gate::Outcome::ForeignCredential). A request
-    /// without a credential is still refused, and so is a malformed key of a known kind.
+    /// without a credential is still refused, and so is a malformed key of a known kind. What has the
+    /// form of a [legacy format](crate::key::LegacyFormat) is a key.
     pub fn allow_foreign(self) -> Self {
         Self { allow_foreign: true, ..self }
     }

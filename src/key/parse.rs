@@ -14,7 +14,8 @@ pub enum ParseError {
     /// The token is empty.
     #[error("the key is empty")]
     Empty,
-    /// The token begins with no prefix that the service accepts.
+    /// The token begins with no prefix that the service accepts, and has the form of no
+    /// [legacy format](crate::key::LegacyFormat).
     #[error("the key begins with no known prefix")]
     UnknownPrefix,
     /// The token is shorter than keys of its kind.

@@ -20,7 +20,11 @@ use crate::trace;
 
 /// The time for which nothing is saved after a failure, so that a store which cannot be written
 /// does not slow down every request.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// The time for which nothing is saved after another change came first. A cache may return the record
+/// from before it for a while, and each request with the key would try in vain.
+const PAUSE_AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 pub(crate) type Saving = StoreFuture<'static, Result<bool, StoreError>>;
 
@@ -60,14 +64,20 @@ impl Rehasher {
             Some((after, timer)) => timer.race(*after, saving).await,
             None => Some(saving.await),
         };
-        let error = match saved {
-            Some(Ok(_)) => return,
-            Some(Err(error)) => Some(error),
-            None => None,
+        let pause = match saved {
+            Some(Ok(true)) => return,
+            Some(Ok(false)) => PAUSE_AFTER_CONFLICT,
+            Some(Err(error)) => {
+                trace::not_rehashed(Some(&error));
+                PAUSE_AFTER_FAILURE
+            }
+            None => {
+                trace::not_rehashed(None);
+                PAUSE_AFTER_FAILURE
+            }
         };
-        let end = clock.now() + PAUSE;
-        self.paused_until.store(end.as_unix_millis(), Ordering::Relaxed);
-        trace::not_rehashed(error.as_ref());
+        let end = clock.now() + pause;
+        self.paused_until.fetch_max(end.as_unix_millis(), Ordering::Relaxed);
     }
 }
 

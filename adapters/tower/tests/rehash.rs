@@ -116,7 +116,8 @@ fn a_store_that_cannot_be_written_is_tried_once_a_minute() {
     let memory = Arc::new(MemoryStore::new());
     let clock = Arc::new(ManualClock::new(NOON));
     let (id, [current, _]) = old_key(&memory);
-    let store = ReadOnly { memory: Arc::clone(&memory), hangs: false, tries: Arc::default() };
+    let store =
+        ReadOnly { memory: Arc::clone(&memory), write: Write::Fails, tries: Arc::default() };
     let tries = Arc::clone(&store.tries);
     let keys = keys(store, &clock).rehash_on_use();
     for (after, expected) in [(0, 1), (0, 1), (59, 1), (1, 2), (30, 2), (30, 3)] {
@@ -128,11 +129,26 @@ fn a_store_that_cannot_be_written_is_tried_once_a_minute() {
 }
 
 #[test]
+fn a_record_that_a_cache_holds_too_long_is_tried_once_a_second() {
+    let memory = Arc::new(MemoryStore::new());
+    let clock = Arc::new(ManualClock::new(NOON));
+    let (_, [current, _]) = old_key(&memory);
+    let store = ReadOnly { memory, write: Write::ComesLate, tries: Arc::default() };
+    let tries = Arc::clone(&store.tries);
+    let keys = keys(store, &clock).rehash_on_use();
+    for (after, expected) in [(0, 1), (0, 1), (999, 1), (1, 2), (0, 2)] {
+        clock.advance(Duration::from_millis(after));
+        assert_eq!(poll(&keys, &current), Poll::Ready(200));
+        assert_eq!(tries.load(Ordering::SeqCst), expected);
+    }
+}
+
+#[test]
 fn a_write_that_hangs_delays_one_request_until_the_deadline() {
     let memory = Arc::new(MemoryStore::new());
     let clock = Arc::new(ManualClock::new(NOON));
     let (_, [current, _]) = old_key(&memory);
-    let store = ReadOnly { memory, hangs: true, tries: Arc::default() };
+    let store = ReadOnly { memory, write: Write::Hangs, tries: Arc::default() };
     let tries = Arc::clone(&store.tries);
     // A timer that is over at its first poll, which comes after that of the write.
     let over = keys(store.clone(), &clock)
@@ -147,11 +163,19 @@ fn a_write_that_hangs_delays_one_request_until_the_deadline() {
     assert_eq!(poll(&waiting, &current), Poll::Pending);
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Fails,
+    Hangs,
+    /// Another change came first, and a cache still returns the record from before it.
+    ComesLate,
+}
+
 /// A store in memory whose records cannot be replaced.
 #[derive(Clone)]
 struct ReadOnly {
     memory: Arc<MemoryStore>,
-    hangs: bool,
+    write: Write,
     tries: Arc<AtomicUsize>,
 }
 
@@ -170,10 +194,11 @@ impl KeyStore for ReadOnly {
 impl KeyRegistry for ReadOnly {
     async fn replace(&self, _: KeyRecord) -> Result<(), ReplaceError<Down>> {
         self.tries.fetch_add(1, Ordering::SeqCst);
-        if self.hangs {
-            pending().await
+        match self.write {
+            Write::Fails => Err(ReplaceError::Store(Down)),
+            Write::Hangs => pending().await,
+            Write::ComesLate => Err(ReplaceError::Conflict),
         }
-        Err(ReplaceError::Store(Down))
     }
 
     async fn insert(&self, _: KeyRecord) -> Result<(), InsertError<Down>> {

@@ -205,8 +205,7 @@ impl GateBuilder {
     /// Returns an error for a description that contradicts itself.
     pub fn build(self) -> Result<Gate, ConfigError> {
         self.sources.check(&self.formats, &self.publishable)?;
-        if let Some(&kind) = self.publishable.iter().find(|kind| self.formats.get(**kind).is_none())
-        {
+        if let Some(&kind) = self.publishable.iter().find(|kind| !self.formats.accepts(**kind)) {
             return Err(ConfigError::new(
                 ConfigErrorKind::Gate,
                 format!(

@@ -73,7 +73,7 @@ impl Gate {
         let refused = |message: String| ConfigError::new(ConfigErrorKind::Route, message);
         let config = self.config();
         let kinds = access.required_kinds().unwrap_or_default();
-        if let Some(kind) = kinds.iter().find(|kind| config.formats.get(**kind).is_none()) {
+        if let Some(kind) = kinds.iter().find(|kind| !config.formats.accepts(**kind)) {
             return Err(refused(format!(
                 "the route admits keys of kind {kind}, which the gate does not accept; add its \
                  format to Gate::builder"

@@ -2,6 +2,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod allowlist;
+pub(crate) mod alphabet;
 pub(crate) mod catalog;
 pub(crate) mod draft;
 pub(crate) mod format;
@@ -13,6 +14,9 @@ pub(crate) mod hasher;
 pub(crate) mod hint;
 pub(crate) mod id;
 pub(crate) mod kind;
+pub(crate) mod legacy;
+#[cfg(feature = "serde")]
+mod legacy_data;
 pub(crate) mod metadata;
 pub(crate) mod name;
 pub(crate) mod network;
@@ -27,6 +31,7 @@ pub(crate) mod scanner;
 pub(crate) mod scope;
 pub(crate) mod scope_pattern;
 pub(crate) mod secret;
+mod shape;
 pub(crate) mod state;
 pub(crate) mod stored;
 pub(crate) mod transition_error;
@@ -36,6 +41,7 @@ pub(crate) mod view;
 pub use self::{
     actor::Actor,
     allowlist::Allowlist,
+    alphabet::Alphabet,
     catalog::ScopeCatalog,
     draft::KeyDraft,
     format::KeyFormat,
@@ -47,6 +53,7 @@ pub use self::{
     hint::KeyHint,
     id::KeyId,
     kind::KeyKind,
+    legacy::LegacyFormat,
     metadata::KeyMetadata,
     name::KeyName,
     network::IpNetwork,

@@ -203,9 +203,7 @@ impl CredentialSource {
         formats: &KeyFormats,
         publishable: &[KeyKind],
     ) -> Result<(), ConfigError> {
-        if let Some(unknown) =
-            self.kinds.iter().flatten().find(|kind| formats.get(**kind).is_none())
-        {
+        if let Some(unknown) = self.kinds.iter().flatten().find(|kind| !formats.accepts(**kind)) {
             return Err(refused(format!(
                 "a source takes keys of kind {unknown}, which the gate does not accept; add its \
                  format to KeyFormats::new or drop it from CredentialSource::with_kinds"
@@ -247,7 +245,7 @@ impl CredentialSource {
             }
             Place::Query(_) => {}
         }
-        let mut taken = formats.iter().map(|format| format.kind()).filter(|kind| self.takes(*kind));
+        let mut taken = formats.kinds().filter(|kind| self.takes(*kind));
         match taken.find(|kind| !publishable.contains(kind)) {
             Some(kind) => Err(refused(format!(
                 "keys of kind {kind} are not publishable, so no query can contain one; call \

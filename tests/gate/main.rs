@@ -5,6 +5,7 @@ mod changes_during_waits;
 mod credentials;
 mod error_bodies;
 mod networks;
+mod owners;
 mod pipeline;
 mod policies;
 mod refusals;

@@ -16,6 +16,7 @@ use crate::{
     head::{CountedBy, Credentials},
     layer::ApiKeyLayer,
     preflight::Preflights,
+    rehash::Rehasher,
     remote::RemoteLimiter,
     route::Routing,
     shared::Shared,
@@ -427,6 +428,10 @@ impl<K> ApiKeys<K> {
 
     pub(crate) fn shared(&self) -> &Shared<K> {
         &self.shared
+    }
+
+    pub(crate) fn with_rehasher(self, rehasher: Rehasher) -> Self {
+        self.with(|shared| Shared { rehasher: Some(rehasher), ..shared })
     }
 
     fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {

@@ -202,6 +202,7 @@ mod preflight;
 #[cfg(feature = "axum")]
 mod probe;
 mod random;
+mod rehash;
 mod remote;
 mod response;
 mod route;

@@ -4,19 +4,21 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
 use keyward::{
-    Clock, ConfigError, Gate, KeyStore, Route,
+    Clock, ConfigError, Gate, KeyStore, Outcome, Route,
     clock::Timer,
     error::ConfigErrorKind,
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
     request::TrustedProxies,
+    verify::KeyCaller,
 };
 
 use crate::{
     head::{CountedBy, Credentials, Head, IpOf, Settings, VetoOf},
     preflight::Preflights,
     random::Random,
+    rehash::Rehasher,
     remote::RemoteLimiter,
     trace::Log,
 };
@@ -32,6 +34,7 @@ pub(crate) struct Shared<K> {
     pub(crate) deadline: Option<(Duration, Timer)>,
     pub(crate) limiter: Option<RemoteLimiter>,
     pub(crate) recheck_after: Option<Duration>,
+    pub(crate) rehasher: Option<Rehasher>,
     /// Whether every route has the limit named `default`.
     pub(crate) has_default_limit: bool,
     /// The address of the peer, and the proxies behind whose addresses that of the client is.
@@ -70,6 +73,7 @@ impl<K> Shared<K> {
             deadline: None,
             limiter: None,
             recheck_after: None,
+            rehasher: None,
             has_default_limit: false,
             ip: None,
             proxies: None,
@@ -155,6 +159,12 @@ impl<K> Shared<K> {
         Ok(route)
     }
 
+    /// Returns the caller whose hash is to be saved under the current scheme, if there is one.
+    pub(crate) fn due_rehash(&self, outcome: &Outcome) -> Option<(&Rehasher, KeyCaller)> {
+        let rehasher = self.rehasher.as_ref()?;
+        Some((rehasher, rehasher.due(outcome, self.clock.now())?))
+    }
+
     fn has_address(&self) -> bool {
         self.address.is_some() || self.ip.is_some()
     }
@@ -203,6 +213,7 @@ impl<K> Clone for Shared<K> {
             sensitive: self.sensitive.clone(),
             deadline: self.deadline.clone(),
             limiter: self.limiter.clone(),
+            rehasher: self.rehasher.clone(),
             ip: self.ip.clone(),
             proxies: self.proxies.clone(),
             veto: self.veto.clone(),

@@ -90,6 +90,15 @@ impl Log {
     pub(crate) const fn no_address(&self, _: &dyn Clock) {}
 }
 
+/// Warns that the hash of a key was not saved under the current scheme.
+#[cfg(feature = "tracing")]
+pub(crate) fn not_rehashed(error: Option<&keyward::store::StoreError>) {
+    match error {
+        Some(error) => tracing::warn!(%error, "a key was not rehashed"),
+        None => tracing::warn!("a key was not rehashed before the deadline"),
+    }
+}
+
 /// Logs a mistake in the wiring of the service.
 #[cfg(all(feature = "tracing", feature = "axum"))]
 pub(crate) fn misconfigured(error: &dyn std::error::Error) {
@@ -98,3 +107,6 @@ pub(crate) fn misconfigured(error: &dyn std::error::Error) {
 
 #[cfg(all(not(feature = "tracing"), feature = "axum"))]
 pub(crate) const fn misconfigured(_: &dyn std::error::Error) {}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) const fn not_rehashed(_: Option<&keyward::store::StoreError>) {}

@@ -16,12 +16,13 @@ use sqlx::{Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
 
 use crate::{
     MigrateError, SqlStoreError,
+    audit::audit_store,
     columns::millis,
     dialect::Dialect,
     registry::registry,
     rows::{read_id, read_usage},
     tables,
-    usage::usage_rows,
+    usage::{BucketRow, Spans, bucket_rows, usage_rows, usage_store},
 };
 
 /// A store in a file of SQLite, which several processes of one machine can share.
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    spans: Spans,
 }
 
 impl SqliteStore {
@@ -62,7 +64,7 @@ impl SqliteStore {
     /// refuses with "database is locked" where two processes open a new file with these options at
     /// the same time. [`SqliteStore::open`] prevents this.
     pub const fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+        Self { pool, spans: Spans::NONE }
     }
 
     /// Returns the recommended options for opening a file. The file is created if it is missing.
@@ -91,10 +93,10 @@ impl SqliteStore {
         tables::migrate::<Sqlite>(transaction, migrations::MIGRATIONS).await
     }
 
-    /// Adds drained usage to the saved usage, with one statement that writes to no other table.
+    /// Adds drained usage to the saved usage, in one transaction that writes to no other table.
     ///
     /// A count only grows, and a last use only moves later. Usage of keys that the store does not
-    /// hold is dropped.
+    /// hold is dropped. [`SqliteStore::with_usage_by`] also keeps it by minute, hour or day.
     ///
     /// # Errors
     ///
@@ -104,7 +106,16 @@ impl SqliteStore {
             return Ok(());
         }
         let save = sqlx::query(statements::SAVE_USAGE).bind(usage_json(batch));
-        save.execute(&self.pool).await?;
+        let buckets = bucket_rows(batch, self.spans);
+        if buckets.is_empty() {
+            save.execute(&self.pool).await?;
+            return Ok(());
+        }
+        let mut transaction = Sqlite::begin(&self.pool).await?;
+        save.execute(&mut *transaction).await?;
+        let save = sqlx::query(statements::SAVE_BUCKETS).bind(buckets_json(&buckets));
+        save.execute(&mut *transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -136,12 +147,22 @@ impl SqliteStore {
 }
 
 registry!(SqliteStore);
+usage_store!(SqliteStore);
+audit_store!(SqliteStore);
 
 /// Writes usage as a JSON array of arrays.
 fn usage_json(batch: &UsageBatch) -> String {
     let rows = usage_rows(batch).into_iter().map(|row| {
         let last = row.last_used_at.map_or_else(|| "null".to_owned(), |at| at.to_string());
         format!("[\"{}\",{},{last}]", row.key_id, row.requests)
+    });
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+/// Writes buckets as a JSON array of arrays.
+fn buckets_json(buckets: &[BucketRow]) -> String {
+    let rows = buckets.iter().map(|row| {
+        format!("[\"{}\",\"{}\",{},{}]", row.key_id, row.span, row.begins_at, row.requests)
     });
     format!("[{}]", rows.collect::<Vec<_>>().join(","))
 }

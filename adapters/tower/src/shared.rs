@@ -10,7 +10,7 @@ use keyward::{
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
-    request::TrustedProxies,
+    request::{RequestId, TrustedProxies},
     verify::KeyCaller,
 };
 
@@ -50,12 +50,12 @@ pub(crate) struct Shared<K> {
     pub(crate) recheck: bool,
     pub(crate) credentials: Credentials,
     pub(crate) grpc: bool,
-    pub(crate) request_id: Option<RequestId>,
+    pub(crate) request_id: Option<RequestIdOf>,
     pub(crate) log: Arc<Log>,
 }
 
 /// The host's function that returns the id of a request.
-pub(crate) type RequestId = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+pub(crate) type RequestIdOf = Arc<dyn Fn(&Parts) -> Option<RequestId> + Send + Sync>;
 
 impl<K> Shared<K> {
     pub(crate) fn new(gate: Gate, store: K, clock: Arc<dyn Clock>) -> Self {
@@ -105,14 +105,14 @@ impl<K> Shared<K> {
 
     pub(crate) fn with_request_id(
         self,
-        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+        id: impl Fn(&Parts) -> Option<RequestId> + Send + Sync + 'static,
     ) -> Self {
         Self { request_id: Some(Arc::new(id)), ..self }
     }
 
     /// Returns the id of a request, if the host has told where it is.
-    pub(crate) fn request_id(&self, parts: &Parts) -> Option<Arc<str>> {
-        self.request_id.as_ref().and_then(|find| find(parts)).map(Into::into)
+    pub(crate) fn request_id(&self, parts: &Parts) -> Option<RequestId> {
+        self.request_id.as_ref().and_then(|find| find(parts))
     }
 
     /// Returns the `Cache-Control` of the response, if the inner service sets none.

@@ -51,7 +51,7 @@ pub struct Refusal {
 #[derive(Default)]
 struct Rare {
     bound: Option<Bound>,
-    request_id: Option<Box<str>>,
+    request_id: Option<RequestId>,
 }
 
 /// The decision of a limiter, and the policy that it is about, where it is one of the gate's.
@@ -148,14 +148,14 @@ impl Gate {
 impl Refusal {
     /// Sets the id of the request, for [bodies](crate::request::ErrorBodies::custom) that contain it. Take
     /// it from the host's own source: one that the client sent is text of the client.
-    pub fn with_request_id(mut self, request_id: impl Into<Box<str>>) -> Self {
-        self.rare.get_or_insert_default().request_id = Some(request_id.into());
+    pub fn with_request_id(mut self, request_id: RequestId) -> Self {
+        self.rare.get_or_insert_default().request_id = Some(request_id);
         Self { body: OnceLock::new(), ..self }
     }
 
     /// Returns the id of the request, if the host has set it.
-    pub fn request_id(&self) -> Option<&str> {
-        self.rare.as_ref()?.request_id.as_deref()
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.rare.as_ref()?.request_id.as_ref()
     }
 
     /// Returns the HTTP status.

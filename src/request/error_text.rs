@@ -11,6 +11,7 @@ use crate::{
         json::JsonObject,
         placeholder::{Piece, pieces},
         public_reason::PublicReason,
+        request_id::RequestId,
     },
 };
 
@@ -196,7 +197,7 @@ impl Field {
             },
             Self::Scope(name) => text(name, facts.missing_scope.map(Scope::as_str), object),
             Self::Policy(name) => text(name, facts.policy.map(PolicyName::as_str), object),
-            Self::RequestId(name) => text(name, facts.request_id, object),
+            Self::RequestId(name) => text(name, facts.request_id.map(RequestId::as_str), object),
             Self::Quota(name) => {
                 text(name, facts.quota.map(|quota| quota.to_string()).as_deref(), object)
             }

@@ -7,6 +7,7 @@ use crate::{
         json::JsonObject,
         placeholder::{Piece, pieces},
         public_reason::PublicReason,
+        request_id::RequestId,
     },
 };
 
@@ -25,7 +26,7 @@ pub struct ErrorFacts<'f> {
     /// The quota that is used up.
     pub quota: Option<Quota>,
     /// The id of the request, if the host has given it to the refusal.
-    pub request_id: Option<&'f str>,
+    pub request_id: Option<&'f RequestId>,
 }
 
 impl<'f> ErrorFacts<'f> {
@@ -67,7 +68,7 @@ impl<'f> ErrorFacts<'f> {
 
     /// Sets the id of the request.
     #[must_use]
-    pub const fn with_request_id(self, request_id: &'f str) -> Self {
+    pub const fn with_request_id(self, request_id: &'f RequestId) -> Self {
         Self { request_id: Some(request_id), ..self }
     }
 

@@ -9,7 +9,9 @@ use keyward::{
     gate::{GateBuilder, Refusal, Route, Step},
     issue::Issued,
     key::{OwnerId, ScopeCatalog},
-    request::{CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason, RefusalReason},
+    request::{
+        CredentialSources, ErrorBody, ErrorText, PlainHead, PublicReason, RefusalReason, RequestId,
+    },
 };
 use pollster::block_on;
 
@@ -171,7 +173,7 @@ fn the_id_of_a_request_is_in_its_body() {
     let world = World::new();
     let custom = ErrorBodies::custom(|facts, message| ErrorBody {
         content_type: "text/plain",
-        bytes: format!("{message} [{}]", facts.request_id.unwrap_or("none")).into(),
+        bytes: format!("{message} [{}]", facts.request_id.map_or("none", RequestId::as_str)).into(),
     });
     let field = || ErrorText::new("No").with_request_id("request_id");
     for (errors, with, without) in [
@@ -193,9 +195,10 @@ fn the_id_of_a_request_is_in_its_body() {
         let gate = gate.with_errors(errors).build().unwrap();
         let refusal = world.refused(&gate, Access::any_key(), &PlainHead::new());
         assert_eq!(refusal.body(), without.as_bytes());
-        let refusal = refusal.with_request_id("req_1\"");
+        let id = RequestId::new("req_1\"").unwrap();
+        let refusal = refusal.with_request_id(id.clone());
         assert_eq!(str::from_utf8(refusal.body()).unwrap(), with);
-        assert_eq!(refusal.request_id(), Some("req_1\""));
+        assert_eq!(refusal.request_id(), Some(&id));
     }
 }
 

@@ -8,7 +8,7 @@ use keyward::{
     Clock, Gate,
     gate::{CheckedRoute, Refusal},
     limit::Decision,
-    request::{Credential, PublicReason},
+    request::{Credential, PublicReason, RequestId},
 };
 
 use crate::{
@@ -53,7 +53,7 @@ pub struct ForeignCredential {
     pub(crate) route: CheckedRoute,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) protocol: Protocol,
-    pub(crate) request_id: Option<Arc<str>>,
+    pub(crate) request_id: Option<RequestId>,
 }
 
 impl ForeignCredential {

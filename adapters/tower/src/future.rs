@@ -13,6 +13,7 @@ use keyward::{
     KeyStore, Outcome,
     gate::{Admission, CheckedRoute, PendingRecheck, Refusal},
     limit::Decision,
+    request::RequestId,
     store::StoreFuture,
 };
 use pin_project_lite::pin_project;
@@ -59,7 +60,7 @@ pin_project! {
             rechecking: StoreFuture<'static, Result<(), Box<Refusal>>>,
             response: Option<Response<R>>,
             admission: Admission,
-            request_id: Option<Arc<str>>,
+            request_id: Option<RequestId>,
         },
         Done {
             response: Option<Response<ResponseBody<R>>>,
@@ -83,7 +84,7 @@ pub(crate) struct Style {
 struct Admitted {
     admission: Admission,
     recheck: Option<PendingRecheck>,
-    request_id: Option<Arc<str>>,
+    request_id: Option<RequestId>,
 }
 
 impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {

@@ -8,7 +8,7 @@ use keyward::{
     clock::Timer,
     gate::{Charge, CheckedRoute, PendingCharge, PolicyStatus},
     limit::LimitKey,
-    request::{RefusalReason, TrustedProxies, Veto},
+    request::{RefusalReason, RequestId, TrustedProxies, Veto},
     verify::KeyCaller,
 };
 
@@ -271,14 +271,13 @@ impl<K> ApiKeys<K> {
     /// # use keyward_tower::ApiKeys;
     /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
     /// keys.with_request_id(|parts| {
-    ///     let id = parts.headers.get("x-request-id")?.to_str().ok()?;
-    ///     Some(id.to_owned())
+    ///     parts.headers.get("x-request-id")?.to_str().ok()?.parse().ok()
     /// })
     /// # }
     /// ```
     pub fn with_request_id(
         self,
-        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+        id: impl Fn(&Parts) -> Option<RequestId> + Send + Sync + 'static,
     ) -> Self {
         self.with(|shared| shared.with_request_id(id))
     }

@@ -1,13 +1,11 @@
 //! From a refusal to a response, and the rate-limit headers of admitted responses.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request::Parts};
 use keyward::{
     gate::{Admission, Refusal},
     limit::Decision,
-    request::ResponseHeader,
+    request::{RequestId, ResponseHeader},
 };
 
 use crate::grpc::{is_grpc, trailers_only};
@@ -133,9 +131,9 @@ fn header(header: ResponseHeader<'_>) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// Gives a refusal the id of its request, for its body.
-pub(crate) fn identified(refusal: Refusal, request_id: Option<Arc<str>>) -> Refusal {
+pub(crate) fn identified(refusal: Refusal, request_id: Option<RequestId>) -> Refusal {
     match request_id {
-        Some(id) => refusal.with_request_id(&*id),
+        Some(id) => refusal.with_request_id(id),
         None => refusal,
     }
 }

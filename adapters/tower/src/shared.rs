@@ -10,7 +10,7 @@ use keyward::{
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
-    request::TrustedProxies,
+    request::{RequestId, TrustedProxies},
     verify::KeyCaller,
 };
 
@@ -103,14 +103,14 @@ impl<K> Shared<K> {
 
     pub(crate) fn with_request_id(
         self,
-        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+        id: impl Fn(&Parts) -> Option<RequestId> + Send + Sync + 'static,
     ) -> Self {
         Self { request_id: Some(Arc::new(id)), ..self }
     }
 
     /// Returns the id of a request, if the host has told where it is.
-    pub(crate) fn request_id(&self, parts: &Parts) -> Option<Arc<str>> {
-        self.request_id.as_ref().and_then(|find| find(parts)).map(Into::into)
+    pub(crate) fn request_id(&self, parts: &Parts) -> Option<RequestId> {
+        self.request_id.as_ref().and_then(|find| find(parts))
     }
 
     /// Returns the `Cache-Control` of the response, if the inner service sets none.

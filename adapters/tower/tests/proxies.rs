@@ -148,14 +148,14 @@ fn the_id_of_a_request_is_in_the_body_of_its_refusal() {
     let world = World::with_gate(|gate| {
         gate.allow_foreign().with_errors(ErrorBodies::custom(|facts, message| ErrorBody {
             content_type: "text/plain",
-            bytes: format!("{message} ({})", facts.request_id.unwrap_or("no id")).into(),
+            bytes: format!("{message} ({})", facts.request_id.map_or("no id", |id| id.as_str()))
+                .into(),
         }))
     });
     let (key, revoked) = (world.key(), world.key());
     let with_id = |keys: ApiKeys<_>| {
-        keys.recheck().with_request_id(|parts| {
-            Some(parts.headers.get("x-request-id")?.to_str().ok()?.to_owned())
-        })
+        keys.recheck()
+            .with_request_id(|parts| parts.headers.get("x-request-id")?.to_str().ok()?.parse().ok())
     };
     let body = |token: &str, id: Option<&str>, meanwhile: &dyn Fn()| {
         let request = Request::builder().header("authorization", format!("Bearer {token}"));

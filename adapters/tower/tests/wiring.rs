@@ -64,7 +64,7 @@ fn inconsistent_settings_are_rejected() {
     );
     const NO_ADDRESS: Option<&str> = Some(
         "the gate limits failed attempts but no client has an address; call \
-         ApiKeys::with_client_address",
+         ApiKeys::with_client_ip or ApiKeys::with_client_address",
     );
     const UNCHECKED: Option<&str> = Some(
         "the gate leaves foreign credentials to the host but nothing checks them; check \

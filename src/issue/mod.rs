@@ -3,6 +3,7 @@
 mod changes;
 pub(crate) mod error;
 pub(crate) mod issuer;
+mod leaked;
 #[cfg(test)]
 mod tests;
 mod within;
@@ -10,4 +11,5 @@ mod within;
 pub use self::{
     error::IssuerError,
     issuer::{Issued, Issuer},
+    leaked::LeakedKey,
 };

@@ -14,6 +14,7 @@ use crate::{
         error::{InsertError, ReplaceError},
         listing::{Listing, PageRequest},
         lookup::Lookup,
+        owner_listing::{OwnerListing, OwnerPageRequest, OwnerRemoval},
         stored_key::StoredKey,
         withdrawn::Withdrawn,
     },
@@ -120,6 +121,20 @@ macro_rules! through_pointer {
                 owner: Owner,
             ) -> impl Future<Output = Result<(), Self::Error>> + Send {
                 (**self).put_owner(owner)
+            }
+
+            fn list_owners(
+                &self,
+                page: OwnerPageRequest,
+            ) -> impl Future<Output = Result<OwnerListing, Self::Error>> + Send {
+                (**self).list_owners(page)
+            }
+
+            fn remove_owner(
+                &self,
+                id: &OwnerId,
+            ) -> impl Future<Output = Result<OwnerRemoval, Self::Error>> + Send {
+                (**self).remove_owner(id)
             }
         }
     )*};

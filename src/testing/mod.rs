@@ -31,7 +31,7 @@ pub use self::{
     },
     insert::{insert_never_replaces, insert_refuses_duplicate_secrets, insert_then_find},
     listing::listings_are_paged,
-    owner::owners_are_joined,
+    owner::{owners_are_joined, owners_are_listed, owners_are_removed},
     purge::{ended_keys_are_purged, purging_and_changing_exclude_each_other},
     replace::{
         every_field_survives, replace_needs_the_next_revision, replace_refuses_duplicate_secrets,
@@ -102,7 +102,7 @@ macro_rules! conformance_tests {
 /// macro_rules! count {
 ///     ($($check:ident),* $(,)?) => { [$(stringify!($check)),*].len() };
 /// }
-/// assert!(keyward::each_conformance_check!([count]) >= 24);
+/// assert!(keyward::each_conformance_check!([count]) >= 26);
 /// ```
 #[macro_export]
 macro_rules! each_conformance_check {
@@ -124,6 +124,8 @@ macro_rules! each_conformance_check {
             try_find_agrees_with_find,
             ended_keys_are_purged,
             owners_are_joined,
+            owners_are_listed,
+            owners_are_removed,
             listings_are_paged,
             concurrent_replaces_have_one_winner,
             concurrent_inserts_have_one_winner,

@@ -31,8 +31,8 @@ use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId, Tier},
     store::{
-        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey, Withdrawn,
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
+        OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     verify::Verifier,
 };
@@ -204,6 +204,14 @@ impl KeyRegistry for Registry {
         self.announce(Change::owner(owner.id));
         overtake().await;
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Infallible> {
+        Ok(self.store.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        Ok(self.store.remove_owner_sync(id))
     }
 }
 

@@ -6,8 +6,8 @@ use std::{cell::Cell, collections::HashMap, sync::Arc, time::Duration};
 
 use keyward::{
     KeyStore, Timestamp,
-    key::{KeyRecord, Owner, Tier},
-    store::{Change, Invalidate, KeyRegistry, Lookup, StoredKey},
+    key::{KeyRecord, Owner, OwnerId, Tier},
+    store::{Change, Invalidate, KeyRegistry, Lookup, OwnerRemoval, StoredKey},
 };
 use keyward_cache::CachedStore;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -20,6 +20,7 @@ enum Step {
     Change { cache: usize, key: usize, how: u8, announced: bool },
     Withdraw { cache: usize, key: usize, how: u8, announced: bool },
     PutOwner { cache: usize, tier: Option<&'static str>, announced: bool },
+    RemoveOwner { cache: usize, announced: bool },
     Reconnect { cache: usize },
     Advance { millis: u64 },
 }
@@ -36,6 +37,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(cache, key, how, announced)| Step::Withdraw { cache, key, how, announced }),
         1 => (cache.clone(), prop_oneof![Just(None), Just(Some("top"))], any::<bool>())
             .prop_map(|(cache, tier, announced)| Step::PutOwner { cache, tier, announced }),
+        1 => (cache.clone(), any::<bool>())
+            .prop_map(|(cache, announced)| Step::RemoveOwner { cache, announced }),
         1 => cache.prop_map(|cache| Step::Reconnect { cache }),
         2 => prop_oneof![1..100_u64, 1_000..6_000_u64, Just(4_999), Just(5_000_u64)]
             .prop_map(|millis| Step::Advance { millis }),
@@ -111,7 +114,7 @@ fn changed(
 }
 
 /// Returns how many results came from memory, and how many could have but did not.
-fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
+fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestCaseError> {
     let mut rig = Rig::new();
     let caches =
         [rig.cache.clone(), CachedStore::new(Arc::clone(&rig.store), Arc::clone(&rig.clock))];
@@ -179,6 +182,19 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
                 }
                 continue;
             }
+            Step::RemoveOwner { cache, announced } => {
+                let id = OwnerId::from_static("one");
+                // Refused unless its keys are revoked. A refused one costs a query, too.
+                let removed = pollster::block_on(caches[*cache].remove_owner(&id)).unwrap();
+                removals[usize::from(removed == OwnerRemoval::Removed)].set(true);
+                let change = Change::owner(id);
+                rules[*cache].forget(&change);
+                if *announced {
+                    caches[1 - cache].invalidate(&change);
+                    rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
             Step::Reconnect { cache } => {
                 caches[*cache].invalidate(&Change::Everything);
                 rules[*cache].forget(&Change::Everything);
@@ -213,15 +229,17 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
 #[test]
 fn a_cache_follows_its_rules_for_any_sequence_of_calls() {
     let (expected, unexpected) = (Cell::new(0), Cell::new(0));
+    let removals = [Cell::new(false), Cell::new(false)];
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..80), |steps| {
-            let [hits, misses] = check(&steps)?;
+            let [hits, misses] = check(&steps, &removals)?;
             expected.set(expected.get() + hits);
             unexpected.set(unexpected.get() + misses);
             Ok(())
         })
         .unwrap();
+    assert!(removals.iter().all(Cell::get), "no owner was removed, or none was refused");
     let (hits, misses) = (expected.get(), unexpected.get());
     assert!(hits > 1_000 && misses * 20 < hits, "{hits} from memory, {misses} needless queries");
 }

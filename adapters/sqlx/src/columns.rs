@@ -4,7 +4,6 @@ use keyward::{
     Timestamp,
     key::{KeyRecord, KeyState, Owner},
     quota::Overrides,
-    store::Cursor,
 };
 
 use crate::{
@@ -159,19 +158,6 @@ pub(crate) fn bind_owner<'q, D: Dialect>(
     let statement = D::text(statement, Some(owner.id.as_str().to_owned()));
     let statement = D::text(statement, owner.tier.as_ref().map(|tier| tier.as_str().to_owned()));
     D::text(statement, overrides(&owner.overrides))
-}
-
-/// Binds a position in a listing: an instant and an id. Without a cursor it is a position before
-/// all keys.
-pub(crate) fn bind_cursor<D: Dialect>(
-    cursor: Option<Cursor>,
-    statement: Statement<'_, D>,
-) -> Statement<'_, D> {
-    let (created_at, id) = match cursor {
-        Some(cursor) => (millis(cursor.created_at), cursor.id.to_string()),
-        None => (-1, String::new()),
-    };
-    D::text(D::integer(statement, Some(created_at)), Some(id))
 }
 
 /// Writes overrides as text, and none of them as NULL.

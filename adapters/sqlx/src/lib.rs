@@ -56,7 +56,8 @@
 //! again by hand begins at the revision that is inserted.
 //!
 //! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
-//! and the column. It is never skipped.
+//! and the column. It is never skipped. A listing reports it beside the other keys. The checks of the
+//! tables refuse most of such rows, and `check_rows` of a store finds all (`RowReport`).
 //!
 //! # Caches
 //!
@@ -74,13 +75,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod check;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod columns;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod dialect;
 mod error;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod listing;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod registry;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -96,6 +100,8 @@ mod usage;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod withdraw;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use check::RowReport;
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

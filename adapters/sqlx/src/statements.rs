@@ -34,6 +34,19 @@ pub(crate) struct Statements {
     pub(crate) owner: &'static str,
     /// Inserts or updates an owner. Parameters: the id, the tier, the overrides.
     pub(crate) put_owner: &'static str,
+    /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
+    /// largest number of owners.
+    pub(crate) list_owners: &'static str,
+    /// Deletes an owner. Parameter: the id.
+    pub(crate) delete_owner: &'static str,
+    /// Returns a row if an owner has a key that is not revoked. Parameter: the owner.
+    pub(crate) has_live_key: &'static str,
+    /// Returns the ids of keys that secrets refer to and that do not exist, each with the hash of one
+    /// of its secrets, by hash. Parameters: the hash after which to begin, the largest number.
+    pub(crate) orphaned_secrets: &'static str,
+    /// Lists saved usage, and the id of the key if there is one. Parameters: the id after which to
+    /// begin, the largest number.
+    pub(crate) list_usage: &'static str,
     /// Returns the newest version of the tables, 0 if there are none. No parameters.
     pub(crate) version: &'static str,
     /// Notes that the tables are of a version. Parameter: the version.
@@ -105,6 +118,17 @@ impl Statements {
         put_owner: "INSERT INTO keyward_owners (id, tier, overrides) VALUES ($1, $2, $3)
                     ON CONFLICT (id) DO UPDATE
                     SET tier = excluded.tier, overrides = excluded.overrides",
+        list_owners: "SELECT id AS owner_id, tier AS owner_tier, overrides AS owner_overrides
+             FROM keyward_owners WHERE id >= $1 AND ($2 = 0 OR id <> $1) ORDER BY id LIMIT $3",
+        delete_owner: "DELETE FROM keyward_owners WHERE id = $1",
+        has_live_key: "SELECT 1 FROM keyward_keys WHERE owner = $1 AND state <> 'revoked' LIMIT 1",
+        orphaned_secrets: "SELECT s.hash AS hash, s.key_id AS id FROM keyward_secrets s
+             LEFT JOIN keyward_keys k ON k.id = s.key_id
+             WHERE k.id IS NULL AND s.hash > $1 ORDER BY s.hash LIMIT $2",
+        list_usage: "SELECT u.key_id AS id, u.requests AS requests,
+               u.last_used_at AS last_used_at, k.id AS key_id
+             FROM keyward_usage u LEFT JOIN keyward_keys k ON k.id = u.key_id
+             WHERE u.key_id > $1 ORDER BY u.key_id LIMIT $2",
         version: "SELECT coalesce(max(version), 0) AS version FROM keyward_migrations",
         note_version: "INSERT INTO keyward_migrations (version) VALUES ($1)",
     };

@@ -4,15 +4,15 @@ use std::{iter, sync::Arc};
 
 use keyward::{
     key::{KeyId, KeyRecord, Owner, OwnerId},
-    store::{InsertError, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    store::{InsertError, Lookup, OwnerRemoval, ReplaceError, StoredKey},
 };
 use sqlx::Pool;
 
 use crate::{
     MigrateError, SqlStoreError,
-    columns::{KeyColumns, bind_cursor, bind_owner},
+    columns::{KeyColumns, bind_owner},
     dialect::{Dialect, OwnerLock, Statement, Transaction},
-    rows::{ReadRow as _, gather, gather_one, read_owner},
+    rows::{ReadRow as _, gather_one, read_owner},
 };
 
 /// The tables of a database, through a pool.
@@ -31,29 +31,6 @@ impl<D: Dialect> Tables<'_, D> {
         gather_one(&self.fetch(query).await?)
     }
 
-    pub(crate) async fn list(
-        &self,
-        owner: &OwnerId,
-        page: PageRequest,
-    ) -> Result<Listing, SqlStoreError> {
-        let query = sqlx::query(D::STATEMENTS.list);
-        self.page(D::text(query, Some(owner.as_str().to_owned())), page).await
-    }
-
-    pub(crate) async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
-        self.page(sqlx::query(D::STATEMENTS.list_all), page).await
-    }
-
-    async fn page(
-        &self,
-        query: Statement<'_, D>,
-        page: PageRequest,
-    ) -> Result<Listing, SqlStoreError> {
-        let size = i64::try_from(page.size()).unwrap_or(i64::from(PageRequest::MAX_SIZE));
-        let query = D::integer(bind_cursor(page.cursor(), query), Some(size + 1));
-        Ok(Listing::from_one_more(gather(&self.fetch(query).await?)?, page))
-    }
-
     pub(crate) async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, SqlStoreError> {
         let query = D::text(sqlx::query(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
         let rows = self.fetch(query).await?;
@@ -65,6 +42,24 @@ impl<D: Dialect> Tables<'_, D> {
         let mut connection = self.0.acquire().await?;
         D::execute(&mut connection, statement).await?;
         Ok(())
+    }
+
+    pub(crate) async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
+        let of = |sql: &'static str| D::text(sqlx::query(sql), Some(id.as_str().to_owned()));
+        let mut transaction = D::begin(self.0).await?;
+        // Revoked keys never change back, and no key is inserted while the lock is held.
+        D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
+        if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(OwnerRemoval::NotFound);
+        }
+        let live = D::fetch(transaction.connection(), of(D::STATEMENTS.has_live_key)).await?;
+        if !live.is_empty() {
+            transaction.rollback().await?;
+            return Ok(OwnerRemoval::HasKeys);
+        }
+        transaction.commit().await?;
+        Ok(OwnerRemoval::Removed)
     }
 
     pub(crate) async fn insert(
@@ -124,7 +119,10 @@ impl<D: Dialect> Tables<'_, D> {
         Ok(Ok(()))
     }
 
-    async fn fetch(&self, query: Statement<'_, D>) -> Result<Vec<D::Row>, SqlStoreError> {
+    pub(crate) async fn fetch(
+        &self,
+        query: Statement<'_, D>,
+    ) -> Result<Vec<D::Row>, SqlStoreError> {
         let mut connection = self.0.acquire().await?;
         Ok(D::fetch(&mut connection, query).await?)
     }

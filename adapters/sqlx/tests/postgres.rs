@@ -3,6 +3,8 @@
 
 #[path = "support/checks.rs"]
 mod checks;
+#[path = "support/damage.rs"]
+mod damage;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -24,7 +26,7 @@ use keyward::{
     usage::{Usage, UsageBatch},
     verify::Verifier,
 };
-use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
+use keyward_sqlx::{MigrateError, PostgresStore, RowReport, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
 use sqlx::{AssertSqlSafe, Row as _, migrate::Migrator, postgres::PgPoolOptions};
 use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
@@ -54,6 +56,11 @@ impl SqlStore for PostgresStore {
         sqlx::raw_sql(sql).execute(self.pool()).await.unwrap();
     }
 
+    async fn at_a_console(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.pool()).await?;
+        Ok(done.rows_affected())
+    }
+
     async fn dump(&self, table: &str) -> Vec<String> {
         // The writing transaction and the position of a row reveal every write.
         let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
@@ -68,25 +75,29 @@ impl SqlStore for PostgresStore {
         self.save_usage(batch).await
     }
 
+    async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        self.check_rows().await
+    }
+
     async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
         self.usage(ids).await
     }
 }
 
 macro_rules! on_one_store {
-    ($($check:ident),* $(,)?) => {$(
+    ($checks:ident: $($check:ident),* $(,)?) => {$(
         #[test]
         fn $check() {
             OnTokio.block_on(async {
                 let Some(store) = postgres_store(stringify!($check)).await else { return };
-                checks::$check(store).await;
+                $checks::$check(store).await;
             });
         }
     )*};
 }
 
 on_one_store!(
-    pages_are_stable,
+    checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
     corrupt_rows_return_errors_with_key_and_column,
@@ -96,6 +107,14 @@ on_one_store!(
     changes_by_hand_are_not_undone,
     a_rehash_does_not_undo_a_revocation_by_hand,
     own_changes_are_raised_once,
+);
+
+on_one_store!(
+    damage: damaged_rows_hide_no_other_key,
+    damaged_rows_are_revoked_and_purged,
+    damaged_owners_hide_no_other_owner,
+    all_damaged_rows_are_reported,
+    tables_refuse_what_no_type_accepts,
 );
 
 #[test]

@@ -16,7 +16,8 @@ use keyward::{
     KeyDraft, KeyFormat, KeyHasher, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyFormats, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey, StoredSecret},
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     verify::Verifier,
 };
@@ -212,6 +213,17 @@ impl KeyRegistry for Gated {
         self.store.put_owner_sync(owner);
         self.pass(Point::AfterWrite).await;
         self.check()
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Gone> {
+        Ok(self.store.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Gone> {
+        self.pass(Point::BeforeWrite).await;
+        let done = self.store.remove_owner_sync(id);
+        self.pass(Point::AfterWrite).await;
+        self.check().map(|()| done)
     }
 }
 

@@ -19,7 +19,8 @@ use sqlx::{
 };
 
 use crate::{
-    MigrateError, SqlStoreError,
+    MigrateError, RowReport, SqlStoreError,
+    check::check_rows,
     columns::millis,
     dialect::{Dialect, Transaction as _},
     registry::registry,
@@ -100,6 +101,19 @@ impl PostgresStore {
         lock.execute(&mut *transaction).await?;
         sqlx::query(migrations::CREATE_TABLE).execute(&mut *transaction).await?;
         tables::migrate::<Postgres>(transaction, migrations::MIGRATIONS).await
+    }
+
+    /// Reads all rows of the store's tables and returns those that do not form a key or an owner, for
+    /// example after an import. It locks nothing.
+    ///
+    /// The checks of the tables refuse most of such rows. They do not check the number and the
+    /// length of scopes, the text of overrides, or whether a key has a current secret.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`].
+    pub async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        check_rows(&self.pool).await
     }
 
     /// Adds drained usage to the saved usage, with one statement that writes to no other table.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use keyward::{
     Issuer, KeyHasher, KeyStore as _, ManualClock, SysRng, Timestamp,
     key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
-    store::{KeyRegistry, PageRequest, ReplaceError, Withdrawn},
+    store::{DamagedKey, KeyRegistry, PageRequest, ReplaceError, Withdrawn},
     usage::{Usage, UsageBatch, UsageLedger},
     verify::{Verifier, VerifyError},
 };
 use keyward_cache::CachedStore;
-use keyward_sqlx::{MigrateError, SqlStoreError};
+use keyward_sqlx::{MigrateError, RowReport, SqlStoreError};
 
 use crate::support::{FORMAT, NOW, issue, lookup, rotate, secret};
 
@@ -20,6 +20,8 @@ pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static 
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// Runs a statement as somebody at a console does.
     fn by_hand(&self, sql: &'static str) -> impl Future<Output = ()>;
+    /// Runs a statement as somebody at a console does, and returns whether it was refused.
+    fn at_a_console(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// Returns the rows of a table as text, with everything that reveals a rewritten row.
     fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
     fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
@@ -27,6 +29,7 @@ pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static 
         &self,
         batch: &UsageBatch,
     ) -> impl Future<Output = Result<(), SqlStoreError>> + Send;
+    fn check_rows(&self) -> impl Future<Output = Result<RowReport, SqlStoreError>> + Send;
     fn usage(
         &self,
         ids: &[KeyId],
@@ -205,7 +208,9 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl S
         assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql:.80}");
         let named = format!("{table}.{column}");
         let mut errors = vec![store.find_by_id(record.id()).await.unwrap_err()];
-        errors.push(store.list_all(PageRequest::first(9)).await.unwrap_err());
+        let listing = store.list_all(PageRequest::first(9)).await.unwrap();
+        assert_eq!(listing.damaged, [DamagedKey::new(Some(record.id()), named.clone())]);
+        assert!(listing.keys.is_empty() && listing.next.is_none());
         if column == "hash" {
             // The row is not found any more.
             assert!(store.find(&lookup(&key)).await.unwrap().is_none());
@@ -264,11 +269,8 @@ pub(crate) async fn contradictory_rows_are_rejected(store: impl SqlStore) {
     );
     assert!(store.find(&lookup(&key)).await.unwrap().is_none());
     store.tamper("UPDATE keyward_keys SET id = 'no id'").await.unwrap();
-    let error = store.list_all(PageRequest::first(9)).await.unwrap_err();
-    assert!(
-        matches!(error, SqlStoreError::Corrupt { key: None, column: "keyward_keys.id" }),
-        "{error:?}"
-    );
+    let listing = store.list_all(PageRequest::first(9)).await.unwrap();
+    assert_eq!(listing.damaged, [DamagedKey::new(None, "keyward_keys.id")]);
     store.tamper("DELETE FROM keyward_keys").await.unwrap();
 
     // The same token was imported under two schemes.

@@ -5,7 +5,7 @@ use sqlx::Pool;
 
 use crate::{
     SqlStoreError,
-    dialect::Dialect,
+    dialect::{Dialect, Statement},
     listing::{list, list_owners},
     rows::{ReadRow as _, read_id, read_usage},
     tables::Tables,
@@ -63,7 +63,7 @@ async fn orphaned_secrets<D: Dialect>(pool: &Pool<D>) -> Result<Vec<DamagedKey>,
     let mut damaged: Vec<DamagedKey> = Vec::new();
     let mut after = Some(String::new());
     while let Some(hash) = after {
-        let query = D::text(sqlx::query(D::STATEMENTS.orphaned_secrets), Some(hash));
+        let query = D::text(Statement::new(D::STATEMENTS.orphaned_secrets), Some(hash));
         let query = D::integer(query, Some(i64::from(PageRequest::MAX_SIZE)));
         let rows = Tables(pool).fetch(query).await?;
         for row in &rows {
@@ -82,7 +82,7 @@ async fn damaged_usage<D: Dialect>(pool: &Pool<D>) -> Result<Vec<DamagedKey>, Sq
     let mut damaged = Vec::new();
     let mut after = Some(String::new());
     while let Some(id) = after {
-        let query = D::text(sqlx::query(D::STATEMENTS.list_usage), Some(id));
+        let query = D::text(Statement::new(D::STATEMENTS.list_usage), Some(id));
         let query = D::integer(query, Some(i64::from(PageRequest::MAX_SIZE)));
         let rows = Tables(pool).fetch(query).await?;
         for row in &rows {

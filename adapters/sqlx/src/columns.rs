@@ -103,7 +103,7 @@ impl KeyColumns {
     }
 
     /// Binds the id, the revision and the [`key_values`].
-    pub(crate) fn bind<D: Dialect>(self, statement: Statement<'_, D>) -> Statement<'_, D> {
+    pub(crate) fn bind<D: Dialect>(self, statement: Statement<D>) -> Statement<D> {
         let statement = D::text(statement, Some(self.id));
         let statement = D::integer(statement, Some(self.revision));
         let statement = D::text(statement, Some(self.owner));
@@ -151,10 +151,7 @@ impl SecretColumns {
 }
 
 /// Binds the id, tier and overrides of an owner.
-pub(crate) fn bind_owner<'q, D: Dialect>(
-    owner: &Owner,
-    statement: Statement<'q, D>,
-) -> Statement<'q, D> {
+pub(crate) fn bind_owner<D: Dialect>(owner: &Owner, statement: Statement<D>) -> Statement<D> {
     let statement = D::text(statement, Some(owner.id.as_str().to_owned()));
     let statement = D::text(statement, owner.tier.as_ref().map(|tier| tier.as_str().to_owned()));
     D::text(statement, overrides(&owner.overrides))

@@ -85,9 +85,9 @@ pub(crate) async fn list<D: Dialect>(
     loop {
         let query = match owner {
             Some(owner) => {
-                D::text(sqlx::query(D::STATEMENTS.list), Some(owner.as_str().to_owned()))
+                D::text(Statement::new(D::STATEMENTS.list), Some(owner.as_str().to_owned()))
             }
-            None => sqlx::query(D::STATEMENTS.list_all),
+            None => Statement::new(D::STATEMENTS.list_all),
         };
         let query = D::text(D::integer(query, Some(position.created_at)), Some(position.id));
         let rows = Tables(pool).fetch(one_more(query, page.size())).await?;
@@ -140,7 +140,7 @@ pub(crate) async fn list_owners<D: Dialect>(
     loop {
         let is_after = i64::from(position.is_some());
         let after =
-            D::text(sqlx::query(D::STATEMENTS.list_owners), Some(position.unwrap_or_default()));
+            D::text(Statement::new(D::STATEMENTS.list_owners), Some(position.unwrap_or_default()));
         let query = one_more(D::integer(after, Some(is_after)), page.size());
         let rows = Tables(pool).fetch(query).await?;
         let mut entries = rows.iter().map(owner_entry).collect::<Result<Vec<_>, _>>()?;
@@ -175,7 +175,7 @@ fn owner_entry<R: ReadRow>(
 }
 
 /// Binds the number of rows of a page and one more, which shows whether there is a next page.
-fn one_more<D: Dialect>(query: Statement<'_, D>, size: usize) -> Statement<'_, D> {
+fn one_more<D: Dialect>(query: Statement<D>, size: usize) -> Statement<D> {
     let size = i64::try_from(size).unwrap_or(i64::from(PageRequest::MAX_SIZE));
     D::integer(query, Some(size + 1))
 }

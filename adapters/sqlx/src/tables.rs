@@ -11,7 +11,7 @@ use sqlx::Pool;
 use crate::{
     MigrateError, SqlStoreError,
     columns::{KeyColumns, bind_owner},
-    dialect::{Dialect, OwnerLock, Statement, Transaction},
+    dialect::{Dialect, OwnerLock, Statement, Transaction, retrying},
     rows::{ReadRow as _, gather_one, read_owner},
 };
 
@@ -23,7 +23,7 @@ impl<D: Dialect> Tables<'_, D> {
         let hashes = lookup.hashes();
         let (sql, parameters) = D::find_statement(hashes.len());
         let hashes = hashes.map(|hash| Some(hash.to_string())).chain(iter::repeat(None));
-        gather_one(&self.fetch(hashes.take(parameters).fold(sqlx::query(sql), D::text)).await?)
+        gather_one(&self.fetch(hashes.take(parameters).fold(Statement::new(sql), D::text)).await?)
     }
 
     pub(crate) async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
@@ -32,20 +32,27 @@ impl<D: Dialect> Tables<'_, D> {
     }
 
     pub(crate) async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, SqlStoreError> {
-        let query = D::text(sqlx::query(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
+        let query = D::text(Statement::new(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
         let rows = self.fetch(query).await?;
         rows.first().map(|row| read_owner(id, row).map(Arc::new)).transpose()
     }
 
     pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
-        let statement = bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner));
-        let mut connection = self.0.acquire().await?;
-        D::execute(&mut connection, statement).await?;
-        Ok(())
+        retrying::<D, _, _, _>(|| async {
+            let statement = bind_owner(owner, Statement::new(D::STATEMENTS.put_owner));
+            let mut connection = self.0.acquire().await?;
+            D::execute(&mut connection, statement).await?;
+            Ok(())
+        })
+        .await
     }
 
     pub(crate) async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
-        let of = |sql: &'static str| D::text(sqlx::query(sql), Some(id.as_str().to_owned()));
+        retrying::<D, _, _, _>(|| self.try_remove_owner(id)).await
+    }
+
+    async fn try_remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
+        let of = |sql: &'static str| D::text(Statement::new(sql), Some(id.as_str().to_owned()));
         let mut transaction = D::begin(self.0).await?;
         // Revoked keys never change back, and no key is inserted while the lock is held.
         D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
@@ -66,7 +73,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<(), InsertError<SqlStoreError>> {
-        let inserted = self.try_insert(record).await;
+        let inserted = retrying::<D, _, _, _>(|| self.try_insert(record)).await;
         inserted.unwrap_or_else(|error| Err(InsertError::Store(error)))
     }
 
@@ -74,7 +81,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<Result<(), InsertError<SqlStoreError>>, SqlStoreError> {
-        let insert = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.insert_key));
+        let insert = KeyColumns::of(record)?.bind(Statement::new(D::STATEMENTS.insert_key));
         let mut transaction = D::begin(self.0).await?;
         D::lock_owner(transaction.connection(), record.owner(), OwnerLock::Insert).await?;
         if D::execute(transaction.connection(), insert).await? == 0 {
@@ -93,7 +100,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<(), ReplaceError<SqlStoreError>> {
-        let replaced = self.try_replace(record).await;
+        let replaced = retrying::<D, _, _, _>(|| self.try_replace(record)).await;
         replaced.unwrap_or_else(|error| Err(ReplaceError::Store(error)))
     }
 
@@ -101,7 +108,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<Result<(), ReplaceError<SqlStoreError>>, SqlStoreError> {
-        let update = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.update_key));
+        let update = KeyColumns::of(record)?.bind(Statement::new(D::STATEMENTS.update_key));
         let mut transaction = D::begin(self.0).await?;
         if D::execute(transaction.connection(), update).await? == 0 {
             let there = by_id(D::STATEMENTS.has_key, record.id());
@@ -119,18 +126,15 @@ impl<D: Dialect> Tables<'_, D> {
         Ok(Ok(()))
     }
 
-    pub(crate) async fn fetch(
-        &self,
-        query: Statement<'_, D>,
-    ) -> Result<Vec<D::Row>, SqlStoreError> {
+    pub(crate) async fn fetch(&self, query: Statement<D>) -> Result<Vec<D::Row>, SqlStoreError> {
         let mut connection = self.0.acquire().await?;
         Ok(D::fetch(&mut connection, query).await?)
     }
 }
 
 /// Binds an id to a statement.
-fn by_id<D: Dialect>(sql: &'static str, id: KeyId) -> Statement<'static, D> {
-    D::text(sqlx::query(sql), Some(id.to_string()))
+fn by_id<D: Dialect>(sql: &'static str, id: KeyId) -> Statement<D> {
+    D::text(Statement::new(sql), Some(id.to_string()))
 }
 
 /// Runs the migrations that are missing, each of which brings the tables from the version before
@@ -140,7 +144,7 @@ pub(crate) async fn migrate<D: Dialect>(
     mut transaction: D::Transaction,
     migrations: &'static [&'static str],
 ) -> Result<(), MigrateError> {
-    let newest = D::fetch(transaction.connection(), sqlx::query(D::STATEMENTS.version)).await?;
+    let newest = D::fetch(transaction.connection(), Statement::new(D::STATEMENTS.version)).await?;
     let found = match newest.first() {
         Some(row) => row.integer("version")?.unwrap_or(0),
         None => 0,
@@ -152,7 +156,7 @@ pub(crate) async fn migrate<D: Dialect>(
     }
     for (version, sql) in (1..).zip(migrations).filter(|(version, _)| *version > found) {
         D::execute_all(transaction.connection(), sql).await?;
-        let applied = D::integer(sqlx::query(D::STATEMENTS.note_version), Some(version));
+        let applied = D::integer(Statement::new(D::STATEMENTS.note_version), Some(version));
         D::execute(transaction.connection(), applied).await?;
     }
     transaction.commit().await?;

@@ -31,3 +31,20 @@ pub(crate) fn usage_rows(batch: &UsageBatch) -> Vec<UsageRow> {
     };
     usages.into_iter().map(row).collect()
 }
+
+/// Writes usage as a JSON array of arrays.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn usage_json(batch: &UsageBatch) -> String {
+    let rows = usage_rows(batch).into_iter().map(|row| {
+        let last = row.last_used_at.map_or_else(|| "null".to_owned(), |at| at.to_string());
+        format!("[\"{}\",{},{last}]", row.key_id, row.requests)
+    });
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+/// Writes ids as a JSON array of strings. They need no escapes.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn ids_json(ids: &[KeyId]) -> String {
+    let ids = ids.iter().map(|id| format!("\"{id}\""));
+    format!("[{}]", ids.collect::<Vec<_>>().join(","))
+}

@@ -10,7 +10,7 @@ use sqlx::Pool;
 use crate::{
     SqlStoreError,
     columns::millis,
-    dialect::{Dialect, OwnerLock, Statement, Transaction},
+    dialect::{Dialect, OwnerLock, Statement, Transaction, retrying},
     rows::{ReadRow as _, read_id},
 };
 
@@ -20,7 +20,8 @@ pub(crate) async fn revoke<D: Dialect>(
     within: Option<&OwnerId>,
     now: Timestamp,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, D::STATEMENTS.revoke_key, id, within, now).await
+    let revoke = D::STATEMENTS.revoke_key;
+    retrying::<D, _, _, _>(|| withdraw(pool, revoke, id, within, now)).await
 }
 
 pub(crate) async fn suspend<D: Dialect>(
@@ -29,7 +30,8 @@ pub(crate) async fn suspend<D: Dialect>(
     within: Option<&OwnerId>,
     now: Timestamp,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, D::STATEMENTS.suspend_key, id, within, now).await
+    let suspend = D::STATEMENTS.suspend_key;
+    retrying::<D, _, _, _>(|| withdraw(pool, suspend, id, within, now)).await
 }
 
 pub(crate) async fn revoke_all<D: Dialect>(
@@ -37,11 +39,19 @@ pub(crate) async fn revoke_all<D: Dialect>(
     owner: &OwnerId,
     now: Timestamp,
 ) -> Result<Vec<KeyId>, SqlStoreError> {
-    let revoke = D::text(sqlx::query(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
+    retrying::<D, _, _, _>(|| try_revoke_all(pool, owner, now)).await
+}
+
+async fn try_revoke_all<D: Dialect>(
+    pool: &Pool<D>,
+    owner: &OwnerId,
+    now: Timestamp,
+) -> Result<Vec<KeyId>, SqlStoreError> {
+    let revoke = D::text(Statement::new(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
     let revoke = D::integer(revoke, Some(millis(now)));
     let mut transaction = D::begin(pool).await?;
     D::lock_owner(transaction.connection(), owner, OwnerLock::ChangeAll).await?;
-    let revoked = D::fetch(transaction.connection(), revoke).await?;
+    let revoked = D::revoke_all(transaction.connection(), owner, revoke).await?;
     // A key without a valid id is revoked too, and nobody can name it.
     let revoked = revoked.iter().filter_map(|row| read_id(row).ok()).collect();
     transaction.commit().await?;
@@ -75,11 +85,7 @@ async fn withdraw<D: Dialect>(
     }
 }
 
-fn of_owner<D: Dialect>(
-    sql: &'static str,
-    id: KeyId,
-    within: Option<&OwnerId>,
-) -> Statement<'static, D> {
-    let statement = D::text(sqlx::query(sql), Some(id.to_string()));
+fn of_owner<D: Dialect>(sql: &'static str, id: KeyId, within: Option<&OwnerId>) -> Statement<D> {
+    let statement = D::text(Statement::new(sql), Some(id.to_string()));
     D::text(statement, within.map(|owner| owner.as_str().to_owned()))
 }

@@ -21,7 +21,7 @@ use checks::SqlStore;
 use keyward::{
     KeyHasher, KeyStore as _, Timestamp,
     key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
-    store::{KeyRegistry as _, ReplaceError, Withdrawn},
+    store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
     usage::{Usage, UsageBatch},
     verify::Verifier,
@@ -203,42 +203,58 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
     });
 }
 
-/// A key that is inserted while all keys of its owner are being revoked is inserted after that.
+/// A key that is inserted while all keys of its owner are being revoked, or while the owner is being
+/// removed, is inserted after that.
 #[test]
-fn an_insert_waits_for_the_revocation_of_all_keys() {
+fn an_insert_waits_for_a_change_of_all_keys() {
     OnTokio.block_on(async {
         let Some(store) = postgres_store("an_insert_waits").await else { return };
         let (first, first_key) = issue("owner", NOW);
-        store.insert(first.clone()).await.unwrap();
-        // Keeps the revocation from its end.
-        let mut holder = store.pool().begin().await.unwrap();
-        let hold = "SELECT 1 FROM keyward_keys FOR UPDATE";
-        sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
-        let revoking = store.clone();
         let owner = first.owner().clone();
-        let revoking = tokio::spawn(async move { revoking.revoke_all(&owner, NOW).await });
-        until_blocked(&store, "transactionid").await;
-        let (second, second_key) = issue("owner", NOW);
-        let (inserting, late) = (store.clone(), second.clone());
-        let inserting = tokio::spawn(async move { inserting.insert(late).await });
-        // Of the same owner; others do not wait.
-        let (other, other_key) = issue("other", NOW);
-        store.insert(other).await.unwrap();
-        assert_eq!(gate_status(&store, &other_key).await, 200);
-        tokio::select! {
-            biased;
-            () = until_blocked(&store, "advisory") => {}
-            // It must not end before the revocation does.
-            () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
-                panic!("the insert did not wait")
+        store.insert(first.clone()).await.unwrap();
+        store.put_owner(Owner::new(owner.clone())).await.unwrap();
+        for remove in [false, true] {
+            // Keeps the change from its end.
+            let mut holder = store.pool().begin().await.unwrap();
+            let hold = match remove {
+                false => "SELECT 1 FROM keyward_keys FOR UPDATE",
+                true => "SELECT 1 FROM keyward_owners FOR UPDATE",
+            };
+            sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
+            let (changing, theirs) = (store.clone(), owner.clone());
+            let changing = tokio::spawn(async move {
+                match remove {
+                    false => changing.revoke_all(&theirs, NOW).await.unwrap().len(),
+                    true => {
+                        let removed = changing.remove_owner(&theirs).await.unwrap();
+                        assert_eq!(removed, OwnerRemoval::Removed);
+                        0
+                    }
+                }
+            });
+            until_blocked(&store, "transactionid").await;
+            let (second, second_key) = issue("owner", NOW);
+            let (inserting, late) = (store.clone(), second.clone());
+            let inserting = tokio::spawn(async move { inserting.insert(late).await });
+            // Of the same owner; others do not wait.
+            let (other, other_key) = issue("other", NOW);
+            store.insert(other).await.unwrap();
+            assert_eq!(gate_status(&store, &other_key).await, 200);
+            tokio::select! {
+                biased;
+                () = until_blocked(&store, "advisory") => {}
+                // It must not end before the change does.
+                () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
+                    panic!("the insert did not wait")
+                }
             }
+            holder.rollback().await.unwrap();
+            assert_eq!(changing.await.unwrap(), usize::from(!remove));
+            inserting.await.unwrap().unwrap();
+            assert_eq!(gate_status(&store, &first_key).await, 401);
+            assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
+            assert_eq!(store.revoke_all(&owner, NOW).await.unwrap(), [second.id()]);
         }
-        holder.rollback().await.unwrap();
-        assert_eq!(revoking.await.unwrap().unwrap(), [first.id()]);
-        inserting.await.unwrap().unwrap();
-        assert_eq!(gate_status(&store, &first_key).await, 401);
-        assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
-        assert_eq!(store.revoke_all(first.owner(), NOW).await.unwrap(), [second.id()]);
     });
 }
 

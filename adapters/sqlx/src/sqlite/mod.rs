@@ -22,7 +22,7 @@ use crate::{
     registry::registry,
     rows::{read_id, read_usage},
     tables,
-    usage::usage_rows,
+    usage::{ids_json, usage_json},
 };
 
 /// A store in a file of SQLite, which several processes of one machine can share.
@@ -150,18 +150,3 @@ impl SqliteStore {
 }
 
 registry!(SqliteStore);
-
-/// Writes usage as a JSON array of arrays.
-fn usage_json(batch: &UsageBatch) -> String {
-    let rows = usage_rows(batch).into_iter().map(|row| {
-        let last = row.last_used_at.map_or_else(|| "null".to_owned(), |at| at.to_string());
-        format!("[\"{}\",{},{last}]", row.key_id, row.requests)
-    });
-    format!("[{}]", rows.collect::<Vec<_>>().join(","))
-}
-
-/// Writes ids as a JSON array of strings. They need no escapes.
-fn ids_json(ids: &[KeyId]) -> String {
-    let ids = ids.iter().map(|id| format!("\"{id}\""));
-    format!("[{}]", ids.collect::<Vec<_>>().join(","))
-}

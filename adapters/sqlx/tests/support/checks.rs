@@ -1,4 +1,4 @@
-//! Checks for both databases.
+//! Checks for every database.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,9 @@ use crate::support::{FORMAT, NOW, issue, lookup, rotate, secret};
 
 /// A store of this crate with access to its database.
 pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
+    /// The largest length of a text that a column can hold.
+    const LONGEST: usize = 1 << 20;
+
     /// Runs a statement without the column checks. `char10` in it stands for a newline.
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// Runs a statement as somebody at a console does.
@@ -166,10 +169,10 @@ pub(crate) async fn purging_removes_keys_and_usage(store: impl SqlStore) {
 }
 
 /// Rows that form no valid record are errors that name key and column, in every operation.
-pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl SqlStore) {
+pub(crate) async fn corrupt_rows_return_errors_with_key_and_column<S: SqlStore>(store: S) {
     let (of_keys, of_secrets, of_owners) = ("keyward_keys", "keyward_secrets", "keyward_owners");
     let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
-    let long = format!("'{}'", "x".repeat(1 << 20));
+    let long = format!("'{}'", "x".repeat(S::LONGEST));
     let cases: Vec<(&str, &str, &str)> = vec![
         (of_keys, "owner", "''"),
         (of_keys, "name", "''"),
@@ -389,8 +392,8 @@ const BY_HAND: [&str; 11] = [
     "UPDATE keyward_secrets SET hint = NULL WHERE place = 0",
     "DELETE FROM keyward_secrets WHERE place = 1",
     "INSERT INTO keyward_secrets (hash, key_id, place, kind, created_at, valid_until)
-     SELECT 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', id, 2, 'lqt_',
-       1, 5 FROM keyward_keys",
+     SELECT 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', key_id, 2,
+       'lqt_', 1, 5 FROM keyward_secrets WHERE place = 0",
     "UPDATE keyward_secrets SET place = 3 WHERE place = 1",
 ];
 

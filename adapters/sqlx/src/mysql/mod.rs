@@ -1,0 +1,160 @@
+//! The store in a database of MySQL or MariaDB.
+
+mod dialect;
+mod error;
+mod migrations;
+mod numbered;
+mod statements;
+mod transaction;
+
+pub(crate) use error::number as mysql_number;
+
+use keyward::{
+    Timestamp,
+    key::KeyId,
+    usage::{Usage, UsageBatch},
+};
+use sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions};
+
+use crate::{
+    MigrateError, RowReport, SqlStoreError,
+    check::check_rows,
+    columns::millis,
+    dialect::{Dialect, Transaction as _, retrying},
+    registry::registry,
+    rows::{read_id, read_usage},
+    usage::{ids_json, usage_json},
+};
+
+/// A store in a database of MySQL (8.0.17 or newer) or MariaDB (10.6 or newer), which any number of
+/// processes can share.
+///
+/// Clones share the pool. The tables are those of the connection's database. The server needs
+/// `binlog_format` `ROW` or `MIXED` if it writes a binary log.
+///
+/// A transaction that the server undoes because of a deadlock is run again.
+///
+/// An acknowledged change survives a crash of the server if the server is configured for that, as it is
+/// by default: with `innodb_flush_log_at_trx_commit` other than 1, a revocation can be lost.
+#[derive(Clone, Debug)]
+pub struct MySqlStore {
+    pool: MySqlPool,
+}
+
+impl MySqlStore {
+    /// The statement of [`KeyStore::find`](keyward::KeyStore::find), for `EXPLAIN`. Its parameters are
+    /// up to four hashes as text.
+    pub const FIND_SQL: &'static str = statements::FIND;
+
+    /// The statement of [`KeyRegistry::list`](keyward::store::KeyRegistry::list), for `EXPLAIN`. Its
+    /// parameters are written `$1` to `$4`: the owner, the instant and the id of the cursor, and the
+    /// size of the page plus one.
+    pub const LIST_SQL: &'static str = <MySql as Dialect>::STATEMENTS.list;
+
+    /// Connects to the database that a URL names, with a pool of its own, and brings the store's
+    /// tables up to date. Several processes may do so at the same time.
+    ///
+    /// # Errors
+    ///
+    /// As [`MySqlStore::migrate`]; a text that is no URL is [`SqlStoreError::NoConnection`].
+    pub async fn connect(url: &str) -> Result<Self, MigrateError> {
+        // A statement outside of a transaction is committed by itself, whatever the server's default.
+        let pool = MySqlPoolOptions::new().after_connect(|connection, _| {
+            let commit = sqlx::raw_sql("SET SESSION autocommit = 1");
+            Box::pin(async move { commit.execute(connection).await.map(drop) })
+        });
+        let store = Self::new(pool.connect(url).await?);
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Creates a store over a pool of the host. [`MySqlStore::migrate`] makes its tables.
+    pub const fn new(pool: MySqlPool) -> Self {
+        Self { pool }
+    }
+
+    /// Returns the pool.
+    pub const fn pool(&self) -> &MySqlPool {
+        &self.pool
+    }
+
+    /// Brings the store's tables up to date. Several processes may call it at the same time. It
+    /// does not touch the host's tables.
+    ///
+    /// The user needs the privileges `CREATE`, `ALTER`, `INDEX`, `REFERENCES` and `TRIGGER`. MySQL with
+    /// a binary log refuses triggers of other users than administrators, unless
+    /// `log_bin_trust_function_creators` is on.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Newer`] if a newer version of this crate has changed the tables, and
+    /// [`MigrateError::Store`]. Each statement commits by itself, so some can be done then. The next
+    /// call does the others.
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        migrations::migrate(&self.pool).await
+    }
+
+    /// Reads all rows of the store's tables and returns those that do not form a key or an owner, for
+    /// example after an import. It locks nothing.
+    ///
+    /// The checks of the tables refuse most of such rows. They do not check the number and the
+    /// length of scopes, the text of overrides, or whether a key has a current secret.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`].
+    pub async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        check_rows(&self.pool).await
+    }
+
+    /// Adds drained usage to the saved usage, with one statement that writes to no other table.
+    ///
+    /// A count only grows, and a last use only moves later. Usage of keys that the store does not
+    /// hold is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`]; return the batch to the ledger then.
+    pub async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let rows = usage_json(batch);
+        retrying::<MySql, _, _, _>(|| async {
+            sqlx::query(statements::SAVE_USAGE).bind(&rows).execute(&self.pool).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the saved usage of these keys, without those that were never used.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`].
+    pub async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
+        let query = sqlx::query(statements::USAGE).bind(ids_json(ids));
+        query.fetch_all(&self.pool).await?.iter().map(read_usage).collect()
+    }
+
+    async fn purge_ended(
+        &self,
+        ended_before: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<KeyId>, SqlStoreError> {
+        retrying::<MySql, _, _, _>(|| async {
+            let mut transaction = MySql::begin(&self.pool).await?;
+            let ended = sqlx::query(statements::ENDED).bind(millis(ended_before));
+            let ended = ended.bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
+            let ids = ended.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
+            for delete in statements::DELETE_KEYS {
+                sqlx::query(delete).bind(ids_json(&ids)).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(ids)
+        })
+        .await
+    }
+}
+
+registry!(MySqlStore);

@@ -15,7 +15,10 @@ use std::{
 
 use keyward::{
     Clock, Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, SysRng, SystemClock, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerId, RecordError},
+    key::{
+        KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, RecordError, Revocation,
+        StoredRecord,
+    },
     store::{
         Cursor, InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest,
         OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -98,21 +101,30 @@ impl Tables {
         &mut self,
         id: KeyId,
         within: Option<&OwnerId>,
-        state: KeyState,
+        change: impl FnOnce(&mut StoredRecord),
     ) -> Result<Option<Withdrawn>, RecordError> {
         let stored = self.keys.get(&id);
         let is_within = |it: &&KeyRecord| within.is_none_or(|owner| owner == it.owner());
         let Some(record) = stored.filter(is_within) else { return Ok(None) };
+        if let KeyState::Revoked { .. } = record.state() {
+            return Ok(Some(Withdrawn::RevokedBefore));
+        }
         let mut parts = record.clone().into_parts();
-        parts.state = match (parts.state, state) {
-            (KeyState::Revoked { .. }, _) => return Ok(Some(Withdrawn::RevokedBefore)),
-            // The first instant stays. The revision is raised, so that a stale change cannot resume it.
-            (first @ KeyState::Suspended { .. }, KeyState::Suspended { .. }) => first,
-            (_, state) => state,
-        };
+        change(&mut parts);
         parts.revision += 1;
         self.put(parts.build()?);
         Ok(Some(Withdrawn::Now))
+    }
+
+    /// Returns whether the owner has a cap and as many keys. Keys that have ended do not count.
+    fn is_full_for(&self, record: &KeyRecord) -> bool {
+        let owner = self.owners.get(record.owner());
+        let counts = |key: &&KeyRecord| {
+            key.owner() == record.owner()
+                && key.ends_at().is_none_or(|end| end > record.created_at())
+        };
+        let keys = self.keys.values().filter(counts).count();
+        owner.and_then(|owner| owner.key_cap).is_some_and(|cap| keys >= cap as usize)
     }
 
     fn page(
@@ -153,6 +165,9 @@ impl KeyRegistry for TableStore {
         if tables.has_secret_of_another(&record) {
             return Err(InsertError::DuplicateSecret);
         }
+        if tables.is_full_for(&record) {
+            return Err(InsertError::TooManyKeys);
+        }
         tables.put(record);
         Ok(())
     }
@@ -160,8 +175,12 @@ impl KeyRegistry for TableStore {
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<RecordError>> {
         let mut tables = self.tables();
         let stored = tables.keys.get(&record.id()).ok_or(ReplaceError::NotFound)?;
+        // A key that was purged and imported again under the same id is another one.
+        if !stored.is_same_life(&record) {
+            return Err(ReplaceError::NotFound);
+        }
         // The compare-and-swap. Without it, a rotation could undo a revocation.
-        if stored.revision().checked_add(1) != Some(record.revision()) {
+        if !stored.is_followed_by(&record) {
             return Err(ReplaceError::Conflict);
         }
         if tables.has_secret_of_another(&record) {
@@ -175,18 +194,22 @@ impl KeyRegistry for TableStore {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, RecordError> {
-        self.tables().withdraw(id, within, KeyState::Revoked { since: now })
+        self.tables().withdraw(id, within, |parts| revoke(parts, &revocation))
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, RecordError> {
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, RecordError> {
         let mut tables = self.tables();
         let theirs = tables.keys.values().filter(|record| record.owner() == owner);
         let ids: Vec<_> = theirs.map(KeyRecord::id).collect();
         let mut revoked = Vec::new();
         for id in ids {
-            let done = tables.withdraw(id, None, KeyState::Revoked { since: now })?;
+            let done = tables.withdraw(id, None, |parts| revoke(parts, &revocation))?;
             revoked.extend((done == Some(Withdrawn::Now)).then_some(id));
         }
         Ok(revoked)
@@ -198,7 +221,12 @@ impl KeyRegistry for TableStore {
         within: Option<&OwnerId>,
         now: Timestamp,
     ) -> Result<Option<Withdrawn>, RecordError> {
-        self.tables().withdraw(id, within, KeyState::Suspended { since: now })
+        self.tables().withdraw(id, within, |parts| {
+            // The first instant stays. The revision is raised, so that a stale change cannot resume it.
+            if parts.state == KeyState::Active {
+                parts.state = KeyState::Suspended { since: now };
+            }
+        })
     }
 
     async fn purge(&self, ended_before: Timestamp, limit: u16) -> Result<Vec<KeyId>, RecordError> {
@@ -224,7 +252,12 @@ impl KeyRegistry for TableStore {
     }
 
     async fn put_owner(&self, owner: Owner) -> Result<(), RecordError> {
-        self.tables().owners.insert(owner.id.clone(), Arc::new(owner));
+        let mut tables = self.tables();
+        // A stale copy of an owner must not resume it.
+        let state = tables.owners.get(&owner.id).map_or(owner.state, |there| there.state);
+        let mut owner = owner;
+        owner.state = state;
+        tables.owners.insert(owner.id.clone(), Arc::new(owner));
         Ok(())
     }
 
@@ -249,6 +282,19 @@ impl KeyRegistry for TableStore {
         tables.owners.remove(id);
         Ok(OwnerRemoval::Removed)
     }
+
+    async fn change_owner(&self, id: &OwnerId, change: OwnerChange) -> Result<(), RecordError> {
+        let mut tables = self.tables();
+        let owner =
+            tables.owners.get(id).map_or_else(|| Owner::new(id.clone()), |it| (**it).clone());
+        tables.owners.insert(id.clone(), Arc::new(owner.changed(change)));
+        Ok(())
+    }
+}
+
+fn revoke(parts: &mut StoredRecord, revocation: &Revocation) {
+    parts.state = KeyState::Revoked { since: revocation.at };
+    parts.revocation_reason.clone_from(&revocation.reason);
 }
 
 #[cfg(test)]

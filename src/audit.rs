@@ -4,17 +4,28 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     clock::timestamp::Timestamp,
-    key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::ScopeSet},
+    key::{
+        actor::Actor,
+        allowlist::Allowlist,
+        id::KeyId,
+        kind::KeyKind,
+        network::IpNetwork,
+        origin::Origin,
+        owner::{OwnerId, Tier},
+        scope::ScopeSet,
+        state::RevocationReason,
+    },
     limit::decision::Decision,
     quota::{overrides::Overrides, policy_name::PolicyName},
-    request::reason::RefusalReason,
+    request::{reason::RefusalReason, request_id::RequestId},
     verify::verified::MatchedSecret,
 };
 
 /// A callback that receives every event, shared by gates and issuers.
 ///
 /// It is called on the thread that decides, once for each outcome and for each change that was saved,
-/// so it should pass the event on and not wait. Clones call the same callback.
+/// so it should pass the event on and not wait. The use of a secret after its grace is reported before
+/// its refusal. Clones call the same callback.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -79,11 +90,17 @@ pub struct AuditEvent {
     pub owner: Option<OwnerId>,
     /// The kind of the key. For a presented key it is the kind that it claims to be of.
     pub kind: Option<KeyKind>,
+    /// Who made the change, if the issuer [acts as](crate::issue::Issuer::acting_as) somebody.
+    pub actor: Option<Actor>,
+    /// The request in which it happened, if the issuer
+    /// [works for](crate::issue::Issuer::for_request) one.
+    pub request_id: Option<RequestId>,
 }
 
 impl AuditEvent {
     pub(crate) const fn new(at: Timestamp, action: AuditAction) -> Self {
-        Self { at, action, key: None, owner: None, kind: None }
+        let (actor, request_id) = (None, None);
+        Self { at, action, key: None, owner: None, kind: None, actor, request_id }
     }
 }
 
@@ -110,6 +127,9 @@ pub enum AuditAction {
         /// The policy that refused, or that this decision is about.
         policy: Option<PolicyName>,
     },
+    /// A secret was used after its grace, and the request is refused. Whoever has it did not get the
+    /// secret of the rotation: an old deployment, or a thief.
+    RetiredSecretUsed,
     /// A credential of no known kind was passed on to the host's own check.
     ForeignCredential,
     /// A request without a credential went on, on a route that allows it.
@@ -129,8 +149,13 @@ pub enum AuditAction {
         /// The time from which the previous secret is refused, or `None` if it is refused at once.
         previous_valid_until: Option<Timestamp>,
     },
+    /// The graces of the earlier secrets of a key were ended.
+    GraceEnded,
     /// A key was revoked forever.
-    Revoked,
+    Revoked {
+        /// The reason, if one was given.
+        reason: Option<RevocationReason>,
+    },
     /// A key was suspended.
     Suspended,
     /// A suspended key was resumed.
@@ -154,6 +179,71 @@ pub enum AuditAction {
         /// The new overrides.
         overrides: Overrides,
     },
+    /// A key may be used from other networks.
+    NetworksChanged {
+        /// The new networks; `None` for all.
+        networks: Option<Allowlist<IpNetwork>>,
+    },
+    /// A key may be used from other web pages.
+    OriginsChanged {
+        /// The new origins; `None` for all.
+        origins: Option<Allowlist<Origin>>,
+    },
+    /// The host keeps something else with a key.
+    MetadataChanged,
     /// A key that had ended was purged. Only its id is still known.
     Purged,
+    /// An owner was suspended, and with it all of its keys.
+    OwnerSuspended,
+    /// A suspended owner was resumed.
+    OwnerResumed,
+    /// An owner got another tier.
+    TierChanged {
+        /// The new tier.
+        tier: Option<Tier>,
+    },
+    /// An owner got other overrides.
+    OwnerOverridesChanged {
+        /// The new overrides.
+        overrides: Overrides,
+    },
+    /// An owner got another cap on its keys.
+    KeyCapChanged {
+        /// The new cap.
+        cap: Option<u32>,
+    },
+}
+
+impl AuditAction {
+    /// Returns the name of the action in snake case, for logs and tables.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::Refused { .. } => "refused",
+            Self::RetiredSecretUsed => "retired_secret_used",
+            Self::ForeignCredential => "foreign_credential",
+            Self::Anonymous => "anonymous",
+            Self::Issued { .. } => "issued",
+            Self::Imported { .. } => "imported",
+            Self::Rotated { .. } => "rotated",
+            Self::GraceEnded => "grace_ended",
+            Self::Revoked { .. } => "revoked",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::ExpiryChanged { .. } => "expiry_changed",
+            Self::Rehashed => "rehashed",
+            Self::Renamed => "renamed",
+            Self::ScopesChanged { .. } => "scopes_changed",
+            Self::OverridesChanged { .. } => "overrides_changed",
+            Self::NetworksChanged { .. } => "networks_changed",
+            Self::OriginsChanged { .. } => "origins_changed",
+            Self::MetadataChanged => "metadata_changed",
+            Self::Purged => "purged",
+            Self::OwnerSuspended => "owner_suspended",
+            Self::OwnerResumed => "owner_resumed",
+            Self::TierChanged { .. } => "tier_changed",
+            Self::OwnerOverridesChanged { .. } => "owner_overrides_changed",
+            Self::KeyCapChanged { .. } => "key_cap_changed",
+        }
+    }
 }

@@ -26,7 +26,7 @@ use crate::error::InvalidText;
 /// ```
 ///
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -117,6 +117,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// The text of `Display`, so that a log of any type that contains an instant can be read.
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl FromStr for Timestamp {
     type Err = InvalidText;
 
@@ -182,6 +189,12 @@ mod tests {
             assert_eq!(Timestamp(millis).to_string(), text);
             assert_eq!(text.parse(), Ok(Timestamp(millis)));
         }
+    }
+
+    #[test]
+    fn debug_is_rfc_3339() {
+        let at = Some(Timestamp(1_700_000_000_999));
+        assert_eq!(format!("{at:?}"), "Some(2023-11-14T22:13:20.999Z)");
     }
 
     #[test]

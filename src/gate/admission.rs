@@ -1,8 +1,14 @@
 //! The outcome of a request.
 
+use std::sync::Arc;
+
 use crate::{
     clock::timestamp::Timestamp,
-    gate::{charges::Charges, checked::CheckedRoute, refusal::Refusal},
+    gate::{
+        charges::Charges,
+        checked::{Checked, CheckedRoute},
+        refusal::Refusal,
+    },
     limit::{charged::Charged, decision::Decision},
     quota::policy_name::PolicyName,
     request::{
@@ -53,8 +59,10 @@ impl Outcome {
 pub struct Admission {
     pub(super) caller: KeyCaller,
     pub(super) decision: Option<Decision>,
-    /// The route, if it has limits.
-    pub(super) route: Option<CheckedRoute>,
+    /// The identity of the route. A reference would be counted in memory that all threads write.
+    pub(super) route: RouteId,
+    /// The route, if the headers list its limits.
+    pub(super) listed: Option<Arc<Checked>>,
     pub(super) charges: Charges,
     pub(super) rate_headers: RateHeaders,
     pub(super) now: Timestamp,
@@ -78,9 +86,10 @@ impl Admission {
         self.decision.as_ref()
     }
 
-    /// Returns the name of the limit that the [decision](Admission::decision) is about.
-    pub fn policy(&self) -> Option<&PolicyName> {
-        let (route, position) = (self.route.as_ref()?, self.decision()?.position);
+    /// Returns the name of the limit that the [decision](Admission::decision) is about. `route` is the
+    /// one on which the request was decided; for another one this returns `None`.
+    pub fn policy<'r>(&self, route: &'r CheckedRoute) -> Option<&'r PolicyName> {
+        let (route, position) = (self.decided_on(route)?, self.decision()?.position);
         Some(&route.charged_policy(&self.charges, &self.caller, position)?.name)
     }
 
@@ -88,8 +97,11 @@ impl Admission {
     /// one; `None` if that is nothing. A layer inside of this one hands it to the gate in
     /// [`RequestHead::charged`](crate::request::RequestHead::charged), so that a limit which both
     /// layers name is charged once.
-    pub fn charged(&self) -> Option<Charged> {
-        match &self.route {
+    ///
+    /// `route` is the one on which the request was decided. With another one, only what the layers
+    /// around this one charged is returned.
+    pub fn charged(&self, route: &CheckedRoute) -> Option<Charged> {
+        match self.decided_on(route) {
             Some(route) if self.decision.is_some() => {
                 Some(route.charged(&self.charges, &self.caller))
             }
@@ -102,8 +114,23 @@ impl Admission {
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = ResponseHeader<'static>> + use<> {
         Lines::new(self.rate_headers, self.decision.as_ref(), self.now, || {
-            let route = self.route.as_ref();
+            let route = self.listed.as_ref();
             route.map(|route| route.charged_quotas(&self.charges, &self.caller)).unwrap_or_default()
         })
+    }
+
+    fn decided_on<'r>(&self, route: &'r CheckedRoute) -> Option<&'r Checked> {
+        let shared = route.shared();
+        (RouteId::of(shared) == self.route).then_some(&**shared)
+    }
+}
+
+/// The identity of a checked route and its clones, as long as one of them exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RouteId(usize);
+
+impl RouteId {
+    pub(super) fn of(route: &Arc<Checked>) -> Self {
+        Self(Arc::as_ptr(route).addr())
     }
 }

@@ -89,6 +89,7 @@ pub(super) const fn is_proved(error: VerifyError) -> bool {
         VerifyError::Revoked
         | VerifyError::Expired
         | VerifyError::Suspended
+        | VerifyError::OwnerSuspended
         | VerifyError::PastGrace
         | VerifyError::ClockBehind => true,
     }

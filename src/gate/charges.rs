@@ -21,14 +21,13 @@ pub(super) type Policies = [Arc<Policy>];
 /// The part of a request by which it is charged, apart from its caller. Owned and small, and without
 /// an allocation for most requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Charges {
-    address: Option<LimitKey>,
-    rare: Option<Box<Rare>>,
-}
+pub(super) struct Charges(Option<Box<Rare>>);
 
 /// What few requests have.
 #[derive(Clone, Debug, Default)]
 struct Rare {
+    /// The address, where a limit counts by it.
+    address: Option<LimitKey>,
     /// The subjects of the host, by their numbers.
     hosts: Vec<(u8, LimitKey)>,
     /// What layers around this one have charged.
@@ -65,13 +64,16 @@ impl Charges {
         address: Option<LimitKey>,
         policies: &Policies,
     ) -> Result<Self, PolicyName> {
-        let mut charges = Self { address, rare: None };
+        let mut charges = Self::default();
         if let Some(before) = head.charged() {
             charges.rare_mut().before = Some(before.clone());
         }
         for policy in policies {
             let found = match policy.subject {
-                Subject::Address => address.is_some(),
+                Subject::Address => {
+                    charges.rare_mut().address = address;
+                    address.is_some()
+                }
                 Subject::Host(number) if charges.host(number).is_none() => {
                     let subject = head.subject(number);
                     charges.rare_mut().hosts.extend(subject.map(|subject| (number, subject)));
@@ -144,11 +146,11 @@ impl Charges {
     }
 
     fn rare(&self) -> Option<&Rare> {
-        self.rare.as_deref()
+        self.0.as_deref()
     }
 
     fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+        self.0.get_or_insert_default()
     }
 
     #[inline]
@@ -163,11 +165,15 @@ impl Charges {
         let subject = match policy.subject {
             Subject::Key => verified.key_id().into(),
             Subject::Owner => verified.owner_id().into(),
-            Subject::Address => self.address.unwrap_or(LimitKey::shared()),
+            Subject::Address => self.address().unwrap_or(LimitKey::shared()),
             Subject::Shared => LimitKey::shared(),
             Subject::Host(number) => self.host(number).unwrap_or(LimitKey::shared()),
         };
         subject.with_policy(policy.tag)
+    }
+
+    fn address(&self) -> Option<LimitKey> {
+        self.rare()?.address
     }
 
     fn host(&self, number: u8) -> Option<LimitKey> {

@@ -45,11 +45,13 @@ pub struct CheckedRoute {
     cost: Cost,
 }
 
+/// What clones of a route share.
 #[derive(Clone)]
-struct Checked {
+pub(super) struct Checked {
     gate: Gate,
     access: Access,
     limits: Vec<Arc<Policy>>,
+    counts_addresses: bool,
     allows_missing: bool,
 }
 
@@ -103,8 +105,10 @@ impl Gate {
                  GateBuilder::with_limit or ApiKeysBuilder::with_limit"
             ))),
         };
-        let limits = limits.into_iter().map(limit).collect::<Result<_, _>>()?;
-        let checked = Checked { gate: self.clone(), access, limits, allows_missing };
+        let limits = limits.into_iter().map(limit).collect::<Result<Vec<_>, _>>()?;
+        let counts_addresses = limits.iter().any(|limit| limit.subject == Subject::Address);
+        let checked =
+            Checked { gate: self.clone(), access, limits, counts_addresses, allows_missing };
         Ok(CheckedRoute { checked: Arc::new(checked), cost })
     }
 }
@@ -172,7 +176,19 @@ impl CheckedRoute {
 
     /// Returns whether a limit of the route counts by address.
     pub(super) fn counts_addresses(&self) -> bool {
-        self.policies().iter().any(|policy| policy.subject == Subject::Address)
+        self.checked.counts_addresses
+    }
+
+    /// Returns what clones of the route share.
+    #[inline]
+    pub(super) const fn shared(&self) -> &Arc<Checked> {
+        &self.checked
+    }
+}
+
+impl Checked {
+    pub(super) const fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Returns what a request is charged, in the order of the limits.
@@ -182,7 +198,7 @@ impl CheckedRoute {
         charges: &'r Charges,
         verified: &'r Verified,
     ) -> impl Iterator<Item = Due<'p, 'r>> {
-        charges.due(self.gate().id(), self.policies(), verified)
+        charges.due(self.gate.id(), &self.limits, verified)
     }
 
     /// Returns the policy at a position of what a request is charged; beyond the last one, that of
@@ -210,7 +226,7 @@ impl CheckedRoute {
     /// Returns everything that was charged for an admitted request, here and around it.
     pub(super) fn charged(&self, charges: &Charges, verified: &Verified) -> Charged {
         let keys = self.due(charges, verified).map(|due| due.key);
-        Charged::new(charges.before(), self.gate().id(), verified.key_id(), keys)
+        Charged::new(charges.before(), self.gate.id(), verified.key_id(), keys)
     }
 }
 
@@ -221,5 +237,11 @@ impl fmt::Debug for CheckedRoute {
             .field("limits", &self.limit_names())
             .field("cost", &self.cost())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked").field("access", &self.access).finish_non_exhaustive()
     }
 }

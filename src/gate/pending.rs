@@ -119,12 +119,12 @@ impl PendingCharge {
     /// and no key occurs twice. Limits that allow the caller everything are not among them, and
     /// neither is what another layer has [charged](crate::gate::Charged).
     pub fn limits(&self) -> impl Iterator<Item = (LimitKey, &Quotas)> {
-        self.route.due(&self.charges, &self.verified).map(|due| (due.key, due.quotas))
+        self.route.shared().due(&self.charges, &self.verified).map(|due| (due.key, due.quotas))
     }
 
     /// Returns the names of these limits, in the same order.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyName> {
-        self.route.due(&self.charges, &self.verified).map(|due| &due.policy.name)
+        self.route.shared().due(&self.charges, &self.verified).map(|due| &due.policy.name)
     }
 
     /// Returns the cost of the request, which every limit is charged.

@@ -4,7 +4,10 @@ use crate::{
     error::{ConfigError, ConfigErrorKind},
     key::owner::Tier,
     limit::limit::{Limit, PolicyTag, Rule, Subject},
-    quota::{Precision, Quota, allowance::Allowance, policy_name::PolicyName, quotas::Quotas},
+    quota::{
+        Precision, Quota, allowance::Allowance, overrides::Overrides, policy_name::PolicyName,
+        quotas::Quotas,
+    },
     verify::verified::Verified,
 };
 
@@ -83,18 +86,23 @@ impl Policy {
     pub(super) fn allowance<'r>(&'r self, verified: &'r Verified) -> (&'r Allowance, bool) {
         let (of_key, of_owner, of_tier) = match self.subject {
             Subject::Key => {
-                let overrides = verified.record().overrides();
-                (overrides.get(&self.name), self.of_owner(verified), self.of_tier(verified))
+                let of_key = self.overridden(verified.record().overrides());
+                (of_key, self.of_owner(verified), self.of_tier(verified))
             }
             Subject::Owner => (None, self.of_owner(verified), self.of_tier(verified)),
             _ => (None, None, None),
         };
+        let of_service = of_tier.unwrap_or(&self.default);
+        let overridden = of_key.or(of_owner);
+        // Most callers have no overrides, and most services block nobody.
+        if overridden.is_none() && !self.default.is_blocked() {
+            return (of_service, false);
+        }
         let all = [of_key, of_owner, of_tier, Some(&self.default)];
-        let blocked = all.into_iter().flatten().find(|one| matches!(one, Allowance::Blocked));
-        match (blocked, of_key.or(of_owner)) {
+        match (all.into_iter().flatten().find(|one| one.is_blocked()), overridden) {
             (Some(blocked), _) => (blocked, false),
             (None, Some(overridden)) => (overridden, true),
-            (None, None) => (of_tier.unwrap_or(&self.default), false),
+            (None, None) => (of_service, false),
         }
     }
 
@@ -105,13 +113,20 @@ impl Policy {
         (own != *quotas).then_some(own)
     }
 
+    #[inline]
     fn of_owner<'r>(&self, verified: &'r Verified) -> Option<&'r Allowance> {
-        verified.owner().overrides.get(&self.name)
+        self.overridden(&verified.owner().overrides)
     }
 
+    #[inline]
+    fn overridden<'r>(&self, overrides: &'r Overrides) -> Option<&'r Allowance> {
+        if overrides.is_empty() { None } else { overrides.get(&self.name) }
+    }
+
+    #[inline]
     fn of_tier(&self, verified: &Verified) -> Option<&Allowance> {
-        let tier = verified.tier();
-        let named = self.tiers.iter().find(|(own, _)| Some(own) == tier);
+        let tier = verified.tier()?;
+        let named = self.tiers.iter().find(|(own, _)| own == tier);
         named.map(|(_, allowance)| allowance)
     }
 }

@@ -75,8 +75,7 @@ impl PendingRecheck {
             return Err(Box::new(self.refused(RefusalReason::ForeignRoute, now)));
         }
         let found = found.filter(|found| found.record().id() == self.key);
-        let in_force =
-            found.map_or(Err(VerifyError::Unknown), |found| in_force(found.record(), now));
+        let in_force = found.map_or(Err(VerifyError::Unknown), |found| in_force(&found, now));
         match in_force {
             Ok(()) => Ok(()),
             Err(error) => Err(Box::new(self.refused(RefusalReason::Withdrawn(error), now))),

@@ -1,11 +1,18 @@
 //! A request that may not pass: the response, ready to send.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
-    gate::{checked::CheckedRoute, pipeline::Gate, responses::Challenges},
+    gate::{
+        checked::{Checked, CheckedRoute},
+        pipeline::Gate,
+        responses::Challenges,
+    },
     key::{id::KeyId, kind::KeyKind, owner::OwnerId, scope::Scope},
     limit::decision::Decision,
     quota::{policy_name::PolicyName, quotas::Quotas},
@@ -16,7 +23,7 @@ use crate::{
         rate_headers::{Lines, RateHeaders},
         reason::RefusalReason,
     },
-    verify::{access::Forbidden, verified::Verified},
+    verify::{access::Forbidden, error::VerifyError, verified::Verified},
 };
 
 /// A request that may not pass: the response to send, and the precise reason for the log.
@@ -27,7 +34,7 @@ use crate::{
 pub struct Refusal {
     gate: Gate,
     /// Present where a part of the response depends on the route.
-    route: Option<CheckedRoute>,
+    route: Option<Arc<Checked>>,
     reason: RefusalReason,
     public: PublicReason,
     bound: Option<Box<Bound>>,
@@ -54,6 +61,7 @@ impl Bound {
 }
 
 /// The subject of an audit event. The owner is cloned only when auditing is enabled.
+#[derive(Clone)]
 pub(super) struct Principal {
     pub(super) key: Option<KeyId>,
     pub(super) owner: Option<OwnerId>,
@@ -89,6 +97,9 @@ impl Gate {
     ) -> Refusal {
         let (key, public) = (principal.key, reason.public());
         let config = self.config();
+        if let RefusalReason::Verify(VerifyError::PastGrace) = reason {
+            config.audit.report(|| principal.clone().event(AuditAction::RetiredSecretUsed, now));
+        }
         config.audit.report(|| {
             let decision = bound.as_ref().map(|bound| bound.decision);
             let policy = policy(&reason, bound.as_ref()).cloned();
@@ -100,7 +111,7 @@ impl Gate {
             config.responses.names_scopes() || matches!(reason, RefusalReason::Host(_));
         Refusal {
             gate: self.clone(),
-            route: names_scopes.then(|| route.clone()),
+            route: names_scopes.then(|| Arc::clone(route.shared())),
             reason,
             public,
             bound: bound.map(Box::new),

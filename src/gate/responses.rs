@@ -177,8 +177,8 @@ mod tests {
             }
         }
         // Of the three styles that are not the host's own: without texts all but MissingScope;
-        // with texts neither RateLimited nor the six of 401, whose braces are filled in. Problem
+        // with texts neither RateLimited nor the seven of 401, whose braces are filled in. Problem
         // details name the policy for RateLimited and Blocked.
-        assert_eq!(borrowed, challenges.len() * (3 * (16 + 9) - 2 - 1));
+        assert_eq!(borrowed, challenges.len() * (3 * (17 + 9) - 2 - 1));
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
     gate::{
-        admission::{Admission, Outcome},
+        admission::{Admission, Outcome, RouteId},
         attempts::{is_failed_attempt, is_proved},
         charges::{Charges, Resolved},
         checked::CheckedRoute,
@@ -226,7 +226,7 @@ impl Gate {
             return self.authorize(route, charges, verified, Some(decision), now);
         }
         let (principal, decision) = (self.principal(&verified), *decision);
-        let reason = match route.charged_policy(&charges, &verified, decision.position) {
+        let reason = match route.shared().charged_policy(&charges, &verified, decision.position) {
             Some(policy) => RefusalReason::Throttled {
                 policy: policy.name.clone(),
                 subject: policy.subject,
@@ -252,7 +252,7 @@ impl Gate {
     ) -> Outcome {
         let config = self.config();
         let policy = |verified: &Verified| {
-            let policy = route.charged_policy(&charges, verified, decision?.position)?;
+            let policy = route.shared().charged_policy(&charges, verified, decision?.position)?;
             Some(policy.name.clone())
         };
         match verified.authorized(route.access()) {
@@ -266,8 +266,16 @@ impl Gate {
                 let decision = decision.map(Decision::copy_of_admission);
                 let rate_headers = config.rate_headers;
                 // The reference count that all threads share is touched only where it is needed.
-                let route = route.is_limited().then(|| route.clone());
-                Outcome::Admitted(Admission { caller, decision, route, charges, rate_headers, now })
+                let is_listed = rate_headers.has_draft() && decision.is_some();
+                Outcome::Admitted(Admission {
+                    caller,
+                    decision,
+                    route: RouteId::of(route.shared()),
+                    listed: is_listed.then(|| Arc::clone(route.shared())),
+                    charges,
+                    rate_headers,
+                    now,
+                })
             }
             Err((forbidden, verified)) => {
                 let bound = decision.map(|decision| Bound {
@@ -289,7 +297,7 @@ impl Gate {
         verified: &Verified,
     ) -> Vec<(PolicyName, Quotas)> {
         match self.config().rate_headers.has_draft() {
-            true => route.charged_quotas(charges, verified),
+            true => route.shared().charged_quotas(charges, verified),
             false => Vec::new(),
         }
     }
@@ -365,7 +373,7 @@ fn charge(
     verified: &Verified,
     now: Timestamp,
 ) -> Result<Decision, RefusalReason> {
-    let mut due = route.due(charges, verified).map(|due| (due.key, due.quotas));
+    let mut due = route.shared().due(charges, verified).map(|due| (due.key, due.quotas));
     let first = due.next().ok_or(RefusalReason::Charge(ChargeError::NoLimits))?;
     let Some(second) = due.next() else {
         let charged = limiter.check(first.0, first.1, route.cost(), now);

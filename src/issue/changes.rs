@@ -7,8 +7,9 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::{error::IssuerError, issuer::Issuer, within::Within},
     key::{
-        id::KeyId, name::KeyName, owner::OwnerId, record::KeyRecord, scope::ScopeSet,
-        transitions::TransitionError,
+        allowlist::Allowlist, id::KeyId, metadata::KeyMetadata, name::KeyName, network::IpNetwork,
+        origin::Origin, owner::OwnerId, record::KeyRecord, scope::ScopeSet, state::Revocation,
+        transition_error::TransitionError,
     },
     quota::overrides::Overrides,
     store::{
@@ -25,20 +26,42 @@ impl<R: KeyRegistry> Issuer<R> {
     /// Revokes a key permanently, with all of its secrets. It succeeds however many other changes
     /// are made at the same time. Revoking a revoked key does nothing.
     ///
+    /// The second argument is `now`, or a [`Revocation`] with a reason, which the key keeps:
+    ///
+    /// ```
+    /// # use keyward::{Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp};
+    /// use keyward::key::{Revocation, RevocationReason};
+    ///
+    /// const LEAKED: RevocationReason = RevocationReason::from_static("found in a public repository");
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+    /// # const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+    /// # let now = Timestamp::from_unix_secs(1_700_000_000);
+    /// # let issuer = Issuer::new(MemoryStore::new(), INGEST, KeyHasher::sha256());
+    /// # let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
+    /// # let id = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?.record.id();
+    /// issuer.revoke(id, Revocation::at(now).because(LEAKED)).await?;
+    /// assert_eq!(issuer.get(id).await?.record().revocation_reason(), Some(&LEAKED));
+    /// # Ok(()) }) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`IssuerError::NotFound`], [`IssuerError::Store`].
     pub async fn revoke(
         &self,
         id: KeyId,
-        now: Timestamp,
+        revocation: impl Into<Revocation>,
     ) -> Result<Withdrawn, IssuerError<R::Error>> {
+        let revocation = revocation.into();
+        let (now, reason) = (revocation.at, revocation.reason.clone());
         let within = self.within.owner()?;
         let known = self.known(id).await;
-        let done = self.registry.revoke(id, within, now).await.map_err(IssuerError::Store)?;
+        let done =
+            self.registry.revoke(id, within, revocation).await.map_err(IssuerError::Store)?;
         let done = done.ok_or(IssuerError::NotFound)?;
         if done == Withdrawn::Now {
-            self.report_of(id, known.as_ref(), AuditAction::Revoked, now);
+            self.report_of(id, known.as_ref(), AuditAction::Revoked { reason }, now);
         }
         Ok(done)
     }
@@ -54,17 +77,20 @@ impl<R: KeyRegistry> Issuer<R> {
     pub async fn revoke_all(
         &self,
         owner: &OwnerId,
-        now: Timestamp,
+        revocation: impl Into<Revocation>,
     ) -> Result<Vec<KeyId>, IssuerError<R::Error>> {
+        let revocation = revocation.into();
+        let (now, reason) = (revocation.at, revocation.reason.clone());
         if !self.within.admits(owner) {
             return Err(IssuerError::ForeignOwner);
         }
-        let revoked = self.registry.revoke_all(owner, now).await.map_err(IssuerError::Store)?;
+        let revoked =
+            self.registry.revoke_all(owner, revocation).await.map_err(IssuerError::Store)?;
         for id in &revoked {
             self.audit.report(|| AuditEvent {
                 key: Some(*id),
                 owner: Some(owner.clone()),
-                ..AuditEvent::new(now, AuditAction::Revoked)
+                ..self.event(AuditAction::Revoked { reason: reason.clone() }, now)
             });
         }
         Ok(revoked)
@@ -108,7 +134,7 @@ impl<R: KeyRegistry> Issuer<R> {
             None => self.audit.report(|| AuditEvent {
                 key: Some(id),
                 owner: self.within.owner::<R::Error>().ok().flatten().cloned(),
-                ..AuditEvent::new(now, action)
+                ..self.event(action, now)
             }),
         }
     }
@@ -128,7 +154,7 @@ impl<R: KeyRegistry> Issuer<R> {
         self.change(&found, KeyRecord::resume, AuditAction::Resumed, now).await
     }
 
-    /// Changes the expiry of a key.
+    /// Changes the expiry of a key; `None` removes it.
     ///
     /// # Errors
     ///
@@ -136,12 +162,30 @@ impl<R: KeyRegistry> Issuer<R> {
     pub async fn expire_at(
         &self,
         id: KeyId,
-        at: Timestamp,
+        at: impl Into<Option<Timestamp>>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let expires_at = at.into();
+        let found = self.get(id).await?;
+        let action = AuditAction::ExpiryChanged { expires_at };
+        self.change(&found, |record, now| record.expire_at(expires_at, now), action, now).await
+    }
+
+    /// Ends the graces of all earlier secrets of a key and keeps the current one: for an old secret
+    /// that is abused, while the new one is deployed. The next decision refuses them, and audits
+    /// their use as [`AuditAction::RetiredSecretUsed`] until the next rotation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::resume`], with [`TransitionError::NoGrace`] if no secret is in its grace. Another
+    /// change can come first; [`Issuer::revoke`] cannot be prevented.
+    pub async fn end_grace(
+        &self,
+        id: KeyId,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
         let found = self.get(id).await?;
-        let action = AuditAction::ExpiryChanged { expires_at: Some(at) };
-        self.change(&found, |record, now| record.expire_at(at, now), action, now).await
+        self.change(&found, KeyRecord::end_grace, AuditAction::GraceEnded, now).await
     }
 
     /// Changes the name of a key.
@@ -196,6 +240,57 @@ impl<R: KeyRegistry> Issuer<R> {
         self.change(&found, change, action, now).await
     }
 
+    /// Replaces the networks from which a key may be used, from the next decision on; `None` for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::resume`].
+    pub async fn set_networks(
+        &self,
+        id: KeyId,
+        networks: Option<Allowlist<IpNetwork>>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::NetworksChanged { networks: networks.clone() };
+        let change = |record: &KeyRecord, now| record.set_networks(networks, now);
+        self.change(&found, change, action, now).await
+    }
+
+    /// Replaces the origins of the web pages from which a key may be used, from the next decision on;
+    /// `None` for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::resume`].
+    pub async fn set_origins(
+        &self,
+        id: KeyId,
+        origins: Option<Allowlist<Origin>>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let action = AuditAction::OriginsChanged { origins: origins.clone() };
+        let change = |record: &KeyRecord, now| record.set_origins(origins, now);
+        self.change(&found, change, action, now).await
+    }
+
+    /// Replaces what the host keeps with a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Issuer::resume`].
+    pub async fn set_metadata(
+        &self,
+        id: KeyId,
+        metadata: Option<KeyMetadata>,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let found = self.get(id).await?;
+        let change = |record: &KeyRecord, now| record.set_metadata(metadata, now);
+        self.change(&found, change, AuditAction::MetadataChanged, now).await
+    }
+
     /// Removes at most `limit` keys that have been revoked or expired for longer than `kept_for`,
     /// and returns their ids. Fewer than `limit` ids mean that no such key remains. Choose
     /// `kept_for` as long as audits need the records.
@@ -221,10 +316,8 @@ impl<R: KeyRegistry> Issuer<R> {
         let ended_before = now.saturating_sub(kept_for);
         let purged = self.registry.purge(ended_before, limit).await.map_err(IssuerError::Store)?;
         for id in &purged {
-            self.audit.report(|| AuditEvent {
-                key: Some(*id),
-                ..AuditEvent::new(now, AuditAction::Purged)
-            });
+            self.audit
+                .report(|| AuditEvent { key: Some(*id), ..self.event(AuditAction::Purged, now) });
         }
         Ok(purged)
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    key::{catalog::GrantError, plaintext::MintError, transitions::TransitionError},
+    key::{catalog::GrantError, plaintext::MintError, transition_error::TransitionError},
     store::error::{InsertError, ReplaceError},
 };
 
@@ -42,6 +42,9 @@ pub enum IssuerError<E> {
     /// A key with this secret exists.
     #[error("a key with this secret exists")]
     DuplicateSecret,
+    /// The owner has as many keys as its cap allows. Revoke one, or raise the cap.
+    #[error("the owner has as many keys as its cap allows")]
+    TooManyKeys,
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] E),
@@ -59,7 +62,7 @@ impl<E> IssuerError<E> {
             Self::Transition(error) => error.status(),
             Self::NotFound => 404,
             Self::ForeignOwner => 403,
-            Self::Conflict | Self::DuplicateId | Self::DuplicateSecret => 409,
+            Self::Conflict | Self::DuplicateId | Self::DuplicateSecret | Self::TooManyKeys => 409,
             Self::Mint(MintError::Rng(_)) | Self::Store(_) => 503,
         }
     }
@@ -70,6 +73,7 @@ impl<E> From<InsertError<E>> for IssuerError<E> {
         match error {
             InsertError::DuplicateId => Self::DuplicateId,
             InsertError::DuplicateSecret => Self::DuplicateSecret,
+            InsertError::TooManyKeys => Self::TooManyKeys,
             InsertError::Store(error) => Self::Store(error),
         }
     }

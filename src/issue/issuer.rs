@@ -9,6 +9,7 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::{error::IssuerError, within::Within},
     key::{
+        actor::Actor,
         catalog::ScopeCatalog,
         draft::KeyDraft,
         formats::KeyFormats,
@@ -21,8 +22,9 @@ use crate::{
         record::KeyRecord,
         scope::ScopeSet,
         secret::StoredSecret,
-        transitions::TransitionError,
+        transition_error::TransitionError,
     },
+    request::request_id::RequestId,
     store::{KeyRegistry, stored_key::StoredKey},
     verify::verifier::Verifier,
 };
@@ -64,6 +66,8 @@ pub struct Issuer<R> {
     pub(super) rules: Arc<Rules>,
     pub(super) within: Within,
     pub(super) audit: Audit,
+    pub(super) actor: Option<Actor>,
+    pub(super) request_id: Option<RequestId>,
 }
 
 #[derive(Debug)]
@@ -101,7 +105,14 @@ impl<R: KeyRegistry> Issuer<R> {
         catalog: ScopeCatalog,
     ) -> Self {
         let rules = Rules { formats: formats.into(), hasher, catalog };
-        Self { registry, rules: Arc::new(rules), within: Within::All, audit: Audit::off() }
+        Self {
+            registry,
+            rules: Arc::new(rules),
+            within: Within::All,
+            audit: Audit::off(),
+            actor: None,
+            request_id: None,
+        }
     }
 
     /// Sets the audit callback, which receives every saved change.
@@ -118,11 +129,44 @@ impl<R: KeyRegistry> Issuer<R> {
     #[must_use]
     pub fn within(&self, owner: OwnerId) -> Issuer<&R> {
         let within = if self.within.admits(&owner) { Within::Owner(owner) } else { Within::Nobody };
+        Issuer { within, ..self.borrowed() }
+    }
+
+    /// Returns this issuer with an actor: every audit event of its changes names it, and so do the
+    /// keys that it issues or imports, unless their draft names another creator.
+    ///
+    /// ```
+    /// use keyward::{key::Actor, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, SysRng, Timestamp};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { pollster::block_on(async {
+    /// const INGEST: KeyFormat = KeyFormat::hex("lqt_");
+    /// # let now = Timestamp::from_unix_secs(1_700_000_000);
+    /// let issuer = Issuer::new(MemoryStore::new(), INGEST, KeyHasher::sha256());
+    /// let admin = issuer.acting_as(Actor::new("user_42")?);
+    /// let draft = KeyDraft::new("proj_abc123".parse()?, "ingest".parse()?);
+    /// let issued = admin.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
+    /// assert_eq!(issued.record.created_by(), Some(&Actor::new("user_42")?));
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Issuer<&R> {
+        Issuer { actor: Some(actor), ..self.borrowed() }
+    }
+
+    /// Returns this issuer for one request, whose id every audit event of its changes contains.
+    #[must_use]
+    pub fn for_request(&self, id: RequestId) -> Issuer<&R> {
+        Issuer { request_id: Some(id), ..self.borrowed() }
+    }
+
+    fn borrowed(&self) -> Issuer<&R> {
         Issuer {
             registry: &self.registry,
             rules: Arc::clone(&self.rules),
-            within,
+            within: self.within.clone(),
             audit: self.audit.clone(),
+            actor: self.actor.clone(),
+            request_id: self.request_id.clone(),
         }
     }
 
@@ -257,7 +301,8 @@ impl<R: KeyRegistry> Issuer<R> {
             None => self.rules.catalog.grant(kind, None)?,
         };
         self.rules.catalog.check(kind, &scopes)?;
-        Ok(draft.with_scopes(scopes))
+        let created_by = draft.created_by.clone().or_else(|| self.actor.clone());
+        Ok(KeyDraft { created_by, ..draft.with_scopes(scopes) })
     }
 
     /// Returns the record to rotate, its new key and the new secret.
@@ -297,8 +342,14 @@ impl<R: KeyRegistry> Issuer<R> {
             key: Some(record.id()),
             owner: Some(record.owner().clone()),
             kind: Some(record.kind()),
-            ..AuditEvent::new(now, action)
+            ..self.event(action, now)
         });
+    }
+
+    /// Returns an event that names who changes what for which request.
+    pub(super) fn event(&self, action: AuditAction, now: Timestamp) -> AuditEvent {
+        let (actor, request_id) = (self.actor.clone(), self.request_id.clone());
+        AuditEvent { actor, request_id, ..AuditEvent::new(now, action) }
     }
 
     pub(super) fn check_owner(&self, record: &KeyRecord) -> Result<(), IssuerError<R::Error>> {

@@ -4,6 +4,7 @@ mod changes;
 pub(crate) mod error;
 pub(crate) mod issuer;
 mod leaked;
+mod owners;
 #[cfg(test)]
 mod tests;
 mod within;

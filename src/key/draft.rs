@@ -3,7 +3,10 @@
 use crate::{
     clock::timestamp::Timestamp,
     error::ConfigError,
-    key::{name::KeyName, owner::OwnerId, scope::ScopeSet},
+    key::{
+        actor::Actor, allowlist::Allowlist, metadata::KeyMetadata, name::KeyName,
+        network::IpNetwork, origin::Origin, owner::OwnerId, scope::ScopeSet,
+    },
     quota::{allowance::Allowance, overrides::Overrides, policy_name::PolicyName},
 };
 
@@ -24,12 +27,31 @@ pub struct KeyDraft {
     pub overrides: Overrides,
     /// The time from which the key is refused.
     pub expires_at: Option<Timestamp>,
+    /// The networks from which the key may be used; `None` for all.
+    pub networks: Option<Allowlist<IpNetwork>>,
+    /// The origins of the web pages from which the key may be used; `None` for all.
+    pub origins: Option<Allowlist<Origin>>,
+    /// What the host keeps with the key.
+    pub metadata: Option<KeyMetadata>,
+    /// Who creates the key. With `None` it is the actor of the
+    /// [`Issuer`](crate::issue::Issuer::acting_as), if there is one.
+    pub created_by: Option<Actor>,
 }
 
 impl KeyDraft {
-    /// Builds a draft without overrides and expiry, with the default scopes of the kind.
+    /// Builds a draft with the default scopes of the kind and nothing optional.
     pub const fn new(owner: OwnerId, name: KeyName) -> Self {
-        Self { owner, name, scopes: None, overrides: Overrides::none(), expires_at: None }
+        Self {
+            owner,
+            name,
+            scopes: None,
+            overrides: Overrides::none(),
+            expires_at: None,
+            networks: None,
+            origins: None,
+            metadata: None,
+            created_by: None,
+        }
     }
 
     /// Sets the scopes.
@@ -64,6 +86,35 @@ impl KeyDraft {
     #[must_use]
     pub fn with_expiry(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
+        self
+    }
+
+    /// Sets the networks from which the key may be used.
+    #[must_use]
+    pub fn with_networks(mut self, networks: Allowlist<IpNetwork>) -> Self {
+        self.networks = Some(networks);
+        self
+    }
+
+    /// Sets the origins of the web pages from which the key may be used. Use it for keys that web
+    /// pages contain.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Allowlist<Origin>) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
+    /// Sets what the host keeps with the key.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: KeyMetadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// Sets who creates the key, for instance by the column of an existing table.
+    #[must_use]
+    pub fn with_creator(mut self, actor: Actor) -> Self {
+        self.created_by = Some(actor);
         self
     }
 }

@@ -1,5 +1,7 @@
 //! Keys: their formats, hashes and records, and the changes of their life.
 
+pub(crate) mod actor;
+pub(crate) mod allowlist;
 pub(crate) mod catalog;
 pub(crate) mod draft;
 pub(crate) mod format;
@@ -10,10 +12,13 @@ pub(crate) mod hasher;
 pub(crate) mod hint;
 pub(crate) mod id;
 pub(crate) mod kind;
+pub(crate) mod metadata;
 pub(crate) mod name;
+pub(crate) mod network;
+pub(crate) mod nonce;
+pub(crate) mod origin;
 pub(crate) mod owner;
 pub(crate) mod parse;
-pub(crate) mod parts;
 pub(crate) mod plaintext;
 pub(crate) mod presented;
 pub(crate) mod record;
@@ -21,9 +26,14 @@ pub(crate) mod scanner;
 pub(crate) mod scope;
 pub(crate) mod secret;
 pub(crate) mod state;
-pub(crate) mod transitions;
+pub(crate) mod stored;
+pub(crate) mod transition_error;
+mod transitions;
+pub(crate) mod view;
 
 pub use self::{
+    actor::Actor,
+    allowlist::Allowlist,
     catalog::{GrantError, ScopeCatalog},
     draft::KeyDraft,
     format::KeyFormat,
@@ -34,18 +44,23 @@ pub use self::{
     hint::KeyHint,
     id::KeyId,
     kind::KeyKind,
+    metadata::KeyMetadata,
     name::KeyName,
-    owner::{Owner, OwnerId, Tier},
+    network::IpNetwork,
+    nonce::CreationNonce,
+    origin::Origin,
+    owner::{Owner, OwnerChange, OwnerId, Tier},
     parse::ParseError,
-    parts::KeyRecordParts,
     plaintext::{MintError, PlaintextKey},
     presented::PresentedKey,
     record::{KeyRecord, RecordError},
     scanner::ScannerRule,
     scope::{Scope, ScopeSet},
     secret::{RetiringSecret, StoredSecret},
-    state::{KeyState, KeyStatus},
-    transitions::TransitionError,
+    state::{KeyState, KeyStatus, OwnerState, Revocation, RevocationReason},
+    stored::StoredRecord,
+    transition_error::TransitionError,
+    view::{KeyView, RetiringView},
 };
 /// The trait of a random generator that minting requires, from the version of `rand` that this
 /// crate uses.

@@ -1,8 +1,9 @@
 //! Owners of keys, and their tiers.
 
 use crate::{
+    clock::timestamp::Timestamp,
     error::{ConfigError, InvalidText},
-    key::name::check_name,
+    key::{name::check_name, state::OwnerState},
     quota::{allowance::Allowance, overrides::Overrides, policy_name::PolicyName},
     text::{Text, text_noun},
 };
@@ -84,12 +85,24 @@ pub struct Owner {
     /// What the owner is allowed by limits per key and per owner, in place of what the service
     /// allows.
     pub overrides: Overrides,
+    /// The state of the owner: while it is suspended, all of its keys are refused.
+    pub state: OwnerState,
+    /// The largest number of keys that the owner can have, if there is a cap. Revoked and expired
+    /// keys do not count.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub key_cap: Option<u32>,
 }
 
 impl Owner {
-    /// Builds an owner without a tier and without overrides.
+    /// Builds an active owner without a tier, without overrides and without a cap on its keys.
     pub const fn new(id: OwnerId) -> Self {
-        Self { id, tier: None, overrides: Overrides::none() }
+        Self {
+            id,
+            tier: None,
+            overrides: Overrides::none(),
+            state: OwnerState::Active,
+            key_cap: None,
+        }
     }
 
     /// Sets the tier.
@@ -120,4 +133,48 @@ impl Owner {
         self.overrides = overrides;
         self
     }
+
+    /// Sets the largest number of keys that the owner can have.
+    #[must_use]
+    pub const fn with_key_cap(mut self, cap: u32) -> Self {
+        self.key_cap = Some(cap);
+        self
+    }
+
+    /// Returns the owner after a change of one field, for a store.
+    #[must_use]
+    pub fn changed(mut self, change: OwnerChange) -> Self {
+        match change {
+            OwnerChange::Tier(tier) => self.tier = tier,
+            OwnerChange::Overrides(overrides) => self.overrides = overrides,
+            OwnerChange::KeyCap(cap) => self.key_cap = cap,
+            OwnerChange::Suspend { now } if !self.state.is_suspended() => {
+                self.state = OwnerState::Suspended { since: now };
+            }
+            OwnerChange::Suspend { .. } => {}
+            OwnerChange::Resume => self.state = OwnerState::Active,
+        }
+        self
+    }
+}
+
+/// A change of one field of an owner, for
+/// [`KeyRegistry::change_owner`](crate::store::KeyRegistry::change_owner).
+///
+/// It is exhaustive, so that a store which does not know a new field does not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnerChange {
+    /// Sets or removes the tier.
+    Tier(Option<Tier>),
+    /// Replaces what the owner is allowed.
+    Overrides(Overrides),
+    /// Sets or removes the largest number of keys.
+    KeyCap(Option<u32>),
+    /// Suspends the owner. The first instant of a suspension stays.
+    Suspend {
+        /// The time of the suspension.
+        now: Timestamp,
+    },
+    /// Resumes the owner.
+    Resume,
 }

@@ -7,16 +7,22 @@ use thiserror::Error;
 use crate::{
     clock::timestamp::Timestamp,
     key::{
+        actor::Actor,
+        allowlist::Allowlist,
         hash::KeyHash,
         hint::KeyHint,
         id::KeyId,
         kind::KeyKind,
+        metadata::KeyMetadata,
         name::KeyName,
+        network::IpNetwork,
+        nonce::CreationNonce,
+        origin::Origin,
         owner::OwnerId,
-        parts::KeyRecordParts,
         scope::ScopeSet,
         secret::{RetiringSecret, StoredSecret},
-        state::{KeyState, KeyStatus},
+        state::{KeyState, KeyStatus, RevocationReason},
+        stored::StoredRecord,
     },
     quota::overrides::Overrides,
 };
@@ -29,6 +35,15 @@ use crate::{
 /// Each change returns the next record, whose [`revision`](KeyRecord::revision) is one higher. A
 /// store replaces the old record by compare-and-swap on the revision. The record reads neither a
 /// clock nor a store: [`Issuer`](crate::issue::Issuer) makes these changes over a store.
+///
+/// A record has no form in serde, so that no response contains its hashes by accident. A store
+/// serializes a [`StoredRecord`], and a response a [`KeyView`](crate::key::KeyView).
+///
+/// ```compile_fail,E0277
+/// fn respond(record: &keyward::key::KeyRecord) -> String {
+///     serde_json::to_string(record).unwrap()
+/// }
+/// ```
 ///
 /// ```
 /// use keyward::{
@@ -52,9 +67,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "KeyRecordParts", into = "KeyRecordParts"))]
-pub struct KeyRecord(pub(super) KeyRecordParts);
+pub struct KeyRecord(pub(super) StoredRecord);
 
 impl KeyRecord {
     /// The largest number of secrets that can be in their grace at once.
@@ -99,6 +112,49 @@ impl KeyRecord {
     /// allows.
     pub const fn overrides(&self) -> &Overrides {
         &self.0.overrides
+    }
+
+    /// Returns the networks from which the key may be used; `None` for all.
+    #[inline]
+    pub const fn networks(&self) -> Option<&Allowlist<IpNetwork>> {
+        self.0.networks.as_ref()
+    }
+
+    /// Returns the origins of the web pages from which the key may be used; `None` for all.
+    #[inline]
+    pub const fn origins(&self) -> Option<&Allowlist<Origin>> {
+        self.0.origins.as_ref()
+    }
+
+    /// Returns what the host keeps with the key.
+    pub const fn metadata(&self) -> Option<&KeyMetadata> {
+        self.0.metadata.as_ref()
+    }
+
+    /// Returns who issued or imported the key, if that is known.
+    pub const fn created_by(&self) -> Option<&Actor> {
+        self.0.created_by.as_ref()
+    }
+
+    /// Returns why the key was revoked, if it is revoked and a reason was given.
+    pub const fn revocation_reason(&self) -> Option<&RevocationReason> {
+        self.0.revocation_reason.as_ref()
+    }
+
+    /// Returns what tells this life of the id from another one, after a purge and a second import.
+    pub const fn nonce(&self) -> CreationNonce {
+        self.0.nonce
+    }
+
+    /// Returns whether a compare-and-swap accepts `next` in place of this record: the same id, the
+    /// same life of it, and the revision after this one.
+    pub fn is_followed_by(&self, next: &Self) -> bool {
+        self.is_same_life(next) && self.0.revision.checked_add(1) == Some(next.0.revision)
+    }
+
+    /// Returns whether both are records of the same life of one id.
+    pub fn is_same_life(&self, other: &Self) -> bool {
+        self.0.id == other.0.id && self.0.nonce == other.0.nonce
     }
 
     /// Returns the time at which the key was issued.
@@ -193,8 +249,8 @@ impl KeyRecord {
         self.rotation_due_at() <= now
     }
 
-    /// Returns every field, for a store that keeps them in columns.
-    pub fn into_parts(self) -> KeyRecordParts {
+    /// Returns every field, for a store.
+    pub fn into_parts(self) -> StoredRecord {
         self.0
     }
 
@@ -207,14 +263,14 @@ impl KeyRecord {
     }
 }
 
-impl KeyRecordParts {
+impl StoredRecord {
     /// Builds the record.
     ///
     /// # Errors
     ///
     /// Returns an error if no sequence of changes leads to these parts: too many retiring secrets, a
-    /// secret twice, a grace beyond the expiry, or a revision of 0 or above
-    /// [`KeyRecord::MAX_REVISION`].
+    /// secret twice, a grace beyond the expiry, a reason for a revocation of a key that is not
+    /// revoked, or a revision of 0 or above [`KeyRecord::MAX_REVISION`].
     pub fn build(self) -> Result<KeyRecord, RecordError> {
         if self.retiring.len() > KeyRecord::MAX_RETIRING {
             return Err(RecordError::TooManyRetiring);
@@ -224,6 +280,9 @@ impl KeyRecordParts {
         }
         if self.revision > KeyRecord::MAX_REVISION {
             return Err(RecordError::RevisionTooHigh);
+        }
+        if self.revocation_reason.is_some() && !matches!(self.state, KeyState::Revoked { .. }) {
+            return Err(RecordError::ReasonWithoutRevocation);
         }
         let expiry = self.expires_at.unwrap_or(Timestamp::MAX);
         if self.retiring.iter().any(|retiring| retiring.valid_until > expiry) {
@@ -242,15 +301,15 @@ impl KeyRecordParts {
     }
 }
 
-impl TryFrom<KeyRecordParts> for KeyRecord {
+impl TryFrom<StoredRecord> for KeyRecord {
     type Error = RecordError;
 
-    fn try_from(parts: KeyRecordParts) -> Result<Self, RecordError> {
+    fn try_from(parts: StoredRecord) -> Result<Self, RecordError> {
         parts.build()
     }
 }
 
-impl From<KeyRecord> for KeyRecordParts {
+impl From<KeyRecord> for StoredRecord {
     fn from(record: KeyRecord) -> Self {
         record.0
     }
@@ -275,6 +334,9 @@ pub enum RecordError {
     /// The revision is above [`KeyRecord::MAX_REVISION`].
     #[error("a revision is at most {}", KeyRecord::MAX_REVISION)]
     RevisionTooHigh,
+    /// The key has a reason for its revocation and is not revoked.
+    #[error("the key has a reason for its revocation and is not revoked")]
+    ReasonWithoutRevocation,
     /// The record was joined with another owner than its own.
     #[error("the record belongs to another owner")]
     ForeignOwner,

@@ -1,20 +1,24 @@
 //! The life of a key: pure changes, each of which returns the next record.
 
-use thiserror::Error;
-
 use crate::{
     clock::timestamp::Timestamp,
     key::{
+        allowlist::Allowlist,
         draft::KeyDraft,
         grace::Grace,
         hash::KeyHash,
         id::KeyId,
+        metadata::KeyMetadata,
         name::KeyName,
-        parts::KeyRecordParts,
+        network::IpNetwork,
+        nonce::CreationNonce,
+        origin::Origin,
         record::KeyRecord,
         scope::ScopeSet,
         secret::{RetiringSecret, StoredSecret},
-        state::{KeyState, KeyStatus},
+        state::{KeyState, KeyStatus, Revocation},
+        stored::StoredRecord,
+        transition_error::TransitionError,
     },
     quota::overrides::Overrides,
 };
@@ -34,12 +38,17 @@ impl KeyRecord {
         if draft.expires_at.is_some_and(|at| at <= now) {
             return Err(TransitionError::ExpiryInPast);
         }
-        Ok(Self(KeyRecordParts {
+        Ok(Self(StoredRecord {
+            nonce: CreationNonce::derive(id, &draft.owner, &secret, now),
             scopes: draft.scopes.unwrap_or_default(),
             overrides: draft.overrides,
             created_at: now,
             expires_at: draft.expires_at,
-            ..KeyRecordParts::new(id, draft.owner, draft.name, secret)
+            networks: draft.networks,
+            origins: draft.origins,
+            metadata: draft.metadata,
+            created_by: draft.created_by,
+            ..StoredRecord::new(id, draft.owner, draft.name, secret)
         }))
     }
 
@@ -64,7 +73,7 @@ impl KeyRecord {
         }
         let created_at = secret.created_at;
         let Self(parts) = Self::issue(id, draft, secret, now)?;
-        Ok(Self(KeyRecordParts { created_at, ..parts }))
+        Ok(Self(StoredRecord { created_at, ..parts }))
     }
 
     /// Gives the key a new current secret. The old one works until `grace` has passed or the key
@@ -112,7 +121,7 @@ impl KeyRecord {
     ) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
         self.check_new(&secret, now)?;
-        Ok(Self(KeyRecordParts { current: secret, retiring: Vec::new(), ..self.next()? }))
+        Ok(Self(StoredRecord { current: secret, retiring: Vec::new(), ..self.next()? }))
     }
 
     /// Revokes the key with all its secrets: every later decision refuses them.
@@ -122,13 +131,9 @@ impl KeyRecord {
     /// # Errors
     ///
     /// Returns [`TransitionError::RevisionExhausted`] if the revision cannot be raised. A record that
-    /// [`KeyRecordParts::build`] has accepted can always be revoked.
-    pub fn revoke(&self, now: Timestamp) -> Result<Self, TransitionError> {
-        let state = match self.0.state {
-            KeyState::Revoked { since } => KeyState::Revoked { since },
-            KeyState::Active | KeyState::Suspended { .. } => KeyState::Revoked { since: now },
-        };
-        Ok(Self(KeyRecordParts { state, ..self.next()? }))
+    /// [`StoredRecord::build`] has accepted can always be revoked.
+    pub fn revoke(&self, revocation: impl Into<Revocation>) -> Result<Self, TransitionError> {
+        Ok(Self(self.next()?.revoked(revocation.into())))
     }
 
     /// Suspends the key: it is refused until it is resumed.
@@ -142,16 +147,26 @@ impl KeyRecord {
             KeyState::Suspended { .. } => Err(TransitionError::AlreadySuspended),
             KeyState::Active => {
                 let state = KeyState::Suspended { since: now };
-                Ok(Self(KeyRecordParts { state, ..self.next()? }))
+                Ok(Self(StoredRecord { state, ..self.next()? }))
             }
         }
     }
 
-    /// Returns the record with another state and the next revision, for a store whose change needs no
-    /// expected revision.
-    pub(crate) fn in_state(&self, state: KeyState) -> Self {
-        let revision = self.0.revision.saturating_add(1);
-        Self(KeyRecordParts { state, revision, ..self.0.clone() })
+    /// Returns the revoked record with the next revision, for a store whose change needs no expected
+    /// revision.
+    pub(crate) fn withdrawn(&self, revocation: Revocation) -> Self {
+        Self(self.next_saturated().revoked(revocation))
+    }
+
+    /// Returns the suspended record with the next revision, for a store whose change needs no expected
+    /// revision. The first instant of a suspension stays.
+    pub(crate) fn held_back(&self, since: Timestamp) -> Self {
+        let next = self.next_saturated();
+        let state = match next.state {
+            KeyState::Active => KeyState::Suspended { since },
+            other => other,
+        };
+        Self(StoredRecord { state, ..next })
     }
 
     /// Resumes a suspended key. The suspension did not extend its graces and its expiry.
@@ -165,24 +180,51 @@ impl KeyRecord {
         if self.0.state == KeyState::Active {
             return Err(TransitionError::NotSuspended);
         }
-        Ok(Self(KeyRecordParts { state: KeyState::Active, ..self.next()? }))
+        Ok(Self(StoredRecord { state: KeyState::Active, ..self.next()? }))
     }
 
-    /// Sets another expiry, earlier or later than before. A grace that would outlast it ends with
-    /// it, and never moves later again.
+    /// Sets another expiry, earlier or later than before, or none. A grace that would outlast it ends
+    /// with it, and never moves later again.
     ///
     /// # Errors
     ///
     /// Returns [`TransitionError::Revoked`] or [`TransitionError::Expired`] for a key that has ended,
     /// [`TransitionError::ExpiryInPast`], or [`TransitionError::ClockBehind`].
-    pub fn expire_at(&self, at: Timestamp, now: Timestamp) -> Result<Self, TransitionError> {
+    pub fn expire_at(
+        &self,
+        at: impl Into<Option<Timestamp>>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        let at = at.into();
         self.check_alive(now)?;
-        if at <= now {
+        if at.is_some_and(|at| at <= now) {
             return Err(TransitionError::ExpiryInPast);
         }
-        let mut next = KeyRecordParts { expires_at: Some(at), ..self.next()? };
+        let mut next = StoredRecord { expires_at: at, ..self.next()? };
         for retiring in &mut next.retiring {
-            retiring.valid_until = retiring.valid_until.min(at);
+            retiring.valid_until = retiring.valid_until.min(at.unwrap_or(Timestamp::MAX));
+        }
+        Ok(Self(next))
+    }
+
+    /// Ends the graces of all earlier secrets and keeps the current one. Use it when an old secret is
+    /// abused and the new one is deployed.
+    ///
+    /// The earlier secrets stay in the record until the next rotation, so that their use is still
+    /// recognised and audited.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`KeyRecord::rename`], and [`TransitionError::NoGrace`] if no secret is
+    /// in its grace.
+    pub fn end_grace(&self, now: Timestamp) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        if self.0.retiring.iter().all(|retiring| retiring.valid_until <= now) {
+            return Err(TransitionError::NoGrace);
+        }
+        let mut next = self.next()?;
+        for retiring in &mut next.retiring {
+            retiring.valid_until = retiring.valid_until.min(now);
         }
         Ok(Self(next))
     }
@@ -195,7 +237,7 @@ impl KeyRecord {
     /// [`TransitionError::ClockBehind`].
     pub fn rename(&self, name: KeyName, now: Timestamp) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        Ok(Self(KeyRecordParts { name, ..self.next()? }))
+        Ok(Self(StoredRecord { name, ..self.next()? }))
     }
 
     /// Replaces the scopes of the key, for all of its secrets and from the next decision on.
@@ -208,7 +250,7 @@ impl KeyRecord {
     /// Returns the errors of [`KeyRecord::rename`].
     pub fn set_scopes(&self, scopes: ScopeSet, now: Timestamp) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        Ok(Self(KeyRecordParts { scopes, ..self.next()? }))
+        Ok(Self(StoredRecord { scopes, ..self.next()? }))
     }
 
     /// Replaces what the key is allowed by limits per key. What it does not name is as its owner or
@@ -223,7 +265,49 @@ impl KeyRecord {
         now: Timestamp,
     ) -> Result<Self, TransitionError> {
         self.check_alive(now)?;
-        Ok(Self(KeyRecordParts { overrides, ..self.next()? }))
+        Ok(Self(StoredRecord { overrides, ..self.next()? }))
+    }
+
+    /// Replaces what the host keeps with the key.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`KeyRecord::rename`].
+    pub fn set_metadata(
+        &self,
+        metadata: Option<KeyMetadata>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(StoredRecord { metadata, ..self.next()? }))
+    }
+
+    /// Replaces the networks from which the key may be used; `None` for all.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`KeyRecord::rename`].
+    pub fn set_networks(
+        &self,
+        networks: Option<Allowlist<IpNetwork>>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(StoredRecord { networks, ..self.next()? }))
+    }
+
+    /// Replaces the origins of the web pages from which the key may be used; `None` for all.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`KeyRecord::rename`].
+    pub fn set_origins(
+        &self,
+        origins: Option<Allowlist<Origin>>,
+        now: Timestamp,
+    ) -> Result<Self, TransitionError> {
+        self.check_alive(now)?;
+        Ok(Self(StoredRecord { origins, ..self.next()? }))
     }
 
     /// Replaces the hash `old` of a secret by the hash `new` of the same secret under a newer scheme.
@@ -264,62 +348,25 @@ impl KeyRecord {
         Ok(())
     }
 
-    fn next(&self) -> Result<KeyRecordParts, TransitionError> {
+    fn next_saturated(&self) -> StoredRecord {
+        StoredRecord { revision: self.0.revision.saturating_add(1), ..self.0.clone() }
+    }
+
+    fn next(&self) -> Result<StoredRecord, TransitionError> {
         let revision = self.0.revision.checked_add(1).ok_or(TransitionError::RevisionExhausted)?;
-        Ok(KeyRecordParts { revision, ..self.0.clone() })
+        Ok(StoredRecord { revision, ..self.0.clone() })
     }
 }
 
-/// The error of a change that a key does not allow. The record stays as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TransitionError {
-    /// The key is revoked forever.
-    #[error("the key is revoked")]
-    Revoked,
-    /// The key is expired forever.
-    #[error("the key is expired")]
-    Expired,
-    /// The new expiry is not after `now`.
-    #[error("the expiry is not in the future")]
-    ExpiryInPast,
-    /// The secret was created after `now`.
-    #[error("the secret was created in the future")]
-    SecretFromFuture,
-    /// [`KeyRecord::MAX_RETIRING`] secrets are in their grace. Wait until one has ended, or call
-    /// [`KeyRecord::rotate_now`].
-    #[error("{} secrets are already in their grace", KeyRecord::MAX_RETIRING)]
-    TooManyRetiring,
-    /// The key already has a secret with this hash.
-    #[error("the key already has this secret")]
-    DuplicateSecret,
-    /// The key has no secret with this hash.
-    #[error("the key has no such secret")]
-    UnknownSecret,
-    /// The key is already suspended.
-    #[error("the key is already suspended")]
-    AlreadySuspended,
-    /// The key is not suspended.
-    #[error("the key is not suspended")]
-    NotSuspended,
-    /// `now` is more than [`KeyRecord::MAX_CLOCK_SKEW`] before the creation of the key or of its
-    /// current secret: the clock of the host is wrong.
-    #[error("the clock is behind the creation of the key")]
-    ClockBehind,
-    /// The revision cannot be raised. This does not happen to a record of a store, whose revision is
-    /// at most [`KeyRecord::MAX_REVISION`].
-    #[error("the revision of the record cannot be raised")]
-    RevisionExhausted,
-}
-
-impl TransitionError {
-    /// Returns the HTTP status for the administrator who requested the change: 422 for an impossible
-    /// expiry or secret, 503 for a wrong clock, and 409 for everything else.
-    pub const fn status(&self) -> u16 {
-        match self {
-            Self::ExpiryInPast | Self::SecretFromFuture => 422,
-            Self::ClockBehind => 503,
-            _ => 409,
+impl StoredRecord {
+    /// Revokes the key, unless it was revoked before.
+    fn revoked(self, Revocation { at, reason }: Revocation) -> Self {
+        match self.state {
+            KeyState::Revoked { .. } => self,
+            KeyState::Active | KeyState::Suspended { .. } => {
+                let state = KeyState::Revoked { since: at };
+                Self { state, revocation_reason: reason, ..self }
+            }
         }
     }
 }

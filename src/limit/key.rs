@@ -1,6 +1,6 @@
 //! The key of a limit, and the hash of a limiter.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, num::NonZeroU32};
 
 use sha2::{Digest, Sha256};
 
@@ -34,7 +34,8 @@ use crate::limit::limit::PolicyTag;
 pub struct LimitKey {
     pub(super) body: [u64; 2],
     /// From the lowest bit: 3 bits of kind, 5 of length, 8 of the host's number, 16 of the policy.
-    pub(super) head: u32,
+    /// Never zero, because no kind is, so an `Option` of a key is no larger than the key.
+    pub(super) head: NonZeroU32,
 }
 
 impl LimitKey {
@@ -86,13 +87,13 @@ impl LimitKey {
     /// Returns the networks of 56 and 48 bits around an IPv6 network of 64 bits, the sizes that
     /// providers assign (RFC 6177 §2); `None` for any other key.
     pub(crate) fn wider_networks(self) -> Option<[Self; 2]> {
-        if self.head & 0xffff != Self::head(ADDRESS, 8, 0) {
+        if self.head.get() & 0xffff != Self::head(ADDRESS, 8, 0).get() {
             return None;
         }
         let [network, _] = self.body;
         Some([7_u8, 6].map(|length| {
             let kept = u64::MAX >> (64 - 8 * u32::from(length));
-            let head = self.head & !0xffff | Self::head(ADDRESS, length, 0);
+            let head = Self::head(ADDRESS, length, 0) | self.head.get() & !0xffff;
             // The first byte of the address is the lowest of the word.
             Self { head, body: [network & kept, 0] }
         }))
@@ -116,8 +117,8 @@ impl LimitKey {
     #[must_use]
     #[inline]
     pub const fn with_policy(self, tag: PolicyTag) -> Self {
-        let head = self.head & 0xffff | (tag.as_u16() as u32) << 16;
-        Self { head, ..self }
+        let head = self.head.get() & 0xffff | (tag.as_u16() as u32) << 16;
+        Self { head: non_zero(head), ..self }
     }
 
     /// Returns the key as bytes, for a limiter elsewhere. Different keys have different bytes, and a
@@ -125,7 +126,7 @@ impl LimitKey {
     pub const fn to_bytes(&self) -> [u8; 20] {
         let [x, y] = self.body;
         let body = (x as u128 | (y as u128) << 64).to_le_bytes();
-        let head = self.head.to_le_bytes();
+        let head = self.head.get().to_le_bytes();
         let mut bytes = [0; 20];
         let (start, end) = bytes.split_at_mut(head.len());
         start.copy_from_slice(&head);
@@ -145,8 +146,17 @@ impl LimitKey {
         Self { head: Self::head(kind, DIGEST, number), body: words(body) }
     }
 
-    const fn head(kind: u8, length: u8, number: u8) -> u32 {
-        kind as u32 | (length as u32) << 3 | (number as u32) << 8
+    const fn head(kind: u8, length: u8, number: u8) -> NonZeroU32 {
+        non_zero(kind as u32 | (length as u32) << 3 | (number as u32) << 8)
+    }
+}
+
+/// Returns a head, which has a kind and so is not zero.
+#[inline]
+const fn non_zero(head: u32) -> NonZeroU32 {
+    match NonZeroU32::new(head) {
+        Some(head) => head,
+        None => NonZeroU32::MIN,
     }
 }
 
@@ -215,7 +225,7 @@ impl KeyedHash {
         let [x, y] = key.body;
         let [a, b, c] = self.factors;
         let first = a.wrapping_mul(x as u128).wrapping_add(self.summand);
-        let rest = b.wrapping_mul(y as u128).wrapping_add(c.wrapping_mul(key.head as u128));
+        let rest = b.wrapping_mul(y as u128).wrapping_add(c.wrapping_mul(key.head.get() as u128));
         (first.wrapping_add(rest) >> 64) as u64
     }
 
@@ -242,7 +252,7 @@ impl KeyedHash {
         ];
         v = absorb(v, x);
         v = absorb(v, y);
-        v = absorb(v, key.head as u64 | (number as u64 & 0xff_ffff) << 32 | 23 << 56);
+        v = absorb(v, key.head.get() as u64 | (number as u64 & 0xff_ffff) << 32 | 23 << 56);
         v[2] ^= 0xff;
         let [v0, v1, v2, v3] = round(round(round(v)));
         v0 ^ v1 ^ v2 ^ v3
@@ -400,7 +410,7 @@ mod tests {
             let hash = KeyedHash::new(seed);
             let mut peer = SipHasher13::new_with_keys(hash.sip[0], hash.sip[1]);
             peer.write(&bytes);
-            peer.write(&key.head.to_le_bytes());
+            peer.write(&key.head.get().to_le_bytes());
             peer.write(&[step, 1, 0]);
             assert_eq!(hash.share(&key, u32::from(step) + 256), peer.finish());
         }

@@ -1,6 +1,6 @@
 //! The limiter: takes keys, quotas, a cost and `now`, and returns a decision.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32};
 
 use rand::{TryRng, rngs::SysRng};
 
@@ -107,7 +107,7 @@ impl Limiter {
         &self,
         x: u64,
         y: u64,
-        head: u32,
+        head: NonZeroU32,
         quotas: &Quotas,
         cost: u32,
         now: u64,

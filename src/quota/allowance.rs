@@ -30,6 +30,13 @@ pub enum Allowance {
     Blocked,
 }
 
+impl Allowance {
+    #[inline]
+    pub(crate) const fn is_blocked(&self) -> bool {
+        matches!(self, Self::Blocked)
+    }
+}
+
 const UNLIMITED: &str = "unlimited";
 const BLOCKED: &str = "blocked";
 const NO_ALLOWANCE: InvalidText =

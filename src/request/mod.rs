@@ -13,6 +13,7 @@ pub(crate) mod public_reason;
 pub(crate) mod query;
 pub(crate) mod rate_headers;
 pub(crate) mod reason;
+pub(crate) mod request_id;
 pub(crate) mod source;
 pub(crate) mod sources;
 
@@ -28,6 +29,7 @@ pub use self::{
     query::redact_query,
     rate_headers::{Draft, RateHeaders},
     reason::RefusalReason,
+    request_id::RequestId,
     source::CredentialSource,
     sources::{Credential, CredentialSources},
 };

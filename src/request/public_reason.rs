@@ -22,6 +22,8 @@ pub enum PublicReason {
     ExpiredKey,
     /// The key is suspended.
     SuspendedKey,
+    /// The owner of the key is suspended.
+    SuspendedOwner,
     /// The key was rotated, and the grace of this secret is over.
     RetiredKey,
     /// The route does not admit keys of this kind.
@@ -46,7 +48,7 @@ pub enum PublicReason {
 
 impl PublicReason {
     /// Every reason, in the order of the statuses.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AmbiguousCredentials,
         Self::RepeatedCredential,
         Self::MissingKey,
@@ -54,6 +56,7 @@ impl PublicReason {
         Self::RevokedKey,
         Self::ExpiredKey,
         Self::SuspendedKey,
+        Self::SuspendedOwner,
         Self::RetiredKey,
         Self::ForbiddenKind,
         Self::MissingScope,
@@ -78,6 +81,7 @@ impl PublicReason {
             | Self::RevokedKey
             | Self::ExpiredKey
             | Self::SuspendedKey
+            | Self::SuspendedOwner
             | Self::RetiredKey => 401,
             Self::ForbiddenKind
             | Self::MissingScope
@@ -100,6 +104,7 @@ impl PublicReason {
             | Self::RevokedKey
             | Self::ExpiredKey
             | Self::SuspendedKey
+            | Self::SuspendedOwner
             | Self::RetiredKey => "Invalid API key",
             Self::ForbiddenKind => "Keys of this kind are not admitted here",
             Self::MissingScope => "Missing required scope: {scope}",
@@ -144,9 +149,11 @@ impl PublicReason {
     /// Returns the more general reason, whose text applies to this one if it has none of its own.
     pub(crate) const fn general(self) -> Self {
         match self {
-            Self::RevokedKey | Self::ExpiredKey | Self::SuspendedKey | Self::RetiredKey => {
-                Self::InvalidKey
-            }
+            Self::RevokedKey
+            | Self::ExpiredKey
+            | Self::SuspendedKey
+            | Self::SuspendedOwner
+            | Self::RetiredKey => Self::InvalidKey,
             Self::RepeatedCredential => Self::AmbiguousCredentials,
             other => other,
         }

@@ -80,7 +80,8 @@ impl RateHeaders {
     /// `RateLimit-Policy` has an item for each window of each limit that the request was charged:
     /// `"search";q=5;w=60`. `RateLimit` has the one that binds: `"search";r=4;t=12`. An item has the
     /// name of its limit; where a limit has several windows, the seconds of the window follow, or its
-    /// milliseconds if they are no whole seconds: `"search/60"`, `"search/100ms"`. A decision without a named limit is called `default`.
+    /// milliseconds if they are no whole seconds: `"search/60"`, `"search/100ms"`. A decision without a
+    /// named limit is called `default`.
     ///
     /// The units are requests, or the costs of requests. `w` and `t` are whole seconds, rounded up.
     /// The optional `qu` and `pk` are not sent.

@@ -115,6 +115,7 @@ impl RefusalReason {
                 VerifyError::Revoked => PublicReason::RevokedKey,
                 VerifyError::Expired => PublicReason::ExpiredKey,
                 VerifyError::Suspended => PublicReason::SuspendedKey,
+                VerifyError::OwnerSuspended => PublicReason::SuspendedOwner,
                 VerifyError::PastGrace => PublicReason::RetiredKey,
                 VerifyError::ClockBehind => PublicReason::Unavailable,
             },

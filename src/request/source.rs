@@ -232,8 +232,9 @@ fn single<'h>(
     Ok(first)
 }
 
-/// Returns what `Authorization` contains behind this scheme.
-#[inline]
+/// Returns what `Authorization` contains behind this scheme. Inlined, the scheme `Bearer` is compared
+/// as a constant.
+#[inline(always)]
 fn in_scheme<'h, H: RequestHead>(
     head: &'h H,
     scheme: &str,
@@ -243,7 +244,7 @@ fn in_scheme<'h, H: RequestHead>(
 }
 
 /// Returns what follows the scheme, if that is the scheme and anything follows.
-#[inline]
+#[inline(always)]
 fn after_scheme<'h>(value: &'h [u8], expected: &[u8]) -> Option<&'h [u8]> {
     let (scheme, rest) = value.split_at_checked(expected.len())?;
     if !scheme.eq_ignore_ascii_case(expected) {

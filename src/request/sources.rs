@@ -80,13 +80,13 @@ impl CredentialSources {
         let mut is_repeated = false;
         for source in &self.sources {
             let Some(token) = source.find(head)? else { continue };
+            if self.several == Several::FirstWins {
+                return Ok(Some(Credential { token, source }));
+            }
             match &found {
                 Some(first) if first.token != token => return Err(CredentialError::SeveralSources),
                 Some(_) => is_repeated = true,
                 None => found = Some(Credential { token, source }),
-            }
-            if self.several == Several::FirstWins {
-                break;
             }
         }
         if is_repeated { Err(CredentialError::Repeated) } else { Ok(found) }

@@ -15,8 +15,9 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         id::KeyId,
-        owner::{Owner, OwnerId},
+        owner::{Owner, OwnerChange, OwnerId},
         record::KeyRecord,
+        state::Revocation,
     },
     store::{
         KeyRegistry, KeyStore,
@@ -173,14 +174,14 @@ pub trait DynKeyRegistry: DynKeyStore {
         &'a self,
         id: KeyId,
         within: Option<&'a OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>>;
 
     /// [`KeyRegistry::revoke_all`] as a boxed future.
     fn revoke_all_boxed<'a>(
         &'a self,
         owner: &'a OwnerId,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> StoreFuture<'a, Result<Vec<KeyId>, StoreError>>;
 
     /// [`KeyRegistry::suspend`] as a boxed future.
@@ -228,6 +229,13 @@ pub trait DynKeyRegistry: DynKeyStore {
         &'a self,
         id: &'a OwnerId,
     ) -> StoreFuture<'a, Result<OwnerRemoval, StoreError>>;
+
+    /// [`KeyRegistry::change_owner`] as a boxed future.
+    fn change_owner_boxed<'a>(
+        &'a self,
+        owner: &'a OwnerId,
+        change: OwnerChange,
+    ) -> StoreFuture<'a, Result<(), StoreError>>;
 }
 
 impl<S: KeyRegistry> DynKeyRegistry for S {
@@ -253,17 +261,21 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         &'a self,
         id: KeyId,
         within: Option<&'a OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> StoreFuture<'a, Result<Option<Withdrawn>, StoreError>> {
-        StoreFuture::new(async move { self.revoke(id, within, now).await.map_err(StoreError::new) })
+        StoreFuture::new(async move {
+            self.revoke(id, within, revocation).await.map_err(StoreError::new)
+        })
     }
 
     fn revoke_all_boxed<'a>(
         &'a self,
         owner: &'a OwnerId,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> StoreFuture<'a, Result<Vec<KeyId>, StoreError>> {
-        StoreFuture::new(async move { self.revoke_all(owner, now).await.map_err(StoreError::new) })
+        StoreFuture::new(async move {
+            self.revoke_all(owner, revocation).await.map_err(StoreError::new)
+        })
     }
 
     fn suspend_boxed<'a>(
@@ -323,6 +335,16 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
     ) -> StoreFuture<'a, Result<OwnerRemoval, StoreError>> {
         StoreFuture::new(async move { self.remove_owner(id).await.map_err(StoreError::new) })
     }
+
+    fn change_owner_boxed<'a>(
+        &'a self,
+        owner: &'a OwnerId,
+        change: OwnerChange,
+    ) -> StoreFuture<'a, Result<(), StoreError>> {
+        StoreFuture::new(
+            async move { self.change_owner(owner, change).await.map_err(StoreError::new) },
+        )
+    }
 }
 
 impl KeyRegistry for dyn DynKeyRegistry + '_ {
@@ -338,13 +360,17 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, StoreError> {
-        self.revoke_boxed(id, within, now).await
+        self.revoke_boxed(id, within, revocation).await
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, StoreError> {
-        self.revoke_all_boxed(owner, now).await
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.revoke_all_boxed(owner, revocation).await
     }
 
     async fn suspend(
@@ -382,6 +408,10 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, StoreError> {
         self.remove_owner_boxed(id).await
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), StoreError> {
+        self.change_owner_boxed(owner, change).await
     }
 }
 

@@ -12,6 +12,9 @@ pub enum InsertError<E> {
     /// The store holds a record with one of the hashes.
     #[error("a key with this secret exists")]
     DuplicateSecret,
+    /// The owner has as many keys as its cap allows.
+    #[error("the owner has as many keys as its cap allows")]
+    TooManyKeys,
     /// The store failed. The record may or may not have been inserted.
     #[error("the store failed")]
     Store(#[source] E),
@@ -23,6 +26,7 @@ impl<E> InsertError<E> {
         match self {
             Self::DuplicateId => InsertError::DuplicateId,
             Self::DuplicateSecret => InsertError::DuplicateSecret,
+            Self::TooManyKeys => InsertError::TooManyKeys,
             Self::Store(error) => InsertError::Store(map(error)),
         }
     }

@@ -32,9 +32,11 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         id::KeyId,
-        owner::{Owner, OwnerId},
+        owner::{Owner, OwnerChange, OwnerId, Tier},
         record::KeyRecord,
+        state::Revocation,
     },
+    quota::overrides::Overrides,
 };
 
 /// Finds the record of a presented key: the only I/O on the path of a request.
@@ -109,21 +111,25 @@ pub trait KeyRegistry: KeyStore {
     /// # Errors
     ///
     /// [`InsertError::DuplicateId`] if the store holds a record with this id,
-    /// [`InsertError::DuplicateSecret`] if it holds one with one of these hashes. Nothing has
-    /// changed then.
+    /// [`InsertError::DuplicateSecret`] if it holds one with one of these hashes,
+    /// [`InsertError::TooManyKeys`] if the owner has a cap and as many keys. A key counts unless it
+    /// ended before the creation of the new one. Of concurrent insertions no more succeed than the
+    /// cap allows. Nothing has changed then.
     fn insert(
         &self,
         record: KeyRecord,
     ) -> impl Future<Output = Result<(), InsertError<Self::Error>>> + Send;
 
-    /// Replaces the record with the same id and a revision that is one lower.
+    /// Replaces the record with the same id, the same creation nonce and a revision that is one
+    /// lower.
     ///
-    /// This is a compare-and-swap. The next `find` sees the new record.
+    /// This is a compare-and-swap. The next `find` sees the new record. The nonce keeps a change
+    /// that was decided before a purge from a key that was imported under the same id after it.
     ///
     /// # Errors
     ///
     /// [`ReplaceError::Conflict`] if the stored record has any other revision, because another
-    /// change came first; [`ReplaceError::NotFound`] if there is no record with this id;
+    /// change came first; [`ReplaceError::NotFound`] if there is no record with this id and nonce;
     /// [`ReplaceError::DuplicateSecret`] if another record has one of the hashes. Nothing has
     /// changed then.
     fn replace(
@@ -137,14 +143,14 @@ pub trait KeyRegistry: KeyStore {
     /// It expects no revision. One atomic change tests the owner, sets the state and raises the
     /// revision. So it succeeds however many other changes are made at the same time, and a change
     /// of a record that was read before it is refused with [`ReplaceError::Conflict`]. A key that
-    /// is revoked keeps the instant of its first revocation.
+    /// is revoked keeps the instant and the reason of its first revocation.
     ///
     /// It reads nothing else of the key, so a store revokes a key whose other data is damaged.
     fn revoke(
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send;
 
     /// Revokes all keys of an owner that are not revoked, as one change, and returns their ids.
@@ -154,7 +160,7 @@ pub trait KeyRegistry: KeyStore {
     fn revoke_all(
         &self,
         owner: &OwnerId,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send;
 
     /// Suspends the key with this id. `within` restricts this to the keys of one owner. Returns
@@ -209,10 +215,72 @@ pub trait KeyRegistry: KeyStore {
         id: &OwnerId,
     ) -> impl Future<Output = Result<Option<Arc<Owner>>, Self::Error>> + Send;
 
-    /// Adds or replaces an owner. The next `find` of any of its keys returns the new owner.
+    /// Adds an owner, or replaces the fields of one that exists except its state. The next `find` of
+    /// any of its keys returns the new owner.
     ///
-    /// A key whose owner was never put is joined with [`Owner::new`]: no tier and no overrides.
+    /// What was read before cannot undo a suspension: only [`KeyRegistry::suspend_owner`] and
+    /// [`KeyRegistry::resume_owner`] change the state of an owner that exists. To change one field
+    /// and keep what others change at the same time, call the method of the field.
+    ///
+    /// A key whose owner was never put is joined with [`Owner::new`]: active, without tier, overrides
+    /// and cap.
     fn put_owner(&self, owner: Owner) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Changes one field of an owner, and adds the owner if it was never put. The next `find` of any
+    /// of its keys returns the new owner. [`Owner::changed`] is the same change as a pure function.
+    ///
+    /// One atomic change reads and writes this field alone, so changes of different fields never
+    /// undo each other.
+    fn change_owner(
+        &self,
+        owner: &OwnerId,
+        change: OwnerChange,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Sets or removes the tier of an owner.
+    fn set_tier(
+        &self,
+        owner: &OwnerId,
+        tier: Option<Tier>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.change_owner(owner, OwnerChange::Tier(tier))
+    }
+
+    /// Replaces what an owner is allowed by limits per key and per owner.
+    fn set_overrides(
+        &self,
+        owner: &OwnerId,
+        overrides: Overrides,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.change_owner(owner, OwnerChange::Overrides(overrides))
+    }
+
+    /// Sets or removes the largest number of keys of an owner. Keys that exist stay.
+    fn set_key_cap(
+        &self,
+        owner: &OwnerId,
+        cap: Option<u32>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.change_owner(owner, OwnerChange::KeyCap(cap))
+    }
+
+    /// Suspends an owner: all of its keys, also those issued later, are refused until it is resumed.
+    /// An owner that is suspended stays suspended since the same instant.
+    fn suspend_owner(
+        &self,
+        owner: &OwnerId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.change_owner(owner, OwnerChange::Suspend { now })
+    }
+
+    /// Resumes an owner. Its keys that are suspended or revoked themselves stay so.
+    fn resume_owner(
+        &self,
+        owner: &OwnerId,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.change_owner(owner, OwnerChange::Resume)
+    }
 
     /// Returns a page of the owners that were put, in ascending order of the bytes of their ids.
     ///

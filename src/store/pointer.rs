@@ -6,8 +6,9 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         id::KeyId,
-        owner::{Owner, OwnerId},
+        owner::{Owner, OwnerChange, OwnerId},
         record::KeyRecord,
+        state::Revocation,
     },
     store::{
         KeyRegistry, KeyStore,
@@ -64,17 +65,17 @@ macro_rules! through_pointer {
                 &self,
                 id: KeyId,
                 within: Option<&OwnerId>,
-                now: Timestamp,
+                revocation: Revocation,
             ) -> impl Future<Output = Result<Option<Withdrawn>, Self::Error>> + Send {
-                (**self).revoke(id, within, now)
+                (**self).revoke(id, within, revocation)
             }
 
             fn revoke_all(
                 &self,
                 owner: &OwnerId,
-                now: Timestamp,
+                revocation: Revocation,
             ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send {
-                (**self).revoke_all(owner, now)
+                (**self).revoke_all(owner, revocation)
             }
 
             fn suspend(
@@ -135,6 +136,14 @@ macro_rules! through_pointer {
                 id: &OwnerId,
             ) -> impl Future<Output = Result<OwnerRemoval, Self::Error>> + Send {
                 (**self).remove_owner(id)
+            }
+
+            fn change_owner(
+                &self,
+                owner: &OwnerId,
+                change: OwnerChange,
+            ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+                (**self).change_owner(owner, change)
             }
         }
     )*};

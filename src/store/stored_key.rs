@@ -17,6 +17,8 @@ pub struct StoredKey(Arc<Joined>);
 #[repr(C)]
 struct Joined {
     owner: Arc<Owner>,
+    /// Whether the owner is suspended, here so that deciding reads no other memory.
+    owner_is_suspended: bool,
     record: KeyRecord,
 }
 
@@ -36,7 +38,8 @@ impl StoredKey {
 
     /// Joins a record with the owner that the caller looked up by [`KeyRecord::owner`].
     pub(crate) fn new(record: KeyRecord, owner: Arc<Owner>) -> Self {
-        Self(Arc::new(Joined { record, owner }))
+        let owner_is_suspended = owner.state.is_suspended();
+        Self(Arc::new(Joined { record, owner_is_suspended, owner }))
     }
 
     /// Returns the record.
@@ -50,6 +53,12 @@ impl StoredKey {
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         Arc::strong_count(&self.0) > 0
+    }
+
+    /// Returns whether the owner was suspended at the time of the lookup.
+    #[inline]
+    pub(crate) fn is_owner_suspended(&self) -> bool {
+        self.0.owner_is_suspended
     }
 
     /// Returns the record's owner as of the time of the lookup.

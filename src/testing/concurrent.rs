@@ -3,7 +3,7 @@
 use std::{sync::Barrier, thread};
 
 use crate::{
-    key::{parts::KeyRecordParts, record::KeyRecord},
+    key::{record::KeyRecord, stored::StoredRecord},
     store::{
         KeyRegistry,
         error::{InsertError, ReplaceError},
@@ -70,7 +70,7 @@ pub fn concurrent_inserts_have_one_winner(executor: &impl BlockOn, store: &impl 
             let (first, _) = world.issue("owner");
             let records: Vec<KeyRecord> = (0..THREADS)
                 .map(|_| {
-                    let mut parts: KeyRecordParts = world.issue("owner").0.into_parts();
+                    let mut parts: StoredRecord = world.issue("owner").0.into_parts();
                     if same_id {
                         parts.id = first.id();
                     } else {

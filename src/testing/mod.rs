@@ -17,6 +17,7 @@ mod find;
 mod insert;
 mod listing;
 mod owner;
+mod owner_listing;
 mod purge;
 mod replace;
 mod withdraw;
@@ -31,10 +32,15 @@ pub use self::{
     },
     insert::{insert_never_replaces, insert_refuses_duplicate_secrets, insert_then_find},
     listing::listings_are_paged,
-    owner::{owners_are_joined, owners_are_listed, owners_are_removed},
+    owner::{
+        a_cap_on_keys_is_kept, no_writer_of_a_tier_resumes_an_owner, owners_are_joined,
+        owners_change_by_field,
+    },
+    owner_listing::{owners_are_listed, owners_are_removed},
     purge::{ended_keys_are_purged, purging_and_changing_exclude_each_other},
     replace::{
-        every_field_survives, replace_needs_the_next_revision, replace_refuses_duplicate_secrets,
+        a_stale_change_reaches_no_second_life, every_field_survives,
+        replace_needs_the_next_revision, replace_refuses_duplicate_secrets,
     },
     withdraw::{
         all_keys_of_an_owner_are_revoked, no_number_of_writers_outruns_a_revocation,
@@ -102,7 +108,7 @@ macro_rules! conformance_tests {
 /// macro_rules! count {
 ///     ($($check:ident),* $(,)?) => { [$(stringify!($check)),*].len() };
 /// }
-/// assert!(keyward::each_conformance_check!([count]) >= 26);
+/// assert!(keyward::each_conformance_check!([count]) >= 30);
 /// ```
 #[macro_export]
 macro_rules! each_conformance_check {
@@ -126,6 +132,10 @@ macro_rules! each_conformance_check {
             owners_are_joined,
             owners_are_listed,
             owners_are_removed,
+            owners_change_by_field,
+            no_writer_of_a_tier_resumes_an_owner,
+            a_cap_on_keys_is_kept,
+            a_stale_change_reaches_no_second_life,
             listings_are_paged,
             concurrent_replaces_have_one_winner,
             concurrent_inserts_have_one_winner,

@@ -1,17 +1,15 @@
 //! Checks of owners.
 
-use std::collections::BTreeSet;
+use std::{sync::Barrier, thread, time::Duration};
 
 use crate::{
     key::{
-        owner::{Owner, OwnerId, Tier},
-        plaintext::PlaintextKey,
+        owner::{Owner, OwnerChange, OwnerId, Tier},
+        record::KeyRecord,
+        state::OwnerState,
     },
-    store::{
-        KeyRegistry,
-        listing::PageRequest,
-        owner_listing::{OwnerPageRequest, OwnerRemoval},
-    },
+    quota::overrides::Overrides,
+    store::{KeyRegistry, error::InsertError},
     testing::{
         BlockOn,
         world::{World, overrides},
@@ -55,127 +53,183 @@ pub fn owners_are_joined(executor: &impl BlockOn, store: &impl KeyRegistry) {
     });
 }
 
-/// Listings of owners contain each owner that was put once, by the bytes of its id, in pages.
-pub fn owners_are_listed(executor: &impl BlockOn, store: &impl KeyRegistry) {
+/// Each change of an owner changes one field, adds an owner that was never put, and is seen by the
+/// next lookup of each key. What was read before a suspension does not undo it.
+pub fn owners_change_by_field(executor: &impl BlockOn, store: &impl KeyRegistry) {
     executor.block_on(async {
         let mut world = World::new(25);
-        let empty = store.list_owners(OwnerPageRequest::first(10)).await.unwrap();
-        assert!(empty.owners.is_empty() && empty.next.is_none());
-        // An owner that was never put is not listed. Its id is between the others.
-        store.insert(world.issue("m").0).await.unwrap();
-        let names = [
-            "a",
-            "B",
-            "b",
-            "b ",
-            "b  ",
-            " b",
-            "\u{e9}",
-            "e\u{301}",
-            "\u{ffff}",
-            "\u{1f511}",
-            "z",
-            "a'b",
-            "a_b",
-            "a%b",
-            "n",
-            "l",
-        ];
-        let mut ids = BTreeSet::new();
-        for name in names {
-            let id = OwnerId::new(name).unwrap();
-            let tier = Tier::from_static("tier");
-            store.put_owner(Owner::new(id.clone())).await.unwrap();
-            store.put_owner(Owner::new(id.clone()).with_tier(tier)).await.unwrap();
-            ids.insert(id);
+        let (now, later) = (world.now, world.now + Duration::from_millis(1));
+        let (record, key) = world.issue("owner");
+        let (other, _) = world.issue("other");
+        let id = record.owner().clone();
+        store.insert(record.clone()).await.unwrap();
+        store.insert(other.clone()).await.unwrap();
+        let mut expected = Owner::new(id.clone());
+        let seen = async |expected: &Owner| {
+            assert_eq!(store.owner(&id).await.unwrap().as_deref(), Some(expected));
+            let found = store.find(&world.lookup(&key)).await.unwrap().unwrap();
+            assert_eq!((found.record(), &**found.owner()), (&record, expected));
+            let found = store.find_by_id(record.id()).await.unwrap().unwrap();
+            assert_eq!(&**found.owner(), expected);
+            let found = store.find_by_id(other.id()).await.unwrap().unwrap();
+            assert_eq!(**found.owner(), Owner::new(other.owner().clone()), "another owner changed");
+        };
+        let tier = |name: &str| Some(Tier::new(name).unwrap());
+        for change in [
+            OwnerChange::Tier(tier("enterprise")),
+            OwnerChange::Overrides(overrides()),
+            OwnerChange::KeyCap(Some(u32::MAX)),
+            OwnerChange::Suspend { now },
+            OwnerChange::Suspend { now: later },
+            OwnerChange::Tier(tier("standard")),
+            OwnerChange::Overrides(Overrides::none()),
+            OwnerChange::KeyCap(Some(0)),
+            OwnerChange::Resume,
+            OwnerChange::Resume,
+            OwnerChange::Suspend { now: later },
+            OwnerChange::Tier(None),
+            OwnerChange::KeyCap(None),
+            OwnerChange::Resume,
+        ] {
+            store.change_owner(&id, change.clone()).await.unwrap();
+            expected = expected.changed(change);
+            seen(&expected).await;
         }
-        for size in [0, 1, 2, 7, 15, 16, 17, PageRequest::MAX_SIZE, u16::MAX] {
-            let (mut page, mut seen) = (OwnerPageRequest::first(size), Vec::new());
-            loop {
-                let listing = store.list_owners(page.clone()).await.unwrap();
-                assert!(listing.owners.len() <= page.size(), "a page larger than asked for");
-                assert_eq!(listing.damaged, [], "damaged");
-                for owner in &listing.owners {
-                    assert_eq!(store.owner(&owner.id).await.unwrap().as_ref(), Some(owner));
-                }
-                seen.extend(listing.owners.iter().map(|owner| owner.id.clone()));
-                assert!(seen.len() <= ids.len(), "a listing repeats owners: {seen:?}");
-                let Some(next) = listing.next else { break };
-                assert_eq!(listing.owners.len(), page.size(), "a short page that is not the last");
-                page = page.after(next);
-            }
-            assert_eq!(seen, ids.iter().cloned().collect::<Vec<_>>(), "pages of {size}");
+        let stale = store.owner(&id).await.unwrap().unwrap();
+        store.suspend_owner(&id, now).await.unwrap();
+        store.put_owner((*stale).clone().with_tier(tier("late").unwrap())).await.unwrap();
+        expected = Owner { state: OwnerState::Suspended { since: now }, ..expected };
+        seen(&Owner { tier: tier("late"), ..expected.clone() }).await;
+        let stale = store.owner(&id).await.unwrap().unwrap();
+        store.resume_owner(&id).await.unwrap();
+        store.put_owner((*stale).clone()).await.unwrap();
+        seen(&Owner { tier: tier("late"), state: OwnerState::Active, ..expected }).await;
+        // Each method adds an owner that was never put.
+        let unknown = |n: usize| OwnerId::new(&format!("new {n}")).unwrap();
+        store.set_tier(&unknown(0), tier("a")).await.unwrap();
+        store.set_overrides(&unknown(1), overrides()).await.unwrap();
+        store.set_key_cap(&unknown(2), Some(7)).await.unwrap();
+        store.suspend_owner(&unknown(3), now).await.unwrap();
+        store.resume_owner(&unknown(4)).await.unwrap();
+        for (n, change) in [
+            OwnerChange::Tier(tier("a")),
+            OwnerChange::Overrides(overrides()),
+            OwnerChange::KeyCap(Some(7)),
+            OwnerChange::Suspend { now },
+            OwnerChange::Resume,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let added = store.owner(&unknown(n)).await.unwrap();
+            assert_eq!(added.as_deref(), Some(&Owner::new(unknown(n)).changed(change)));
         }
-        // The position need not be an owner.
-        let page = OwnerPageRequest::first(1).after(OwnerId::from_static("m"));
-        let listing = store.list_owners(page).await.unwrap();
-        assert_eq!(listing.owners.first().map(|owner| owner.id.as_str()), Some("n"));
+        let suspended =
+            Owner { state: OwnerState::Suspended { since: now }, ..Owner::new(unknown(5)) };
+        store.put_owner(suspended.clone()).await.unwrap();
+        assert_eq!(store.owner(&unknown(5)).await.unwrap().as_deref(), Some(&suspended), "as put");
     });
 }
 
-/// An owner with a key that is not revoked is not removed. A removed owner is as one that was never
-/// put, also for its keys.
-pub fn owners_are_removed(executor: &impl BlockOn, store: &impl KeyRegistry) {
-    executor.block_on(async {
-        let mut world = World::new(26);
-        let (now, owner) = (world.now, OwnerId::from_static("owner"));
-        let tier = || Owner::new(owner.clone()).with_tier(Tier::from_static("enterprise"));
-        let removed = async |id: &OwnerId| store.remove_owner(id).await.unwrap();
-        assert_eq!(removed(&owner).await, OwnerRemoval::NotFound, "it was never put");
-        // Another owner whose id begins with the id of this one.
-        let other = Owner::new(OwnerId::from_static("owner "));
-        store.put_owner(other.clone()).await.unwrap();
-        let (key_of_other, _) = world.issue("owner ");
-        store.insert(key_of_other).await.unwrap();
-        store.put_owner(tier()).await.unwrap();
-        assert_eq!(removed(&owner).await, OwnerRemoval::Removed, "it has no key");
-        assert_eq!(removed(&owner).await, OwnerRemoval::NotFound, "it was removed before");
-        assert_eq!(store.owner(&owner).await.unwrap(), None);
-
-        store.put_owner(tier()).await.unwrap();
-        let (first, first_key) = world.issue("owner");
-        let (second, second_key) = world.issue("owner");
-        let keys = [&first_key, &second_key];
-        let joined = async |key: &PlaintextKey, world: &World| {
-            let found = store.find(&world.lookup(key)).await.unwrap().expect("a key is gone");
-            let by_id = store.find_by_id(found.record().id()).await.unwrap();
-            assert_eq!(by_id.as_ref(), Some(&found), "found by its id and by a secret");
-            Owner::clone(found.owner())
-        };
-        for record in [&first, &second] {
-            store.insert(record.clone()).await.unwrap();
+/// A suspension of an owner is undone by none of 64 writers of its tier, each of which has read the
+/// owner before.
+pub fn no_writer_of_a_tier_resumes_an_owner(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    const WRITERS: usize = 64;
+    let mut world = World::new(26);
+    let now = world.now;
+    let (record, key) = world.issue("owner");
+    let id = record.owner();
+    executor.block_on(store.insert(record.clone())).unwrap();
+    executor.block_on(store.put_owner(Owner::new(id.clone()))).unwrap();
+    let first = executor.block_on(store.owner(id)).unwrap().unwrap();
+    let barrier = Barrier::new(WRITERS + 1);
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                let read = executor.block_on(store.owner(id)).unwrap().unwrap();
+                let tier = Tier::new(&format!("tier {writer}")).unwrap();
+                barrier.wait();
+                if writer % 2 == 0 {
+                    executor.block_on(store.set_tier(id, Some(tier.clone()))).unwrap();
+                }
+                executor.block_on(store.put_owner((*read).clone().with_tier(tier))).unwrap();
+            });
         }
-        // One key after the other is revoked: an active one, then a suspended one.
-        store.suspend(second.id(), None, now).await.unwrap();
-        for id in [first.id(), second.id()] {
-            assert_eq!(removed(&owner).await, OwnerRemoval::HasKeys);
-            assert_eq!(store.owner(&owner).await.unwrap().as_deref(), Some(&tier()));
-            for key in keys {
-                assert_eq!(joined(key, &world).await, tier(), "a refused removal changed a key");
-            }
-            store.revoke(id, None, now).await.unwrap();
-        }
-        assert_eq!(removed(&owner).await, OwnerRemoval::Removed, "its keys are revoked");
-        for key in keys {
-            assert_eq!(joined(key, &world).await, Owner::new(owner.clone()), "a removed owner");
-        }
-        let listed = store.list_owners(OwnerPageRequest::first(9)).await.unwrap();
-        assert_eq!(listed.owners.iter().map(|it| &**it).collect::<Vec<_>>(), [&other]);
-        let keys_of_owner = store.list(&owner, PageRequest::first(9)).await.unwrap().keys;
-        assert_eq!(keys_of_owner.len(), 2, "its revoked keys stay");
-        assert_eq!(removed(&owner).await, OwnerRemoval::NotFound);
-        store.put_owner(tier()).await.unwrap();
-        assert_eq!(joined(&first_key, &world).await, tier(), "it was put again");
-
-        // An expired key is not revoked.
-        let late = OwnerId::from_static("late");
-        store.put_owner(Owner::new(late.clone())).await.unwrap();
-        let mut expired = world.issue("late").0.into_parts();
-        expired.expires_at = Some(now);
-        let id = expired.id;
-        store.insert(expired.build().unwrap()).await.unwrap();
-        assert_eq!(removed(&late).await, OwnerRemoval::HasKeys, "an expired key");
-        store.revoke(id, None, now).await.unwrap();
-        assert_eq!(removed(&late).await, OwnerRemoval::Removed);
+        barrier.wait();
+        executor.block_on(store.suspend_owner(id, now)).unwrap();
     });
+    // The last one writes after the suspension in any case.
+    executor.block_on(store.put_owner((*first).clone())).unwrap();
+    executor.block_on(store.set_tier(id, Some(Tier::from_static("last")))).unwrap();
+    let owner = executor.block_on(store.owner(id)).unwrap().unwrap();
+    assert_eq!(owner.state, OwnerState::Suspended { since: now }, "a writer resumed the owner");
+    assert_eq!(owner.tier, Some(Tier::from_static("last")));
+    let found = executor.block_on(store.find(&world.lookup(&key))).unwrap().unwrap();
+    assert_eq!(**found.owner(), *owner);
+}
+
+/// An owner with a cap never has more keys, however many are inserted at the same time. Keys that
+/// have ended do not count, and other owners are not concerned.
+pub fn a_cap_on_keys_is_kept(executor: &impl BlockOn, store: &impl KeyRegistry) {
+    const THREADS: usize = 8;
+    let mut world = World::new(27);
+    let (now, id) = (world.now, OwnerId::new("owner").unwrap());
+    let insert = |record: &KeyRecord| executor.block_on(store.insert(record.clone()));
+    let refused = |result| matches!(result, Err(InsertError::TooManyKeys));
+    let mut keys: Vec<KeyRecord> = (0..3).map(|_| world.issue("owner").0).collect();
+    for key in &keys {
+        insert(key).unwrap();
+    }
+    executor.block_on(store.set_key_cap(&id, Some(3))).unwrap();
+    assert!(refused(insert(&world.issue("owner").0)), "one key too many");
+    let again = insert(&keys[0]);
+    assert!(matches!(again, Err(InsertError::DuplicateId)), "a key that exists: {again:?}");
+    insert(&world.issue("other").0).unwrap();
+    // A suspended key counts, and a revoked or expired one does not.
+    executor.block_on(store.suspend(keys[0].id(), None, now)).unwrap();
+    assert!(refused(insert(&world.issue("owner").0)), "a suspended key did not count");
+    executor.block_on(store.revoke(keys[0].id(), None, now.into())).unwrap();
+    keys[1] = keys[1].expire_at(now + Duration::from_millis(1), now).unwrap();
+    executor.block_on(store.replace(keys[1].clone())).unwrap();
+    let (mut fourth, fifth) = (world.issue("owner").0, world.issue("owner").0);
+    insert(&fourth).unwrap();
+    assert!(refused(insert(&fifth)), "the other key expires after the creation of this one");
+    world.now = now + Duration::from_millis(1);
+    let (fifth, sixth) = (world.issue("owner").0, world.issue("owner").0);
+    insert(&fifth).unwrap();
+    assert!(refused(insert(&sixth)), "a revoked and an expired key left more than two places");
+    // What was refused left nothing behind, and a lower cap ends no key.
+    executor.block_on(store.set_key_cap(&id, Some(0))).unwrap();
+    assert!(refused(insert(&sixth)));
+    fourth = fourth.rename("still there".parse().unwrap(), now).unwrap();
+    executor.block_on(store.replace(fourth)).unwrap();
+    executor.block_on(store.set_key_cap(&id, None)).unwrap();
+    insert(&sixth).unwrap();
+    for round in 0..10 {
+        let name = format!("owner {round}");
+        let id = OwnerId::new(&name).unwrap();
+        executor.block_on(store.set_key_cap(&id, Some(3))).unwrap();
+        let records: Vec<_> = (0..THREADS).map(|_| world.issue(&name).0).collect();
+        let barrier = Barrier::new(THREADS);
+        let inserted: Vec<bool> = thread::scope(|scope| {
+            let running: Vec<_> = records
+                .iter()
+                .map(|record| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        match executor.block_on(store.insert(record.clone())) {
+                            Ok(()) => true,
+                            Err(InsertError::TooManyKeys) => false,
+                            Err(error) => panic!("neither inserted nor refused: {error:?}"),
+                        }
+                    })
+                })
+                .collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let count = inserted.iter().filter(|inserted| **inserted).count();
+        assert_eq!(count, 3, "keys of {name} with a cap of 3");
+    }
 }

@@ -13,8 +13,12 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::error::IssuerError,
     key::{
-        grace::Grace, id::KeyId, owner::OwnerId, record::KeyRecord, scope::ScopeSet,
-        state::KeyState,
+        grace::Grace,
+        id::KeyId,
+        owner::OwnerId,
+        record::KeyRecord,
+        scope::ScopeSet,
+        state::{KeyState, Revocation, RevocationReason},
     },
     quota::overrides::Overrides,
     store::{KeyRegistry, error::ReplaceError, listing::PageRequest, withdrawn::Withdrawn},
@@ -43,7 +47,11 @@ pub fn revoking_needs_no_revision(executor: &impl BlockOn, store: &impl KeyRegis
         let mut world = World::new(20);
         let (now, later) = (world.now, world.now + LATER);
         let (stranger, _) = world.issue("owner");
-        assert_eq!(store.revoke(stranger.id(), None, now).await.unwrap(), None, "no such key");
+        assert_eq!(
+            store.revoke(stranger.id(), None, now.into()).await.unwrap(),
+            None,
+            "no such key"
+        );
         for suspended in [false, true] {
             let (first, first_key) = world.issue("owner");
             let id = first.id();
@@ -58,9 +66,12 @@ pub fn revoking_needs_no_revision(executor: &impl BlockOn, store: &impl KeyRegis
                 // A store that keeps what it has read must notice the change.
                 store.find(&world.lookup(key)).await.unwrap().expect("a live secret");
             }
-            assert_eq!(store.revoke(id, None, now).await.unwrap(), Some(Withdrawn::Now));
+            let reason = RevocationReason::new("it's leaked").ok().filter(|_| !suspended);
+            let revocation = Revocation { at: now, reason: reason.clone() };
+            assert_eq!(store.revoke(id, None, revocation).await.unwrap(), Some(Withdrawn::Now));
             let mut expected = read.clone().into_parts();
             expected.state = KeyState::Revoked { since: now };
+            expected.revocation_reason = reason;
             expected.revision += 1;
             let expected = expected.build().unwrap();
             assert_eq!(record(store, id).await, expected, "state and revision alone change");
@@ -75,14 +86,15 @@ pub fn revoking_needs_no_revision(executor: &impl BlockOn, store: &impl KeyRegis
             refuses(store, Some(world.rotate(&read).0), "a rotation").await;
             refuses(store, read.resume(now).or_else(|_| read.suspend(now)).ok(), "a resume").await;
             for owner in [None, Some(first.owner())] {
-                let again = store.revoke(id, owner, later).await.unwrap();
+                let again = Revocation::at(later).because("another".parse().unwrap());
+                let again = store.revoke(id, owner, again).await.unwrap();
                 assert_eq!(again, Some(Withdrawn::RevokedBefore));
                 assert_eq!(record(store, id).await, expected, "it was revoked before");
             }
             // It ended at its first revocation, and is purged in that order.
             assert_eq!(store.purge(now, 10).await.unwrap(), []);
             assert_eq!(store.purge(later, 10).await.unwrap(), [id]);
-            assert_eq!(store.revoke(id, None, now).await.unwrap(), None, "a purged key");
+            assert_eq!(store.revoke(id, None, now.into()).await.unwrap(), None, "a purged key");
         }
     });
 }
@@ -113,7 +125,7 @@ pub fn suspending_needs_no_revision(executor: &impl BlockOn, store: &impl KeyReg
         let resumed = again.resume(later).unwrap();
         store.replace(resumed.clone()).await.unwrap();
         assert_eq!(record(store, id).await, resumed, "a later resume");
-        assert_eq!(store.revoke(id, None, later).await.unwrap(), Some(Withdrawn::Now));
+        assert_eq!(store.revoke(id, None, later.into()).await.unwrap(), Some(Withdrawn::Now));
         let revoked = record(store, id).await;
         for owner in [None, Some(first.owner())] {
             let refused = store.suspend(id, owner, later).await.unwrap();
@@ -137,7 +149,7 @@ pub fn other_owners_keys_are_out_of_reach(executor: &impl BlockOn, store: &impl 
         // Names that equal it by a comparison that ignores case, spaces or what follows.
         for other in ["thief", "Victim", "victim ", " victim", "victi", "victim%", "v_ctim", "%"] {
             let other = OwnerId::new(other).unwrap();
-            assert_eq!(store.revoke(id, Some(&other), now).await.unwrap(), None, "{other}");
+            assert_eq!(store.revoke(id, Some(&other), now.into()).await.unwrap(), None, "{other}");
             assert_eq!(store.suspend(id, Some(&other), now).await.unwrap(), None, "{other}");
             assert_eq!(record(store, id).await, victim, "changed as {other}");
             let issuer = world.issuer(store);
@@ -169,7 +181,10 @@ pub fn other_owners_keys_are_out_of_reach(executor: &impl BlockOn, store: &impl 
         }
         let thief = own.owner();
         assert_eq!(store.suspend(own.id(), Some(thief), now).await.unwrap(), Some(Withdrawn::Now));
-        assert_eq!(store.revoke(own.id(), Some(thief), now).await.unwrap(), Some(Withdrawn::Now));
+        assert_eq!(
+            store.revoke(own.id(), Some(thief), now.into()).await.unwrap(),
+            Some(Withdrawn::Now)
+        );
         assert_eq!(record(store, id).await, victim);
     });
 }
@@ -183,7 +198,11 @@ pub fn all_keys_of_an_owner_are_revoked(executor: &impl BlockOn, store: &impl Ke
         let (other, _) = world.issue("other");
         store.insert(other.clone()).await.unwrap();
         let owner = OwnerId::new("owner").unwrap();
-        assert_eq!(store.revoke_all(&owner, now).await.unwrap(), [], "an owner without keys");
+        assert_eq!(
+            store.revoke_all(&owner, now.into()).await.unwrap(),
+            [],
+            "an owner without keys"
+        );
         // More than a page and more than one announcement of any store holds.
         let mut keys = Vec::new();
         for _ in 0..130 {
@@ -194,12 +213,14 @@ pub fn all_keys_of_an_owner_are_revoked(executor: &impl BlockOn, store: &impl Ke
         let [(revoked, _), (suspended, _), (renamed, _), ..] = keys.as_slice() else {
             unreachable!()
         };
-        store.revoke(revoked.id(), None, now).await.unwrap();
+        store.revoke(revoked.id(), None, now.into()).await.unwrap();
         store.suspend(suspended.id(), None, now).await.unwrap();
         for (_, key) in &keys {
             store.find(&world.lookup(key)).await.unwrap().expect("a live secret");
         }
-        let mut ids = store.revoke_all(&owner, later).await.unwrap();
+        let reason = RevocationReason::new("the owner left").unwrap();
+        let revocation = Revocation::at(later).because(reason.clone());
+        let mut ids = store.revoke_all(&owner, revocation).await.unwrap();
         ids.sort_unstable();
         let mut expected: Vec<KeyId> = keys.iter().map(|(record, _)| record.id()).collect();
         expected.retain(|id| *id != revoked.id());
@@ -208,13 +229,16 @@ pub fn all_keys_of_an_owner_are_revoked(executor: &impl BlockOn, store: &impl Ke
         refuses(store, renamed.rename("late".parse().unwrap(), now).ok(), "a rename").await;
         let since = |at: Timestamp| KeyState::Revoked { since: at };
         for (issued, key) in &keys {
-            let at = if issued.id() == revoked.id() { now } else { later };
+            let is_first = issued.id() == revoked.id();
+            let at = if is_first { now } else { later };
             let found = store.find(&world.lookup(key)).await.unwrap().unwrap();
+            let given = Some(&reason).filter(|_| !is_first);
+            assert_eq!(found.record().revocation_reason(), given, "the reason of the revocation");
             assert_eq!(found.record().state(), since(at), "found by its secret");
             assert_eq!(record(store, issued.id()).await.state(), since(at), "found by its id");
         }
         assert_eq!(record(store, other.id()).await, other, "a key of another owner");
-        assert_eq!(store.revoke_all(&owner, later).await.unwrap(), [], "all are revoked");
+        assert_eq!(store.revoke_all(&owner, later.into()).await.unwrap(), [], "all are revoked");
     });
 }
 
@@ -269,7 +293,7 @@ pub fn no_number_of_writers_outruns_a_revocation(
             assert_eq!(suspended, Some(Withdrawn::Now), "round {round}");
             let read = executor.block_on(record(store, id));
             assert_eq!(read.state(), KeyState::Suspended { since: now }, "round {round}");
-            let revoked = executor.block_on(store.revoke(id, None, now + LATER)).unwrap();
+            let revoked = executor.block_on(store.revoke(id, None, (now + LATER).into())).unwrap();
             assert_eq!(revoked, Some(Withdrawn::Now), "round {round}");
             let revoked = KeyState::Revoked { since: now + LATER };
             for _ in 0..10 {

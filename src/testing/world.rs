@@ -8,9 +8,9 @@ use crate::{
     clock::timestamp::Timestamp,
     issue::issuer::Issuer,
     key::{
-        draft::KeyDraft, format::KeyFormat, formats::KeyFormats, grace::Grace, hasher::KeyHasher,
-        id::KeyId, plaintext::PlaintextKey, record::KeyRecord, scope::ScopeSet,
-        secret::StoredSecret,
+        allowlist::Allowlist, draft::KeyDraft, format::KeyFormat, formats::KeyFormats,
+        grace::Grace, hasher::KeyHasher, id::KeyId, network::IpNetwork, origin::Origin,
+        plaintext::PlaintextKey, record::KeyRecord, scope::ScopeSet, secret::StoredSecret,
     },
     quota::{
         Quota, allowance::Allowance, overrides::Overrides, policy_name::PolicyName, quotas::Quotas,
@@ -93,4 +93,19 @@ pub(super) fn overrides() -> Overrides {
         overrides = overrides.with(name, allowance).unwrap();
     }
     overrides
+}
+
+/// As many networks as there can be, of both families, with the longest texts.
+pub(super) fn networks() -> Allowlist<IpNetwork> {
+    let network = |n: u8| match n % 2 {
+        0 => format!("255.255.255.{n}/32"),
+        _ => format!("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff{n:02x}/128"),
+    };
+    Allowlist::new((0..64).map(|n| network(n).parse().unwrap())).unwrap()
+}
+
+/// As many origins as there can be, with the longest texts.
+pub(super) fn origins() -> Allowlist<Origin> {
+    let host = "x".repeat(Origin::MAX_LEN - "https://".len() - 2);
+    Allowlist::new((0..64).map(|n| format!("https://{n:02}{host}").parse().unwrap())).unwrap()
 }

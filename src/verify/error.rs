@@ -28,6 +28,9 @@ pub enum VerifyError {
     /// The key is suspended.
     #[error("the key is suspended")]
     Suspended,
+    /// The owner of the key is suspended, and with it all of its keys.
+    #[error("the owner of the key is suspended")]
+    OwnerSuspended,
     /// A rotation replaced the secret, and its grace is over.
     #[error("the secret was rotated out and its grace is over")]
     PastGrace,

@@ -94,6 +94,7 @@ impl Verified {
     }
 
     /// Returns the id of the key, to which limits, usage and audit refer.
+    #[inline]
     pub fn key_id(&self) -> KeyId {
         self.found.record().id()
     }
@@ -110,6 +111,7 @@ impl Verified {
     }
 
     /// Returns the owner of the key, with its tier and overrides.
+    #[inline]
     pub fn owner(&self) -> &Owner {
         self.found.owner()
     }
@@ -120,6 +122,7 @@ impl Verified {
     }
 
     /// Returns the tier of the owner.
+    #[inline]
     pub fn tier(&self) -> Option<&Tier> {
         self.found.owner().tier.as_ref()
     }
@@ -153,7 +156,7 @@ impl Verified {
     /// Checks again, by the same record and a later `now`, that neither the key has expired nor the
     /// grace of its secret has ended.
     pub(crate) fn still_in_force(&self, now: Timestamp) -> Result<(), VerifyError> {
-        in_force(self.record(), now)?;
+        in_force(&self.found, now)?;
         match self.secret().1 {
             Some(deadline) if deadline <= now => Err(VerifyError::PastGrace),
             _ => Ok(()),

@@ -108,7 +108,7 @@ impl Verifier {
             return Err(VerifyError::WrongKind);
         }
         // The secret is proved. From here on the reasons may differ.
-        in_force(record, now)?;
+        in_force(&found, now)?;
         if valid_until.is_some_and(|deadline| deadline <= now) {
             return Err(VerifyError::PastGrace);
         }

@@ -1700,7 +1700,7 @@ fn every_outcome_and_every_change_emits_one_audit_event() {
     assert!(block_on(Driver::new(service.store(), &clock(at(124))).recheck(recheck)).is_err());
     let _ = gate.check_sync(&head, &route, service.store(), at(125));
     expected.extend([
-        "122 key org_a luci_ Revoked".to_owned(),
+        "122 key org_a luci_ Revoked { reason: None }".to_owned(),
         "124 key org_a luci_ 401 withdrawn while the request was served: the key is revoked None"
             .to_owned(),
         "125 key org_a luci_ 401 the key is revoked None".to_owned(),
@@ -1760,7 +1760,7 @@ fn every_saved_lifecycle_change_emits_an_audit_event() {
             "Renamed".to_owned(),
             format!("{:?}", AuditAction::ScopesChanged { scopes: ScopeSet::empty() }),
             format!("{:?}", AuditAction::OverridesChanged { overrides: Overrides::none() }),
-            "Revoked".to_owned(),
+            "Revoked { reason: None }".to_owned(),
             "Purged".to_owned(),
         ]
     );

@@ -186,10 +186,10 @@ fn an_inner_decision_charges_only_what_is_missing() {
     for step in 0..100 {
         let now = at(step * 2_000);
         let Outcome::Admitted(admission) = world.check(&head, &outer, now) else { continue };
-        let charged = admission.charged().unwrap();
+        let charged = admission.charged(&outer).unwrap();
         let inside = world.admitted(&head.clone().with_charged(charged), &inner, now);
         // The limit that it charged itself is the one of its headers.
-        assert_eq!(inside.policy(), Some(&name("burst")));
+        assert_eq!(inside.policy(&inner), Some(&name("burst")));
         assert_eq!(inside.decision().unwrap().remaining, 3);
         served += 1;
     }
@@ -204,23 +204,27 @@ fn what_was_charged_counts_for_the_same_gate_and_key_alone() {
     let route = gate.route(with(&["shared"])).unwrap();
     let elsewhere = other.route(with(&["shared"])).unwrap();
     let (one, two) = (world.key(draft()), world.key(draft()));
-    let charged: Charged = world.admitted(&one, &route, T0).charged().unwrap();
+    let charged: Charged = world.admitted(&one, &route, T0).charged(&route).unwrap();
     let remaining = |head: &PlainHead, route: &CheckedRoute| {
         let admission = world.admitted(&head.clone().with_charged(charged.clone()), route, T0);
         (admission.decision().map(|decision| decision.remaining), admission)
     };
     // Again here: nothing is charged, and that stays known to a third layer.
     let (again, admission) = remaining(&one, &route);
-    assert_eq!((again, admission.policy()), (None, None));
+    assert_eq!((again, admission.policy(&route)), (None, None));
     assert!(admission.headers().next().is_none());
-    let third = one.clone().with_charged(admission.charged().unwrap());
+    let third = one.clone().with_charged(admission.charged(&route).unwrap());
     assert_eq!(world.admitted(&third, &route, T0).decision(), None);
     // Another key, another gate.
     assert_eq!(remaining(&two, &route).0, Some(7));
     let (first, admission) = remaining(&one, &elsewhere);
     assert_eq!(first, Some(8));
     // What both gates have charged, either of them knows.
-    let both = one.clone().with_charged(admission.charged().unwrap());
+    // The admission knows its route, so another one adds nothing.
+    let apart = one.clone().with_charged(admission.charged(&route).unwrap());
+    assert!(world.admitted(&apart, &elsewhere, T0).decision().is_some());
+    assert_eq!(admission.policy(&route), None);
+    let both = one.clone().with_charged(admission.charged(&elsewhere).unwrap());
     assert_eq!(world.admitted(&both, &route, T0).decision(), None);
     assert_eq!(world.admitted(&both, &elsewhere, T0).decision(), None);
 }
@@ -241,12 +245,12 @@ fn a_limiter_elsewhere_is_asked_only_for_what_is_missing() {
     };
     let decision = Decision::admitted_elsewhere(Quota::per_minute(9), 8, T0);
     let Step::Charge(pending) = step(&head, &outer) else { panic!() };
-    let charged = pending.decided(decision, T0).admitted().unwrap().charged().unwrap();
+    let charged = pending.decided(decision, T0).admitted().unwrap().charged(&outer).unwrap();
     let head = head.with_charged(charged);
     let Step::Charge(pending) = step(&head, &inner) else { panic!() };
     assert_eq!(pending.policies().collect::<Vec<_>>(), [&name("b")]);
     let admission = pending.decided(decision, T0).admitted().unwrap();
-    assert_eq!(admission.policy(), Some(&name("b")));
+    assert_eq!(admission.policy(&inner), Some(&name("b")));
     let Step::Done(Outcome::Admitted(admission)) = step(&head, &outer) else { panic!() };
     assert_eq!(admission.decision(), None);
 }
@@ -388,7 +392,7 @@ fn an_unlimited_caller_is_not_charged_and_needs_no_limiter() {
     for left in (0..5).rev() {
         assert_eq!(world.admitted(&head, &a, T0).decision(), None);
         let admission = world.admitted(&head, &both, T0);
-        assert_eq!(admission.policy(), Some(&name("b")));
+        assert_eq!(admission.policy(&both), Some(&name("b")));
         assert_eq!(admission.decision().unwrap().remaining, left);
     }
     let refusal = world.refused(&head, &both, T0);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyward::{
     KeyDraft, Quota, Quotas, Timestamp,
     key::{
-        Grace, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyRecordParts, KeyState,
-        KeyStatus, RecordError, RetiringSecret, ScopeSet, StoredSecret, TransitionError,
+        Grace, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyState, KeyStatus,
+        RecordError, RetiringSecret, ScopeSet, StoredRecord, StoredSecret, TransitionError,
     },
     quota::{Overrides, PolicyName},
 };
@@ -124,7 +124,7 @@ fn a_change_to_an_active_key_modifies_only_the_requested_fields() {
     let rotated = issued(now()).rotate(secret(1, now()), Grace::DAY, now()).unwrap();
     let asleep = rotated.suspend(now()).unwrap().expire_at(now() + DAY * 2, now()).unwrap();
     for record in [issued(now()), rotated, asleep] {
-        let changed = |change: fn(&mut KeyRecordParts)| {
+        let changed = |change: fn(&mut StoredRecord)| {
             let mut parts = record.clone().into_parts();
             parts.revision += 1;
             change(&mut parts);
@@ -270,7 +270,7 @@ fn a_rotation_is_due_after_90_days() {
 fn inconsistent_record_parts_are_rejected() {
     let parts = || issued(now()).into_parts();
     let retiring = |number, until| RetiringSecret::new(secret(number, now()), until);
-    let with = |change: fn(&mut KeyRecordParts)| {
+    let with = |change: fn(&mut StoredRecord)| {
         let mut parts = parts();
         change(&mut parts);
         parts.build()
@@ -289,8 +289,8 @@ fn inconsistent_record_parts_are_rejected() {
         assert_eq!(parts.clone().build(), Err(error), "{retired:?}");
         {
             let json = serde_json::to_string(&parts).unwrap();
-            let read = serde_json::from_str::<KeyRecord>(&json).unwrap_err().to_string();
-            assert!(read.contains(&error.to_string()), "{read}");
+            let read = serde_json::from_str::<StoredRecord>(&json).unwrap();
+            assert_eq!(read.build(), Err(error), "{retired:?}, read from serde");
         }
     }
     for revision in [KeyRecord::MAX_REVISION + 1, u64::MAX] {

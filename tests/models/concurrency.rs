@@ -16,8 +16,8 @@ use keyward::{
     Issuer, KeyDraft, KeyFormat, KeyHasher, KeyStore, MemoryStore, Timestamp,
     issue::IssuerError,
     key::{
-        Grace, HashScheme, KeyFormats, KeyId, KeyRecord, KeyState, Owner, OwnerId, PlaintextKey,
-        StoredSecret, Tier, TransitionError,
+        Grace, HashScheme, KeyFormats, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId,
+        PlaintextKey, Revocation, StoredSecret, Tier, TransitionError,
     },
     store::{
         Cursor, InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest,
@@ -100,13 +100,17 @@ impl KeyRegistry for Together {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Infallible> {
-        self.store.revoke(id, within, now).await
+        self.store.revoke(id, within, revocation).await
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
-        self.store.revoke_all(owner, now).await
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Infallible> {
+        self.store.revoke_all(owner, revocation).await
     }
 
     async fn suspend(
@@ -144,6 +148,10 @@ impl KeyRegistry for Together {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
         self.store.remove_owner(id).await
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {
+        self.store.change_owner(owner, change).await
     }
 }
 

@@ -5,13 +5,15 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     panic,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Barrier, Condvar, Mutex},
     time::Duration,
 };
 
 use keyward::{
     KeyStore, MemoryStore, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerId},
+    key::{
+        KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, OwnerState, Revocation,
+    },
     store::{
         InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
         PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -72,6 +74,16 @@ enum Fault {
     RemovesOwnersOfSuspendedKeys,
     RemovesOwnersOfExpiredKeys,
     RemovesWhatIsNotThere,
+    RevokeForgetsTheReason,
+    RevokeAllForgetsTheReason,
+    ReplaceIgnoresTheNonce,
+    PutOwnerChangesTheState,
+    TierIsReadAndPut,
+    SuspendOwnerMovesTheInstant,
+    CapIsIgnored,
+    CapIsCheckedBefore,
+    CapCountsTheEnded,
+    CapCountsNotTheSuspended,
 }
 
 struct Broken {
@@ -86,6 +98,8 @@ struct Broken {
     first_at_once: Mutex<HashMap<KeyHash, Option<StoredKey>>>,
     /// Lets a change run between the read and the write of a purge.
     overtaking: Option<Overtaking>,
+    /// Where the threads of the check of caps meet.
+    counted: Barrier,
 }
 
 /// Blocks a change until a purge has read the ended key, and the purge until the change is done.
@@ -118,8 +132,8 @@ impl Overtaking {
 impl Broken {
     fn new(fault: Fault) -> Self {
         let (store, purged, refused, first_by_id, first_at_once) = Default::default();
-        let overtaking = None;
-        Self { fault, store, purged, refused, first_by_id, first_at_once, overtaking }
+        let (overtaking, counted) = (None, Barrier::new(8));
+        Self { fault, store, purged, refused, first_by_id, first_at_once, overtaking, counted }
     }
 
     fn all(&self) -> Vec<StoredKey> {
@@ -139,6 +153,47 @@ impl Broken {
             self.store.insert_sync(other.clone()).unwrap();
         }
         self.store.insert_sync(parts.build().unwrap()).unwrap();
+    }
+
+    /// Inserts a key, with a cap that is kept wrongly.
+    fn insert_up_to_the_cap(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
+        let owner = record.owner().clone();
+        let cap = self.store.owner_sync(&owner).and_then(|owner| owner.key_cap);
+        let ended = |it: &KeyRecord| it.ends_at().is_some_and(|end| end <= record.created_at());
+        let suspended = |it: &KeyRecord| matches!(it.state(), KeyState::Suspended { .. });
+        let counts = |it: &&StoredKey| match self.fault {
+            Fault::CapIsIgnored => false,
+            Fault::CapCountsTheEnded => it.record().owner() == &owner,
+            Fault::CapCountsNotTheSuspended => {
+                let record = it.record();
+                record.owner() == &owner && !ended(record) && !suspended(record)
+            }
+            _ => it.record().owner() == &owner && !ended(it.record()),
+        };
+        let uncapped = [
+            Fault::CapIsIgnored,
+            Fault::CapCountsTheEnded,
+            Fault::CapIsCheckedBefore,
+            Fault::CapCountsNotTheSuspended,
+        ];
+        let Some(cap) = cap.filter(|_| uncapped.contains(&self.fault)) else {
+            return self.store.insert_sync(record);
+        };
+        if self.store.find_by_id_sync(record.id()).is_some() {
+            return Err(InsertError::DuplicateId);
+        }
+        let too_many = self.all().iter().filter(counts).count() >= cap as usize;
+        if too_many && self.fault != Fault::CapIsIgnored {
+            return Err(InsertError::TooManyKeys);
+        }
+        if self.fault == Fault::CapIsCheckedBefore && owner.as_str().starts_with("owner ") {
+            // All threads of the check count before one of them inserts.
+            self.counted.wait();
+        }
+        self.store.change_owner_sync(&owner, OwnerChange::KeyCap(None));
+        let inserted = self.store.insert_sync(record);
+        self.store.change_owner_sync(&owner, OwnerChange::KeyCap(Some(cap)));
+        inserted
     }
 
     /// Removes these keys, whatever changes they need before.
@@ -261,7 +316,7 @@ impl KeyRegistry for Broken {
             self.store.replace_sync(parts.build().unwrap()).unwrap();
             return Ok(());
         }
-        self.store.insert_sync(record)
+        self.insert_up_to_the_cap(record)
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
@@ -281,6 +336,12 @@ impl KeyRegistry for Broken {
                 }
             },
             Fault::ReplaceForgets => Ok(()),
+            Fault::ReplaceIgnoresTheNonce => {
+                let old = self.store.find_by_id_sync(id).ok_or(ReplaceError::NotFound)?;
+                let mut parts = record.into_parts();
+                parts.nonce = old.record().nonce();
+                self.store.replace_sync(parts.build().unwrap())
+            }
             _ => self.store.replace_sync(record),
         };
         if let Some(overtaking) = &self.overtaking {
@@ -293,11 +354,13 @@ impl KeyRegistry for Broken {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Infallible> {
+        let now = revocation.at;
         let (first, store) = (self.store.find_by_id_sync(id), &self.store);
         let within = within.filter(|_| self.fault != Fault::RevokesForeignKeys);
         Ok(match self.fault {
+            Fault::RevokeForgetsTheReason => store.revoke_sync(id, within, now),
             Fault::RevokesByCompareAndSwap => {
                 let Some(first) = first else { return Ok(None) };
                 // Another change comes between the look and the change.
@@ -323,14 +386,20 @@ impl KeyRegistry for Broken {
             Fault::RevokesWhatIsNotThere => {
                 store.revoke_sync(id, within, now).or(Some(Withdrawn::Now))
             }
-            _ => store.revoke_sync(id, within, now),
+            _ => store.revoke_sync(id, within, revocation),
         })
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Infallible> {
+        let now = revocation.at;
         let all = self.all();
         let of_all = || all.iter().map(|it| it.record());
         Ok(match self.fault {
+            Fault::RevokeAllForgetsTheReason => self.store.revoke_all_sync(owner, now),
             Fault::RevokeAllOfEverybody => {
                 let ids = of_all().map(KeyRecord::id);
                 ids.filter(|id| self.store.revoke_sync(*id, None, now).is_some()).collect()
@@ -350,7 +419,7 @@ impl KeyRegistry for Broken {
                 ids.filter(|id| self.store.revoke_sync(*id, None, now) == Some(Withdrawn::Now))
                     .collect()
             }
-            _ => self.store.revoke_all_sync(owner, now),
+            _ => self.store.revoke_all_sync(owner, revocation),
         })
     }
 
@@ -437,7 +506,36 @@ impl KeyRegistry for Broken {
     }
 
     async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
+        let state = owner.state;
+        let id = owner.id.clone();
         self.store.put_owner_sync(owner);
+        if self.fault == Fault::PutOwnerChangesTheState {
+            self.store.change_owner_sync(&id, OwnerChange::Resume);
+            if let OwnerState::Suspended { since } = state {
+                self.store.change_owner_sync(&id, OwnerChange::Suspend { now: since });
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {
+        match (self.fault, &change) {
+            (Fault::TierIsReadAndPut, OwnerChange::Tier(_)) => {
+                let read = self.store.owner_sync(owner);
+                let read = read.map_or_else(|| Owner::new(owner.clone()), |it| (*it).clone());
+                self.store.put_owner_sync(read.clone().changed(change));
+                // What was read is written as a whole.
+                if read.state == OwnerState::Active {
+                    self.store.change_owner_sync(owner, OwnerChange::Resume);
+                }
+                self.store.change_owner_sync(owner, OwnerChange::KeyCap(None));
+            }
+            (Fault::SuspendOwnerMovesTheInstant, OwnerChange::Suspend { .. }) => {
+                self.store.change_owner_sync(owner, OwnerChange::Resume);
+                self.store.change_owner_sync(owner, change);
+            }
+            _ => self.store.change_owner_sync(owner, change),
+        }
         Ok(())
     }
 
@@ -564,6 +662,17 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::RemovesOwnersOfSuspendedKeys, "owners_are_removed"),
         (Fault::RemovesOwnersOfExpiredKeys, "owners_are_removed"),
         (Fault::RemovesWhatIsNotThere, "owners_are_removed"),
+        (Fault::RevokeForgetsTheReason, "revoking_needs_no_revision"),
+        (Fault::RevokeAllForgetsTheReason, "all_keys_of_an_owner_are_revoked"),
+        (Fault::ReplaceIgnoresTheNonce, "a_stale_change_reaches_no_second_life"),
+        (Fault::PutOwnerChangesTheState, "owners_change_by_field"),
+        (Fault::PutOwnerChangesTheState, "no_writer_of_a_tier_resumes_an_owner"),
+        (Fault::TierIsReadAndPut, "owners_change_by_field"),
+        (Fault::SuspendOwnerMovesTheInstant, "owners_change_by_field"),
+        (Fault::CapIsIgnored, "a_cap_on_keys_is_kept"),
+        (Fault::CapIsCheckedBefore, "a_cap_on_keys_is_kept"),
+        (Fault::CapCountsTheEnded, "a_cap_on_keys_is_kept"),
+        (Fault::CapCountsNotTheSuspended, "a_cap_on_keys_is_kept"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
     }

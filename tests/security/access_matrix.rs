@@ -6,9 +6,9 @@ use keyward::{
     Access, Issuer, KeyDraft, KeyFormat, KeyHasher, MemoryStore, Quota, Scope, Timestamp,
     issue::IssuerError,
     key::{
-        Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord,
-        KeyRecordParts, KeyState, Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog,
-        ScopeSet, StoredSecret, Tier, TransitionError,
+        Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord, KeyState,
+        Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog, ScopeSet, StoredRecord,
+        StoredSecret, Tier, TransitionError,
     },
     quota::{Overrides, PolicyName},
     store::{Lookup, StoredKey},
@@ -649,7 +649,7 @@ fn the_secret_is_verified_before_the_state() {
         };
         let mut secret = StoredSecret::new(stored, if kind { OAT } else { API }, now());
         let before = now().saturating_sub(hour);
-        let mut parts = KeyRecordParts::new(
+        let mut parts = StoredRecord::new(
             KeyId::from_bytes([1; 16]),
             owner_id("org_a"),
             "k".parse().unwrap(),

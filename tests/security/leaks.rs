@@ -231,7 +231,7 @@ fn no_value_reveals_the_key() {
         let rotated = block_on(issuer.rotate(id, Grace::DAY, &mut rng, now())).unwrap();
         canary.debug("Issued, after a rotation", &rotated);
         canary.debug("RetiringSecret", &rotated.record.retiring());
-        canary.debug("KeyRecordParts", &rotated.record.clone().into_parts());
+        canary.debug("StoredRecord", &rotated.record.clone().into_parts());
 
         let found = issuer.registry().find_sync(&lookup);
         canary.debug("StoredKey", &found);
@@ -528,7 +528,7 @@ fn no_panic_message_contains_a_key_passed_by_mistake() {
 
 mod serialized {
     use super::*;
-    use keyward::key::{KeyRecordParts, RetiringSecret, ScannerRule};
+    use keyward::key::{RetiringSecret, ScannerRule, StoredRecord};
     use serde_json::{Value, from_value, json, to_string, to_string_pretty, to_value};
 
     #[test]
@@ -558,15 +558,15 @@ mod serialized {
                 .with_tier("enterprise".parse().unwrap())
                 .with_overrides(overrides.clone());
             let retiring: RetiringSecret = record.retiring()[0].clone();
-            let parts: KeyRecordParts = record.clone().into_parts();
+            let parts: StoredRecord = record.clone().into_parts();
             let rule: ScannerRule = format.scanner_rule();
             let mut show = |what: &str, value: Result<Value, serde_json::Error>| {
                 let value = value.unwrap();
                 canary.text(what, &to_string(&value).unwrap());
                 canary.text(what, &to_string_pretty(&value).unwrap());
             };
-            show("KeyRecord", to_value(&record));
-            show("KeyRecordParts", to_value(&parts));
+            show("StoredRecord", to_value(&parts));
+            show("KeyView", to_value(record.view(now())));
             show("StoredSecret", to_value(&secret));
             show("RetiringSecret", to_value(&retiring));
             show("KeyHash", to_value(secret.hash));
@@ -590,7 +590,8 @@ mod serialized {
             show("Quota", to_value(quotas.as_slice()[0]));
             show("Timestamp", to_value(now()));
             // The serialized form deserializes to the same value.
-            assert_eq!(from_value::<KeyRecord>(to_value(&record).unwrap()).unwrap(), record);
+            let read = from_value::<StoredRecord>(to_value(&parts).unwrap()).unwrap();
+            assert_eq!(read.build(), Ok(record));
             assert_eq!(from_value::<Owner>(to_value(&owner).unwrap()).unwrap(), owner);
         }
     }
@@ -625,12 +626,73 @@ mod serialized {
             "/current/hint",
             "/current/created_at",
         ] {
-            let mut value = to_value(&record).unwrap();
+            let mut value = to_value(record.clone().into_parts()).unwrap();
             *value.pointer_mut(pointer).expect(pointer) = json!(key);
-            canary.fails(pointer, from_value::<KeyRecord>(value.clone()));
+            canary.fails(pointer, from_value::<StoredRecord>(value.clone()));
             let text = to_string(&value).unwrap();
-            canary.fails(pointer, serde_json::from_str::<KeyRecord>(&text));
+            canary.fails(pointer, serde_json::from_str::<StoredRecord>(&text));
         }
+    }
+
+    /// What a listing shows has every field of the record, and none of the hashes.
+    #[test]
+    fn a_view_of_a_key_contains_no_hash() {
+        let secret = |seed| {
+            let key = LQT.mint(&mut StdRng::seed_from_u64(seed)).unwrap();
+            StoredSecret::of(&key, &KeyHasher::sha256(), now())
+        };
+        let draft = KeyDraft::new("proj_abc123".parse().unwrap(), "ingest".parse().unwrap())
+            .with_scopes("read:lucent".parse().unwrap())
+            .with_expiry(Timestamp::MAX)
+            .with_networks("10.0.0.0/8 2001:db8::/32".parse().unwrap())
+            .with_origins("https://app.example.com".parse().unwrap())
+            .with_metadata(r#"{"team":"core"}"#.parse().unwrap())
+            .with_creator("user_42".parse().unwrap());
+        let record = KeyRecord::issue(KeyId::from_bytes([1; 16]), draft, secret(1), now())
+            .and_then(|record| record.rotate(secret(2), Grace::DAY, now()))
+            .and_then(|record| {
+                let reason = "leaked".parse().unwrap();
+                record.revoke(keyward::key::Revocation::at(now()).because(reason))
+            })
+            .unwrap();
+        let text = to_string(&record.view(now())).unwrap();
+        for hash in record.hashes() {
+            let written = hash.to_string();
+            assert!(!text.contains(&written) && !text.contains(&written[written.len() - 64..]));
+        }
+        let at = now().to_string();
+        let view = to_value(record.view(now())).unwrap();
+        assert_eq!(
+            view,
+            json!({
+                "id": "01".repeat(16),
+                "owner": "proj_abc123",
+                "name": "ingest",
+                "kind": "lqt_",
+                "hint": record.hint(),
+                "status": "revoked",
+                "scopes": ["read:lucent"],
+                "overrides": {},
+                "networks": ["10.0.0.0/8", "2001:db8::/32"],
+                "origins": ["https://app.example.com"],
+                "metadata": r#"{"team":"core"}"#,
+                "created_at": at,
+                "created_by": "user_42",
+                "expires_at": "9999-12-31T23:59:59.999Z",
+                "suspended_at": null,
+                "revoked_at": at,
+                "revocation_reason": "leaked",
+                "secret_created_at": at,
+                "rotation_due_at": record.rotation_due_at(),
+                "retiring": [{
+                    "kind": "lqt_",
+                    "hint": record.retiring()[0].secret.hint,
+                    "created_at": at,
+                    "valid_until": now() + Grace::DAY.duration(),
+                }],
+                "revision": 3,
+            })
+        );
     }
 }
 

@@ -69,11 +69,13 @@ impl Known {
         self.read.now <= now && now < self.until && self.is_untouched(changes)
     }
 
-    /// Returns whether it may be served and holds a later revision of the same record than
-    /// `record`. Of two concurrent queries the one that read earlier may end later.
+    /// Returns whether it may be served and holds a later revision of the same life of the same record
+    /// than `record`. Of two concurrent queries the one that read earlier may end later.
     pub(crate) fn is_newer(&self, record: &KeyRecord, changes: &Changes, now: Timestamp) -> bool {
         let held = self.found.record();
-        held.id() == record.id() && held.revision() > record.revision() && self.serves(changes, now)
+        held.is_same_life(record)
+            && held.revision() > record.revision()
+            && self.serves(changes, now)
     }
 }
 

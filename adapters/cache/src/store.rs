@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use keyward::{
     Clock, KeyStore, SystemClock, Timestamp,
-    key::{KeyId, KeyRecord, Owner, OwnerId},
+    key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
         OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -145,15 +145,19 @@ impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Self::Error> {
         let _when_done = self.0.when_done(Change::key(id));
-        self.0.store.revoke(id, within, now).await.map_err(CachedError::new)
+        self.0.store.revoke(id, within, revocation).await.map_err(CachedError::new)
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Self::Error> {
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Self::Error> {
         let _when_done = self.0.when_done(Change::owner(owner.clone()));
-        self.0.store.revoke_all(owner, now).await.map_err(CachedError::new)
+        self.0.store.revoke_all(owner, revocation).await.map_err(CachedError::new)
     }
 
     async fn suspend(
@@ -197,6 +201,11 @@ impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Self::Error> {
         let _when_done = self.0.when_done(Change::owner(id.clone()));
         self.0.store.remove_owner(id).await.map_err(CachedError::new)
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Self::Error> {
+        let _when_done = self.0.when_done(Change::owner(owner.clone()));
+        self.0.store.change_owner(owner, change).await.map_err(CachedError::new)
     }
 }
 

@@ -29,7 +29,7 @@ use std::{
 
 use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId, Tier},
+    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, Revocation, Tier},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
         OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -147,10 +147,10 @@ impl KeyRegistry for Registry {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Infallible> {
         overtake().await;
-        let done = self.store.revoke_sync(id, within, now);
+        let done = self.store.revoke_sync(id, within, revocation);
         if done == Some(Withdrawn::Now) {
             self.changed(id);
         }
@@ -158,9 +158,13 @@ impl KeyRegistry for Registry {
         Ok(done)
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Infallible> {
         overtake().await;
-        let revoked = self.store.revoke_all_sync(owner, now);
+        let revoked = self.store.revoke_all_sync(owner, revocation);
         revoked.iter().for_each(|id| self.changed(*id));
         overtake().await;
         Ok(revoked)
@@ -212,6 +216,16 @@ impl KeyRegistry for Registry {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
         Ok(self.store.remove_owner_sync(id))
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {
+        overtake().await;
+        self.store.change_owner_sync(owner, change);
+        let tier = self.store.owner_sync(owner).and_then(|owner| owner.tier.clone());
+        self.owner.lock().push(Version { is: tier, at: self.clock.now() });
+        self.announce(Change::owner(owner.clone()));
+        overtake().await;
+        Ok(())
     }
 }
 

@@ -150,11 +150,11 @@ fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestC
                     match how {
                         // Of all keys of the owner, which has two of the three.
                         0 => {
-                            caches[*cache].revoke_all(owner, now).await.unwrap();
+                            caches[*cache].revoke_all(owner, now.into()).await.unwrap();
                             Change::owner(owner.clone())
                         }
                         1 => {
-                            caches[*cache].revoke(id, None, now).await.unwrap();
+                            caches[*cache].revoke(id, None, now.into()).await.unwrap();
                             Change::key(id)
                         }
                         _ => {

@@ -25,8 +25,8 @@ impl How {
     async fn run(self, rig: &Rig, record: &KeyRecord) -> Result<(), String> {
         let (id, owner) = (record.id(), record.owner());
         match self {
-            Self::Revoke => rig.cache.revoke(id, Some(owner), START).await.map(drop),
-            Self::RevokeAll => rig.cache.revoke_all(owner, START).await.map(drop),
+            Self::Revoke => rig.cache.revoke(id, Some(owner), START.into()).await.map(drop),
+            Self::RevokeAll => rig.cache.revoke_all(owner, START.into()).await.map(drop),
             Self::Suspend => rig.cache.suspend(id, Some(owner), START).await.map(drop),
         }
         .map_err(|error| error.to_string())
@@ -144,11 +144,12 @@ fn a_withdrawal_of_another_owners_key_changes_nothing() {
     let (record, lookup) = rig.key("owner");
     let thief = OwnerId::from_static("thief");
     let (id, within) = (record.id(), Some(&thief));
-    assert_eq!(pollster::block_on(rig.cache.revoke(id, within, START)).unwrap(), None);
+    assert_eq!(pollster::block_on(rig.cache.revoke(id, within, START.into())).unwrap(), None);
     assert_eq!(pollster::block_on(rig.cache.suspend(id, within, START)).unwrap(), None);
-    assert_eq!(pollster::block_on(rig.cache.revoke_all(&thief, START)).unwrap(), []);
+    assert_eq!(pollster::block_on(rig.cache.revoke_all(&thief, START.into())).unwrap(), []);
     assert_eq!(state(&rig, &lookup), ACTIVE);
-    let done = pollster::block_on(rig.cache.revoke(id, Some(record.owner()), START)).unwrap();
+    let done =
+        pollster::block_on(rig.cache.revoke(id, Some(record.owner()), START.into())).unwrap();
     assert_eq!(done, Some(Withdrawn::Now));
 }
 

@@ -2,7 +2,7 @@
 
 use keyward::{
     Timestamp,
-    key::{KeyRecord, KeyState, Owner},
+    key::{KeyRecord, KeyState, Owner, OwnerState},
     quota::Overrides,
 };
 
@@ -11,33 +11,56 @@ use crate::{
     dialect::{Dialect, Statement},
 };
 
-/// The columns of a key that [`KeyColumns::bind`] writes, without `id` and `revision`.
+/// The columns of a key that [`KeyColumns::bind`] writes after `id` and `revision`, in this order.
 macro_rules! key_fields {
     () => {
-        "owner, name, scopes, overrides, created_at, expires_at, state, state_since"
+        "owner, name, scopes, overrides, created_at, expires_at, state, state_since, nonce, networks, \
+         origins, metadata, created_by, revocation_reason"
     };
 }
 pub(crate) use key_fields;
 
-/// The values of [`key_fields`]; `$1` is the id and `$2` the revision.
+/// The values of [`key_fields`]; `$1` is the id, `$2` the revision and `$11` the nonce.
 macro_rules! key_values {
     () => {
-        "$3, $4, $5, $6, $7, $8, $9, $10"
+        "$3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16"
     };
 }
 pub(crate) use key_values;
+
+/// The columns of an owner that [`bind_owner`] writes, in this order.
+macro_rules! owner_fields {
+    () => {
+        "id, tier, overrides, state, state_since, key_cap"
+    };
+}
+pub(crate) use owner_fields;
+
+/// The columns of an owner, whose table is called `o`, without its id.
+macro_rules! owner_columns {
+    () => {
+        "o.tier AS owner_tier, o.overrides AS owner_overrides, o.state AS owner_state, \
+         o.state_since AS owner_state_since, o.key_cap AS owner_key_cap"
+    };
+}
+pub(crate) use owner_columns;
 
 /// The columns of a key joined with one of its secrets and its owner. In a query `k` is the key,
 /// `s` the secret and `o` the owner. A name is given to each column, so that it is read by it.
 macro_rules! joined_columns {
     () => {
-        "k.id AS id, k.owner AS owner, k.name AS name, k.scopes AS scopes, \
-         k.overrides AS overrides, k.created_at AS created_at, k.expires_at AS expires_at, k.state AS state, \
-         k.state_since AS state_since, k.revision AS revision, \
-         o.tier AS owner_tier, o.overrides AS owner_overrides, \
-         s.place AS secret_place, s.hash AS secret_hash, s.kind AS secret_kind, \
-         s.hint AS secret_hint, s.created_at AS secret_created_at, \
-         s.valid_until AS secret_valid_until"
+        concat!(
+            "k.id AS id, k.owner AS owner, k.name AS name, k.scopes AS scopes, \
+             k.overrides AS overrides, k.created_at AS created_at, k.expires_at AS expires_at, \
+             k.state AS state, k.state_since AS state_since, k.revision AS revision, \
+             k.nonce AS nonce, k.networks AS networks, k.origins AS origins, \
+             k.metadata AS metadata, k.created_by AS created_by, \
+             k.revocation_reason AS revocation_reason, ",
+            $crate::columns::owner_columns!(),
+            ", s.place AS secret_place, s.hash AS secret_hash, s.kind AS secret_kind, \
+             s.hint AS secret_hint, s.created_at AS secret_created_at, \
+             s.valid_until AS secret_valid_until"
+        )
     };
 }
 pub(crate) use joined_columns;
@@ -72,6 +95,12 @@ pub(crate) struct KeyColumns {
     expires_at: Option<i64>,
     state: &'static str,
     state_since: Option<i64>,
+    nonce: String,
+    networks: Option<String>,
+    origins: Option<String>,
+    metadata: Option<String>,
+    created_by: Option<String>,
+    revocation_reason: Option<String>,
 }
 
 pub(crate) const ACTIVE: &str = "active";
@@ -99,6 +128,12 @@ impl KeyColumns {
             expires_at: record.expires_at().map(millis),
             state,
             state_since: since.map(millis),
+            nonce: record.nonce().to_string(),
+            networks: record.networks().map(ToString::to_string),
+            origins: record.origins().map(ToString::to_string),
+            metadata: record.metadata().map(ToString::to_string),
+            created_by: record.created_by().map(ToString::to_string),
+            revocation_reason: record.revocation_reason().map(ToString::to_string),
         })
     }
 
@@ -113,7 +148,13 @@ impl KeyColumns {
         let statement = D::integer(statement, Some(self.created_at));
         let statement = D::integer(statement, self.expires_at);
         let statement = D::text(statement, Some(self.state.to_owned()));
-        D::integer(statement, self.state_since)
+        let statement = D::integer(statement, self.state_since);
+        let statement = D::text(statement, Some(self.nonce));
+        let statement = D::text(statement, self.networks);
+        let statement = D::text(statement, self.origins);
+        let statement = D::text(statement, self.metadata);
+        let statement = D::text(statement, self.created_by);
+        D::text(statement, self.revocation_reason)
     }
 }
 
@@ -150,15 +191,26 @@ impl SecretColumns {
     }
 }
 
-/// Binds the id, tier and overrides of an owner.
-pub(crate) fn bind_owner<D: Dialect>(owner: &Owner, statement: Statement<D>) -> Statement<D> {
+/// Binds the [`owner_fields`].
+pub(crate) fn bind_owner<D: Dialect>(
+    owner: &Owner,
+    statement: Statement<D>,
+) -> Result<Statement<D>, SqlStoreError> {
+    let (state, since) = match owner.state {
+        OwnerState::Active => (ACTIVE, None),
+        OwnerState::Suspended { since } => (SUSPENDED, Some(since)),
+        _ => return Err(SqlStoreError::Unsupported { column: "keyward_owners.state" }),
+    };
     let statement = D::text(statement, Some(owner.id.as_str().to_owned()));
     let statement = D::text(statement, owner.tier.as_ref().map(|tier| tier.as_str().to_owned()));
-    D::text(statement, overrides(&owner.overrides))
+    let statement = D::text(statement, overrides(&owner.overrides));
+    let statement = D::text(statement, Some(state.to_owned()));
+    let statement = D::integer(statement, since.map(millis));
+    Ok(D::integer(statement, owner.key_cap.map(i64::from)))
 }
 
 /// Writes overrides as text, and none of them as NULL.
-fn overrides(overrides: &Overrides) -> Option<String> {
+pub(crate) fn overrides(overrides: &Overrides) -> Option<String> {
     (!overrides.is_empty()).then(|| overrides.to_string())
 }
 

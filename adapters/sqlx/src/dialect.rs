@@ -162,7 +162,8 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
 /// What a lock of an owner is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OwnerLock {
-    /// A key is inserted. Any number of transactions can insert keys of one owner.
+    /// A key is inserted. Keys of one owner are inserted one after another, so that a cap on their
+    /// number holds.
     Insert,
     /// All keys are changed.
     ChangeAll,

@@ -41,17 +41,17 @@ macro_rules! registry {
                 &self,
                 id: keyward::key::KeyId,
                 within: Option<&keyward::key::OwnerId>,
-                now: keyward::Timestamp,
+                revocation: keyward::key::Revocation,
             ) -> Result<Option<keyward::store::Withdrawn>, $crate::SqlStoreError> {
-                $crate::withdraw::revoke(&self.pool, id, within, now).await
+                $crate::withdraw::revoke(&self.pool, id, within, revocation).await
             }
 
             async fn revoke_all(
                 &self,
                 owner: &keyward::key::OwnerId,
-                now: keyward::Timestamp,
+                revocation: keyward::key::Revocation,
             ) -> Result<Vec<keyward::key::KeyId>, $crate::SqlStoreError> {
-                $crate::withdraw::revoke_all(&self.pool, owner, now).await
+                $crate::withdraw::revoke_all(&self.pool, owner, revocation).await
             }
 
             async fn suspend(
@@ -112,6 +112,14 @@ macro_rules! registry {
                 id: &keyward::key::OwnerId,
             ) -> Result<keyward::store::OwnerRemoval, $crate::SqlStoreError> {
                 $crate::tables::Tables(&self.pool).remove_owner(id).await
+            }
+
+            async fn change_owner(
+                &self,
+                owner: &keyward::key::OwnerId,
+                change: keyward::key::OwnerChange,
+            ) -> Result<(), $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).change_owner(owner, change).await
             }
         }
     };

@@ -5,8 +5,8 @@ use std::{str::FromStr, sync::Arc};
 use keyward::{
     Timestamp,
     key::{
-        KeyHash, KeyId, KeyKind, KeyRecord, KeyRecordParts, KeyState, Owner, OwnerId,
-        RetiringSecret, ScopeSet, StoredSecret,
+        CreationNonce, KeyHash, KeyId, KeyKind, KeyRecord, KeyState, Owner, OwnerId, OwnerState,
+        RetiringSecret, ScopeSet, StoredRecord, StoredSecret,
     },
     quota::Overrides,
     store::StoredKey,
@@ -176,15 +176,21 @@ struct Fields<'r, R, C> {
 }
 
 impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
-    fn parts(&self, id: KeyId, current: StoredSecret) -> Result<KeyRecordParts, SqlStoreError> {
+    fn parts(&self, id: KeyId, current: StoredSecret) -> Result<StoredRecord, SqlStoreError> {
         let (owner, name) = (self.parsed(key!("owner"))?, self.parsed(key!("name"))?);
-        let mut parts = KeyRecordParts::new(id, owner, name, current);
+        let mut parts = StoredRecord::new(id, owner, name, current);
         parts.scopes = self.parsed::<ScopeSet>(key!("scopes"))?;
         parts.overrides = self.overrides(key!("overrides"))?;
         parts.created_at = self.needed_instant(key!("created_at"))?;
         parts.expires_at = self.instant(key!("expires_at"))?;
         parts.state = self.state()?;
         parts.revision = self.revision()?;
+        parts.nonce = self.parsed::<CreationNonce>(key!("nonce"))?;
+        parts.networks = self.optional(key!("networks"))?;
+        parts.origins = self.optional(key!("origins"))?;
+        parts.metadata = self.optional(key!("metadata"))?;
+        parts.created_by = self.optional(key!("created_by"))?;
+        parts.revocation_reason = self.optional(key!("revocation_reason"))?;
         Ok(parts)
     }
 
@@ -208,13 +214,26 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
             .ok_or_else(|| self.corrupt(column))
     }
 
+    /// Reads the owner of a joined row. All columns of an owner that was never put are NULL.
     fn owner(&self, id: OwnerId) -> Result<Owner, SqlStoreError> {
         let mut owner = Owner::new(id);
-        if let Some(tier) = self.text(owner!("tier"))? {
-            owner = owner.with_tier(tier.parse().map_err(|_| self.corrupt(owner!("tier")))?);
-        }
+        owner.tier = self.optional(owner!("tier"))?;
         owner.overrides = self.overrides(owner!("overrides"))?;
+        owner.state = self.owner_state()?;
+        if let Some(cap) = self.integer(owner!("key_cap"))? {
+            let cap = cap.try_into().map_err(|_| self.corrupt(owner!("key_cap")))?;
+            owner.key_cap = Some(cap);
+        }
         Ok(owner)
+    }
+
+    fn owner_state(&self) -> Result<OwnerState, SqlStoreError> {
+        match (self.text(owner!("state"))?, self.instant(owner!("state_since"))?) {
+            (None | Some(ACTIVE), None) => Ok(OwnerState::Active),
+            (Some(SUSPENDED), Some(since)) => Ok(OwnerState::Suspended { since }),
+            (Some(ACTIVE | SUSPENDED), _) => Err(self.corrupt(owner!("state_since"))),
+            _ => Err(self.corrupt(owner!("state"))),
+        }
     }
 
     fn secret(&self) -> Result<StoredSecret, SqlStoreError> {
@@ -249,6 +268,11 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
     fn parsed<T: FromStr>(&self, column: Column) -> Result<T, SqlStoreError> {
         let text = self.needed(self.text(column)?, column)?;
         text.parse().map_err(|_| self.corrupt(column))
+    }
+
+    fn optional<T: FromStr>(&self, column: Column) -> Result<Option<T>, SqlStoreError> {
+        let text = self.text(column)?;
+        text.map(|text| text.parse().map_err(|_| self.corrupt(column))).transpose()
     }
 
     fn needed<T>(&self, value: Option<T>, column: Column) -> Result<T, SqlStoreError> {

@@ -1,6 +1,6 @@
 //! The statements that all databases need.
 
-use crate::columns::{joined_columns, key_fields, key_values};
+use crate::columns::{joined_columns, key_fields, key_values, owner_columns, owner_fields};
 
 /// One list of statements for a database. Parameters are `$1`, `$2` and so on, which SQLite
 /// understands too.
@@ -16,23 +16,30 @@ pub(crate) struct Statements {
     ///
     /// [`KeyColumns`]: crate::columns::KeyColumns
     pub(crate) insert_key: &'static str,
-    /// Updates the key whose revision is one lower. Parameters: those of `insert_key`.
+    /// Returns a row if an owner has more keys than its cap allows, without those that ended before
+    /// an instant. Parameters: the owner, the instant.
+    pub(crate) has_too_many_keys: &'static str,
+    /// Updates the key whose nonce is the same and whose revision is one lower. Parameters: those of
+    /// `insert_key`.
     pub(crate) update_key: &'static str,
-    /// Revokes a key that is not revoked. Parameters: the id, the owner or null, the instant.
+    /// Revokes a key that is not revoked. Parameters: the id, the owner or null, the instant, the
+    /// reason.
     pub(crate) revoke_key: &'static str,
-    /// Suspends a key that is not revoked. Parameters: those of `revoke_key`.
+    /// Suspends a key that is not revoked. Parameters: the id, the owner or null, the instant.
     pub(crate) suspend_key: &'static str,
     /// Returns a row with whether a key is revoked, if there is one. Parameters: the id, the owner
     /// or null.
     pub(crate) is_revoked: &'static str,
     /// Revokes the keys of an owner that are not revoked, and returns their ids. Parameters: the
-    /// owner, the instant.
+    /// owner, the instant, the reason.
     pub(crate) revoke_all: &'static str,
-    /// Returns a row if there is a key. Parameter: the id.
+    /// Returns a row if there is a key. Parameters: the id, the nonce.
     pub(crate) has_key: &'static str,
     /// Finds an owner. Parameter: the id.
     pub(crate) owner: &'static str,
-    /// Inserts or updates an owner. Parameters: the id, the tier, the overrides.
+    /// Inserts an owner, or updates all but its state. Parameters: those of [`bind_owner`].
+    ///
+    /// [`bind_owner`]: crate::columns::bind_owner
     pub(crate) put_owner: &'static str,
     /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
     /// largest number of owners.
@@ -47,6 +54,14 @@ pub(crate) struct Statements {
     /// Lists saved usage, and the id of the key if there is one. Parameters: the id after which to
     /// begin, the largest number.
     pub(crate) list_usage: &'static str,
+    /// Change one field of an owner, which is inserted if it is missing. Parameters: the id, the
+    /// value.
+    pub(crate) set_tier: &'static str,
+    pub(crate) set_overrides: &'static str,
+    pub(crate) set_key_cap: &'static str,
+    pub(crate) suspend_owner: &'static str,
+    /// Resumes an owner, which is inserted if it is missing. Parameter: the id.
+    pub(crate) resume_owner: &'static str,
     /// Returns the newest version of the tables, 0 if there are none. No parameters.
     pub(crate) version: &'static str,
     /// Notes that the tables are of a version. Parameter: the version.
@@ -90,15 +105,18 @@ impl Statements {
             key_values!(),
             ") ON CONFLICT (id) DO NOTHING"
         ),
+        has_too_many_keys: "SELECT 1 FROM keyward_owners o
+             WHERE o.id = $1 AND o.key_cap < (SELECT count(*) FROM keyward_keys k
+               WHERE k.owner = o.id AND (k.ends_at IS NULL OR k.ends_at > $2))",
         update_key: concat!(
             "UPDATE keyward_keys SET revision = $2, (",
             key_fields!(),
             ") = (",
             key_values!(),
-            ") WHERE id = $1 AND revision = $2 - 1"
+            ") WHERE id = $1 AND revision = $2 - 1 AND nonce = $11"
         ),
         revoke_key: "UPDATE keyward_keys
-             SET state = 'revoked', state_since = $3, revision = revision +
+             SET state = 'revoked', state_since = $3, revocation_reason = $4, revision = revision +
                CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
              WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'",
         suspend_key: "UPDATE keyward_keys
@@ -109,17 +127,34 @@ impl Statements {
         is_revoked: "SELECT CAST(CASE state WHEN 'revoked' THEN 1 ELSE 0 END AS bigint) AS revoked
              FROM keyward_keys WHERE id = $1 AND ($2 IS NULL OR owner = $2)",
         revoke_all: "UPDATE keyward_keys
-             SET state = 'revoked', state_since = $2, revision = revision +
+             SET state = 'revoked', state_since = $2, revocation_reason = $3, revision = revision +
                CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
              WHERE owner = $1 AND state <> 'revoked' RETURNING id",
-        has_key: "SELECT 1 FROM keyward_keys WHERE id = $1",
-        owner: "SELECT tier AS owner_tier, overrides AS owner_overrides FROM keyward_owners
-                WHERE id = $1",
-        put_owner: "INSERT INTO keyward_owners (id, tier, overrides) VALUES ($1, $2, $3)
-                    ON CONFLICT (id) DO UPDATE
-                    SET tier = excluded.tier, overrides = excluded.overrides",
-        list_owners: "SELECT id AS owner_id, tier AS owner_tier, overrides AS owner_overrides
-             FROM keyward_owners WHERE id >= $1 AND ($2 = 0 OR id <> $1) ORDER BY id LIMIT $3",
+        has_key: "SELECT 1 FROM keyward_keys WHERE id = $1 AND nonce = $2",
+        owner: concat!("SELECT ", owner_columns!(), " FROM keyward_owners o WHERE o.id = $1"),
+        put_owner: concat!(
+            "INSERT INTO keyward_owners (",
+            owner_fields!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET
+               tier = excluded.tier, overrides = excluded.overrides, key_cap = excluded.key_cap"
+        ),
+        set_tier: "INSERT INTO keyward_owners (id, tier) VALUES ($1, $2)
+             ON CONFLICT (id) DO UPDATE SET tier = excluded.tier",
+        set_overrides: "INSERT INTO keyward_owners (id, overrides) VALUES ($1, $2)
+             ON CONFLICT (id) DO UPDATE SET overrides = excluded.overrides",
+        set_key_cap: "INSERT INTO keyward_owners (id, key_cap) VALUES ($1, $2)
+             ON CONFLICT (id) DO UPDATE SET key_cap = excluded.key_cap",
+        suspend_owner: "INSERT INTO keyward_owners (id, state, state_since)
+             VALUES ($1, 'suspended', $2) ON CONFLICT (id) DO UPDATE SET state = 'suspended',
+               state_since = coalesce(keyward_owners.state_since, excluded.state_since)",
+        resume_owner: "INSERT INTO keyward_owners (id) VALUES ($1)
+             ON CONFLICT (id) DO UPDATE SET state = 'active', state_since = NULL",
+        list_owners: concat!(
+            "SELECT o.id AS owner_id, ",
+            owner_columns!(),
+            " FROM keyward_owners o WHERE o.id >= $1 AND ($2 = 0 OR o.id <> $1)
+              ORDER BY o.id LIMIT $3"
+        ),
         delete_owner: "DELETE FROM keyward_owners WHERE id = $1",
         has_live_key: "SELECT 1 FROM keyward_keys WHERE owner = $1 AND state <> 'revoked' LIMIT 1",
         orphaned_secrets: "SELECT s.hash AS hash, s.key_id AS id FROM keyward_secrets s

@@ -3,14 +3,14 @@
 use std::{iter, sync::Arc};
 
 use keyward::{
-    key::{KeyId, KeyRecord, Owner, OwnerId},
+    key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId},
     store::{InsertError, Lookup, OwnerRemoval, ReplaceError, StoredKey},
 };
 use sqlx::Pool;
 
 use crate::{
     MigrateError, SqlStoreError,
-    columns::{KeyColumns, bind_owner},
+    columns::{KeyColumns, bind_owner, millis, overrides},
     dialect::{Dialect, OwnerLock, Statement, Transaction, retrying},
     rows::{ReadRow as _, gather_one, read_owner},
 };
@@ -38,11 +38,33 @@ impl<D: Dialect> Tables<'_, D> {
     }
 
     pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
-        retrying::<D, _, _, _>(|| async {
-            let statement = bind_owner(owner, Statement::new(D::STATEMENTS.put_owner));
-            let mut connection = self.0.acquire().await?;
-            D::execute(&mut connection, statement).await?;
-            Ok(())
+        self.execute(|| bind_owner(owner, Statement::new(D::STATEMENTS.put_owner))).await
+    }
+
+    pub(crate) async fn change_owner(
+        &self,
+        owner: &OwnerId,
+        change: OwnerChange,
+    ) -> Result<(), SqlStoreError> {
+        let statements = &D::STATEMENTS;
+        let of = |sql| D::text(Statement::new(sql), Some(owner.as_str().to_owned()));
+        self.execute(|| {
+            Ok(match &change {
+                OwnerChange::Tier(tier) => D::text(
+                    of(statements.set_tier),
+                    tier.as_ref().map(|tier| tier.as_str().to_owned()),
+                ),
+                OwnerChange::Overrides(all) => {
+                    D::text(of(statements.set_overrides), overrides(all))
+                }
+                OwnerChange::KeyCap(cap) => {
+                    D::integer(of(statements.set_key_cap), cap.map(i64::from))
+                }
+                OwnerChange::Suspend { now } => {
+                    D::integer(of(statements.suspend_owner), Some(millis(*now)))
+                }
+                OwnerChange::Resume => of(statements.resume_owner),
+            })
         })
         .await
     }
@@ -88,6 +110,13 @@ impl<D: Dialect> Tables<'_, D> {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateId));
         }
+        let full = Statement::new(D::STATEMENTS.has_too_many_keys);
+        let full = D::text(full, Some(record.owner().as_str().to_owned()));
+        let full = D::integer(full, Some(millis(record.created_at())));
+        if !D::fetch(transaction.connection(), full).await?.is_empty() {
+            transaction.rollback().await?;
+            return Ok(Err(InsertError::TooManyKeys));
+        }
         if !D::insert_secrets(transaction.connection(), record).await? {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateSecret));
@@ -112,6 +141,7 @@ impl<D: Dialect> Tables<'_, D> {
         let mut transaction = D::begin(self.0).await?;
         if D::execute(transaction.connection(), update).await? == 0 {
             let there = by_id(D::STATEMENTS.has_key, record.id());
+            let there = D::text(there, Some(record.nonce().to_string()));
             let there = D::fetch(transaction.connection(), there).await?;
             transaction.rollback().await?;
             let conflict = !there.is_empty();
@@ -124,6 +154,20 @@ impl<D: Dialect> Tables<'_, D> {
         }
         transaction.commit().await?;
         Ok(Ok(()))
+    }
+
+    /// Executes a statement by itself.
+    async fn execute(
+        &self,
+        statement: impl Fn() -> Result<Statement<D>, SqlStoreError> + Send + Sync,
+    ) -> Result<(), SqlStoreError> {
+        retrying::<D, _, _, _>(|| async {
+            let statement = statement()?;
+            let mut connection = self.0.acquire().await?;
+            D::execute(&mut connection, statement).await?;
+            Ok(())
+        })
+        .await
     }
 
     pub(crate) async fn fetch(&self, query: Statement<D>) -> Result<Vec<D::Row>, SqlStoreError> {

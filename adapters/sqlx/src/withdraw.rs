@@ -2,7 +2,7 @@
 
 use keyward::{
     Timestamp,
-    key::{KeyId, OwnerId},
+    key::{KeyId, OwnerId, Revocation},
     store::Withdrawn,
 };
 use sqlx::Pool;
@@ -18,10 +18,10 @@ pub(crate) async fn revoke<D: Dialect>(
     pool: &Pool<D>,
     id: KeyId,
     within: Option<&OwnerId>,
-    now: Timestamp,
+    revocation: Revocation,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    let revoke = D::STATEMENTS.revoke_key;
-    retrying::<D, _, _, _>(|| withdraw(pool, revoke, id, within, now)).await
+    let revoke = || bind_revocation(of_owner(D::STATEMENTS.revoke_key, id, within), &revocation);
+    retrying::<D, _, _, _>(|| withdraw(pool, id, within, &revoke)).await
 }
 
 pub(crate) async fn suspend<D: Dialect>(
@@ -30,25 +30,25 @@ pub(crate) async fn suspend<D: Dialect>(
     within: Option<&OwnerId>,
     now: Timestamp,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    let suspend = D::STATEMENTS.suspend_key;
-    retrying::<D, _, _, _>(|| withdraw(pool, suspend, id, within, now)).await
+    let suspend = || D::integer(of_owner(D::STATEMENTS.suspend_key, id, within), Some(millis(now)));
+    retrying::<D, _, _, _>(|| withdraw(pool, id, within, &suspend)).await
 }
 
 pub(crate) async fn revoke_all<D: Dialect>(
     pool: &Pool<D>,
     owner: &OwnerId,
-    now: Timestamp,
+    revocation: Revocation,
 ) -> Result<Vec<KeyId>, SqlStoreError> {
-    retrying::<D, _, _, _>(|| try_revoke_all(pool, owner, now)).await
+    retrying::<D, _, _, _>(|| try_revoke_all(pool, owner, &revocation)).await
 }
 
 async fn try_revoke_all<D: Dialect>(
     pool: &Pool<D>,
     owner: &OwnerId,
-    now: Timestamp,
+    revocation: &Revocation,
 ) -> Result<Vec<KeyId>, SqlStoreError> {
     let revoke = D::text(Statement::new(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
-    let revoke = D::integer(revoke, Some(millis(now)));
+    let revoke = bind_revocation(revoke, revocation);
     let mut transaction = D::begin(pool).await?;
     D::lock_owner(transaction.connection(), owner, OwnerLock::ChangeAll).await?;
     let revoked = D::revoke_all(transaction.connection(), owner, revoke).await?;
@@ -58,19 +58,23 @@ async fn try_revoke_all<D: Dialect>(
     Ok(revoked)
 }
 
+/// Binds the instant and the reason of a revocation.
+fn bind_revocation<D: Dialect>(statement: Statement<D>, revocation: &Revocation) -> Statement<D> {
+    let statement = D::integer(statement, Some(millis(revocation.at)));
+    D::text(statement, revocation.reason.as_ref().map(ToString::to_string))
+}
+
 /// The statement waits for other writers of the row and then changes what they left. If it changes
 /// no row, the key was revoked, or is not there, at the moment of the statement.
 async fn withdraw<D: Dialect>(
     pool: &Pool<D>,
-    statement: &'static str,
     id: KeyId,
     within: Option<&OwnerId>,
-    now: Timestamp,
+    change: impl Fn() -> Statement<D> + Send,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
     loop {
         let mut transaction = D::begin(pool).await?;
-        let change = D::integer(of_owner(statement, id, within), Some(millis(now)));
-        if D::execute(transaction.connection(), change).await? > 0 {
+        if D::execute(transaction.connection(), change()).await? > 0 {
             transaction.commit().await?;
             return Ok(Some(Withdrawn::Now));
         }

@@ -186,7 +186,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                 let withdrawing = tokio::spawn(async move {
                     match suspend {
                         true => withdrawing.suspend(id, None, NOW).await,
-                        false => withdrawing.revoke(id, None, NOW).await,
+                        false => withdrawing.revoke(id, None, NOW.into()).await,
                     }
                 });
                 until_blocked(&store, "transactionid").await;
@@ -196,7 +196,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                 assert_eq!(found.record().name().as_str(), "renamed", "{isolation}");
                 assert_eq!(found.record().revision(), 3, "{isolation}");
                 assert_ne!(gate_status(&store, &key).await, 200);
-                store.revoke(id, None, NOW).await.unwrap();
+                store.revoke(id, None, NOW.into()).await.unwrap();
                 store.purge(Timestamp::MAX, 9).await.unwrap();
             }
         }
@@ -224,7 +224,7 @@ fn an_insert_waits_for_a_change_of_all_keys() {
             let (changing, theirs) = (store.clone(), owner.clone());
             let changing = tokio::spawn(async move {
                 match remove {
-                    false => changing.revoke_all(&theirs, NOW).await.unwrap().len(),
+                    false => changing.revoke_all(&theirs, NOW.into()).await.unwrap().len(),
                     true => {
                         let removed = changing.remove_owner(&theirs).await.unwrap();
                         assert_eq!(removed, OwnerRemoval::Removed);
@@ -253,7 +253,7 @@ fn an_insert_waits_for_a_change_of_all_keys() {
             inserting.await.unwrap().unwrap();
             assert_eq!(gate_status(&store, &first_key).await, 401);
             assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
-            assert_eq!(store.revoke_all(&owner, NOW).await.unwrap(), [second.id()]);
+            assert_eq!(store.revoke_all(&owner, NOW.into()).await.unwrap(), [second.id()]);
         }
     });
 }
@@ -274,7 +274,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 2;
+const KNOWN: usize = 3;
 
 #[test]
 fn migrations_of_the_host_are_untouched() {

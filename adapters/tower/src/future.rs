@@ -125,7 +125,7 @@ where
                 StateProjection::Deciding { deciding, service, request } => {
                     let decided = ready!(Pin::new(deciding).poll(context));
                     if let Some(outcome) = &decided {
-                        trace::decided(outcome);
+                        trace::decided(outcome, this.route);
                     }
                     // Without a request this was polled after its end.
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
@@ -162,7 +162,7 @@ where
                             if let Some(decision) = admission.decision().copied().or(outer) {
                                 parts.extensions.insert(decision);
                             }
-                            leave_charged(&mut parts, &admission);
+                            leave_charged(&mut parts, &admission, this.route);
                             Some(Admitted::new(this.shared, this.route, admission, &mut parts))
                         }
                     };

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuery};
 use keyward::{
     Gate,
-    gate::{Admission, Charged},
+    gate::{Admission, Charged, CheckedRoute},
     limit::LimitKey,
     request::RequestHead,
 };
@@ -112,8 +112,8 @@ impl RequestHead for Head<'_> {
 struct ChargedBefore(Charged);
 
 /// Leaves in the request what was charged for it.
-pub(crate) fn leave_charged(parts: &mut Parts, admission: &Admission) {
-    if let Some(charged) = admission.charged() {
+pub(crate) fn leave_charged(parts: &mut Parts, admission: &Admission, route: &CheckedRoute) {
+    if let Some(charged) = admission.charged(route) {
         parts.extensions.insert(ChargedBefore(charged));
     }
 }

@@ -1,13 +1,16 @@
 //! Events for `tracing`, with ids and reasons, and nothing that the client sent.
 
-use keyward::{Outcome, gate::Refusal};
+use keyward::{
+    Outcome,
+    gate::{CheckedRoute, Refusal},
+};
 
 /// Logs the outcome of a request.
 #[cfg(feature = "tracing")]
-pub(crate) fn decided(outcome: &Outcome) {
+pub(crate) fn decided(outcome: &Outcome, route: &CheckedRoute) {
     match outcome {
         Outcome::Admitted(admission) => {
-            let (caller, policy) = (admission.caller(), admission.policy());
+            let (caller, policy) = (admission.caller(), admission.policy(route));
             let policy = policy.map(tracing::field::display);
             tracing::debug!(key = %caller.key_id(), owner = %caller.owner_id(), policy, "admitted");
         }
@@ -51,7 +54,7 @@ pub(crate) const fn misconfigured(_: &dyn std::error::Error) {}
 pub(crate) const fn no_address() {}
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) const fn decided(_: &Outcome) {}
+pub(crate) const fn decided(_: &Outcome, _: &CheckedRoute) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) const fn refused(_: &Refusal) {}

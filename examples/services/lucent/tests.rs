@@ -30,7 +30,7 @@ use axum::{
 };
 use keyward::{
     Clock, ErrorBodies, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey},
+    key::{Grace, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, PlaintextKey, Revocation},
     store::{
         InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
         PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -285,13 +285,13 @@ impl KeyRegistry for Faulty {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> io::Result<Option<Withdrawn>> {
-        Ok(self.up().await?.revoke_sync(id, within, now))
+        Ok(self.up().await?.revoke_sync(id, within, revocation))
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> io::Result<Vec<KeyId>> {
-        Ok(self.up().await?.revoke_all_sync(owner, now))
+    async fn revoke_all(&self, owner: &OwnerId, revocation: Revocation) -> io::Result<Vec<KeyId>> {
+        Ok(self.up().await?.revoke_all_sync(owner, revocation))
     }
 
     async fn suspend(
@@ -330,5 +330,10 @@ impl KeyRegistry for Faulty {
 
     async fn remove_owner(&self, id: &OwnerId) -> io::Result<OwnerRemoval> {
         Ok(self.up().await?.remove_owner_sync(id))
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> io::Result<()> {
+        self.up().await?.change_owner_sync(owner, change);
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use axum::{
 };
 use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, Owner, OwnerId},
+    key::{Grace, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
         InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
         PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -321,13 +321,13 @@ impl KeyRegistry for Switchable {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> io::Result<Option<Withdrawn>> {
-        Ok(self.up()?.revoke_sync(id, within, now))
+        Ok(self.up()?.revoke_sync(id, within, revocation))
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> io::Result<Vec<KeyId>> {
-        Ok(self.up()?.revoke_all_sync(owner, now))
+    async fn revoke_all(&self, owner: &OwnerId, revocation: Revocation) -> io::Result<Vec<KeyId>> {
+        Ok(self.up()?.revoke_all_sync(owner, revocation))
     }
 
     async fn suspend(
@@ -366,5 +366,10 @@ impl KeyRegistry for Switchable {
 
     async fn remove_owner(&self, id: &OwnerId) -> io::Result<OwnerRemoval> {
         Ok(self.up()?.remove_owner_sync(id))
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> io::Result<()> {
+        self.up()?.change_owner_sync(owner, change);
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! tombstones and never makes the table grow. A general hash map would double at its cap, which is
 //! why this is none.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use crate::{
     limit::{
@@ -55,7 +55,7 @@ pub(in crate::limit) struct Book {
 pub(super) struct Entry {
     /// The parts of a [`LimitKey`], separate so that `era` fills the line.
     body: [u64; 2],
-    head: u32,
+    head: NonZeroU32,
     /// Changes when stamps handed out before lose their meaning, so that an old ticket cannot take
     /// back the charge of another request.
     era: u32,

@@ -52,6 +52,18 @@ impl Index {
         self.ends.range(..end).take(limit).map(|(_, id)| *id).collect()
     }
 
+    /// Returns whether the owner of a new record has as many keys as its cap allows.
+    pub(super) fn is_full_for(&self, record: &KeyRecord) -> bool {
+        let Some(entry) = self.owners.get(record.owner()) else { return false };
+        let Some(cap) = entry.owner.key_cap else { return false };
+        let counts = |cursor: &&Cursor| {
+            let stored = self.keys.get(&cursor.id);
+            let end = stored.and_then(|stored| stored.record().ends_at());
+            end.is_none_or(|end| end > record.created_at())
+        };
+        entry.order.iter().filter(counts).count() >= cap as usize
+    }
+
     /// Joins a record with its owner, a bare one if none was put.
     pub(super) fn joined(&self, record: KeyRecord) -> StoredKey {
         let owner = match self.owners.get(record.owner()) {

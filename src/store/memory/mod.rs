@@ -11,8 +11,9 @@ use crate::{
     clock::timestamp::Timestamp,
     key::{
         id::KeyId,
-        owner::{Owner, OwnerId},
+        owner::{Owner, OwnerChange, OwnerId},
         record::KeyRecord,
+        state::Revocation,
     },
     store::{
         KeyRegistry, KeyStore,
@@ -104,6 +105,9 @@ impl MemoryStore {
         if index.get(record.id()).is_some() {
             return Err(InsertError::DuplicateId);
         }
+        if index.is_full_for(&record) {
+            return Err(InsertError::TooManyKeys);
+        }
         let found = index.joined(record);
         if !self.secrets.swap(None, Some(&found)) {
             return Err(InsertError::DuplicateSecret);
@@ -120,7 +124,10 @@ impl MemoryStore {
     pub fn replace_sync(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
         let mut index = self.index.write();
         let stored = index.get(record.id()).cloned().ok_or(ReplaceError::NotFound)?;
-        if stored.record().revision().checked_add(1) != Some(record.revision()) {
+        if !stored.record().is_same_life(&record) {
+            return Err(ReplaceError::NotFound);
+        }
+        if !stored.record().is_followed_by(&record) {
             return Err(ReplaceError::Conflict);
         }
         let found = index.joined(record);
@@ -176,9 +183,27 @@ impl MemoryStore {
     /// Each key holds its owner, so that finding a key needs no second search. So the time this
     /// takes is proportional to the number of the owner's keys.
     pub fn put_owner_sync(&self, owner: Owner) {
+        self.change_owner_with(&owner.id.clone(), |there| match there {
+            Some(there) => Owner { state: there.state, ..owner },
+            None => owner,
+        });
+    }
+
+    /// [`KeyRegistry::change_owner`] without a future. It takes as long as
+    /// [`MemoryStore::put_owner_sync`].
+    pub fn change_owner_sync(&self, owner: &OwnerId, change: OwnerChange) {
+        self.change_owner_with(owner, |there| match there {
+            Some(there) => there.clone().changed(change),
+            None => Owner::new(owner.clone()).changed(change),
+        });
+    }
+
+    /// Puts what `change` makes of an owner, or of none if it was never put.
+    fn change_owner_with(&self, id: &OwnerId, change: impl FnOnce(Option<&Owner>) -> Owner) {
         let mut index = self.index.write();
-        let owner = Arc::new(owner);
-        let entry = index.owners.entry(owner.id.clone()).or_insert_with(|| OwnerEntry {
+        let there = index.owners.get(id).filter(|entry| entry.put);
+        let owner = Arc::new(change(there.map(|entry| &*entry.owner)));
+        let entry = index.owners.entry(id.clone()).or_insert_with(|| OwnerEntry {
             owner: Arc::clone(&owner),
             put: true,
             order: BTreeSet::new(),
@@ -226,13 +251,17 @@ impl KeyRegistry for MemoryStore {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Infallible> {
-        Ok(self.revoke_sync(id, within, now))
+        Ok(self.revoke_sync(id, within, revocation))
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Infallible> {
-        Ok(self.revoke_all_sync(owner, now))
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Infallible> {
+        Ok(self.revoke_all_sync(owner, revocation))
     }
 
     async fn suspend(
@@ -271,6 +300,11 @@ impl KeyRegistry for MemoryStore {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
         Ok(self.remove_owner_sync(id))
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {
+        self.change_owner_sync(owner, change);
+        Ok(())
     }
 }
 

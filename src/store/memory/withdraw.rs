@@ -2,7 +2,12 @@
 
 use crate::{
     clock::timestamp::Timestamp,
-    key::{id::KeyId, owner::OwnerId, state::KeyState},
+    key::{
+        id::KeyId,
+        owner::OwnerId,
+        record::KeyRecord,
+        state::{KeyState, Revocation},
+    },
     store::{
         memory::{MemoryStore, index::Index},
         withdrawn::Withdrawn,
@@ -15,9 +20,10 @@ impl MemoryStore {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: impl Into<Revocation>,
     ) -> Option<Withdrawn> {
-        self.withdraw(&mut self.index.write(), id, within, KeyState::Revoked { since: now })
+        let revocation = revocation.into();
+        self.withdraw(&mut self.index.write(), id, within, |record| record.withdrawn(revocation))
     }
 
     /// [`KeyRegistry::suspend`](crate::store::KeyRegistry::suspend) without a future.
@@ -27,39 +33,45 @@ impl MemoryStore {
         within: Option<&OwnerId>,
         now: Timestamp,
     ) -> Option<Withdrawn> {
-        self.withdraw(&mut self.index.write(), id, within, KeyState::Suspended { since: now })
+        self.withdraw(&mut self.index.write(), id, within, |record| record.held_back(now))
     }
 
     /// [`KeyRegistry::revoke_all`](crate::store::KeyRegistry::revoke_all) without a future.
     ///
     /// The time it takes is proportional to the number of the owner's keys.
-    pub fn revoke_all_sync(&self, owner: &OwnerId, now: Timestamp) -> Vec<KeyId> {
+    pub fn revoke_all_sync(
+        &self,
+        owner: &OwnerId,
+        revocation: impl Into<Revocation>,
+    ) -> Vec<KeyId> {
+        let revocation = revocation.into();
         let mut index = self.index.write();
         let Some(entry) = index.owners.get(owner) else { return Vec::new() };
         let mut ids: Vec<KeyId> = entry.order.iter().map(|cursor| cursor.id).collect();
-        let revoked = KeyState::Revoked { since: now };
-        ids.retain(|id| self.withdraw(&mut index, *id, None, revoked) == Some(Withdrawn::Now));
+        ids.retain(|id| {
+            let revoked = |record: &KeyRecord| record.withdrawn(revocation.clone());
+            self.withdraw(&mut index, *id, None, revoked) == Some(Withdrawn::Now)
+        });
         ids
     }
 
+    /// Replaces a record that is not revoked by what `change` makes of it.
     fn withdraw(
         &self,
         index: &mut Index,
         id: KeyId,
         within: Option<&OwnerId>,
-        state: KeyState,
+        change: impl FnOnce(&KeyRecord) -> KeyRecord,
     ) -> Option<Withdrawn> {
         let stored = index.get(id)?.clone();
         let record = stored.record();
         if within.is_some_and(|owner| owner != record.owner()) {
             return None;
         }
-        let state = match (record.state(), state) {
-            (KeyState::Revoked { .. }, _) => return Some(Withdrawn::RevokedBefore),
-            (first @ KeyState::Suspended { .. }, KeyState::Suspended { .. }) => first,
-            (_, state) => state,
-        };
-        let found = index.joined(record.in_state(state));
+        if matches!(record.state(), KeyState::Revoked { .. }) {
+            return Some(Withdrawn::RevokedBefore);
+        }
+        let found = index.joined(change(record));
         // The hashes stay the same, so none can belong to another record.
         let _swapped = self.secrets.swap(Some(&stored), Some(&found));
         index.remove(record);

@@ -14,7 +14,10 @@ use std::{
 
 use keyward::{
     KeyDraft, KeyFormat, KeyHasher, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyFormats, KeyId, KeyRecord, Owner, OwnerId, PlaintextKey, StoredSecret},
+    key::{
+        Grace, KeyFormats, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, PlaintextKey, Revocation,
+        StoredSecret,
+    },
     store::{
         InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
         PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -162,17 +165,21 @@ impl KeyRegistry for Gated {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, Gone> {
         self.pass(Point::BeforeWrite).await;
-        let done = self.store.revoke_sync(id, within, now);
+        let done = self.store.revoke_sync(id, within, revocation);
         self.pass(Point::AfterWrite).await;
         self.check().map(|()| done)
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, Gone> {
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, Gone> {
         self.pass(Point::BeforeWrite).await;
-        let done = self.store.revoke_all_sync(owner, now);
+        let done = self.store.revoke_all_sync(owner, revocation);
         self.pass(Point::AfterWrite).await;
         self.check().map(|()| done)
     }
@@ -224,6 +231,13 @@ impl KeyRegistry for Gated {
         let done = self.store.remove_owner_sync(id);
         self.pass(Point::AfterWrite).await;
         self.check().map(|()| done)
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Gone> {
+        self.pass(Point::BeforeWrite).await;
+        self.store.change_owner_sync(owner, change);
+        self.pass(Point::AfterWrite).await;
+        self.check()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keyward::{
     Clock, KeyStore, ManualClock, Timestamp,
-    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerId},
+    key::{KeyHash, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
         OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -144,13 +144,17 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, S::Error> {
-        self.write(Change::key(id), self.store.revoke(id, within, now)).await
+        self.write(Change::key(id), self.store.revoke(id, within, revocation)).await
     }
 
-    async fn revoke_all(&self, owner: &OwnerId, now: Timestamp) -> Result<Vec<KeyId>, S::Error> {
-        self.write(Change::owner(owner.clone()), self.store.revoke_all(owner, now)).await
+    async fn revoke_all(
+        &self,
+        owner: &OwnerId,
+        revocation: Revocation,
+    ) -> Result<Vec<KeyId>, S::Error> {
+        self.write(Change::owner(owner.clone()), self.store.revoke_all(owner, revocation)).await
     }
 
     async fn suspend(
@@ -188,5 +192,9 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, S::Error> {
         self.write(Change::owner(id.clone()), self.store.remove_owner(id)).await
+    }
+
+    async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), S::Error> {
+        self.write(Change::owner(owner.clone()), self.store.change_owner(owner, change)).await
     }
 }

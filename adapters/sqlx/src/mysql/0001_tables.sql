@@ -10,7 +10,11 @@ CREATE TABLE keyward_owners (
   tier VARCHAR(255) CHECK (
     OCTET_LENGTH(tier) BETWEEN 1 AND 64 AND tier REGEXP '[^ ]' AND NOT tier REGEXP '{CONTROL}'
   ),
-  overrides TEXT
+  overrides TEXT,
+  state VARCHAR(16) NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended')),
+  state_since BIGINT CHECK (state_since BETWEEN 0 AND 253402300799999),
+  key_cap BIGINT CHECK (key_cap BETWEEN 0 AND 4294967295),
+  CHECK ((state = 'active') = (state_since IS NULL))
 ) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = {COLLATION};
 
 -- An owner need not be put before its keys, so there is no reference to it.
@@ -36,6 +40,23 @@ CREATE TABLE keyward_keys (
       ELSE expires_at END
   ) STORED,
   revision BIGINT NOT NULL DEFAULT 1 CHECK (revision >= 1),
+  -- What tells this life of an id from another one. A row that is inserted by hand gets one.
+  nonce VARCHAR(64) NOT NULL DEFAULT (LEFT(MD5(UUID()), 16)) CHECK (
+    nonce REGEXP '^[0-9a-f]{16}$' AND OCTET_LENGTH(nonce) = 16
+  ),
+  -- Networks in CIDR notation and origins of web pages, with spaces between them. NULL is all.
+  networks TEXT CHECK (networks <> ''),
+  origins TEXT CHECK (origins <> ''),
+  metadata TEXT CHECK (OCTET_LENGTH(metadata) BETWEEN 1 AND 4096),
+  created_by VARCHAR(255) CHECK (
+    OCTET_LENGTH(created_by) BETWEEN 1 AND 128 AND created_by REGEXP '[^ ]'
+      AND NOT created_by REGEXP '{CONTROL}'
+  ),
+  revocation_reason VARCHAR(512) CHECK (
+    OCTET_LENGTH(revocation_reason) BETWEEN 1 AND 256 AND revocation_reason REGEXP '[^ ]'
+      AND NOT revocation_reason REGEXP '{CONTROL}'
+  ),
+  CHECK (revocation_reason IS NULL OR state = 'revoked'),
   CHECK ((state = 'active') = (state_since IS NULL)),
   INDEX keyward_keys_by_owner (owner, created_at, id),
   INDEX keyward_keys_by_creation (created_at, id),

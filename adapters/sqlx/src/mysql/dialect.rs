@@ -33,13 +33,10 @@ impl Dialect for MySql {
     async fn lock_owner(
         connection: &mut MySqlConnection,
         owner: &OwnerId,
-        use_of: OwnerLock,
+        _: OwnerLock,
     ) -> Result<(), sqlx::Error> {
-        let statement = match use_of {
-            OwnerLock::Insert => statements::SHARE_OWNER,
-            OwnerLock::ChangeAll => statements::LOCK_OWNER,
-        };
-        sqlx::query(statement).bind(owner.as_str()).execute(connection).await.map(drop)
+        let lock = sqlx::query(statements::LOCK_OWNER).bind(owner.as_str());
+        lock.execute(connection).await.map(drop)
     }
 
     fn find_statement(_: usize) -> (&'static str, usize) {

@@ -4,7 +4,7 @@
 //! index. A parameter with a number can occur twice; see `numbered`.
 
 use crate::{
-    columns::{find_statement, joined_columns, key_fields, key_values},
+    columns::{find_statement, joined_columns, key_fields, key_values, owner_fields},
     statements::Statements,
 };
 
@@ -45,13 +45,14 @@ pub(super) const STATEMENTS: Statements = Statements {
         ")"
     ),
     update_key: "UPDATE keyward_keys SET revision = $2, owner = $3, name = $4, scopes = $5,
-           overrides = $6, created_at = $7, expires_at = $8, state = $9, state_since = $10
-         WHERE id = $1 AND revision = $2 - 1",
+           overrides = $6, created_at = $7, expires_at = $8, state = $9, state_since = $10,
+           networks = $12, origins = $13, metadata = $14, created_by = $15, revocation_reason = $16
+         WHERE id = $1 AND revision = $2 - 1 AND nonce = $11",
     is_revoked: "SELECT CAST(state = 'revoked' AS SIGNED) AS revoked
          FROM keyward_keys WHERE id = $1 AND ($2 IS NULL OR owner = $2)",
     revoke_key: unchecked!(
         "UPDATE keyward_keys
-         SET state = 'revoked', state_since = $3, revision = revision +
+         SET state = 'revoked', state_since = $3, revocation_reason = $4, revision = revision +
            CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
          WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND state <> 'revoked'"
     ),
@@ -64,23 +65,36 @@ pub(super) const STATEMENTS: Statements = Statements {
     ),
     revoke_all: unchecked!(
         "UPDATE keyward_keys
-         SET state = 'revoked', state_since = $2, revision = revision +
+         SET state = 'revoked', state_since = $2, revocation_reason = $3, revision = revision +
            CASE WHEN revision < 9223372036854775807 THEN 1 ELSE 0 END
          WHERE owner = $1 AND state <> 'revoked'"
     ),
-    put_owner: "INSERT INTO keyward_owners (id, tier, overrides) VALUES ($1, $2, $3)
-         ON DUPLICATE KEY UPDATE tier = VALUES(tier), overrides = VALUES(overrides)",
+    put_owner: concat!(
+        "INSERT INTO keyward_owners (",
+        owner_fields!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6) ON DUPLICATE KEY UPDATE
+           tier = VALUES(tier), overrides = VALUES(overrides), key_cap = VALUES(key_cap)"
+    ),
+    set_tier: "INSERT INTO keyward_owners (id, tier) VALUES ($1, $2)
+         ON DUPLICATE KEY UPDATE tier = VALUES(tier)",
+    set_overrides: "INSERT INTO keyward_owners (id, overrides) VALUES ($1, $2)
+         ON DUPLICATE KEY UPDATE overrides = VALUES(overrides)",
+    set_key_cap: "INSERT INTO keyward_owners (id, key_cap) VALUES ($1, $2)
+         ON DUPLICATE KEY UPDATE key_cap = VALUES(key_cap)",
+    suspend_owner: "INSERT INTO keyward_owners (id, state, state_since)
+         VALUES ($1, 'suspended', $2) ON DUPLICATE KEY UPDATE
+           state = 'suspended', state_since = COALESCE(state_since, VALUES(state_since))",
+    resume_owner: "INSERT INTO keyward_owners (id) VALUES ($1)
+         ON DUPLICATE KEY UPDATE state = 'active', state_since = NULL",
     ..Statements::STANDARD
 };
 
 /// Finds the key of up to four hashes. A parameter without a hash is null, which equals nothing.
 pub(super) const FIND: &str = find_statement!("?, ?, ?, ?");
 
-/// Lock the row that stands for an owner.
+/// Locks the row that stands for an owner.
 pub(super) const LOCK_OWNER: &str =
     "SELECT slot FROM keyward_locks WHERE slot = CRC32(?) % 256 FOR UPDATE";
-pub(super) const SHARE_OWNER: &str =
-    "SELECT slot FROM keyward_locks WHERE slot = CRC32(?) % 256 LOCK IN SHARE MODE";
 
 /// Locks the keys of an owner that are not revoked.
 pub(super) const LOCK_LIVE_KEYS: &str =

@@ -30,7 +30,7 @@ impl Dialect for Postgres {
         use_of: OwnerLock,
     ) -> Result<(), sqlx::Error> {
         let statements = match use_of {
-            OwnerLock::Insert => &[statements::SHARE_OWNER] as &[&str],
+            OwnerLock::Insert => &[statements::LOCK_OWNER] as &[&str],
             OwnerLock::ChangeAll => &[statements::LOCK_OWNER, statements::LOCK_KEYS_OF_OWNER],
         };
         for statement in statements {

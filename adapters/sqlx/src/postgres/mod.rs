@@ -107,7 +107,8 @@ impl PostgresStore {
     /// example after an import. It locks nothing.
     ///
     /// The checks of the tables refuse most of such rows. They do not check the number and the
-    /// length of scopes, the text of overrides, or whether a key has a current secret.
+    /// length of scopes, the texts of overrides, networks, origins and metadata, or whether a key has
+    /// a current secret.
     ///
     /// # Errors
     ///

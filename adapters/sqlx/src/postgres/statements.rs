@@ -20,12 +20,7 @@ pub(super) const FIND: [&str; KeyHasher::MAX_SCHEMES] = [
 pub(super) const COMMIT_DURABLY: &str = "SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off'";
 
-/// Lets a transaction share an owner with others. The seed keeps these locks apart from those of
-/// other users of advisory locks.
-pub(super) const SHARE_OWNER: &str =
-    "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 7739827398401))";
-
-/// Excludes the transactions that share an owner.
+/// Locks an owner. The seed keeps these locks apart from those of other users of advisory locks.
 pub(super) const LOCK_OWNER: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended($1, 7739827398401))";
 

@@ -191,6 +191,16 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column<S: SqlStore>(
         (of_keys, "state_since", "5"),
         (of_keys, "revision", "4611686018427387904"),
         (of_keys, "revision", "9223372036854775807"),
+        (of_keys, "nonce", "'0123456789abcdeF'"),
+        (of_keys, "nonce", "''"),
+        (of_keys, "networks", "''"),
+        (of_keys, "networks", "'10.0.0.1/8'"),
+        (of_keys, "networks", "'10.0.0.0/8,11.0.0.0/8'"),
+        (of_keys, "origins", "''"),
+        (of_keys, "origins", "'https://a.example/'"),
+        (of_keys, "metadata", "'{'"),
+        (of_keys, "created_by", "'   '"),
+        (of_keys, "revocation_reason", "''"),
         (of_secrets, "hash", "'sha256:beef'"),
         (of_secrets, "hash", "''"),
         (of_secrets, "place", "1"),
@@ -200,6 +210,10 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column<S: SqlStore>(
         (of_secrets, "created_at", "-1"),
         (of_secrets, "valid_until", &too_late),
         (of_owners, "tier", "''"),
+        (of_owners, "state", "'gone'"),
+        (of_owners, "state_since", "5"),
+        (of_owners, "key_cap", "-1"),
+        (of_owners, "key_cap", "4294967296"),
         (of_owners, "overrides", "'default=0/s'"),
         (of_owners, "overrides", "'default=blocked; default=unlimited'"),
     ];
@@ -365,12 +379,12 @@ pub(crate) async fn a_damaged_key_can_be_revoked(store: impl SqlStore) {
         store.tamper(damage).await.unwrap();
         assert!(store.find_by_id(id).await.is_err(), "{damage}");
         let other = OwnerId::from_static("other");
-        assert_eq!(store.revoke(id, Some(&other), NOW).await.unwrap(), None, "{damage}");
+        assert_eq!(store.revoke(id, Some(&other), NOW.into()).await.unwrap(), None, "{damage}");
         let suspended = store.suspend(id, Some(owner), NOW).await.unwrap();
         assert_eq!(suspended, Some(Withdrawn::Now), "{damage}");
-        let revoked = store.revoke(id, Some(owner), NOW).await.unwrap();
+        let revoked = store.revoke(id, Some(owner), NOW.into()).await.unwrap();
         assert_eq!(revoked, Some(Withdrawn::Now), "{damage}");
-        let again = store.revoke_all(owner, NOW).await.unwrap();
+        let again = store.revoke_all(owner, NOW.into()).await.unwrap();
         assert_eq!(again, [], "{damage}");
         let rows = store.dump("keyward_keys").await;
         assert!(rows.iter().all(|row| row.contains("revoked")), "{damage}: {rows:?}");
@@ -445,7 +459,7 @@ pub(crate) async fn changes_by_hand_are_not_undone(store: impl SqlStore) {
             let seen = cache.find(&lookup(&key)).await.unwrap();
             assert!(!cached || seen == found, "{context}: {seen:?}");
             // What has read it changes it.
-            assert!(store.revoke(id, None, NOW).await.unwrap().is_some());
+            assert!(store.revoke(id, None, NOW.into()).await.unwrap().is_some());
             store.by_hand("UPDATE keyward_keys SET state_since = 5").await;
             assert_eq!(store.purge(Timestamp::MAX, 9).await.unwrap(), [id], "{context}");
         }
@@ -502,7 +516,7 @@ pub(crate) async fn own_changes_are_raised_once(store: impl SqlStore) {
     }
     let read = store.find_by_id(id).await.unwrap().unwrap();
     assert_eq!(read.record().revision(), record.revision() + 1);
-    store.revoke(id, None, NOW).await.unwrap();
+    store.revoke(id, None, NOW.into()).await.unwrap();
     same(&read.record().revoke(NOW).unwrap()).await;
     // Usage is not a change of the key.
     store.save_usage(&[(id, Usage::new(1, Some(NOW)))].into_iter().collect()).await.unwrap();

@@ -108,9 +108,12 @@ pub(crate) async fn damaged_rows_are_revoked_and_purged(store: impl SqlStore) {
     let (good, bad) = damaged(&store).await;
     let named: BTreeSet<KeyId> = bad.iter().filter_map(|it| it.id).collect();
     let first = *named.first().unwrap();
-    assert_eq!(store.revoke(first, Some(&owner), NOW).await.unwrap(), Some(Withdrawn::Now));
-    assert_eq!(store.revoke(first, None, NOW).await.unwrap(), Some(Withdrawn::RevokedBefore));
-    let revoked = store.revoke_all(&owner, NOW).await.unwrap();
+    assert_eq!(store.revoke(first, Some(&owner), NOW.into()).await.unwrap(), Some(Withdrawn::Now));
+    assert_eq!(
+        store.revoke(first, None, NOW.into()).await.unwrap(),
+        Some(Withdrawn::RevokedBefore)
+    );
+    let revoked = store.revoke_all(&owner, NOW.into()).await.unwrap();
     let mut expected = &good | &named;
     expected.remove(&first);
     assert_eq!(revoked.len(), expected.len());
@@ -227,7 +230,9 @@ pub(crate) async fn tables_refuse_what_no_type_accepts(store: impl SqlStore) {
     }
     for text in texts {
         let accepted = KeyName::new(&text.replace("''", "'")).is_ok();
-        for (table, column) in [(KEYS, "name"), (KEYS, "owner"), ("keyward_owners", "id")] {
+        for (table, column) in
+            [(KEYS, "name"), (KEYS, "owner"), (KEYS, "created_by"), ("keyward_owners", "id")]
+        {
             let done = store.at_a_console(&format!("UPDATE {table} SET {column} = '{text}'")).await;
             assert_eq!(done.is_ok(), accepted, "{column} = {text:?}: {done:?}");
         }
@@ -281,6 +286,21 @@ pub(crate) async fn tables_refuse_what_no_type_accepts(store: impl SqlStore) {
         (KEYS, "scopes", "'re\"ad'", false),
         (KEYS, "scopes", "'read\tb'", false),
         (KEYS, "scopes", "'r\u{e9}ad'", false),
+        (KEYS, "nonce", "'0123456789abcdeF'", false),
+        (KEYS, "nonce", "''", false),
+        (KEYS, "networks", "''", false),
+        (KEYS, "origins", "''", false),
+        (KEYS, "metadata", "''", false),
+        (KEYS, "metadata", &*long(4_097), false),
+        (KEYS, "created_by", "''", false),
+        (KEYS, "created_by", &*long(129), false),
+        (KEYS, "created_by", &*long(128), true),
+        (KEYS, "revocation_reason", "'but it is active'", false),
+        ("keyward_owners", "state", "'gone'", false),
+        ("keyward_owners", "state_since", "5", false),
+        ("keyward_owners", "key_cap", "-1", false),
+        ("keyward_owners", "key_cap", "4294967296", false),
+        ("keyward_owners", "key_cap", "4294967295", true),
         (KEYS, "created_at", "0", true),
         (KEYS, "created_at", "-1", false),
         (KEYS, "created_at", &*too_late, false),

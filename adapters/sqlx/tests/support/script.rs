@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use keyward::{
     KeyStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerId},
+    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, Revocation},
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
         OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -130,17 +130,17 @@ impl<S: Database> KeyRegistry for Staged<S> {
         &self,
         id: KeyId,
         within: Option<&OwnerId>,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Option<Withdrawn>, SqlStoreError> {
-        self.store.revoke(id, within, now).await
+        self.store.revoke(id, within, revocation).await
     }
 
     async fn revoke_all(
         &self,
         owner: &OwnerId,
-        now: Timestamp,
+        revocation: Revocation,
     ) -> Result<Vec<KeyId>, SqlStoreError> {
-        self.store.revoke_all(owner, now).await
+        self.store.revoke_all(owner, revocation).await
     }
 
     async fn suspend(
@@ -178,6 +178,14 @@ impl<S: Database> KeyRegistry for Staged<S> {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
         self.store.remove_owner(id).await
+    }
+
+    async fn change_owner(
+        &self,
+        owner: &OwnerId,
+        change: OwnerChange,
+    ) -> Result<(), SqlStoreError> {
+        self.store.change_owner(owner, change).await
     }
 }
 

@@ -1,6 +1,8 @@
 //! Short immutable text, which the host's own words are made of: scopes, tiers, owners, names,
 //! hints.
 
+pub(crate) mod json;
+
 use std::{
     cmp::Ordering,
     fmt,

@@ -331,11 +331,12 @@ fn mysql_keeps_acknowledged_changes_after_its_client_is_killed() {
     cluster.start();
     let mut book = Book::new();
     let store = OnTokio.block_on(async {
+        cluster.create_database().await;
         let store = mysql::connect(&cluster.options()).await;
         store.migrate().await.unwrap();
         store
     });
-    let database = format!("mysql:{} mysql", cluster.dir().join("socket").display());
+    let database = format!("mysql:{} keyward", cluster.dir().join("socket").display());
     for _ in 0..rounds() {
         let mut told = kill_a_worker(&database, &mut rng);
         OnTokio.block_on(async {
@@ -361,7 +362,10 @@ fn mysql_keeps_acknowledged_changes_after_its_server_is_killed() {
         let pool = MySqlPoolOptions::new().max_connections(4).acquire_timeout(acquire_timeout);
         MySqlStore::new(pool.connect_lazy_with(cluster.options()))
     };
-    OnTokio.block_on(async { store(Duration::from_secs(20)).migrate().await.unwrap() });
+    OnTokio.block_on(async {
+        cluster.create_database().await;
+        store(Duration::from_secs(20)).migrate().await.unwrap();
+    });
     survives_kills_of_the_server(store, || cluster.kill(), || cluster.start(), &mut rng);
 }
 

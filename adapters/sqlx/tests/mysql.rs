@@ -27,7 +27,7 @@ use keyward::{
     verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, MySqlStore, RowReport, SqlStoreError};
-use mysql::{connect, fresh_database, mysql_store};
+use mysql::{Cluster, connect, fresh_database, mysql_store, not_run};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, migrate::Migrator, mysql::MySqlPoolOptions};
 use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
 
@@ -72,7 +72,10 @@ impl SqlStore for MySqlStore {
         let columns: String =
             sqlx::query_scalar(columns).bind(table).fetch_one(self.pool()).await.unwrap();
         let rows = format!("SELECT CONCAT_WS(' ', {columns}) FROM {table} ORDER BY 1");
-        sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(self.pool()).await.unwrap()
+        // With a column of bytes, the whole row is one of bytes.
+        let rows = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(rows));
+        let rows = rows.fetch_all(self.pool()).await.unwrap();
+        rows.iter().map(|row| String::from_utf8_lossy(row).into_owned()).collect()
     }
 
     async fn migrate(&self) -> Result<(), MigrateError> {
@@ -146,15 +149,31 @@ fn exactly_one_concurrent_rotation_succeeds() {
     });
 }
 
-/// Waits until as many transactions in this database wait for a lock. The server reads its own list of
-/// them again only if nobody has read it for 100 ms.
-async fn until_blocked(store: &MySqlStore, transactions: i64) {
-    let blocked = "SELECT COUNT(*) FROM information_schema.innodb_trx t
-         JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-         WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()";
-    let blocked = || sqlx::query_scalar::<_, i64>(blocked).fetch_one(store.pool());
-    while blocked().await.unwrap() < transactions {
-        tokio::time::sleep(Duration::from_millis(120)).await;
+/// A store on a server of its own, whose count of waiting transactions nobody else changes.
+async fn store_alone(test: &str) -> Option<(Cluster, MySqlStore)> {
+    let cluster = match Cluster::new() {
+        Ok(cluster) => cluster,
+        Err(reason) => {
+            not_run(test, &reason);
+            return None;
+        }
+    };
+    cluster.start();
+    cluster.create_database().await;
+    let store = connect(&cluster.options()).await;
+    store.migrate().await.unwrap();
+    Some((cluster, store))
+}
+
+/// Waits until as many transactions of the server wait for a lock.
+async fn until_blocked(store: &MySqlStore, transactions: u64) {
+    let blocked = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
+    loop {
+        let row = sqlx::raw_sql(blocked).fetch_one(store.pool()).await.unwrap();
+        if row.get::<String, _>(1).parse::<u64>().unwrap() >= transactions {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -162,7 +181,8 @@ async fn until_blocked(store: &MySqlStore, transactions: i64) {
 #[test]
 fn a_withdrawal_waits_for_a_writer_and_wins() {
     OnTokio.block_on(async {
-        let Some(store) = mysql_store("a_withdrawal_waits_for_a_writer").await else { return };
+        let test = "a_withdrawal_waits_for_a_writer_and_wins";
+        let Some((_cluster, store)) = store_alone(test).await else { return };
         for suspend in [true, false] {
             let (record, key) = issue("owner", NOW);
             let id = record.id();
@@ -195,7 +215,8 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
 #[test]
 fn an_insert_waits_for_a_change_of_all_keys() {
     OnTokio.block_on(async {
-        let Some(store) = mysql_store("an_insert_waits").await else { return };
+        let test = "an_insert_waits_for_a_change_of_all_keys";
+        let Some((_cluster, store)) = store_alone(test).await else { return };
         let (first, first_key) = issue("owner", NOW);
         let owner = first.owner().clone();
         store.insert(first.clone()).await.unwrap();
@@ -513,9 +534,8 @@ fn a_slow_server_and_an_exhausted_pool_return_different_errors_and_are_recoverab
 #[test]
 fn a_deadlock_is_no_error() {
     OnTokio.block_on(async {
-        let Some(database) = fresh_database("a_deadlock_is_no_error").await else { return };
-        let (store, others) = (connect(&database).await, connect(&database).await);
-        store.migrate().await.unwrap();
+        let Some((cluster, store)) = store_alone("a_deadlock_is_no_error").await else { return };
+        let others = connect(&cluster.options()).await;
         for round in 0..3 {
             let (first, _) = issue("owner", NOW);
             let (second, _) = issue("owner", NOW);

@@ -229,15 +229,24 @@ impl Cluster {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// The options to connect as the administrator to a database that always exists.
+    /// Makes the database of [`Cluster::options`].
+    pub(crate) async fn create_database(&self) {
+        let mut connection = options(&self.dir.join("socket")).connect().await.unwrap();
+        sqlx::raw_sql("CREATE DATABASE keyward").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The options to connect as the administrator.
     pub(crate) fn options(&self) -> MySqlConnectOptions {
-        options(&self.dir.join("socket")).database("mysql")
+        options(&self.dir.join("socket")).database("keyward")
     }
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().env("TZ", "UTC");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // A server that starts removes the temporary tables of others from a directory that they share.
+        command.env("TMPDIR", &self.dir);
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }

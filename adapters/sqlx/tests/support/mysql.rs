@@ -88,7 +88,8 @@ impl Server {
         }
         let cluster = Cluster::new()?;
         cluster.start();
-        Ok(Self { options: cluster.options(), _cluster: Some(cluster) })
+        let options = options(&cluster.dir.join("socket"));
+        Ok(Self { options, _cluster: Some(cluster) })
     }
 }
 

@@ -1,4 +1,16 @@
-//! Typed events for the log of the host.
+//! Typed events for the log of the host, and stores that keep them.
+
+pub(crate) mod entry;
+pub(crate) mod memory;
+mod recorder;
+pub(crate) mod store;
+
+pub use self::{
+    entry::AuditEntry,
+    memory::MemoryAuditStore,
+    recorder::AuditRecorder,
+    store::{AuditCursor, AuditFilter, AuditPage, AuditStore},
+};
 
 use std::{fmt, sync::Arc};
 

@@ -102,9 +102,9 @@
 //! | [`store`] | the store traits, the in-memory store, change notifications |
 //! | [`verify`] | from a presented key to an authorized caller |
 //! | [`limit`] | named limits, and the exact sliding-window limiter |
-//! | [`usage`] | request counts and last use for each key |
+//! | [`usage`] | request counts and last use for each key, and saving them at an interval |
 //! | [`request`] | HTTP request and response data, independent of any HTTP crate |
-//! | [`audit`] | one callback that receives every outcome |
+//! | [`audit`] | one callback that receives every outcome, and stores of events |
 //! | [`issue`] | minting, rotation and revocation over a store |
 //! | [`gate`] | the whole pipeline, from the head of a request to a response |
 //! | `testing` | a conformance suite for stores (feature `testing`) |

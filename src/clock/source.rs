@@ -8,6 +8,11 @@ use crate::clock::timestamp::Timestamp;
 ///
 /// Every decision takes `now` as an argument. A clock is needed only by code that waits, such as
 /// the middleware of an adapter: it reads the time again after the wait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no clock",
+    note = "use `keyward::SystemClock`, or `keyward::ManualClock` in a test; a type of your own \
+            implements `keyward::Clock` with `fn now(&self) -> Timestamp`"
+)]
 pub trait Clock: Send + Sync {
     /// Returns the current time. On one clock it never goes backwards.
     fn now(&self) -> Timestamp;

@@ -30,6 +30,11 @@ impl Attempts {
         Self { limiter, quotas, wider, sheds: false }
     }
 
+    /// Returns whether the attempts count in the table of this limiter.
+    pub(super) fn counts_in(&self, limiter: &Arc<Limiter>) -> bool {
+        Arc::ptr_eq(&self.limiter, limiter)
+    }
+
     /// Refuses requests before the lookup.
     pub(super) fn shedding(self) -> Self {
         Self { sheds: true, ..self }
@@ -69,15 +74,15 @@ impl Attempts {
 /// Returns whether a client has tried an invalid key.
 ///
 /// A request without a credential is no attempt, and neither is a failure of the host. A client
-/// that holds the secret of an ended key does not guess. A key in a query does not count, because any
-/// web page can make its visitors send one.
+/// that holds the secret of an ended key does not guess. A key in a query or in a subprotocol does not
+/// count, because any web page can make its visitors send one.
 pub(super) fn is_failed_attempt(reason: &RefusalReason) -> bool {
     match reason {
         RefusalReason::Verify(error) => !is_proved(*error),
         // Only the values of a query are percent-encoded.
-        RefusalReason::Missing | RefusalReason::Credential(CredentialError::PercentEncoding) => {
-            false
-        }
+        RefusalReason::Missing
+        | RefusalReason::WrongScheme
+        | RefusalReason::Credential(CredentialError::PercentEncoding) => false,
         other => other.status() == 401,
     }
 }

@@ -133,8 +133,8 @@ impl GateBuilder {
     ///
     /// These are no failed attempts: a request without a credential or with an
     /// [empty](crate::CredentialSource) one; a proved key that has ended (revoked, expired, suspended
-    /// or past its grace), which keeps its 401; a key in a query, because any web page can make its
-    /// visitors send one; and a request without an address. An attempt whose client is gone before
+    /// or past its grace), which keeps its 401; a key in a query or a WebSocket subprotocol, because any
+    /// web page can make its visitors send one; and a request without an address. An attempt whose client is gone before
     /// its key was found counts as failed: [`Gate::check`] and [`Driver`](crate::gate::Driver)
     /// count it, and other hosts call
     /// [`PendingLookup::abandoned`](crate::gate::PendingLookup::abandoned).
@@ -143,8 +143,9 @@ impl GateBuilder {
     /// 4 times, and in that of 48 bits at 16 times the quotas, because one subscriber may have as
     /// much as a network of 48 bits (RFC 6177 §2). See [`LimitKey::address`](crate::limit::LimitKey::address).
     ///
-    /// The limiter can be that of the routes. A separate one prevents a flood of addresses from
-    /// displacing keys.
+    /// The limiter must be another one than that of the routes, or a flood of addresses would displace
+    /// keys in its table. [`LimiterConfig::with_max_keys`](crate::limit::LimiterConfig::with_max_keys)
+    /// bounds its memory.
     pub fn limit_failed_attempts(
         self,
         limiter: impl Into<Arc<Limiter>>,
@@ -204,8 +205,7 @@ impl GateBuilder {
     /// Returns an error for a description that contradicts itself.
     pub fn build(self) -> Result<Gate, ConfigError> {
         self.sources.check(&self.formats, &self.publishable)?;
-        if let Some(&kind) = self.publishable.iter().find(|kind| self.formats.get(**kind).is_none())
-        {
+        if let Some(&kind) = self.publishable.iter().find(|kind| !self.formats.accepts(**kind)) {
             return Err(ConfigError::new(
                 ConfigErrorKind::Gate,
                 format!(
@@ -222,6 +222,15 @@ impl GateBuilder {
             ));
         }
         self.errors.check()?;
+        if let (Some(attempts), Some(limiter)) = (&self.attempts, &self.limiter)
+            && attempts.counts_in(limiter)
+        {
+            return Err(ConfigError::fixed(
+                ConfigErrorKind::Gate,
+                "failed attempts and routes have the same limiter, so a flood of addresses would \
+                 displace keys in it; give GateBuilder::limit_failed_attempts a limiter of its own",
+            ));
+        }
         let attempts = match (self.attempts, self.sheds) {
             (Some(attempts), true) => Some(attempts.shedding()),
             (None, true) => {

@@ -140,6 +140,14 @@ impl Charges {
         })
     }
 
+    /// Returns the same before they were resolved, to resolve them for another record.
+    pub(super) fn unresolved(mut self) -> Self {
+        if let Some(rare) = &mut self.0 {
+            rare.refitted.clear();
+        }
+        self
+    }
+
     /// Returns what layers around this one have charged.
     pub(super) fn before(&self) -> Option<&Charged> {
         self.rare()?.before.as_ref()

@@ -10,10 +10,10 @@ use crate::{
         policy::Policy,
         route::{Cost, Requirement, Route},
     },
-    key::owner::OwnerId,
+    key::{catalog::ScopeCatalog, owner::OwnerId},
     limit::{charged::Charged, limit::Subject, limiter::Limiter},
     quota::{policy_name::PolicyName, quotas::Quotas},
-    verify::{access::Access, verified::Verified},
+    verify::{access::Access, required_scope::Described, verified::Verified},
 };
 
 /// A [`Route`] that its gate has checked. Requests are decided by checked routes alone.
@@ -73,21 +73,16 @@ impl Gate {
         let refused = |message: String| ConfigError::new(ConfigErrorKind::Route, message);
         let config = self.config();
         let kinds = access.required_kinds().unwrap_or_default();
-        if let Some(kind) = kinds.iter().find(|kind| config.formats.get(**kind).is_none()) {
+        if let Some(kind) = kinds.iter().find(|kind| !config.formats.accepts(**kind)) {
             return Err(refused(format!(
                 "the route admits keys of kind {kind}, which the gate does not accept; add its \
                  format to Gate::builder"
             )));
         }
-        if let Some(catalog) = config.verifier.catalog()
-            && let Some(scope) =
-                access.required_scopes().iter().find(|scope| catalog.scope(scope.as_str()).is_err())
-        {
-            return Err(refused(format!(
-                "the route requires the scope {scope}, which the catalogue does not define; add \
-                 it to ScopeCatalog::new, and pass the catalogue to Issuer::with_catalog or \
-                 ApiKeysBuilder::with_catalog"
-            )));
+        if let Some(catalog) = config.verifier.catalog() {
+            for scope in access.described_scopes() {
+                check_scope(catalog, scope).map_err(refused)?;
+            }
         }
         if limits.len() > Limiter::MAX_LIMITS {
             return Err(refused(format!(
@@ -113,6 +108,31 @@ impl Gate {
     }
 }
 
+/// Checks that a catalogue defines a scope that a route requires.
+fn check_scope(catalog: &ScopeCatalog, scope: Described<'_>) -> Result<(), String> {
+    match scope {
+        Described::Plain(scope) if catalog.has_plain(scope) => Ok(()),
+        Described::Plain(role) if catalog.role(role.as_str()).is_some() => Err(format!(
+            "the route requires {role}, which is a role; give Access the scopes that it needs"
+        )),
+        Described::Plain(scope) if catalog.scope(scope.as_str()).is_ok() => Err(format!(
+            "the route requires the scope {scope}, which names a resource; call Access::scope_on \
+             with its pattern, and Access::with_resource"
+        )),
+        Described::Plain(scope) => Err(format!(
+            "the route requires the scope {scope}, which the catalogue does not define; add it to \
+             ScopeCatalog::new, and pass the catalogue to Issuer::with_catalog or \
+             ApiKeysBuilder::with_catalog"
+        )),
+        Described::Pattern(pattern) if catalog.has_pattern(pattern) => Ok(()),
+        Described::Pattern(pattern) => Err(format!(
+            "the route requires the pattern {pattern}, which the catalogue does not define; call \
+             ScopeCatalog::with_pattern, and pass the catalogue to Issuer::with_catalog or \
+             ApiKeysBuilder::with_catalog"
+        )),
+    }
+}
+
 impl CheckedRoute {
     /// Sets the cost of this request. It applies to this clone alone. 0 counts as 1.
     pub fn with_cost(self, cost: u32) -> Self {
@@ -126,6 +146,16 @@ impl CheckedRoute {
     pub fn with_owner(mut self, owner: OwnerId) -> Self {
         let access = &mut Arc::make_mut(&mut self.checked).access;
         *access = access.clone().with_owner(owner);
+        self
+    }
+
+    /// Sets the value of a parameter in the patterns of the scopes that the route requires, such as the
+    /// repository that the path names. See [`Access::with_resource`].
+    ///
+    /// Read the value percent-decoded, as the handler does.
+    pub fn with_resource(mut self, parameter: &str, value: &str) -> Self {
+        let access = &mut Arc::make_mut(&mut self.checked).access;
+        *access = access.clone().with_resource(parameter, value);
         self
     }
 

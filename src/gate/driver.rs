@@ -24,7 +24,8 @@ use crate::{
 /// - It reads the clock after each wait, so a key that expired meanwhile is refused, and nothing is
 ///   counted at an instant that has passed.
 /// - After a [long wait](Driver::with_recheck_after) for the charger it asks the store once more, by
-///   the id of the key, so a key that was revoked meanwhile is refused and its charge refunded.
+///   the id of the key, and decides by the record that it finds then: its state, secrets, kind, scopes,
+///   owner, tier and limits. A charge that does not fit it is refunded.
 /// - Past the [deadline](Driver::with_deadline) a request is refused with 503.
 /// - A request that is dropped while its key is looked up counts as a failed attempt, where the
 ///   gate limits these. A store that fails, hangs past the deadline or panics does not.
@@ -139,40 +140,60 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
         }
     }
 
-    async fn charge(&self, pending: PendingCharge) -> Outcome {
-        let asked = self.clock.now();
-        let Some(charger) = self.charger else { return pending.without_limiter(asked) };
-        let charged = self.in_time(charger.charge(&pending, asked)).await;
-        let now = self.clock.now();
-        let Charge { decision, refund } = match charged {
-            Ok(Ok(charge)) => charge,
-            Ok(Err(error)) => return pending.failed(error, now),
-            Err(late) => return pending.failed(late, now),
+    /// Charges a request, once more if its record had other limits after a long wait.
+    async fn charge(&self, mut pending: PendingCharge) -> Outcome {
+        let Some(charger) = self.charger else {
+            return pending.without_limiter(self.clock.now());
         };
-        if decision.allowed
-            && let Err(refusal) = self.recheck_charged(&pending, asked, now).await
-        {
-            if let Some(refund) = refund {
+        for _ in 0..MAX_CHARGES {
+            let asked = self.clock.now();
+            let charged = self.in_time(charger.charge(&pending, asked)).await;
+            let now = self.clock.now();
+            let Charge { decision, refund } = match charged {
+                Ok(Ok(charge)) => charge,
+                Ok(Err(error)) => return pending.failed(error, now),
+                Err(late) => return pending.failed(late, now),
+            };
+            let next = match self.judged(pending, asked, now).await {
+                Ok(stands) => return stands.decided(decision, self.clock.now()),
+                Err(next) => next,
+            };
+            if let (true, Some(refund)) = (decision.allowed, refund) {
                 // As best it can: a refund that is late only leaves the request counted.
                 let _late = self.in_time(refund).await;
             }
-            return Outcome::Refused(*refusal);
+            pending = match *next {
+                Step::Done(outcome) => return outcome,
+                Step::Charge(next) => next,
+                // No charge leads back to a lookup.
+                Step::Lookup(lookup) => return lookup.failed(Unsettled, self.clock.now()),
+            };
         }
-        pending.decided(decision, self.clock.now())
+        pending.failed(Unsettled, self.clock.now())
     }
 
-    /// Judges an admission of a charger at its arrival.
-    async fn recheck_charged(
+    /// Judges the decision of a charger at its arrival: by the clock alone, and after a long wait by the
+    /// record too.
+    async fn judged(
         &self,
-        pending: &PendingCharge,
+        pending: PendingCharge,
         asked: Timestamp,
         now: Timestamp,
-    ) -> Result<(), Box<Refusal>> {
-        pending.still_in_force(now)?;
-        if now.saturating_since(asked) <= self.recheck_after {
-            return Ok(());
+    ) -> Result<PendingCharge, Box<Step>> {
+        if let Err(refusal) = pending.still_in_force(now) {
+            return Err(Box::new(Step::Done(Outcome::Refused(*refusal))));
         }
-        self.recheck(pending.recheck()).await
+        if now.saturating_since(asked) <= self.recheck_after {
+            return Ok(pending);
+        }
+        let found = self.in_time(self.store.find_by_id(pending.key_id())).await;
+        let now = self.clock.now();
+        let failed = |outcome| Err(Box::new(Step::Done(outcome)));
+        match found {
+            Ok(Ok(found)) => pending.found(found, now),
+            Ok(Err(error)) => failed(pending.store_failed(error, now)),
+            Err(late) => failed(pending.store_failed(late, now)),
+        }
     }
 
     async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, TooLate> {
@@ -207,6 +228,21 @@ impl Drop for DropGuard<'_> {
         }
     }
 }
+
+/// The largest number of charges of one request, each after a record with other limits.
+const MAX_CHARGES: usize = 3;
+
+/// The reason of a refusal with 503 if each of several long waits found a record with other limits.
+#[derive(Clone, Copy, Debug)]
+struct Unsettled;
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the limits of the key changed during each of several long waits")
+    }
+}
+
+impl Error for Unsettled {}
 
 /// The reason of a refusal with 503 at the deadline.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ pub(crate) mod charger;
 pub(crate) mod charges;
 pub(crate) mod check;
 pub(crate) mod checked;
+mod circumstances;
 pub(crate) mod driver;
 pub(crate) mod issuer;
 pub(crate) mod pending;

@@ -8,10 +8,11 @@ use crate::{
         admission::Outcome,
         charges::Charges,
         checked::CheckedRoute,
-        recheck::PendingRecheck,
+        circumstances::Circumstances,
         refusal::Refusal,
         steps::{Attempt, Prepared},
     },
+    key::id::KeyId,
     limit::{decision::Decision, key::LimitKey, limiter::Limiter},
     quota::{policy_name::PolicyName, quotas::Quotas},
     request::reason::RefusalReason,
@@ -61,7 +62,8 @@ impl PendingLookup {
             Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
                 Prepared::Done(outcome) => Step::Done(outcome),
                 Prepared::Charge(charges, verified) => {
-                    PendingCharge { route, charges, verified }.unless_never_admitted(now)
+                    let again = Box::new((attempt.lookup, attempt.circumstances));
+                    PendingCharge { route, again, charges, verified }.unless_never_admitted(now)
                 }
             },
         }
@@ -91,12 +93,15 @@ impl fmt::Debug for PendingLookup {
 }
 
 /// An authenticated request whose limits the host has to charge, because its limiter is
-/// elsewhere. Owned and `'static`; it holds ids and no key.
+/// elsewhere. Owned and `'static`; it holds ids and hashes, and no key.
 ///
 /// Dropping it decides nothing: the request must not pass.
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
     route: CheckedRoute,
+    /// What a record that is found once more is checked against. Apart, so that no step is larger than a
+    /// lookup.
+    again: Box<(Lookup, Circumstances)>,
     charges: Charges,
     verified: Verified,
 }
@@ -140,7 +145,7 @@ impl PendingCharge {
     /// Continues with the decision of the limiter. [`Decision::position`] is the position of the
     /// binding limit in [`PendingCharge::limits`].
     pub fn decided(self, decision: Decision, now: Timestamp) -> Outcome {
-        let Self { route, charges, verified } = self;
+        let Self { route, charges, verified, again: _ } = self;
         route.gate().charged(&route, charges, verified, &decision, now)
     }
 
@@ -158,9 +163,63 @@ impl PendingCharge {
         })
     }
 
-    /// Prepares a second look at the key, after a long wait for the limiter.
-    pub fn recheck(&self) -> PendingRecheck {
-        self.route.gate().recheck_verified(&self.verified, &self.route)
+    /// Returns the id of the key, for [`KeyStore::find_by_id`](crate::store::KeyStore::find_by_id)
+    /// after a long wait for the limiter.
+    pub fn key_id(&self) -> KeyId {
+        self.verified.key_id()
+    }
+
+    /// Continues after a long wait with the record that the store found by [`PendingCharge::key_id`]. From
+    /// here on the request is that of this record: its secrets, kind, scopes, owner, tier and overrides.
+    ///
+    /// `Ok` is a request that is charged as before, so the decision stands:
+    /// [`PendingCharge::decided`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// The next step, if the decision does not stand. What the limiter has charged is to be refunded. The
+    /// step is a refusal, an admission without a charge, or another charge, because the record has other
+    /// limits.
+    pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<Self, Box<Step>> {
+        let Self { route, again, charges, verified } = self;
+        let (lookup, circumstances) = &*again;
+        let gate = route.gate();
+        let found = found.filter(|found| found.record().id() == verified.key_id());
+        let fresh = match gate.config().verifier.verify(lookup, found, now) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                let (reason, old) = (RefusalReason::Withdrawn(error), gate.principal(&verified));
+                let refusal = gate.refusal(&route, reason, old, None, now);
+                return Err(Box::new(Step::Done(Outcome::Refused(refusal))));
+            }
+        };
+        if let Err(refusal) = gate.check_circumstances(&route, circumstances, &fresh, now) {
+            return Err(Box::new(Step::Done(Outcome::Refused(*refusal))));
+        }
+        match gate.prepare(&route, charges.clone().unresolved(), fresh, now) {
+            Prepared::Done(outcome) => Err(Box::new(Step::Done(outcome))),
+            Prepared::Charge(fresh_charges, fresh) => {
+                let shared = route.shared();
+                let old = shared.due(&charges, &verified).map(|due| (due.key, *due.quotas));
+                let new = shared.due(&fresh_charges, &fresh).map(|due| (due.key, *due.quotas));
+                let stands = old.eq(new);
+                let pending = Self { route, again, charges: fresh_charges, verified: fresh };
+                match stands {
+                    true => Ok(pending),
+                    false => Err(Box::new(pending.unless_never_admitted(now))),
+                }
+            }
+        }
+    }
+
+    /// Ends with 503 because the store failed or did not respond in time after a long wait for the
+    /// limiter.
+    pub fn store_failed(
+        self,
+        error: impl Error + Send + Sync + 'static,
+        now: Timestamp,
+    ) -> Outcome {
+        self.refused(RefusalReason::Store(Arc::new(error)), now)
     }
 
     /// Ends with 503 because the limiter failed or did not respond in time.

@@ -9,17 +9,13 @@ use crate::{
         pipeline::Gate,
         refusal::{Principal, Refusal},
     },
-    key::{id::KeyId, kind::KeyKind, owner::OwnerId},
+    key::{id::KeyId, kind::KeyKind, nonce::CreationNonce, owner::OwnerId},
     request::reason::RefusalReason,
     store::stored_key::StoredKey,
-    verify::{
-        error::VerifyError,
-        in_force::in_force,
-        verified::{KeyCaller, Verified},
-    },
+    verify::{error::VerifyError, in_force::in_force, verified::KeyCaller},
 };
 
-/// The question whether the key of a request is still in force, after a wait or after its handler.
+/// The question whether the key of a request is still in force, after its handler.
 /// Owned and `'static`; it holds ids, and no key and no hash.
 ///
 /// It is about the key and not about its secret. A secret that was rotated out during its own request
@@ -30,6 +26,7 @@ pub struct PendingRecheck {
     route: CheckedRoute,
     kind: KeyKind,
     key: KeyId,
+    nonce: CreationNonce,
     /// For the audit, if it is enabled.
     owner: Option<OwnerId>,
 }
@@ -39,19 +36,12 @@ impl Gate {
     /// [`find_by_id`](crate::store::KeyStore::find_by_id). Keep the pending value while the handler
     /// has the caller.
     pub fn recheck(&self, caller: &KeyCaller, route: &CheckedRoute) -> PendingRecheck {
-        self.recheck_verified(caller, route)
-    }
-
-    pub(super) fn recheck_verified(
-        &self,
-        caller: &Verified,
-        route: &CheckedRoute,
-    ) -> PendingRecheck {
         PendingRecheck {
             gate: self.clone(),
             route: route.clone(),
             kind: caller.kind(),
             key: caller.key_id(),
+            nonce: caller.record().nonce(),
             owner: self.config().audit.is_on().then(|| caller.owner_id().clone()),
         }
     }
@@ -64,7 +54,7 @@ impl PendingRecheck {
     }
 
     /// Decides by the record that the store found by [`PendingRecheck::key_id`]. A record with
-    /// another id does not count.
+    /// another id, or with the same id and another creation, is another key.
     ///
     /// # Errors
     ///
@@ -74,7 +64,10 @@ impl PendingRecheck {
         if !self.route.belongs_to(&self.gate) {
             return Err(Box::new(self.refused(RefusalReason::ForeignRoute, now)));
         }
-        let found = found.filter(|found| found.record().id() == self.key);
+        let is_same = |found: &StoredKey| {
+            found.record().id() == self.key && found.record().nonce() == self.nonce
+        };
+        let found = found.filter(is_same);
         let in_force = found.map_or(Err(VerifyError::Unknown), |found| in_force(&found, now));
         match in_force {
             Ok(()) => Ok(()),
@@ -88,7 +81,7 @@ impl PendingRecheck {
     }
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
-        let Self { gate, route, kind, key, owner } = self;
+        let Self { gate, route, kind, key, nonce: _, owner } = self;
         let principal = Principal { key: Some(key), owner, kind: Some(kind) };
         gate.refusal(&route, reason, principal, None, now)
     }

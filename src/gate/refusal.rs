@@ -37,11 +37,19 @@ pub struct Refusal {
     route: Option<Arc<Checked>>,
     reason: RefusalReason,
     public: PublicReason,
-    bound: Option<Box<Bound>>,
+    /// Apart, because few refusals have any of it.
+    rare: Option<Box<Rare>>,
     key: Option<KeyId>,
     now: Timestamp,
     /// Rendered on first use, where it is not constant.
     body: OnceLock<Box<ErrorBody>>,
+}
+
+/// What few refusals have.
+#[derive(Default)]
+struct Rare {
+    bound: Option<Bound>,
+    request_id: Option<Box<str>>,
 }
 
 /// The decision of a limiter, and the policy that it is about, where it is one of the gate's.
@@ -114,7 +122,7 @@ impl Gate {
             route: names_scopes.then(|| Arc::clone(route.shared())),
             reason,
             public,
-            bound: bound.map(Box::new),
+            rare: bound.map(|bound| Box::new(Rare { bound: Some(bound), request_id: None })),
             key,
             now,
             body: OnceLock::new(),
@@ -129,6 +137,18 @@ impl Gate {
 }
 
 impl Refusal {
+    /// Sets the id of the request, for [bodies](crate::request::ErrorBodies::custom) that contain it. Take
+    /// it from the host's own source: one that the client sent is text of the client.
+    pub fn with_request_id(mut self, request_id: impl Into<Box<str>>) -> Self {
+        self.rare.get_or_insert_default().request_id = Some(request_id.into());
+        Self { body: OnceLock::new(), ..self }
+    }
+
+    /// Returns the id of the request, if the host has set it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.rare.as_ref()?.request_id.as_deref()
+    }
+
     /// Returns the HTTP status.
     #[inline]
     pub fn status(&self) -> u16 {
@@ -153,13 +173,13 @@ impl Refusal {
 
     /// Returns the decision of the limiter, if one was charged.
     pub fn decision(&self) -> Option<&Decision> {
-        self.bound.as_ref().map(|bound| &bound.decision)
+        self.bound().map(|bound| &bound.decision)
     }
 
     /// Returns the name of the limit that refused, or else of the one that the
     /// [decision](Refusal::decision) is about. A limit that the host has charged itself has none.
     pub fn policy(&self) -> Option<&PolicyName> {
-        policy(&self.reason, self.bound.as_deref())
+        policy(&self.reason, self.bound())
     }
 
     /// Returns the headers: content type, challenges and rate limit.
@@ -207,7 +227,7 @@ impl Refusal {
 
     fn rate_headers(&self) -> Option<Lines> {
         let config = self.gate.config();
-        let Some(bound) = &self.bound else {
+        let Some(bound) = self.bound() else {
             // A client that is told nothing tries again at once.
             return (self.status() == 503).then(|| Lines::retry_after(config.retry_unavailable));
         };
@@ -219,6 +239,10 @@ impl Refusal {
         Some(Lines::new(style, Some(&bound.decision), self.now, || bound.charged.clone()))
     }
 
+    fn bound(&self) -> Option<&Bound> {
+        self.rare.as_ref()?.bound.as_ref()
+    }
+
     fn facts(&self) -> ErrorFacts<'_> {
         let (public, decision) = (self.public(), self.decision());
         ErrorFacts {
@@ -226,6 +250,7 @@ impl Refusal {
             missing_scope: self.missing_scope(),
             policy: self.reason.policy().filter(|_| public.has_policy()),
             quota: decision.map(Decision::quota).filter(|_| public.has_quota()),
+            request_id: self.request_id(),
             ..ErrorFacts::new(public)
         }
     }

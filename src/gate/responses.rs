@@ -6,7 +6,7 @@ use crate::{
     key::scope::Scope,
     request::{
         bodies::ErrorBodies,
-        challenge::{Challenge, ChallengeErrorCode},
+        challenge::Challenge,
         facts::{ErrorBody, ErrorFacts},
         public_reason::PublicReason,
     },
@@ -108,16 +108,7 @@ fn value(challenge: &Challenge, scopes: &[Scope], reason: PublicReason) -> Optio
         PublicReason::MissingScope => challenge.has_errors(),
         _ => matches!(reason.status(), 400 | 401),
     };
-    is_sent.then(|| {
-        let error = match (reason, reason.status()) {
-            // Without credentials a challenge names no error (RFC 6750 §3.1).
-            (PublicReason::MissingKey, _) => None,
-            (_, 400) => Some(ChallengeErrorCode::InvalidRequest),
-            (_, 401) => Some(ChallengeErrorCode::InvalidToken),
-            _ => Some(ChallengeErrorCode::InsufficientScope),
-        };
-        challenge.render(scopes, error).into()
-    })
+    is_sent.then(|| challenge.render_for(scopes, reason).into())
 }
 
 #[cfg(test)]
@@ -155,6 +146,7 @@ mod tests {
             vec![bearer().with_errors()],
             vec![bearer().with_scope(), key()],
             vec![key(), bearer().with_scope_in_place_of_realm().with_errors(), key().with_errors()],
+            vec![bearer().with_scope().with_descriptions()],
         ];
         let scopes = [Scope::from_static("read:lucent"), Scope::from_static("write")];
         let mut borrowed = 0;
@@ -177,8 +169,8 @@ mod tests {
             }
         }
         // Of the three styles that are not the host's own: without texts all but MissingScope;
-        // with texts neither RateLimited nor the seven of 401, whose braces are filled in. Problem
+        // with texts neither RateLimited nor the eight of 401, whose braces are filled in. Problem
         // details name the policy for RateLimited and Blocked.
-        assert_eq!(borrowed, challenges.len() * (3 * (17 + 9) - 2 - 1));
+        assert_eq!(borrowed, challenges.len() * (3 * (21 + 12) - 2 - 1));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         attempts::{is_failed_attempt, is_proved},
         charges::{Charges, Resolved},
         checked::CheckedRoute,
+        circumstances::Circumstances,
         pipeline::Gate,
         refusal::{Bound, Principal, Refusal},
     },
@@ -30,9 +31,10 @@ use crate::{
 /// The part of a request that is kept while its key is looked up.
 pub(super) struct Attempt {
     pub(super) lookup: Lookup,
-    /// The address on which the attempt is counted if it fails; none for a key in a query.
+    /// The address on which the attempt is counted if it fails; none for a key that any page can send.
     address: Option<LimitKey>,
     pub(super) charges: Charges,
+    pub(super) circumstances: Circumstances,
 }
 
 /// The result of the first step.
@@ -60,8 +62,16 @@ impl Gate {
         let config = self.config();
         let needs_address = config.attempts.is_some() || route.counts_addresses();
         let address = if needs_address { head.address() } else { None };
-        let charges = || Charges::read(head, address, route.policies());
-        self.examine_credential(config.sources.find(head), address, &charges, route, now)
+        let found = config.sources.find(head);
+        let charges = || {
+            Charges::read(head, address, route.policies())
+                .map(|charges| (charges, Circumstances::read(head)))
+        };
+        let missing = || match config.sources.has_other_scheme(head) {
+            true => RefusalReason::WrongScheme,
+            false => RefusalReason::Missing,
+        };
+        self.examine_credential(found, address, &charges, &missing, route, now)
     }
 
     /// The part of the first step that does not depend on the type of the head. The subjects of the
@@ -70,13 +80,14 @@ impl Gate {
         &self,
         found: Result<Option<Credential<'_>>, CredentialError>,
         address: Option<LimitKey>,
-        charges: &dyn Fn() -> Result<Charges, PolicyName>,
+        charges: &dyn Fn() -> Result<(Charges, Circumstances), PolicyName>,
+        missing: &dyn Fn() -> RefusalReason,
         route: &CheckedRoute,
         now: Timestamp,
     ) -> Examined {
         let config = self.config();
         let counted = match &found {
-            Ok(Some(credential)) if credential.is_in_query() => None,
+            Ok(Some(credential)) if credential.is_sent_by_any_page() => None,
             _ => address,
         };
         let stop = |reason| {
@@ -92,7 +103,7 @@ impl Gate {
                 config.audit.report(|| AuditEvent::new(now, AuditAction::Anonymous));
                 return Examined::Done(Outcome::Anonymous);
             }
-            Ok(None) => return stop(RefusalReason::Missing),
+            Ok(None) => return stop(missing()),
             Err(error) => return stop(RefusalReason::Credential(error)),
         };
         let presented = match config.formats.parse(credential.token()) {
@@ -123,9 +134,9 @@ impl Gate {
             return Examined::Done(self.refused(route, reason, principal, bound, now));
         }
         match charges() {
-            Ok(charges) => {
+            Ok((charges, circumstances)) => {
                 let lookup = config.verifier.lookup(&presented);
-                Examined::Lookup(Attempt { lookup, address: counted, charges })
+                Examined::Lookup(Attempt { lookup, address: counted, charges, circumstances })
             }
             Err(policy) => {
                 let reason = RefusalReason::NoSubject { policy };
@@ -134,7 +145,7 @@ impl Gate {
         }
     }
 
-    /// The second step: verifies the key that the store found.
+    /// The second step: verifies the key that the store found, and that it may be used here.
     ///
     /// # Errors
     ///
@@ -154,12 +165,32 @@ impl Gate {
             Some(found) if config.audit.is_on() => Some(found.record().owner().clone()),
             _ => None,
         };
-        config.verifier.verify(&attempt.lookup, found, now).map_err(|error| {
+        let verified = config.verifier.verify(&attempt.lookup, found, now).map_err(|error| {
             let claimed = Principal::claimed(attempt.lookup.kind());
             let principal =
                 if is_proved(error) { Principal { key, owner, ..claimed } } else { claimed };
             let reason = RefusalReason::Verify(error);
             Box::new(self.failed_attempt(route, reason, attempt.address, principal, now))
+        })?;
+        self.check_circumstances(route, &attempt.circumstances, &verified, now)?;
+        Ok(verified)
+    }
+
+    /// Checks where a proved key may be used, before it is charged.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if it may not be used here.
+    #[inline]
+    pub(super) fn check_circumstances(
+        &self,
+        route: &CheckedRoute,
+        circumstances: &Circumstances,
+        verified: &Verified,
+        now: Timestamp,
+    ) -> Result<(), Box<Refusal>> {
+        circumstances.check(verified).map_err(|reason| {
+            Box::new(self.refusal(route, reason, self.principal(verified), None, now))
         })
     }
 

@@ -3,7 +3,10 @@
 use thiserror::Error;
 
 use crate::{
-    key::{catalog::GrantError, plaintext::MintError, transition_error::TransitionError},
+    key::{
+        grant_error::GrantError, parse::ParseError, plaintext::MintError,
+        transition_error::TransitionError,
+    },
     store::error::{InsertError, ReplaceError},
 };
 
@@ -18,6 +21,9 @@ pub enum IssuerError<E> {
     /// The issuer's hasher does not accept hashes of this scheme or pepper.
     #[error("the hash has a scheme that the hasher does not accept")]
     UnacceptedScheme,
+    /// No accepted format reads the plaintext of an imported key.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
     /// No key was minted.
     #[error(transparent)]
     Mint(#[from] MintError),
@@ -57,6 +63,7 @@ impl<E> IssuerError<E> {
         match self {
             Self::UnknownKind
             | Self::UnacceptedScheme
+            | Self::Parse(_)
             | Self::Grant(_)
             | Self::Mint(MintError::Legacy { .. }) => 422,
             Self::Transition(error) => error.status(),

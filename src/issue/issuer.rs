@@ -202,7 +202,11 @@ impl<R: KeyRegistry> Issuer<R> {
         rng: &mut G,
         now: Timestamp,
     ) -> Result<Issued, IssuerError<R::Error>> {
-        let format = self.rules.formats.get(kind).ok_or(IssuerError::UnknownKind)?;
+        let formats = &self.rules.formats;
+        if let Some(successor) = formats.successor(kind) {
+            return Err(MintError::Legacy { kind, successor }.into());
+        }
+        let format = formats.get(kind).ok_or(IssuerError::UnknownKind)?;
         let draft = self.admitted(kind, draft)?;
         let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
         let key = format.mint(rng)?;
@@ -234,7 +238,9 @@ impl<R: KeyRegistry> Issuer<R> {
         secret: StoredSecret,
         now: Timestamp,
     ) -> Result<KeyRecord, IssuerError<R::Error>> {
-        self.rules.formats.get(secret.kind).ok_or(IssuerError::UnknownKind)?;
+        if !self.rules.formats.accepts(secret.kind) {
+            return Err(IssuerError::UnknownKind);
+        }
         if !self.rules.hasher.accepts(secret.hash.scheme()) {
             return Err(IssuerError::UnacceptedScheme);
         }
@@ -243,6 +249,59 @@ impl<R: KeyRegistry> Issuer<R> {
         self.registry.insert(record.clone()).await?;
         self.report(&record, AuditAction::Imported { expires_at: record.expires_at() }, now);
         Ok(record)
+    }
+
+    /// Imports a key that was minted elsewhere and is known in plaintext. Its hash under the current
+    /// scheme is stored, and the plaintext is not.
+    ///
+    /// The format that reads the key decides its kind, and the hint of the record shows its start.
+    /// Everything else is as for [`Issuer::import`]. When every row is imported, delete the
+    /// plaintext.
+    ///
+    /// ```
+    /// use keyward::{
+    ///     key::{Alphabet, KeyFormats, KeyId, LegacyFormat}, Issuer, KeyDraft, KeyFormat, KeyHasher,
+    ///     MemoryStore, Timestamp,
+    /// };
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # pollster::block_on(async {
+    /// const NEW: KeyFormat = KeyFormat::hex("acme_");
+    /// const OLD: LegacyFormat = LegacyFormat::new("uuid", Alphabet::LOWER_HEX.with('-'), 36..=36)
+    ///     .with_successor(NEW.kind());
+    /// let formats = KeyFormats::new([NEW])?.with_legacy(OLD)?;
+    /// let issuer = Issuer::new(MemoryStore::new(), formats, KeyHasher::sha256());
+    ///
+    /// // A row of the old table: its id, its owner, the key and a date.
+    /// let id = KeyId::from_bytes(17_u128.to_be_bytes());
+    /// let draft = KeyDraft::new("customer-7".parse()?, "old key".parse()?);
+    /// let (key, created_at) = ("7c9e6679-7425-40de-944b-e07fc1f90ae7", 1_600_000_000);
+    /// let (created_at, now) =
+    ///     (Timestamp::from_unix_secs(created_at), Timestamp::from_unix_secs(1_700_000_000));
+    /// let record = issuer.import_plaintext(id, draft, key, created_at, now).await?;
+    /// assert_eq!(record.kind(), OLD.kind());
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerError::Parse`] for a text that no format reads, and those of [`Issuer::import`].
+    pub async fn import_plaintext(
+        &self,
+        id: KeyId,
+        draft: KeyDraft,
+        key: &str,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<KeyRecord, IssuerError<R::Error>> {
+        let Rules { formats, hasher, .. } = &*self.rules;
+        let secret = {
+            let presented = formats.parse(key)?;
+            let hash = hasher.hash_presented(&presented);
+            let secret = StoredSecret::new(hash, presented.kind(), created_at);
+            StoredSecret { hint: formats.hint(&presented), ..secret }
+        };
+        self.import(id, draft, secret, now).await
     }
 
     /// Mints a new secret for a key. The old secret stays valid until `grace` has passed or the key

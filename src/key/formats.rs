@@ -4,14 +4,18 @@ use crate::{
     error::ConfigError,
     key::{
         format::{KeyFormat, refused},
+        hint::KeyHint,
         kind::KeyKind,
+        legacy::LegacyFormat,
         parse::ParseError,
         presented::PresentedKey,
+        shape::Shape,
     },
 };
 
 /// The formats of all kinds of keys that a service accepts. The longest prefix that matches a token
-/// decides its kind.
+/// decides its kind. [Legacy formats](KeyFormats::with_legacy) are tried for what is no key of
+/// another format, and no text is a key of two.
 ///
 /// ```
 /// use keyward::{key::{KeyFormats, KeyKind, ParseError}, KeyFormat};
@@ -26,12 +30,13 @@ use crate::{
 /// assert_eq!(formats.parse("luc_xy_").unwrap_err(), ParseError::UnknownPrefix);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Its form in serde is a list of formats. One with an `alphabet` is a [`LegacyFormat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "Vec<KeyFormat>", into = "Vec<KeyFormat>"))]
 pub struct KeyFormats {
     /// By descending length of the prefix, so that the first match is the longest one.
     formats: Box<[KeyFormat]>,
+    legacy: Box<[LegacyFormat]>,
 }
 
 impl KeyFormats {
@@ -85,12 +90,78 @@ impl KeyFormats {
                 Some(_) => {}
             }
         }
-        Ok(Self { formats: formats.into() })
+        Ok(Self { formats: formats.into(), legacy: Box::new([]) })
+    }
+
+    /// Accepts the keys of another system too. They are read and never minted.
+    ///
+    /// ```
+    /// use keyward::{key::{Alphabet, KeyFormats, LegacyFormat}, KeyFormat};
+    ///
+    /// const NEW: KeyFormat = KeyFormat::hex("acme_");
+    /// const OLD: LegacyFormat =
+    ///     LegacyFormat::new("old", Alphabet::BASE64URL, 43..=43).with_successor(NEW.kind());
+    ///
+    /// let formats = KeyFormats::new([NEW])?.with_legacy(OLD)?;
+    /// assert_eq!(formats.parse(&"x".repeat(43))?.kind(), OLD.kind());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a text can be a key of this format and of another one, if the kind is
+    /// taken, if there are more than [`KeyFormats::MAX`] formats, or if the format has no successor
+    /// that the service mints.
+    pub fn with_legacy(self, format: LegacyFormat) -> Result<Self, ConfigError> {
+        let kind = format.kind();
+        if self.formats.len() + self.legacy.len() >= Self::MAX {
+            return Err(refused(
+                "KeyFormats::with_legacy takes at most 32 kinds of key; drop those that have no \
+                 keys",
+            ));
+        }
+        if self.accepts(kind) {
+            return Err(refused(format!(
+                "two formats have the kind {kind}; give LegacyFormat::new another kind"
+            )));
+        }
+        let Some(successor) = format.successor() else {
+            return Err(refused(format!(
+                "the legacy kind {kind} has no successor; call LegacyFormat::with_successor with \
+                 a kind that is minted"
+            )));
+        };
+        if self.get(successor).is_none_or(|successor| successor.successor().is_some()) {
+            return Err(refused(format!(
+                "the successor {successor} of the legacy kind {kind} is not minted; give \
+                 KeyFormats::new its format, or call LegacyFormat::with_successor with another kind"
+            )));
+        }
+        let shapes = Shape::of_legacy(&format);
+        let meets = |other: &Shape| shapes.iter().any(|shape| shape.meets(other));
+        let mut minted = self.formats.iter();
+        let mut legacy = self.legacy.iter();
+        let other =
+            minted.find(|other| meets(&Shape::of(other))).map(KeyFormat::kind).or_else(|| {
+                let meeting = legacy.find(|other| Shape::of_legacy(other).iter().any(meets));
+                meeting.map(LegacyFormat::kind)
+            });
+        if let Some(other) = other {
+            return Err(refused(format!(
+                "a text can be a key of kind {kind} and one of kind {other}; tell them apart by \
+                 LegacyFormat::with_prefix, or by a narrower alphabet or lengths in \
+                 LegacyFormat::new, or make them one legacy format"
+            )));
+        }
+        let legacy = self.legacy.iter().copied().chain([format]).collect();
+        Ok(Self { legacy, ..self })
     }
 
     /// Reads a presented token. Every byte counts: nothing is trimmed, and case matters.
     ///
     /// It allocates nothing, and it takes the same few steps for garbage of any length.
+    ///
+    /// A token that has the form of no legacy format gets the error of the format whose prefix it has.
     ///
     /// # Errors
     ///
@@ -103,13 +174,28 @@ impl KeyFormats {
         let token = token.as_ref();
         for format in &self.formats {
             if let Some(rest) = format.kind().strip_from(token) {
-                return PresentedKey::read(format, token, rest);
+                let read = PresentedKey::read(format, token, rest);
+                return read.or_else(|error| self.parse_legacy(token).ok_or(error));
             }
         }
-        Err(if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix })
+        let error = if token.is_empty() { ParseError::Empty } else { ParseError::UnknownPrefix };
+        self.parse_legacy(token).ok_or(error)
     }
 
-    /// Returns the format of `kind`, if the service accepts it.
+    fn parse_legacy<'t>(&self, token: &'t [u8]) -> Option<PresentedKey<'t>> {
+        let read = |format: &LegacyFormat| {
+            let secret = format.read(token)?;
+            Some(PresentedKey::legacy(format.kind(), token, secret))
+        };
+        self.legacy.iter().find_map(read)
+    }
+
+    /// Returns whether the service accepts keys of `kind`.
+    pub fn accepts(&self, kind: KeyKind) -> bool {
+        self.kinds().any(|accepted| accepted == kind)
+    }
+
+    /// Returns the format of `kind`, if the service accepts it and it is no [`LegacyFormat`].
     pub fn get(&self, kind: KeyKind) -> Option<&KeyFormat> {
         self.formats.iter().find(|format| format.kind() == kind)
     }
@@ -117,16 +203,49 @@ impl KeyFormats {
     /// Returns the format of a new secret for a key of `kind`: its own format, or for a legacy kind
     /// that of its successor.
     pub fn minting(&self, kind: KeyKind) -> Option<&KeyFormat> {
-        let format = self.get(kind)?;
-        match format.successor() {
-            None => Some(format),
+        match self.successor(kind) {
+            None => self.get(kind),
             Some(successor) => self.get(successor),
         }
     }
 
-    /// Returns the formats, the longest prefix first.
+    /// Returns the kind that keys of `kind` become when they rotate, if that is another kind.
+    pub(crate) fn successor(&self, kind: KeyKind) -> Option<KeyKind> {
+        match self.get(kind) {
+            Some(format) => format.successor(),
+            None => self.get_legacy(kind)?.successor(),
+        }
+    }
+
+    pub(crate) fn get_legacy(&self, kind: KeyKind) -> Option<&LegacyFormat> {
+        self.legacy.iter().find(|format| format.kind() == kind)
+    }
+
+    /// Returns the hint of a key for listings, if its characters can be in one.
+    pub(crate) fn hint(&self, key: &PresentedKey<'_>) -> Option<KeyHint> {
+        match self.get(key.kind()) {
+            Some(format) => {
+                let shown = format.kind().as_bytes().len() + format.hint_len();
+                KeyHint::new(str::from_utf8(key.token().get(..shown)?).ok()?).ok()
+            }
+            None => self.get_legacy(key.kind())?.hint(key.rest()),
+        }
+    }
+
+    /// Returns the formats without the [`LegacyFormat`]s, the longest prefix first.
     pub fn iter(&self) -> std::slice::Iter<'_, KeyFormat> {
         self.formats.iter()
+    }
+
+    /// Returns the formats of keys that are read and never minted.
+    pub fn legacy(&self) -> std::slice::Iter<'_, LegacyFormat> {
+        self.legacy.iter()
+    }
+
+    /// Returns all kinds that the service accepts.
+    pub fn kinds(&self) -> impl Iterator<Item = KeyKind> {
+        let legacy = self.legacy.iter().map(LegacyFormat::kind);
+        self.formats.iter().map(KeyFormat::kind).chain(legacy)
     }
 }
 
@@ -143,7 +262,7 @@ impl From<KeyFormat> for KeyFormats {
     /// Builds the set of one format. If it is legacy, its keys are read but neither minted nor
     /// rotated, because its successor is missing.
     fn from(format: KeyFormat) -> Self {
-        Self { formats: Box::new([format]) }
+        Self { formats: Box::new([format]), legacy: Box::new([]) }
     }
 }
 
@@ -152,12 +271,6 @@ impl TryFrom<Vec<KeyFormat>> for KeyFormats {
 
     fn try_from(formats: Vec<KeyFormat>) -> Result<Self, ConfigError> {
         Self::new(formats)
-    }
-}
-
-impl From<KeyFormats> for Vec<KeyFormat> {
-    fn from(formats: KeyFormats) -> Self {
-        formats.formats.into_vec()
     }
 }
 

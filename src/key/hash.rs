@@ -18,11 +18,19 @@ pub enum HashScheme {
     /// `sha256-secret:…`.
     ///
     /// This is the default: `lqt_` and 32 bytes fit one SHA-256 block, so it takes half the time of
-    /// hashing the text.
+    /// hashing the text. Of a [legacy format](crate::key::LegacyFormat) it is over the kind, a zero
+    /// byte and the text of the secret.
     Sha256Secret,
     /// SHA-256 over the whole token as text, as in many existing tables: the output of
     /// `printf %s "$KEY" | sha256sum`. It is written `sha256:…`.
     Sha256Token,
+    /// SHA-256 over the text behind the prefix, as in tables that keep only the hash of the secret
+    /// part. Of a [legacy format](crate::key::LegacyFormat) it is over the text behind the prefix and
+    /// the identifier. It is written `sha256-body:…`.
+    ///
+    /// Such a hash does not contain the prefix, so the same secret behind two prefixes has one. The
+    /// kind of the stored secret then decides which of the two is the key.
+    Sha256Body,
     /// HMAC-SHA256 (RFC 2104) over the same bytes as [`HashScheme::Sha256Secret`], under a pepper
     /// that is not in the database. It is written `hmac-sha256.3:…`.
     ///
@@ -115,6 +123,7 @@ impl fmt::Display for KeyHash {
         match self.scheme {
             HashScheme::Sha256Secret => write!(f, "{SHA256_SECRET}:{digest}"),
             HashScheme::Sha256Token => write!(f, "{SHA256_TOKEN}:{digest}"),
+            HashScheme::Sha256Body => write!(f, "{SHA256_BODY}:{digest}"),
             HashScheme::HmacSha256 { pepper } => write!(f, "{HMAC_SHA256}.{pepper}:{digest}"),
         }
     }
@@ -135,6 +144,7 @@ impl FromStr for KeyHash {
         let scheme = match scheme {
             SHA256_SECRET => HashScheme::Sha256Secret,
             SHA256_TOKEN => HashScheme::Sha256Token,
+            SHA256_BODY => HashScheme::Sha256Body,
             other => {
                 let version = other
                     .strip_prefix(HMAC_SHA256)
@@ -170,11 +180,13 @@ impl<'de> serde::Deserialize<'de> for KeyHash {
     }
 }
 
-const NO_SCHEME: InvalidText =
-    InvalidText::new("a hash that begins with sha256-secret:, sha256: or hmac-sha256.<version>:");
+const NO_SCHEME: InvalidText = InvalidText::new(
+    "a hash that begins with sha256-secret:, sha256:, sha256-body: or hmac-sha256.<version>:",
+);
 const NO_DIGEST: InvalidText =
     InvalidText::new("a hash whose digest has 64 lower-case hexadecimal characters");
 
 const SHA256_SECRET: &str = "sha256-secret";
 const SHA256_TOKEN: &str = "sha256";
+const SHA256_BODY: &str = "sha256-body";
 const HMAC_SHA256: &str = "hmac-sha256";

@@ -134,6 +134,11 @@ impl KeyHasher {
         }
     }
 
+    /// Returns the hash of a presented key under the current scheme.
+    pub(crate) fn hash_presented(&self, key: &PresentedKey<'_>) -> KeyHash {
+        self.under(self.current, key)
+    }
+
     /// Returns the hashes under which a presented key can be stored, the current scheme first.
     #[inline]
     pub(crate) fn candidates(&self, key: &PresentedKey<'_>) -> Candidates {
@@ -148,13 +153,25 @@ impl KeyHasher {
     #[inline]
     fn under(&self, scheme: HashScheme, key: &PresentedKey<'_>) -> KeyHash {
         let digest = match scheme {
-            HashScheme::Sha256Secret => sha256(key.message()),
+            HashScheme::Sha256Secret => match key.message() {
+                Some(message) => sha256(message),
+                None => {
+                    let parts = key.legacy_message().into_iter();
+                    parts.fold(Sha256::new(), Sha256::chain_update).finalize().into()
+                }
+            },
             HashScheme::Sha256Token => Sha256::digest(key.token()).into(),
+            HashScheme::Sha256Body => Sha256::digest(key.rest()).into(),
             HashScheme::HmacSha256 { pepper } => match self.pepper(pepper) {
                 Some(pepper) => {
-                    let Message { bytes, len } = key.message();
-                    let message = bytes.get(..len).unwrap_or_default();
-                    pepper.mac.clone().chain_update(message).finalize().into_bytes().into()
+                    let mac = pepper.mac.clone();
+                    let mac = match key.message() {
+                        Some(Message { bytes, len }) => {
+                            mac.chain_update(bytes.get(..len).unwrap_or_default())
+                        }
+                        None => key.legacy_message().into_iter().fold(mac, Mac::chain_update),
+                    };
+                    mac.finalize().into_bytes().into()
                 }
                 // `accept` refuses a scheme without its pepper, so this does not happen.
                 None => [0; 32],

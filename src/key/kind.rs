@@ -4,7 +4,8 @@ use std::{fmt, hash::Hash, str::FromStr};
 
 use crate::error::InvalidText;
 
-/// A kind of key, identified by its prefix, such as `luc_pk_`.
+/// A kind of key, identified by its prefix, such as `luc_pk_`. The kind of a
+/// [legacy format](crate::key::LegacyFormat) is a name that the host chooses.
 ///
 /// A prefix has 1 to [`KeyKind::MAX_LEN`] bytes of `[A-Za-z0-9_-]`. It is held inline: 24 bytes,
 /// `Copy`.

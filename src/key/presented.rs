@@ -8,17 +8,21 @@ use crate::key::{
     parse::{ParseError, checksum, first_outside, is_base62, is_lower_hex},
 };
 
-/// A token that one of the accepted formats can have minted. Whether it is genuine is not known
-/// yet.
+/// A token that has the form of one of the accepted formats. Whether it is genuine is not known yet.
 ///
 /// [`KeyFormats::parse`](crate::key::KeyFormats::parse) builds it from a well-formed token only. It
 /// borrows the token, and its `Debug` does not print it.
 pub struct PresentedKey<'t> {
     kind: KeyKind,
-    body: Body,
-    /// The text of the body, without prefix and checksum.
-    text: &'t [u8],
+    form: Form,
+    /// The text behind the prefix, and behind the identifier of a legacy format.
+    rest: &'t [u8],
     token: &'t [u8],
+}
+
+enum Form {
+    Minted(Body),
+    Legacy,
 }
 
 impl<'t> PresentedKey<'t> {
@@ -32,24 +36,48 @@ impl<'t> PresentedKey<'t> {
         self.token
     }
 
-    /// Returns what is hashed: the prefix, then the decoded secret, or the text of a base62 body.
+    /// Returns the text behind the prefix, and behind the identifier of a legacy format.
+    pub(crate) fn rest(&self) -> &'t [u8] {
+        self.rest
+    }
+
+    /// Returns what is hashed of a minted key: the prefix, then the decoded secret, or the text of a
+    /// base62 body. `None` for the key of a legacy format.
     #[inline]
-    pub(crate) fn message(&self) -> Message {
+    pub(crate) fn message(&self) -> Option<Message> {
+        let Form::Minted(body) = self.form else { return None };
         let (mut bytes, start) = self.kind.padded();
-        let len = match self.body {
-            Body::Hex { bytes } => usize::from(bytes),
-            Body::Base62 { chars } => usize::from(chars),
+        let (len, text_len) = match body {
+            Body::Hex { bytes } => (usize::from(bytes), 2 * usize::from(bytes)),
+            Body::Base62 { chars } => (usize::from(chars), usize::from(chars)),
         };
+        let text = self.rest.get(..text_len).unwrap_or_default();
         if let Some(secret) = bytes.get_mut(start..start + len) {
-            match self.body {
+            match body {
                 // `read` has checked that the text is hexadecimal, so this does not fail.
                 Body::Hex { .. } => {
-                    let _decoded = const_hex::decode_to_slice(self.text, secret);
+                    let _decoded = const_hex::decode_to_slice(text, secret);
                 }
-                Body::Base62 { .. } => secret.copy_from_slice(self.text),
+                // `read` has checked the length, so the text is as long.
+                Body::Base62 { .. } if text.len() == secret.len() => secret.copy_from_slice(text),
+                Body::Base62 { .. } => {}
             }
         }
-        Message { bytes, len: start + len }
+        Some(Message { bytes, len: start + len })
+    }
+
+    /// Returns what is hashed of the key of a legacy format, in parts: the kind, a zero byte, and the
+    /// text of the secret. No minted key has a zero byte behind its prefix and text behind that.
+    ///
+    /// The identifier is not in it. It is not proved, and whoever sends another one with the same
+    /// secret must not change the hash under which the key is found.
+    pub(crate) fn legacy_message(&self) -> [&[u8]; 3] {
+        [self.kind.as_bytes(), &[0], self.rest]
+    }
+
+    /// Returns a token of a legacy format, whose secret is `secret`.
+    pub(crate) const fn legacy(kind: KeyKind, token: &'t [u8], secret: &'t [u8]) -> Self {
+        Self { kind, form: Form::Legacy, rest: secret, token }
     }
 
     /// Reads `rest`, the part of `token` behind the prefix of `format`.
@@ -79,7 +107,7 @@ impl<'t> PresentedKey<'t> {
         if format.has_checksum() && check != checksum(text) {
             return Err(ParseError::Checksum);
         }
-        Ok(Self { kind: format.kind(), body: format.body(), text, token })
+        Ok(Self { kind: format.kind(), form: Form::Minted(format.body()), rest, token })
     }
 }
 

@@ -28,7 +28,7 @@ impl Scope {
     /// The largest number of bytes of a scope.
     pub const MAX_LEN: usize = 128;
 
-    const fn check(text: &str) -> Result<(), InvalidText> {
+    pub(super) const fn check(text: &str) -> Result<(), InvalidText> {
         let bytes = text.as_bytes();
         if bytes.is_empty() {
             return Err(NO_SCOPE);
@@ -45,6 +45,13 @@ impl Scope {
             position += 1;
         }
         Ok(())
+    }
+}
+
+impl Scope {
+    /// Builds a scope of a text that is one.
+    pub(super) const fn of(text: Text) -> Self {
+        Self(text)
     }
 }
 
@@ -86,6 +93,13 @@ impl ScopeSet {
             }
         }
         Ok(Self(sorted.into()))
+    }
+
+    /// Builds the set of any number of scopes, for the scopes that roles stand for.
+    pub(super) fn unbounded(mut scopes: Vec<Scope>) -> Self {
+        scopes.sort_unstable();
+        scopes.dedup();
+        Self(scopes.into())
     }
 
     /// Builds the set without scopes.

@@ -130,8 +130,9 @@ impl ErrorBodies {
         self.for_status(403, text.into())
     }
 
-    /// Sets the status of refusals for [`PublicReason::Blocked`] or [`PublicReason::CostAboveLimit`]: 400,
-    /// 403 (the default), 404, 413, 422 or 429. The last call for a reason counts. Whether it is 429 or
+    /// Sets the status of refusals for [`PublicReason::ForbiddenNetwork`],
+    /// [`PublicReason::ForbiddenOrigin`], [`PublicReason::Vetoed`], [`PublicReason::Blocked`] or
+    /// [`PublicReason::CostAboveLimit`]: 400, 403 (the default), 404, 413, 422 or 429. The last call for a reason counts. Whether it is 429 or
     /// not, the response has no `Retry-After`, because waiting does not help.
     ///
     /// Any other reason or status is an error of
@@ -232,7 +233,7 @@ impl ErrorBodies {
                     ConfigErrorKind::Text,
                     format!(
                         "{reason:?} cannot have the status {number}; give ErrorBodies::with_status \
-                         Blocked or CostAboveLimit, and 400, 403, 404, 413, 422 or 429"
+                         ForbiddenNetwork, ForbiddenOrigin, Vetoed, Blocked or CostAboveLimit, and 400, 403, 404, 413, 422 or 429"
                     ),
                 ));
             }

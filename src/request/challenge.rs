@@ -3,6 +3,7 @@
 use crate::{
     error::{ConfigError, ConfigErrorKind},
     key::scope::Scope,
+    request::public_reason::PublicReason,
 };
 
 /// A `WWW-Authenticate` challenge (RFC 9110 §11.6.1, RFC 6750 §3).
@@ -31,6 +32,8 @@ pub struct Challenge {
     params: Vec<(String, String)>,
     scope: ScopeStyle,
     errors: bool,
+    /// The descriptions of the host, if there are any descriptions.
+    descriptions: Option<Vec<(PublicReason, String)>>,
 }
 
 /// How a challenge names the scopes that a route requires.
@@ -54,6 +57,20 @@ pub enum ChallengeErrorCode {
 }
 
 impl ChallengeErrorCode {
+    /// Returns the code of a refusal for this reason. Without a credential there is none (RFC 6750
+    /// §3.1), and neither is there with one of another scheme.
+    pub const fn of(reason: PublicReason) -> Option<Self> {
+        match reason {
+            PublicReason::MissingKey | PublicReason::WrongScheme => None,
+            PublicReason::MissingScope => Some(Self::InsufficientScope),
+            other => match other.status() {
+                400 => Some(Self::InvalidRequest),
+                401 => Some(Self::InvalidToken),
+                _ => None,
+            },
+        }
+    }
+
     /// Returns the code as it is sent.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,6 +120,7 @@ impl Challenge {
             params: Vec::new(),
             scope: ScopeStyle::Unnamed,
             errors: false,
+            descriptions: None,
         })
     }
 
@@ -111,16 +129,17 @@ impl Challenge {
     /// # Errors
     ///
     /// Returns an error if the name is not a token of RFC 9110 §5.6.2, or if it is `realm`, `scope`,
-    /// `error` or the name of another parameter in any case, or if no header can contain the value.
+    /// `error`, `error_description` or the name of another parameter in any case, or if no header can contain the value.
     pub fn with_param(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
-        let taken = ["realm", "scope", "error"]
+        let taken = ["realm", "scope", "error", "error_description"]
             .into_iter()
             .chain(self.params.iter().map(|(name, _)| name.as_str()))
             .any(|other| other.eq_ignore_ascii_case(name));
         if taken || !is_token(name) {
             return Err(refused(
                 "the name of a parameter is a token of RFC 9110 that is not used yet, and not realm, \
-                 scope or error; mend it in Challenge::with_param",
+                 scope, error or error_description; mend it in Challenge::with_param, or call \
+                 Challenge::with_descriptions",
             ));
         }
         check_value(value)?;
@@ -146,6 +165,48 @@ impl Challenge {
         Self { errors: true, ..self }
     }
 
+    /// Adds an `error_description` beside each [error code](Challenge::with_errors): one sentence in
+    /// English for the reason, for developers (RFC 6750 §3). It tells apart what the code does not, such
+    /// as a key that is revoked from one that is expired. Only a client that has the secret learns that.
+    ///
+    /// A request without credentials, or with those of another scheme, gets neither (§3.1).
+    ///
+    /// ```
+    /// use keyward::{Challenge, ConfigError, request::PublicReason};
+    ///
+    /// let challenge = Challenge::bearer("acme")?.with_descriptions();
+    /// assert_eq!(
+    ///     challenge.render_for(&[], PublicReason::ExpiredKey),
+    ///     r#"Bearer realm="acme", error="invalid_token", error_description="the key is expired""#
+    /// );
+    /// assert_eq!(challenge.render_for(&[], PublicReason::MissingKey), r#"Bearer realm="acme""#);
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    pub fn with_descriptions(self) -> Self {
+        let descriptions = Some(self.descriptions.unwrap_or_default());
+        Self { errors: true, descriptions, ..self }
+    }
+
+    /// Sets the [description](Challenge::with_descriptions) for a reason. The last call for a reason
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not printable ASCII without `"` and `\` (RFC 6750 §3).
+    pub fn with_description(self, reason: PublicReason, text: &str) -> Result<Self, ConfigError> {
+        if !text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
+            return Err(refused(
+                "the description of an error is printable ASCII without \" and \\; mend it in \
+                 Challenge::with_description",
+            ));
+        }
+        let mut described = self.with_descriptions();
+        let descriptions = described.descriptions.get_or_insert_default();
+        descriptions.retain(|(other, _)| *other != reason);
+        descriptions.push((reason, text.to_owned()));
+        Ok(described)
+    }
+
     /// Returns whether this challenge has error codes.
     pub const fn has_errors(&self) -> bool {
         self.errors
@@ -154,6 +215,26 @@ impl Challenge {
     /// Renders the value of the header for a route that requires `scopes`. The error is written only
     /// if the challenge has error codes.
     pub fn render(&self, scopes: &[Scope], error: Option<ChallengeErrorCode>) -> String {
+        self.write(scopes, error, None)
+    }
+
+    /// Renders the value of the header for a refusal for this reason, on a route that requires `scopes`:
+    /// with the error code of the reason, and with its description, if the challenge has them.
+    pub fn render_for(&self, scopes: &[Scope], reason: PublicReason) -> String {
+        let error = ChallengeErrorCode::of(reason);
+        let own = self.descriptions.as_ref().filter(|_| error.is_some()).and_then(|own| {
+            let found = own.iter().find(|(own, _)| *own == reason);
+            found.map(|(_, text)| text.as_str()).or_else(|| reason.default_description())
+        });
+        self.write(scopes, error, own)
+    }
+
+    fn write(
+        &self,
+        scopes: &[Scope],
+        error: Option<ChallengeErrorCode>,
+        description: Option<&str>,
+    ) -> String {
         let scopes = if self.scope == ScopeStyle::Unnamed { &[] } else { scopes };
         let mut value = Writer { text: self.scheme.clone(), any: false };
         if self.scope != ScopeStyle::InPlaceOfRealm || scopes.is_empty() {
@@ -167,6 +248,9 @@ impl Challenge {
         }
         if let Some(error) = error.filter(|_| self.errors) {
             value.param("error", [error.as_str()]);
+        }
+        if let Some(description) = description {
+            value.param("error_description", [description]);
         }
         value.text
     }

@@ -39,6 +39,7 @@ pub(super) enum Field {
     Scope(Cow<'static, str>),
     Policy(Cow<'static, str>),
     Quota(Cow<'static, str>),
+    RequestId(Cow<'static, str>),
 }
 
 impl ErrorText {
@@ -88,6 +89,12 @@ impl ErrorText {
     /// Adds a member: a string, the quota that is used up, such as `100/min`.
     pub fn with_quota(self, name: impl Into<Cow<'static, str>>) -> Self {
         self.with(Field::Quota(name.into()))
+    }
+
+    /// Adds a member: a string, the id of the request. A refusal whose host gave it no
+    /// [id](crate::gate::Refusal::with_request_id) does not have the member.
+    pub fn with_request_id(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with(Field::RequestId(name.into()))
     }
 
     fn with(mut self, field: Field) -> Self {
@@ -157,7 +164,8 @@ impl Field {
             | Self::RetryAfter(name)
             | Self::Scope(name)
             | Self::Policy(name)
-            | Self::Quota(name) => name,
+            | Self::Quota(name)
+            | Self::RequestId(name) => name,
         }
     }
 
@@ -167,7 +175,7 @@ impl Field {
 
     fn is_filled_for(&self, reason: PublicReason) -> bool {
         match self {
-            Self::Text(..) => true,
+            Self::Text(..) | Self::RequestId(_) => true,
             Self::RetryAfter(_) => reason.has_retry_time(),
             Self::Scope(_) => reason == PublicReason::MissingScope,
             Self::Policy(_) => reason.has_policy(),
@@ -188,6 +196,7 @@ impl Field {
             },
             Self::Scope(name) => text(name, facts.missing_scope.map(Scope::as_str), object),
             Self::Policy(name) => text(name, facts.policy.map(PolicyName::as_str), object),
+            Self::RequestId(name) => text(name, facts.request_id, object),
             Self::Quota(name) => {
                 text(name, facts.quota.map(|quota| quota.to_string()).as_deref(), object)
             }

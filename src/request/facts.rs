@@ -24,12 +24,21 @@ pub struct ErrorFacts<'f> {
     pub policy: Option<&'f PolicyName>,
     /// The quota that is used up.
     pub quota: Option<Quota>,
+    /// The id of the request, if the host has given it to the refusal.
+    pub request_id: Option<&'f str>,
 }
 
 impl<'f> ErrorFacts<'f> {
     /// Builds the facts of a reason alone.
     pub const fn new(reason: PublicReason) -> Self {
-        Self { reason, retry_after_secs: None, missing_scope: None, policy: None, quota: None }
+        Self {
+            reason,
+            retry_after_secs: None,
+            missing_scope: None,
+            policy: None,
+            quota: None,
+            request_id: None,
+        }
     }
 
     /// Sets the time to wait in whole seconds.
@@ -54,6 +63,12 @@ impl<'f> ErrorFacts<'f> {
     #[must_use]
     pub const fn with_quota(self, quota: Quota) -> Self {
         Self { quota: Some(quota), ..self }
+    }
+
+    /// Sets the id of the request.
+    #[must_use]
+    pub const fn with_request_id(self, request_id: &'f str) -> Self {
+        Self { request_id: Some(request_id), ..self }
     }
 
     /// Returns the message with its placeholders filled, or `None` if the fact for one is missing.

@@ -1,8 +1,11 @@
 //! The head of a request.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
-use crate::limit::{charged::Charged, key::LimitKey};
+use crate::{
+    limit::{charged::Charged, key::LimitKey},
+    request::veto::Veto,
+};
 
 /// The parts of a request's head that can contain credentials.
 ///
@@ -38,14 +41,26 @@ pub trait RequestHead {
     /// Returns the part of the target behind the first `?`, percent-encoded.
     fn query(&self) -> Option<&[u8]>;
 
-    /// Returns the key on which a gate counts failed attempts, and on which limits
-    /// [per address](crate::limit::Limit::per_address) count: usually the [`LimitKey::address`] of the
-    /// client. Without one, no failed attempt is counted, and a request to a route with such a limit
-    /// is refused with 503.
+    /// Returns the address of the client, against which the networks of a key are checked. Without one, a
+    /// request with such a key is refused with 503.
     ///
-    /// Only the host knows the address. A header such as `X-Forwarded-For` contains whatever the
-    /// client wrote, unless a proxy of the host has set it.
+    /// Only the host knows it. A header such as `X-Forwarded-For` contains whatever the client wrote,
+    /// unless a proxy of the host has set it: see [`TrustedProxies`](crate::request::TrustedProxies).
+    fn client_ip(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// Returns the key on which a gate counts failed attempts, and on which limits
+    /// [per address](crate::limit::Limit::per_address) count: the [`LimitKey::address`] of the
+    /// [client](RequestHead::client_ip), unless the host counts by something else. Without one, no failed
+    /// attempt is counted, and a request to a route with such a limit is refused with 503.
     fn address(&self) -> Option<LimitKey> {
+        self.client_ip().map(LimitKey::address)
+    }
+
+    /// Returns the host's own check of the key, if this request needs one. It runs after the secret is
+    /// proved and before anything is charged.
+    fn veto(&self) -> Option<Veto> {
         None
     }
 
@@ -74,8 +89,16 @@ impl<H: RequestHead + ?Sized> RequestHead for &H {
         (**self).query()
     }
 
+    fn client_ip(&self) -> Option<IpAddr> {
+        (**self).client_ip()
+    }
+
     fn address(&self) -> Option<LimitKey> {
         (**self).address()
+    }
+
+    fn veto(&self) -> Option<Veto> {
+        (**self).veto()
     }
 
     fn subject(&self, number: u8) -> Option<LimitKey> {
@@ -95,7 +118,9 @@ impl<H: RequestHead + ?Sized> RequestHead for &H {
 pub struct PlainHead {
     headers: Vec<(String, Vec<u8>)>,
     query: Option<Vec<u8>>,
+    client_ip: Option<IpAddr>,
     address: Option<LimitKey>,
+    veto: Option<Veto>,
     subjects: Vec<(u8, LimitKey)>,
     charged: Option<Charged>,
 }
@@ -106,7 +131,9 @@ impl PlainHead {
         Self {
             headers: Vec::new(),
             query: None,
+            client_ip: None,
             address: None,
+            veto: None,
             subjects: Vec::new(),
             charged: None,
         }
@@ -124,7 +151,20 @@ impl PlainHead {
         self
     }
 
-    /// Sets the key on which failed attempts and limits per address count.
+    /// Sets the address of the client.
+    pub fn with_client_ip(mut self, address: IpAddr) -> Self {
+        self.client_ip = Some(address);
+        self
+    }
+
+    /// Sets the host's own check of the key.
+    pub fn with_veto(mut self, veto: Veto) -> Self {
+        self.veto = Some(veto);
+        self
+    }
+
+    /// Sets the key on which failed attempts and limits per address count, in place of that of the
+    /// client's address.
     pub fn with_address(mut self, address: LimitKey) -> Self {
         self.address = Some(address);
         self
@@ -154,8 +194,16 @@ impl RequestHead for PlainHead {
         self.query.as_deref()
     }
 
+    fn client_ip(&self) -> Option<IpAddr> {
+        self.client_ip
+    }
+
     fn address(&self) -> Option<LimitKey> {
-        self.address
+        self.address.or_else(|| self.client_ip.map(LimitKey::address))
+    }
+
+    fn veto(&self) -> Option<Veto> {
+        self.veto.clone()
     }
 
     fn subject(&self, number: u8) -> Option<LimitKey> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bodies;
 pub(crate) mod challenge;
+pub(crate) mod client_address;
 pub(crate) mod credential;
 pub(crate) mod error_text;
 pub(crate) mod facts;
@@ -16,10 +17,13 @@ pub(crate) mod reason;
 pub(crate) mod request_id;
 pub(crate) mod source;
 pub(crate) mod sources;
+mod strip;
+pub(crate) mod veto;
 
 pub use self::{
     bodies::ErrorBodies,
     challenge::{Challenge, ChallengeErrorCode},
+    client_address::TrustedProxies,
     credential::CredentialError,
     error_text::ErrorText,
     facts::{ErrorBody, ErrorFacts},
@@ -32,4 +36,5 @@ pub use self::{
     request_id::RequestId,
     source::CredentialSource,
     sources::{Credential, CredentialSources},
+    veto::Veto,
 };

@@ -14,6 +14,8 @@ pub enum PublicReason {
     RepeatedCredential,
     /// The request has no key.
     MissingKey,
+    /// The request has no key, and its `Authorization` is of another scheme than those that are read.
+    WrongScheme,
     /// The credential is no key of this service.
     InvalidKey,
     /// The key is revoked.
@@ -34,6 +36,12 @@ pub enum PublicReason {
     ForeignOwner,
     /// The route does not admit the tier of the owner.
     ForbiddenTier,
+    /// The key is not valid in the network of the client.
+    ForbiddenNetwork,
+    /// The key is not valid for the origin of the request.
+    ForbiddenOrigin,
+    /// The host's own check refused the key.
+    Vetoed,
     /// A limit allows the caller nothing.
     Blocked,
     /// The request costs more than its limit ever allows. Waiting does not help.
@@ -48,10 +56,11 @@ pub enum PublicReason {
 
 impl PublicReason {
     /// Every reason, in the order of the statuses.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::AmbiguousCredentials,
         Self::RepeatedCredential,
         Self::MissingKey,
+        Self::WrongScheme,
         Self::InvalidKey,
         Self::RevokedKey,
         Self::ExpiredKey,
@@ -62,6 +71,9 @@ impl PublicReason {
         Self::MissingScope,
         Self::ForeignOwner,
         Self::ForbiddenTier,
+        Self::ForbiddenNetwork,
+        Self::ForbiddenOrigin,
+        Self::Vetoed,
         Self::Blocked,
         Self::CostAboveLimit,
         Self::RateLimited,
@@ -71,12 +83,15 @@ impl PublicReason {
 
     /// Returns the HTTP status of the response: 400, 401, 403 (RFC 9110 §15.5), 429 (RFC 6585 §4) or
     /// 503 (RFC 9110 §15.6.4). [`ErrorBodies::with_status`](crate::request::ErrorBodies::with_status)
-    /// can choose another one for [`PublicReason::Blocked`] and [`PublicReason::CostAboveLimit`].
+    /// can choose another one for [`PublicReason::ForbiddenNetwork`],
+    /// [`PublicReason::ForbiddenOrigin`], [`PublicReason::Vetoed`], [`PublicReason::Blocked`] and
+    /// [`PublicReason::CostAboveLimit`].
     #[inline]
     pub const fn status(self) -> u16 {
         match self {
             Self::AmbiguousCredentials | Self::RepeatedCredential => 400,
             Self::MissingKey
+            | Self::WrongScheme
             | Self::InvalidKey
             | Self::RevokedKey
             | Self::ExpiredKey
@@ -87,6 +102,9 @@ impl PublicReason {
             | Self::MissingScope
             | Self::ForeignOwner
             | Self::ForbiddenTier
+            | Self::ForbiddenNetwork
+            | Self::ForbiddenOrigin
+            | Self::Vetoed
             | Self::Blocked
             | Self::CostAboveLimit => 403,
             Self::RateLimited | Self::TooManyAttempts => 429,
@@ -100,6 +118,7 @@ impl PublicReason {
             Self::AmbiguousCredentials => "Several different API keys were sent",
             Self::RepeatedCredential => "The API key was sent in several places",
             Self::MissingKey => "Missing API key",
+            Self::WrongScheme => "Authorization has another scheme than that of API keys",
             Self::InvalidKey
             | Self::RevokedKey
             | Self::ExpiredKey
@@ -110,6 +129,9 @@ impl PublicReason {
             Self::MissingScope => "Missing required scope: {scope}",
             Self::ForeignOwner => "The key belongs to another owner",
             Self::ForbiddenTier => "Not available on this tier",
+            Self::ForbiddenNetwork => "The key is not valid in this network",
+            Self::ForbiddenOrigin => "The key is not valid for this origin",
+            Self::Vetoed => "Access denied",
             Self::Blocked => "Access is blocked",
             Self::RateLimited => "Rate limit exceeded",
             Self::TooManyAttempts => "Too many failed attempts",
@@ -126,9 +148,32 @@ impl PublicReason {
         }
     }
 
+    /// Returns the description of a challenge for a reason that has an error code (RFC 6750 §3).
+    pub(super) const fn default_description(self) -> Option<&'static str> {
+        Some(match self {
+            Self::AmbiguousCredentials => "several different credentials were sent",
+            Self::RepeatedCredential => "the credential was sent in several places",
+            Self::InvalidKey => "the key is not valid",
+            Self::RevokedKey => "the key is revoked",
+            Self::ExpiredKey => "the key is expired",
+            Self::SuspendedKey => "the key is suspended",
+            Self::SuspendedOwner => "the owner of the key is suspended",
+            Self::RetiredKey => "the key was replaced and its grace period is over",
+            Self::MissingScope => "the key lacks a required scope",
+            _ => return None,
+        })
+    }
+
     /// Returns whether the host can choose the status of responses for this reason.
     pub(crate) const fn has_free_status(self) -> bool {
-        matches!(self, Self::Blocked | Self::CostAboveLimit)
+        matches!(
+            self,
+            Self::ForbiddenNetwork
+                | Self::ForbiddenOrigin
+                | Self::Vetoed
+                | Self::Blocked
+                | Self::CostAboveLimit
+        )
     }
 
     /// Returns whether a response for this reason names the policy that refused.
@@ -155,6 +200,7 @@ impl PublicReason {
             | Self::SuspendedOwner
             | Self::RetiredKey => Self::InvalidKey,
             Self::RepeatedCredential => Self::AmbiguousCredentials,
+            Self::WrongScheme => Self::MissingKey,
             other => other,
         }
     }

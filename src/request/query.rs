@@ -41,6 +41,18 @@ pub(crate) fn redact(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, st
     if found { Cow::Owned(format!("{path}?{redacted}")) } else { Cow::Borrowed(url) }
 }
 
+/// Removes the parameters whose raw name is secret, each with everything up to the next `&`.
+pub(super) fn strip(url: &str, is_secret: impl Fn(&[u8]) -> bool) -> Cow<'_, str> {
+    let Some((path, query)) = url.split_once('?') else { return Cow::Borrowed(url) };
+    let is_kept = |text: &&str| value_start(text, &is_secret).is_none();
+    let kept: Vec<&str> = query.split('&').filter(is_kept).collect();
+    match kept.len() {
+        0 => Cow::Borrowed(path),
+        len if len == query.split('&').count() => Cow::Borrowed(url),
+        _ => Cow::Owned(format!("{path}?{}", kept.join("&"))),
+    }
+}
+
 /// Returns where the value of the first secret parameter begins in the text between two `&`.
 fn value_start(text: &str, is_secret: impl Fn(&[u8]) -> bool) -> Option<usize> {
     // First as a server reads it that separates parameters only at `&`, as this crate does.

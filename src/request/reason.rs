@@ -1,6 +1,6 @@
 //! The precise reason for a refusal, for the host.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use thiserror::Error;
 
@@ -22,6 +22,9 @@ pub enum RefusalReason {
     /// The request has no credential, or only [empty](crate::CredentialSource) ones.
     #[error("no credential was sent")]
     Missing,
+    /// The request has no credential that is read, and its `Authorization` is of another scheme.
+    #[error("the scheme of Authorization is another one")]
+    WrongScheme,
     /// The credential contradicts or repeats another one, or cannot be read.
     #[error(transparent)]
     Credential(CredentialError),
@@ -43,6 +46,23 @@ pub enum RefusalReason {
     /// The key does not meet the requirements of the route.
     #[error(transparent)]
     Forbidden(Forbidden),
+    /// The address of the client is in none of the networks of the key. Nothing was charged.
+    #[error("the key is not valid in the network of the client")]
+    ForbiddenNetwork,
+    /// The key has origins, and the request comes from another one or names none. Nothing was charged.
+    #[error("the key is not valid for the origin of the request")]
+    ForbiddenOrigin,
+    /// The [veto](crate::request::Veto) of the host refused the key. Nothing was charged.
+    #[error("vetoed by the host: {note}")]
+    Vetoed {
+        /// The reason that the host gave.
+        note: &'static str,
+    },
+    /// The key has networks, but the head of the request has no address of the client.
+    #[error(
+        "the key has networks, but the client has no address; return it from RequestHead::client_ip"
+    )]
+    NoClientAddress,
     /// A limit is used up for now.
     #[error("the limit {policy} ({quota} {subject}) is used up")]
     Throttled {
@@ -75,10 +95,10 @@ pub enum RefusalReason {
     #[error(transparent)]
     Charge(ChargeError),
     /// The store failed, or did not return in time.
-    #[error("the store failed: {0}")]
+    #[error("the store failed: {}", Chain(&**.0))]
     Store(Arc<dyn Error + Send + Sync>),
     /// The limiter of the host failed, or did not return in time.
-    #[error("the limiter failed: {0}")]
+    #[error("the limiter failed: {}", Chain(&**.0))]
     Limiter(Arc<dyn Error + Send + Sync>),
     /// The route has limits, but the gate has no limiter.
     #[error("the route has limits but the gate has no limiter; call GateBuilder::with_limiter")]
@@ -98,6 +118,7 @@ impl RefusalReason {
     pub const fn public(&self) -> PublicReason {
         match self {
             Self::Missing => PublicReason::MissingKey,
+            Self::WrongScheme => PublicReason::WrongScheme,
             Self::Credential(error) => match error {
                 CredentialError::Conflict | CredentialError::SeveralSources => {
                     PublicReason::AmbiguousCredentials
@@ -125,11 +146,15 @@ impl RefusalReason {
                 Forbidden::Owner => PublicReason::ForeignOwner,
                 Forbidden::Tier { .. } => PublicReason::ForbiddenTier,
             },
+            Self::ForbiddenNetwork => PublicReason::ForbiddenNetwork,
+            Self::ForbiddenOrigin => PublicReason::ForbiddenOrigin,
+            Self::Vetoed { .. } => PublicReason::Vetoed,
             Self::Throttled { .. } => PublicReason::RateLimited,
             Self::Blocked { .. } => PublicReason::Blocked,
             Self::TooManyAttempts => PublicReason::TooManyAttempts,
             Self::Charge(ChargeError::AboveLimit { .. }) => PublicReason::CostAboveLimit,
             Self::NoSubject { .. }
+            | Self::NoClientAddress
             | Self::Charge(_)
             | Self::Store(_)
             | Self::Limiter(_)
@@ -156,3 +181,30 @@ impl RefusalReason {
         self.public().status()
     }
 }
+
+/// An error with all of its sources, because the text of an adapter's error is often only its kind, and
+/// that of its source the reason, such as a missing table.
+struct Chain<'e>(&'e (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
+        let mut source = self.0.source();
+        // An error could be its own source.
+        for _ in 0..MAX_SOURCES {
+            let Some(error) = source else { break };
+            let text = error.to_string();
+            // Some errors repeat the text of their source.
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+                last = text;
+            }
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The largest number of sources of an error that a text names.
+const MAX_SOURCES: usize = 16;

@@ -43,6 +43,8 @@ pub(super) enum Place {
     Scheme(Box<str>),
     Cookie(Box<str>),
     Query(Box<str>),
+    /// The part behind a prefix of an item in `Sec-WebSocket-Protocol`.
+    Protocol(Box<str>),
 }
 
 impl Place {
@@ -50,6 +52,9 @@ impl Place {
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Cookie(name), Self::Cookie(other)) => name == other,
+            (Self::Protocol(prefix), Self::Protocol(other)) => {
+                prefix.starts_with(&**other) || other.starts_with(&**prefix)
+            }
             _ => match (self.scheme(), other.scheme(), self.header(), other.header()) {
                 (Some(scheme), Some(other), ..) => scheme.eq_ignore_ascii_case(other),
                 (.., Some(name), Some(other)) => name == other,
@@ -63,7 +68,7 @@ impl Place {
         match self {
             Self::Bearer => Some("Bearer"),
             Self::Scheme(scheme) => Some(scheme),
-            Self::Header(_) | Self::Cookie(_) | Self::Query(_) => None,
+            Self::Header(_) | Self::Cookie(_) | Self::Query(_) | Self::Protocol(_) => None,
         }
     }
 
@@ -73,6 +78,7 @@ impl Place {
             Self::Header(name) => Some(name),
             Self::Bearer | Self::Scheme(_) => Some("authorization"),
             Self::Cookie(_) => Some("cookie"),
+            Self::Protocol(_) => Some("sec-websocket-protocol"),
             Self::Query(_) => None,
         }
     }
@@ -127,6 +133,27 @@ impl CredentialSource {
         Self { place: Place::Query(name.into()), kinds: None }
     }
 
+    /// Reads an item of `Sec-WebSocket-Protocol` that begins with `prefix` (RFC 6455 §11.3.4), for
+    /// scripts in a browser, which can set no header of a WebSocket but this one. What follows the prefix
+    /// is the key.
+    ///
+    /// ```
+    /// use keyward::{CredentialSource, request::{CredentialSources, PlainHead}};
+    ///
+    /// // new WebSocket("wss://example.com/feed", ["acme.v1", "acme.key." + key])
+    /// let sources = CredentialSources::from(CredentialSource::websocket_protocol("acme.key."));
+    /// let head = PlainHead::new().with_header("sec-websocket-protocol", "acme.v1, acme.key.abc");
+    /// assert_eq!(sources.extract(&head)?.unwrap().token(), b"abc");
+    /// # Ok::<(), keyward::request::CredentialError>(())
+    /// ```
+    ///
+    /// **The server must choose another item**, such as `acme.v1`: a browser closes a connection whose
+    /// server chooses none, and choosing this one would send the key back. A layer that
+    /// [strips credentials](crate::request::CredentialSources::stripped_header) leaves no other choice.
+    pub fn websocket_protocol(prefix: &str) -> Self {
+        Self { place: Place::Protocol(prefix.into()), kinds: None }
+    }
+
     /// Takes only keys of these kinds from here. Any other key is treated as unknown. The default is
     /// all kinds that the gate accepts.
     pub fn with_kinds(self, kinds: impl IntoIterator<Item = KeyKind>) -> Self {
@@ -157,6 +184,13 @@ impl CredentialSource {
                 let values = pairs.filter_map(|pair| cookie(pair, name.as_bytes()));
                 Ok(single(values)?.map(Cow::Borrowed))
             }
+            Place::Protocol(prefix) => {
+                let lines = head.header("sec-websocket-protocol");
+                let items = lines.flat_map(|line| line.split(|byte| *byte == b','));
+                let keys =
+                    items.filter_map(|item| item.trim_ascii().strip_prefix(prefix.as_bytes()));
+                Ok(single(keys.filter(|key| !key.is_empty()))?.map(Cow::Borrowed))
+            }
             Place::Query(name) => match head.query() {
                 Some(query) => parameter(query, name.as_bytes()),
                 None => Ok(None),
@@ -169,9 +203,7 @@ impl CredentialSource {
         formats: &KeyFormats,
         publishable: &[KeyKind],
     ) -> Result<(), ConfigError> {
-        if let Some(unknown) =
-            self.kinds.iter().flatten().find(|kind| formats.get(**kind).is_none())
-        {
+        if let Some(unknown) = self.kinds.iter().flatten().find(|kind| !formats.accepts(**kind)) {
             return Err(refused(format!(
                 "a source takes keys of kind {unknown}, which the gate does not accept; add its \
                  format to KeyFormats::new or drop it from CredentialSource::with_kinds"
@@ -194,7 +226,17 @@ impl CredentialSource {
                     "the name of a cookie is a token of RFC 9110; mend it in CredentialSource::cookie",
                 ));
             }
-            Place::Header(_) | Place::Bearer | Place::Scheme(_) | Place::Cookie(_) => return Ok(()),
+            Place::Protocol(prefix) if !is_token(prefix) => {
+                return Err(refused(
+                    "the prefix of a subprotocol is a token of RFC 9110 that is not empty; mend it in \
+                     CredentialSource::websocket_protocol",
+                ));
+            }
+            Place::Header(_)
+            | Place::Bearer
+            | Place::Scheme(_)
+            | Place::Cookie(_)
+            | Place::Protocol(_) => return Ok(()),
             Place::Query(name) if !is_plain_parameter(name) => {
                 return Err(refused(
                     "the name of a query parameter has characters of [A-Za-z0-9._~-]; mend it in \
@@ -203,7 +245,7 @@ impl CredentialSource {
             }
             Place::Query(_) => {}
         }
-        let mut taken = formats.iter().map(|format| format.kind()).filter(|kind| self.takes(*kind));
+        let mut taken = formats.kinds().filter(|kind| self.takes(*kind));
         match taken.find(|kind| !publishable.contains(kind)) {
             Some(kind) => Err(refused(format!(
                 "keys of kind {kind} are not publishable, so no query can contain one; call \

@@ -92,15 +92,34 @@ impl CredentialSources {
         if is_repeated { Err(CredentialError::Repeated) } else { Ok(found) }
     }
 
+    /// Returns whether `Authorization` has a credential of a scheme that is not read here, although
+    /// others are.
+    pub(crate) fn has_other_scheme<H: RequestHead>(&self, head: &H) -> bool {
+        let schemes = || self.sources.iter().filter_map(|source| source.place.scheme());
+        schemes().next().is_some()
+            && head.header("authorization").any(|line| {
+                let scheme = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+                !scheme.is_empty()
+                    && !schemes().any(|own| own.as_bytes().eq_ignore_ascii_case(scheme))
+            })
+    }
+
     /// Does what [`redact_query`](crate::request::redact_query) does, for all parameters that are read
     /// here.
     pub fn redact<'u>(&self, url: &'u str) -> Cow<'u, str> {
-        redact(url, |raw| {
-            self.sources.iter().any(|source| match &source.place {
-                Place::Query(name) => looks_like(raw, name.as_bytes()),
-                Place::Header(_) | Place::Bearer | Place::Scheme(_) | Place::Cookie(_) => false,
-            })
+        redact(url, |raw| self.reads_parameter(raw))
+    }
+
+    /// Returns whether a parameter with this raw name is read here, as any server could read the name.
+    pub(super) fn reads_parameter(&self, raw: &[u8]) -> bool {
+        self.places().any(|place| match place {
+            Place::Query(name) => looks_like(raw, name.as_bytes()),
+            _ => false,
         })
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.sources.iter().map(|source| &source.place)
     }
 
     /// Returns the names, in lower case, of the headers that can contain a key, so that a host can
@@ -162,10 +181,11 @@ impl<'h> Credential<'h> {
         self.source.takes(kind)
     }
 
-    /// Returns whether it was in the query.
+    /// Returns whether any web page can make its visitors send a credential from there: in the query, or
+    /// as a subprotocol of a WebSocket, which no preflight precedes.
     #[inline]
-    pub(crate) const fn is_in_query(&self) -> bool {
-        matches!(self.source.place, Place::Query(_))
+    pub(crate) const fn is_sent_by_any_page(&self) -> bool {
+        matches!(self.source.place, Place::Query(_) | Place::Protocol(_))
     }
 
     /// Checks that its place allows its characters. Those of a key are always allowed, so this is

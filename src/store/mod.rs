@@ -62,6 +62,11 @@ use crate::{
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no store of keys",
+    note = "use `keyward::MemoryStore`, the stores of `keyward-sqlx` or an `Arc` of a store; a type of \
+            your own implements `keyward::KeyStore`, see `keyward::guide::your_own_database`"
+)]
 pub trait KeyStore: Send + Sync {
     /// The error of this store. A request that meets one is refused with 503 and never
     /// admitted.
@@ -105,6 +110,12 @@ pub trait KeyStore: Send + Sync {
 ///
 /// `keyward::testing` (feature `testing`) has a suite that shows whether an implementation keeps
 /// these promises.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no store whose keys can be changed",
+    note = "an `Issuer` needs more than a `KeyStore`: use `keyward::MemoryStore` or the stores of \
+            `keyward-sqlx`, or implement `keyward::store::KeyRegistry`, see \
+            `keyward::guide::your_own_database`"
+)]
 pub trait KeyRegistry: KeyStore {
     /// Adds a new record. It never replaces one.
     ///

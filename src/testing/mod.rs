@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod concurrent;
 mod find;
 mod insert;
@@ -24,6 +25,11 @@ mod withdraw;
 mod world;
 
 pub use self::{
+    audit::{
+        concurrent_appends_lose_no_entry, entries_are_filtered, entries_are_paged_latest_first,
+        entries_of_one_instant_keep_their_order, every_field_of_an_entry_survives,
+        old_entries_are_removed, paging_is_stable_while_entries_are_appended,
+    },
     concurrent::{concurrent_inserts_have_one_winner, concurrent_replaces_have_one_winner},
     find::{
         dropped_secrets_are_not_found, find_by_id_sees_every_change, retiring_secrets_are_found,
@@ -83,7 +89,7 @@ impl BlockOn for Inline {
     }
 }
 
-/// Makes a `#[test]` of each check of [`testing`](crate::testing).
+/// Makes a `#[test]` of each check of a [`KeyRegistry`](crate::store::KeyRegistry).
 ///
 /// The first expression is a [`BlockOn`]. The second one makes a fresh, empty store and is
 /// evaluated once for each check.
@@ -100,8 +106,47 @@ macro_rules! conformance_tests {
     };
 }
 
-/// Calls a macro with the names of all checks of [`testing`](crate::testing), after any other
-/// arguments. [`conformance_tests!`](crate::conformance_tests) uses it; so can tests that need
+/// Makes a `#[test]` of each check of an [`AuditStore`](crate::audit::AuditStore).
+///
+/// The first expression is a [`BlockOn`]. The second one makes a fresh, empty store and is
+/// evaluated once for each check.
+///
+/// ```
+/// # mod suite {
+/// keyward::audit_conformance_tests!(
+///     keyward::testing::Inline, keyward::audit::MemoryAuditStore::new()
+/// );
+/// # }
+/// ```
+#[macro_export]
+macro_rules! audit_conformance_tests {
+    ($executor:expr, $store:expr) => {
+        $crate::each_audit_conformance_check!(
+            [$crate::conformance_tests] @each $executor, $store,
+        );
+    };
+}
+
+/// Calls a macro with the names of all checks of an [`AuditStore`](crate::audit::AuditStore), after
+/// any other arguments, as [`each_conformance_check!`](crate::each_conformance_check) does.
+#[macro_export]
+macro_rules! each_audit_conformance_check {
+    ([$($callback:tt)*] $($arguments:tt)*) => {
+        $($callback)*! {
+            $($arguments)*
+            entries_are_paged_latest_first,
+            entries_of_one_instant_keep_their_order,
+            paging_is_stable_while_entries_are_appended,
+            entries_are_filtered,
+            every_field_of_an_entry_survives,
+            old_entries_are_removed,
+            concurrent_appends_lose_no_entry,
+        }
+    };
+}
+
+/// Calls a macro with the names of all checks of a [`KeyRegistry`](crate::store::KeyRegistry), after
+/// any other arguments. [`conformance_tests!`](crate::conformance_tests) uses it; so can tests that need
 /// another attribute or another shape.
 ///
 /// ```

@@ -36,6 +36,9 @@ impl Usage {
 
 /// The usage of some keys, taken out of a [`UsageLedger`](crate::usage::UsageLedger) to be saved.
 ///
+/// A key occurs once for each minute in which it was used, which is that of its
+/// [`Usage::last_used_at`].
+///
 /// It is not `Clone`, so that it is not counted twice by mistake. If only a part was saved, iterate
 /// over the batch and collect the rest into a batch to give back.
 #[derive(Debug, Default, PartialEq, Eq)]

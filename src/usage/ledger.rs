@@ -11,7 +11,8 @@ use crate::{
     sync::Mutex,
     usage::{
         batch::{Usage, UsageBatch},
-        waiting::{Waiting, spread},
+        minutes::Minutes,
+        waiting::spread,
     },
 };
 
@@ -28,9 +29,12 @@ use crate::{
 /// choice is the host's. A dropped batch is lost, and so are the counts in the ledger when the
 /// process ends.
 ///
+/// Keys are kept apart by the minute of their use, so that usage by minute, hour and day is right
+/// however late it is saved.
+///
 /// Recording takes one lock of 64, chosen by the id, and allocates nothing for a key that is already
-/// in the ledger. At most [`UsageLedger::max_keys`] keys wait to be drained. At this bound keys in
-/// the ledger are still counted. Requests of other keys are not, and [`UsageLedger::uncounted`]
+/// in the ledger in this minute. A key counts once for each minute in which it was used: at most [`UsageLedger::max_keys`] keys wait to be drained. At this bound keys in
+/// the ledger are still counted, in another minute. Requests of other keys are not, and [`UsageLedger::uncounted`]
 /// returns their number. With thousands of keys a key takes at most 128 bytes. Allocated memory is
 /// kept for later keys.
 ///
@@ -59,7 +63,8 @@ use crate::{
 pub struct UsageLedger {
     shards: Box<[Shard; SHARDS]>,
     max_keys: usize,
-    /// The number of keys in all shards, including those that are just being added or taken out.
+    /// The number of keys in all shards, each counted once a minute, including those that are just
+    /// being added or taken out.
     tracked: AtomicUsize,
     uncounted: AtomicU64,
     /// The shard with which the next batch begins.
@@ -71,7 +76,7 @@ const SHARDS: usize = 64;
 /// A shard on cache lines of its own, so that neighbours do not slow each other down.
 #[derive(Default)]
 #[repr(align(128))]
-struct Shard(Mutex<Waiting>);
+struct Shard(Mutex<Minutes>);
 
 impl UsageLedger {
     /// The default maximum number of keys that wait to be drained: 1,048,576.
@@ -109,7 +114,8 @@ impl UsageLedger {
     /// Takes out the usage of at most `limit` keys. Of the keys that share a lock, earlier ones come
     /// first, and no key waits for ever.
     ///
-    /// A batch shorter than `limit` contains everything that waited. It contains each key once.
+    /// A batch shorter than `limit` contains everything that waited. It contains a key once for each
+    /// minute in which it was used: that of its [`Usage::last_used_at`].
     pub fn drain(&self, limit: usize) -> UsageBatch {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut batch = Vec::with_capacity(limit.min(self.len()));
@@ -141,6 +147,14 @@ impl UsageLedger {
         batch.into_iter().filter(|&(id, usage)| usage != nothing && !self.add(id, usage)).collect()
     }
 
+    /// Takes back a batch. Requests for which there is no place count as uncounted.
+    pub(super) fn give_back_or_uncount(&self, batch: UsageBatch) {
+        for (_, usage) in self.give_back(batch) {
+            let add = |uncounted: u64| Some(uncounted.saturating_add(usage.requests));
+            let _always = self.uncounted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
+    }
+
     /// Returns the usage of a key that is not in a batch. For the total, [`Usage::merge`] it with the
     /// saved usage. A batch that is just being saved is in neither.
     pub fn get(&self, id: KeyId) -> Usage {
@@ -149,7 +163,8 @@ impl UsageLedger {
         usage.unwrap_or_default()
     }
 
-    /// Returns the number of keys that wait to be drained.
+    /// Returns the number of keys that wait to be drained, each counted once for each minute in which
+    /// it was used.
     pub fn len(&self) -> usize {
         self.tracked.load(Ordering::Relaxed)
     }

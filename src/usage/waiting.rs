@@ -1,4 +1,4 @@
-//! The keys of one shard of the ledger. It knows no lock.
+//! The keys of one shard and minute of the ledger. It knows no lock.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use crate::{key::id::KeyId, usage::batch::Usage};
 
-/// The keys of one shard in order of arrival.
+/// The keys of one shard and minute in order of arrival.
 ///
 /// Draining takes the oldest first, so that no key waits for ever. A table alone would be emptied in
 /// the order of its hashes, and a key behind busy ones might never leave it.
@@ -20,31 +20,36 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds usage to a key. A new key is added only if `reserve` returns true.
+    /// Adds usage to a key that waits. Returns whether it does.
     #[inline]
-    pub(super) fn add(
-        &mut self,
-        hash: u64,
-        id: KeyId,
-        usage: Usage,
-        reserve: impl FnOnce() -> bool,
-    ) -> bool {
+    pub(super) fn merge(&mut self, hash: u64, id: KeyId, usage: Usage) -> bool {
         if let Some(at) = self.find(hash, id)
             && let Some((_, counted)) = self.queue.get_mut(at)
         {
             *counted = counted.merge(usage);
             return true;
         }
-        if !reserve() {
-            return false;
-        }
+        false
+    }
+
+    /// Adds a key that does not wait.
+    pub(super) fn push(&mut self, hash: u64, id: KeyId, usage: Usage) {
         let number = self.head.wrapping_add(self.queue.len() as u64);
         self.queue.push_back((id, usage));
         let (queue, head) = (&self.queue, self.head);
         self.numbers.insert_unique(hash, number, |&number| {
             queue.get(position(number, head)).map_or(0, |(id, _)| spread(id))
         });
-        true
+    }
+
+    /// Returns whether no key waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Returns the number of keys for which there is memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity().min(self.numbers.capacity())
     }
 
     /// Returns the usage of a key, if it is here.
@@ -122,7 +127,7 @@ mod tests {
                     waiting.take_oldest();
                 }
                 let id = KeyId::from_bytes((u128::from(i) * 0x9e37_79b9).to_le_bytes());
-                assert!(waiting.add(spread(&id), id, Usage::new(1, None), || true));
+                waiting.push(spread(&id), id, Usage::new(1, None));
             }
             let queue = waiting.queue.capacity() * size_of::<(KeyId, Usage)>();
             let bytes = queue + waiting.numbers.allocation_size();

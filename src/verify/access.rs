@@ -1,11 +1,17 @@
 //! The requirements of a route.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
-use crate::key::{
-    kind::KeyKind,
-    owner::{Owner, OwnerId, Tier},
-    scope::{Scope, ScopeSet},
+use crate::{
+    key::{
+        kind::KeyKind,
+        owner::{Owner, OwnerId, Tier},
+        scope::{Scope, ScopeSet},
+        scope_pattern::ScopePattern,
+    },
+    verify::required_scope::{Described, RequiredScope},
 };
 
 /// The requirements of a route. A route must state them: there is no default.
@@ -22,20 +28,65 @@ use crate::key::{
 /// let audit = Access::any_key().with_tiers([Tier::from_static("enterprise")]);
 /// let ingest = Access::kinds([KeyKind::from_static("luc_pk_")]);
 /// let own_project = Access::any_key().with_owner(OwnerId::from_static("proj_abc123"));
+/// let either = Access::any_of([Scope::from_static("read:issues"), Scope::from_static("admin")]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Access {
     kinds: Option<Vec<KeyKind>>,
+    /// The names of the required scopes: of several alternatives, the first one.
     scopes: Vec<Scope>,
+    /// What meets each of them.
+    rules: Vec<ScopeRule>,
     tiers: Option<Vec<Tier>>,
     owner: Option<OwnerId>,
+}
+
+/// What meets the requirement of a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ScopeRule {
+    /// The scope that names it.
+    Itself,
+    /// One of these.
+    AnyOf(Arc<[RequiredScope]>),
 }
 
 impl Access {
     /// Requires a key that has `scope`, of any kind.
     pub fn scope(scope: Scope) -> Self {
-        Self { scopes: vec![scope], ..Self::any_key() }
+        Self::any_key().with_scope(scope)
+    }
+
+    /// Requires a key that has at least one of these scopes, of any kind. A challenge and a 403 name the
+    /// first one. An empty list refuses every caller.
+    pub fn any_of<S: Into<RequiredScope>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        Self::any_key().with_any_of(scopes)
+    }
+
+    /// Requires a key that has a scope of this pattern for the resource of the request, which
+    /// [`CheckedRoute::with_resource`](crate::gate::CheckedRoute::with_resource) or
+    /// [`Access::with_resource`] sets. Without it every caller is refused.
+    ///
+    /// A challenge and a 403 name the pattern. They, and logs, have nothing of the resource, because it
+    /// comes from the client.
+    ///
+    /// ```
+    /// use keyward::{key::{KeyKind, Owner, OwnerId, ScopePattern}, Access};
+    ///
+    /// const READ_REPO: ScopePattern = ScopePattern::from_static("repo:read:{owner}/{repo}");
+    /// let access = Access::scope_on(READ_REPO).with_resource("owner", "acme");
+    /// let (kind, owner) = (KeyKind::from_static("k_"), Owner::new(OwnerId::from_static("acme")));
+    /// let check = |access: &Access, held: &str| {
+    ///     access.check(kind, &held.parse().unwrap(), &owner).is_ok()
+    /// };
+    /// assert!(!check(&access, "repo:read:acme/*")); // the repository is not known yet
+    /// let access = access.with_resource("repo", "site");
+    /// assert!(check(&access, "repo:read:acme/site"));
+    /// assert!(check(&access, "repo:read:acme/*"));
+    /// assert!(!check(&access, "repo:read:acme/shop"));
+    /// ```
+    pub fn scope_on(pattern: ScopePattern) -> Self {
+        Self::any_key().with_scope_on(pattern)
     }
 
     /// Requires a key of one of these kinds, with any scopes.
@@ -45,12 +96,50 @@ impl Access {
 
     /// Requires a valid key of any kind, with any scopes.
     pub const fn any_key() -> Self {
-        Self { kinds: None, scopes: Vec::new(), tiers: None, owner: None }
+        Self { kinds: None, scopes: Vec::new(), rules: Vec::new(), tiers: None, owner: None }
     }
 
     /// Requires `scope` too.
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scopes.push(scope);
+        self.rules.push(ScopeRule::Itself);
+        self
+    }
+
+    /// Requires at least one of these scopes too. See [`Access::any_of`].
+    pub fn with_any_of<S: Into<RequiredScope>>(
+        mut self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let alternatives: Arc<[RequiredScope]> = scopes.into_iter().map(Into::into).collect();
+        match alternatives.first() {
+            Some(first) => {
+                self.scopes.push(first.name());
+                self.rules.push(ScopeRule::AnyOf(alternatives));
+            }
+            None => self.kinds = Some(Vec::new()),
+        }
+        self
+    }
+
+    /// Requires a scope of this pattern for the resource of the request too. See [`Access::scope_on`].
+    pub fn with_scope_on(self, pattern: ScopePattern) -> Self {
+        self.with_any_of([pattern])
+    }
+
+    /// Sets the value of a parameter in the [patterns](Access::scope_on) that have it, such as `repo`
+    /// in `repo:read:{repo}`. It names a resource and needs no check: a value that no scope can have,
+    /// such as `*`, one with `/` or `:`, or a second, different value refuses every caller.
+    pub fn with_resource(mut self, parameter: &str, value: &str) -> Self {
+        for rule in &mut self.rules {
+            if let ScopeRule::AnyOf(alternatives) = rule {
+                let bound = alternatives.iter().cloned().map(|mut scope| {
+                    scope.bind(parameter, value);
+                    scope
+                });
+                *alternatives = bound.collect();
+            }
+        }
         self
     }
 
@@ -82,9 +171,22 @@ impl Access {
         self
     }
 
-    /// Returns the required scopes, for a challenge that names them (RFC 6750 §3).
+    /// Returns the required scopes, for a challenge that names them (RFC 6750 §3): of
+    /// [alternatives](Access::any_of) the first one, and for a [resource](Access::scope_on) the text of
+    /// the pattern.
     pub fn required_scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+
+    /// Returns every scope and pattern that the description names.
+    pub(crate) fn described_scopes(&self) -> impl Iterator<Item = Described<'_>> {
+        self.scopes.iter().zip(&self.rules).flat_map(|(name, rule)| {
+            let (plain, any_of) = match rule {
+                ScopeRule::Itself => (Some(Described::Plain(name)), &[][..]),
+                ScopeRule::AnyOf(alternatives) => (None, &**alternatives),
+            };
+            plain.into_iter().chain(any_of.iter().map(RequiredScope::described))
+        })
     }
 
     /// Checks a key with these properties. A host usually calls
@@ -98,8 +200,14 @@ impl Access {
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) {
             return Err(Forbidden::Kind { found: kind });
         }
-        if let Some(missing) = self.scopes.iter().find(|scope| !scopes.contains(scope)) {
-            return Err(Forbidden::Scope { missing: missing.clone() });
+        for (name, rule) in self.scopes.iter().zip(&self.rules) {
+            let is_met = match rule {
+                ScopeRule::Itself => scopes.contains(name),
+                ScopeRule::AnyOf(any) => any.iter().any(|scope| scope.is_met_by(scopes)),
+            };
+            if !is_met {
+                return Err(Forbidden::Scope { missing: name.clone() });
+            }
         }
         if self.owner.as_ref().is_some_and(|required| *required != owner.id) {
             return Err(Forbidden::Owner);
@@ -125,7 +233,7 @@ pub enum Forbidden {
     /// The key lacks a scope (`insufficient_scope` of RFC 6750 §3.1).
     #[error("missing required scope: {missing}")]
     Scope {
-        /// The first required scope that it lacks.
+        /// The first required scope that it lacks, as [`Access::required_scopes`] names it.
         missing: Scope,
     },
     /// The key belongs to another owner than the route. The error does not name that owner.

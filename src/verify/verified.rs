@@ -36,7 +36,7 @@ pub struct Verified {
 /// In what a verified key differs from its record.
 #[derive(Clone, Debug)]
 pub(super) struct Differing {
-    /// The scopes of the key, if the record has more than its kind can have.
+    /// The scopes of the key, if the record has a role, or more than its kind can have.
     pub(super) scopes: Option<ScopeSet>,
     pub(super) rehash: Option<Rehash>,
 }

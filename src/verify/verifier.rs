@@ -70,7 +70,8 @@ impl Verifier {
     }
 
     /// Limits every key to the scopes that the catalogue allows its kind. If the record of a key has
-    /// other scopes, the key is treated as if they were not there.
+    /// other scopes, the key is treated as if they were not there. A role in the record gives the scopes
+    /// that it stands for, within the same bounds.
     #[must_use]
     pub fn with_catalog(mut self, catalog: ScopeCatalog) -> Self {
         self.catalog = Some(catalog);
@@ -127,18 +128,15 @@ impl Verifier {
         if self.catalog.is_none() && secret.hash.scheme() == lookup.current().scheme() {
             return None;
         }
-        let scopes = self.held_to_ceiling(secret.kind, record.scopes());
+        let scopes = self.effective_scopes(secret.kind, record.scopes());
         let rehash = rehash(secret, lookup);
         (scopes.is_some() || rehash.is_some()).then(|| Box::new(Differing { scopes, rehash }))
     }
 
-    /// Returns the scopes that remain if the record has some that its kind cannot have.
-    fn held_to_ceiling(&self, kind: KeyKind, scopes: &ScopeSet) -> Option<ScopeSet> {
-        let catalog = self.catalog.as_ref()?;
-        if scopes.iter().all(|scope| catalog.permits(kind, scope)) {
-            return None;
-        }
-        Some(scopes.intersection(&catalog.ceiling(kind)))
+    /// Returns the scopes of a key, if they are not those of its record: without scopes that its kind
+    /// cannot have, and with those of its roles.
+    fn effective_scopes(&self, kind: KeyKind, scopes: &ScopeSet) -> Option<ScopeSet> {
+        self.catalog.as_ref()?.effective(kind, scopes)
     }
 }
 

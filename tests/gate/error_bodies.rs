@@ -148,7 +148,7 @@ fn reasons_are_merged_or_distinguished_as_configured() {
             "{reason:?}"
         );
     }
-    assert_eq!(of_401.len(), 6);
+    assert_eq!(of_401.len(), 8);
     for reason in PublicReason::ALL.into_iter().filter(|reason| reason.status() == 403) {
         assert_eq!(text(&merged, reason), r#"{"error":"No"}"#);
     }

@@ -1259,7 +1259,12 @@ fn a_route_that_allows_missing_credentials_refuses_bad_ones() {
         assert!(events.iter().all(|event| matches!(event.action, AuditAction::Anonymous)));
         assert!(!events.is_empty() && events.iter().all(|event| event.key.is_none()));
         let refusal = refused(decide_unlimited(&gate, &nobody, &strict, &service));
-        assert!(matches!(refusal.reason(), RefusalReason::Missing));
+        let other_scheme = nobody.header("authorization").any(|line| line.starts_with(b"Basic"));
+        let expected = match other_scheme {
+            true => PublicReason::WrongScheme,
+            false => PublicReason::MissingKey,
+        };
+        assert_eq!(refusal.public(), expected);
     }
     let key = service.key(LQT);
     let with_key = |text: &str| head().with_header("x-api-key", text);
@@ -1468,14 +1473,25 @@ fn a_custom_body_function_is_called_once_per_response() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
+/// A flood of addresses must not displace keys, so the two tables are two.
+#[test]
+fn failed_attempts_do_not_count_in_the_table_of_the_routes() {
+    let service = Service::new();
+    let shared = service
+        .lucitra_builder()
+        .with_limiter(Arc::clone(&service.limiter))
+        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2));
+    let error = shared.build().unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Gate);
+    assert!(error.to_string().contains("GateBuilder::limit_failed_attempts"), "{error}");
+}
+
 #[test]
 fn concurrent_attempts_are_counted_individually() {
     let service = Service::new();
-    let gate = service
-        .lucitra_builder()
-        .limit_failed_attempts(Arc::clone(&service.limiter), per_minute(2))
-        .build()
-        .unwrap();
+    let attempts = Arc::new(Limiter::new(LimiterConfig::default(), [4; 16]));
+    let gate =
+        service.lucitra_builder().limit_failed_attempts(attempts, per_minute(2)).build().unwrap();
     let head = bearer(&format!("luci_{}", "0".repeat(64)))
         .with_address(LimitKey::host(1, &[192, 0, 2, 7]));
     let route = gate.route(Access::any_key()).unwrap();

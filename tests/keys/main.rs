@@ -2,5 +2,6 @@
 
 mod formats;
 mod hashes;
+mod legacy;
 mod minting;
 mod transitions;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use keyward::{
     KeyDraft, Quota, Quotas, Timestamp,
     key::{
-        Grace, HashScheme, KeyHash, KeyId, KeyKind, KeyName, KeyRecord, KeyState, KeyStatus,
-        RecordError, RetiringSecret, ScopeSet, StoredRecord, StoredSecret, TransitionError,
+        Allowlist, Grace, HashScheme, IpNetwork, KeyHash, KeyId, KeyKind, KeyMetadata, KeyName,
+        KeyRecord, KeyState, KeyStatus, Origin, RecordError, RetiringSecret, Revocation,
+        RevocationReason, ScopeSet, StoredRecord, StoredSecret, TransitionError,
     },
     quota::{Overrides, PolicyName},
 };
@@ -41,6 +42,20 @@ fn scopes() -> ScopeSet {
 
 fn overrides() -> Overrides {
     Overrides::single(PolicyName::DEFAULT, Quota::new(7, DAY).unwrap())
+}
+
+const LEAKED: RevocationReason = RevocationReason::from_static("leaked");
+
+fn networks() -> Option<Allowlist<IpNetwork>> {
+    Some("10.0.0.0/8 2001:db8::/32".parse().unwrap())
+}
+
+fn origins() -> Option<Allowlist<Origin>> {
+    Some("https://app.example.com".parse().unwrap())
+}
+
+fn metadata() -> Option<KeyMetadata> {
+    Some(r#"{"team":"core"}"#.parse().unwrap())
 }
 
 fn issued(at: Timestamp) -> KeyRecord {
@@ -136,17 +151,93 @@ fn a_change_to_an_active_key_modifies_only_the_requested_fields() {
         assert_eq!(changed(|parts| parts.scopes = scopes()), Ok(scoped.clone()));
         let limited = record.set_overrides(overrides(), now()).unwrap();
         assert_eq!(changed(|parts| parts.overrides = overrides()), Ok(limited.clone()));
+        let networked = record.set_networks(networks(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.networks = networks()), Ok(networked.clone()));
+        let on_pages = record.set_origins(origins(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.origins = origins()), Ok(on_pages.clone()));
+        let noted = record.set_metadata(metadata(), now()).unwrap();
+        assert_eq!(changed(|parts| parts.metadata = metadata()), Ok(noted.clone()));
+        let revoked = record.revoke(Revocation::at(now()).because(LEAKED)).unwrap();
+        let expected = changed(|parts| {
+            parts.state = KeyState::Revoked { since: now() };
+            parts.revocation_reason = Some(LEAKED);
+        });
+        assert_eq!(expected, Ok(revoked));
         // And back, two revisions later.
         for back in [
             renamed.rename(record.name().clone(), now()),
             scoped.set_scopes(ScopeSet::empty(), now()),
             limited.set_overrides(Overrides::none(), now()),
+            networked.set_networks(None, now()),
+            on_pages.set_origins(None, now()),
+            noted.set_metadata(None, now()),
         ] {
             let mut parts = back.unwrap().into_parts();
             parts.revision -= 2;
             assert_eq!(parts.build(), Ok(record.clone()));
         }
     }
+}
+
+#[test]
+fn a_rotation_keeps_what_the_host_keeps() {
+    let draft = draft()
+        .with_networks(networks().unwrap())
+        .with_origins(origins().unwrap())
+        .with_metadata(metadata().unwrap())
+        .with_creator("user_42".parse().unwrap());
+    let record = KeyRecord::issue(id(), draft, secret(0, now()), now()).unwrap();
+    for rotated in [
+        record.rotate(secret(1, now()), Grace::DAY, now()).unwrap(),
+        record.rotate_now(secret(1, now()), now()).unwrap(),
+    ] {
+        assert_eq!(rotated.networks(), networks().as_ref());
+        assert_eq!(rotated.origins(), origins().as_ref());
+        assert_eq!(rotated.metadata(), metadata().as_ref());
+        assert_eq!(rotated.created_by().unwrap().as_str(), "user_42");
+        assert_eq!(rotated.nonce(), record.nonce());
+        assert!(record.is_followed_by(&rotated) && !rotated.is_followed_by(&record));
+    }
+}
+
+#[test]
+fn ending_the_grace_keeps_the_current_secret() {
+    let rotated = issued(now())
+        .rotate(secret(1, now()), Grace::DAY, now())
+        .and_then(|record| record.rotate(secret(2, now()), Grace::new(DAY * 9).unwrap(), now()))
+        .unwrap();
+    // The first grace has ended when the others are ended.
+    let then = now() + DAY * 2;
+    let ended = rotated.end_grace(then).unwrap();
+    assert_eq!(ended.current(), rotated.current());
+    let deadlines: Vec<_> = ended.retiring().iter().map(|it| it.valid_until).collect();
+    assert_eq!(deadlines, [now() + DAY, then], "no deadline moves later");
+    assert_eq!(ended.revision(), rotated.revision() + 1);
+    assert_eq!(ended.end_grace(then), Err(TransitionError::NoGrace));
+    assert_eq!(issued(now()).end_grace(now()), Err(TransitionError::NoGrace));
+    // The places are free again.
+    let more = (3..6).try_fold(ended, |record, n| record.rotate(secret(n, then), Grace::DAY, then));
+    assert_eq!(more.unwrap().retiring().len(), 3);
+    let revoked = rotated.revoke(then).unwrap();
+    assert_eq!(revoked.end_grace(then), Err(TransitionError::Revoked));
+}
+
+#[test]
+fn an_expiry_can_be_removed() {
+    let expiring = issued(now())
+        .rotate(secret(1, now()), Grace::DAY, now())
+        .and_then(|record| record.expire_at(now() + MILLISECOND, now()))
+        .unwrap();
+    let kept = expiring.expire_at(None, now()).unwrap();
+    assert_eq!((kept.expires_at(), kept.ends_at()), (None, None));
+    let deadline = kept.retiring()[0].valid_until;
+    assert_eq!(deadline, now() + MILLISECOND, "a grace never moves later");
+    let late = now() + MILLISECOND;
+    assert_eq!(expiring.expire_at(None, late), Err(TransitionError::Expired), "it is too late");
+    assert_eq!(
+        expiring.revoke(now()).unwrap().expire_at(None, now()),
+        Err(TransitionError::Revoked)
+    );
 }
 
 #[test]
@@ -277,6 +368,8 @@ fn inconsistent_record_parts_are_rejected() {
     };
     assert_eq!(parts().build(), Ok(issued(now())));
     assert_eq!(with(|parts| parts.revision = 0), Err(RecordError::ZeroRevision));
+    let unrevoked = with(|parts| parts.revocation_reason = Some(LEAKED));
+    assert_eq!(unrevoked, Err(RecordError::ReasonWithoutRevocation));
     for (retired, expiry, error) in [
         (vec![1, 2, 3, 4], None, RecordError::TooManyRetiring),
         (vec![0], None, RecordError::DuplicateSecret),

@@ -13,7 +13,7 @@ use std::{
 use keyward::{
     Timestamp,
     key::KeyId,
-    usage::{Usage, UsageBatch, UsageLedger},
+    usage::{Usage, UsageBatch, UsageLedger, UsageSpan},
 };
 use proptest::{
     prelude::*,
@@ -512,6 +512,57 @@ fn never_drained(ledger: &impl Ledger) -> usize {
 fn every_key_is_drained_eventually() {
     assert_eq!(never_drained(&UsageLedger::new()), 0);
     assert!(never_drained(&Planted::new(Fault::DrainTakesTheLowestIdsFirst, 1_000)) > 0);
+}
+
+// ---------------------------------------------------------------------------------------
+// Minutes.
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// However late a batch is drained, and whatever was given back, the minute of its last use is
+    /// that in which its requests were counted.
+    #[test]
+    fn requests_are_kept_apart_by_the_minute(
+        uses in prop::collection::vec((0..KEYS, 0..300_000_u64, prop::option::of(1..9_usize)), 0..60),
+    ) {
+        let ledger = UsageLedger::new();
+        let mut expected: BTreeMap<(KeyId, Timestamp), u64> = BTreeMap::new();
+        for (key, at, drain) in uses {
+            let now = Timestamp::from_unix_millis(at);
+            prop_assert!(ledger.record(id(key), now));
+            *expected.entry((id(key), UsageSpan::Minute.begin(now))).or_default() += 1;
+            if let Some(limit) = drain {
+                let left = ledger.give_back(ledger.drain(limit));
+                prop_assert!(left.is_empty());
+            }
+            prop_assert_eq!(ledger.len(), expected.len());
+        }
+        let mut found = BTreeMap::new();
+        for (id, usage) in ledger.drain(usize::MAX) {
+            let minute = UsageSpan::Minute.begin(usage.last_used_at.unwrap());
+            prop_assert_eq!(found.insert((id, minute), usage.requests), None, "twice in a batch");
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// A ledger that is full still counts the keys that wait in it.
+#[test]
+fn a_full_ledger_counts_a_waiting_key_in_another_minute() {
+    let ledger = UsageLedger::with_max_keys(1);
+    let at = Timestamp::from_unix_secs;
+    for secs in [30, 90, 10_000, 30] {
+        assert!(ledger.record(id(1), at(secs)));
+    }
+    assert!(!ledger.record(id(2), at(30)));
+    assert_eq!((ledger.len(), ledger.uncounted()), (1, 1));
+    assert_eq!(ledger.get(id(1)), Usage::new(4, Some(at(10_000))));
+    assert_eq!(
+        ledger.drain(9).iter().collect::<Vec<_>>(),
+        [(id(1), Usage::new(4, Some(at(10_000))))]
+    );
+    assert!(ledger.is_empty());
 }
 
 #[test]

@@ -7,12 +7,12 @@ use keyward::{
     issue::IssuerError,
     key::{
         Grace, GrantError, HashScheme, KeyFormats, KeyHash, KeyId, KeyKind, KeyRecord, KeyState,
-        Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog, ScopeSet, StoredRecord,
-        StoredSecret, Tier, TransitionError,
+        Owner, OwnerId, RecordError, RetiringSecret, ScopeCatalog, ScopePattern, ScopeSet,
+        StoredRecord, StoredSecret, Tier, TransitionError,
     },
     quota::{Overrides, PolicyName},
     store::{Lookup, StoredKey},
-    verify::{Forbidden, KeyCaller, MatchedSecret, Verified, Verifier, VerifyError},
+    verify::{Forbidden, KeyCaller, MatchedSecret, RequiredScope, Verified, Verifier, VerifyError},
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -87,14 +87,24 @@ struct Route {
     name: &'static str,
     access: Access,
     kinds: Option<&'static str>,
+    /// All of them are required.
     scopes: &'static str,
+    /// One of them is required, if there is one.
+    any_of: &'static str,
     tiers: Option<&'static str>,
     owner: Option<&'static str>,
 }
 
 fn routes() -> Vec<Route> {
-    let open =
-        |name, access| Route { name, access, kinds: None, scopes: "", tiers: None, owner: None };
+    let open = |name, access| Route {
+        name,
+        access,
+        kinds: None,
+        scopes: "",
+        any_of: "",
+        tiers: None,
+        owner: None,
+    };
     let tiers = |names: &[&'static str]| -> Vec<Tier> {
         names.iter().map(|name| Tier::new(name).unwrap()).collect()
     };
@@ -126,6 +136,28 @@ fn routes() -> Vec<Route> {
             ..open("case", Access::scope("READ:LUCENT".parse().unwrap()))
         },
         Route { scopes: "read", ..open("a scope's start", Access::scope("read".parse().unwrap())) },
+        Route {
+            any_of: "read:lucent write:issues",
+            ..open("either", Access::any_of([READ, WRITE]))
+        },
+        Route {
+            any_of: "admin:all write:issues",
+            ..open("an unknown scope or another", {
+                Access::any_of([Scope::from_static("admin:all"), WRITE])
+            })
+        },
+        Route {
+            scopes: "read:lucent",
+            any_of: "write:issues admin:all",
+            kinds: Some("luc_api_ luc_oat_"),
+            ..open(
+                "one and either",
+                Access::scope(READ)
+                    .with_any_of([WRITE, Scope::from_static("admin:all")])
+                    .with_kinds([API, OAT]),
+            )
+        },
+        Route { kinds: Some(""), ..open("no alternative", Access::any_of([] as [Scope; 0])) },
         Route {
             tiers: Some("enterprise"),
             ..open("compliance", Access::any_key().with_tiers(tiers(&["enterprise"])))
@@ -201,6 +233,10 @@ fn objection(
         if !holds.contains(&required) {
             return Some("scope");
         }
+    }
+    let any_of = words(route.any_of);
+    if !any_of.is_empty() && !any_of.iter().any(|scope| holds.contains(scope)) {
+        return Some("scope");
     }
     if route.owner.is_some_and(|required| required != owner) {
         return Some("owner");
@@ -380,6 +416,268 @@ fn a_refusal_names_the_missing_permission() {
     ] {
         assert_eq!(forbidden.status(), 403);
     }
+}
+
+// ---------------------------------------------------------------------------------------
+// Scopes with a resource, and roles.
+
+const READ_REPO: ScopePattern = ScopePattern::from_static("repo:read:{owner}/{repo}");
+const ADMIN_ORG: ScopePattern = ScopePattern::from_static("org:{owner}:admin");
+
+/// What a key may hold, where `/` separates an owner and a repository.
+const HELD: [&str; 20] = [
+    "repo:read:acme/site",
+    "repo:read:acme/shop",
+    "repo:read:other/site",
+    "repo:read:acme/*",
+    "repo:read:*/site",
+    "repo:read:*/*",
+    "repo:read:acme/s*",
+    "repo:read:acme/*/*",
+    "repo:read:acme",
+    "repo:read:acme/",
+    "repo:read:acme:site",
+    "repo:read:*",
+    "repo:*",
+    "*",
+    "*:*:*/*",
+    "repo:write:acme/site",
+    "REPO:READ:acme/site",
+    "repo:read:{owner}/{repo}",
+    "repo:read:acme/{repo}",
+    "xrepo:read:acme/site",
+];
+
+/// The plain rule of `repo:read:{owner}/{repo}`, without the code that it tests.
+fn reads_repo(held: &str, owner: &str, repo: &str) -> bool {
+    let wanted = [owner, repo];
+    if wanted.iter().any(|value| value.is_empty() || value.contains([':', '/', '*', '{', '}'])) {
+        return false;
+    }
+    [
+        format!("repo:read:{owner}/{repo}"),
+        format!("repo:read:{owner}/*"),
+        format!("repo:read:*/{repo}"),
+        "repo:read:*/*".to_owned(),
+    ]
+    .contains(&held.to_owned())
+}
+
+#[test]
+fn every_resource_is_reached_by_its_scopes_alone() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let lookup = lookup(API, 'a');
+    let (mut admitted, mut cells) = (0, 0);
+    for held in HELD {
+        let found = owned(forged(&lookup, &[held], "org_a"), None);
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        for owner in ["acme", "other", "ACME", "", "*", "acme/site", "{owner}", "repo", "a b"] {
+            for repo in ["site", "shop", "", "*", "site/", "si:te", "{repo}", "s*"] {
+                let access = Access::scope_on(READ_REPO);
+                let access = access.with_resource("owner", owner).with_resource("repo", repo);
+                let expected = reads_repo(held, owner, repo);
+                let result = verified.clone().authorize(&access);
+                assert_eq!(result.is_ok(), expected, "{held:?} reads {owner:?}/{repo:?}");
+                admitted += u32::from(expected);
+                cells += 1;
+            }
+        }
+    }
+    assert!(admitted > 10 && admitted < cells / 10, "{admitted} of {cells}");
+}
+
+#[test]
+fn a_resource_that_is_not_bound_or_bound_twice_admits_nobody() {
+    let verifier = Verifier::new(KeyHasher::sha256());
+    let lookup = lookup(API, 'a');
+    let all = ["repo:read:*/*", "repo:read:acme/site", "*"];
+    let found = owned(forged(&lookup, &all, "org_a"), None);
+    let powerful = verifier.verify(&lookup, Some(found), now()).unwrap();
+    let read = || Access::scope_on(READ_REPO);
+    for (what, access) in [
+        ("nothing bound", read()),
+        ("one of two bound", read().with_resource("owner", "acme")),
+        ("another parameter", read().with_resource("owner", "acme").with_resource("name", "site")),
+        (
+            "two values",
+            read()
+                .with_resource("owner", "acme")
+                .with_resource("repo", "site")
+                .with_resource("owner", "other"),
+        ),
+        (
+            "two values, the right one last",
+            read()
+                .with_resource("owner", "other")
+                .with_resource("owner", "acme")
+                .with_resource("repo", "site"),
+        ),
+    ] {
+        let refused = powerful.clone().authorize(&access).unwrap_err();
+        // The refusal names the pattern and nothing of the request.
+        let missing = Scope::from_static("repo:read:{owner}/{repo}");
+        assert_eq!(refused, Forbidden::Scope { missing }, "{what}");
+    }
+    let twice = read().with_resource("owner", "acme").with_resource("repo", "site");
+    assert!(powerful.clone().authorize(&twice.with_resource("repo", "site")).is_ok());
+
+    // Alternatives with and without a resource share the parameters that they have in common.
+    let either = Access::any_of([RequiredScope::from(ADMIN_ORG), READ_REPO.into(), WRITE.into()])
+        .with_resource("owner", "acme");
+    for (held, repo, admitted) in [
+        ("org:acme:admin", None, true),
+        ("org:other:admin", None, false),
+        ("repo:read:acme/site", None, false),
+        ("repo:read:acme/site", Some("site"), true),
+        ("repo:read:acme/site", Some("shop"), false),
+        ("write:issues", None, true),
+        ("", Some("site"), false),
+    ] {
+        let found = owned(forged(&lookup, &words(held), "org_a"), None);
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        let access =
+            repo.map_or_else(|| either.clone(), |repo| either.clone().with_resource("repo", repo));
+        let result = verified.authorize(&access);
+        assert_eq!(result.is_ok(), admitted, "{held:?} {repo:?}");
+        if let Err(refused) = result {
+            assert_eq!(refused.to_string(), "missing required scope: org:{owner}:admin");
+        }
+    }
+}
+
+/// The catalogue of a service with resources and roles.
+fn resources() -> ScopeCatalog {
+    ScopeCatalog::new([READ, WRITE])
+        .and_then(|catalog| catalog.with_pattern(READ_REPO))
+        .and_then(|catalog| catalog.with_role(role("editor"), [READ, WRITE]))
+        .and_then(|catalog| {
+            catalog.with_role(role("reader"), [READ, Scope::from_static("repo:read:acme/*")])
+        })
+        .and_then(|catalog| catalog.allow(PK, [], []))
+        .and_then(|catalog| {
+            let ceiling = [READ, WRITE, Scope::from_static("repo:read:*/*")];
+            catalog.allow(API, [role("editor")], ceiling)
+        })
+        .and_then(|catalog| catalog.allow(OAT, [], [role("reader")]))
+        .and_then(|catalog| catalog.allow(MCP, [READ], [READ]))
+        .unwrap()
+}
+
+fn role(name: &str) -> Scope {
+    Scope::new(name).unwrap()
+}
+
+/// What each kind can be given of what is asked for, written out, and what the key may then do. A
+/// database that was edited by hand gives the key no more than that.
+#[test]
+fn resources_and_roles_stay_within_the_ceiling_of_the_kind() {
+    let catalog = resources();
+    let verifier = Verifier::new(KeyHasher::sha256()).with_catalog(catalog.clone());
+    let above = |scope: &str, kind| Err(GrantError::AboveCeiling { scope: role(scope), kind });
+    let unknown = || Err(GrantError::UnknownScope);
+    for (kind, asked, granted, effective) in [
+        (API, "repo:read:acme/site", Ok(()), "repo:read:acme/site"),
+        (API, "repo:read:*/*", Ok(()), "repo:read:*/*"),
+        (API, "editor", Ok(()), "read:lucent write:issues"),
+        (API, "reader", Ok(()), "read:lucent repo:read:acme/*"),
+        (API, "editor reader", Ok(()), "read:lucent repo:read:acme/* write:issues"),
+        (API, "editor read:lucent", Ok(()), "read:lucent write:issues"),
+        (API, "Editor", unknown(), ""),
+        (API, "owner", unknown(), ""),
+        (API, "*", unknown(), ""),
+        (API, "repo:read:*", unknown(), ""),
+        (API, "repo:*", unknown(), ""),
+        (API, "repo:read:acme/s*", unknown(), ""),
+        (API, "repo:read:{owner}/{repo}", unknown(), ""),
+        (API, "read:lucent *", unknown(), "read:lucent"),
+        (OAT, "repo:read:acme/site", Ok(()), "repo:read:acme/site"),
+        (OAT, "repo:read:acme/*", Ok(()), "repo:read:acme/*"),
+        (OAT, "repo:read:other/site", above("repo:read:{owner}/{repo}", OAT), ""),
+        (OAT, "repo:read:*/site", above("repo:read:{owner}/{repo}", OAT), ""),
+        (OAT, "repo:read:*/*", above("repo:read:{owner}/{repo}", OAT), ""),
+        (OAT, "reader", Ok(()), "read:lucent repo:read:acme/*"),
+        // Of a role above the ceiling a key that was edited by hand gets what the kind can have.
+        (OAT, "editor", above("editor", OAT), "read:lucent"),
+        (MCP, "reader", above("reader", MCP), "read:lucent"),
+        (MCP, "repo:read:acme/site", above("repo:read:{owner}/{repo}", MCP), ""),
+        (PK, "editor", above("editor", PK), ""),
+        (PK, "repo:read:acme/site", above("repo:read:{owner}/{repo}", PK), ""),
+        (LUCI, "editor", above("editor", LUCI), ""),
+    ] {
+        let asked = words(asked);
+        let set = ScopeSet::new(asked.iter().map(|scope| role(scope))).unwrap();
+        assert_eq!(catalog.check(kind, &set), granted, "{kind} {asked:?}");
+        assert_eq!(catalog.grant(kind, Some(&asked)).map(drop), granted, "{kind} {asked:?}");
+        let lookup = lookup(kind, 'a');
+        let found = owned(forged(&lookup, &asked, "org_a"), None);
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        assert_eq!(verified.scopes().to_string(), effective, "{kind} {asked:?}");
+        // The name of a role is no scope of the key.
+        assert!(verified.authorize(&Access::scope(role("editor"))).is_err());
+    }
+    // The key that was issued holds the role, so that a change of the role reaches it.
+    assert_eq!(catalog.grant(API, None).unwrap().to_string(), "editor");
+    assert_eq!(catalog.role("editor").unwrap().to_string(), "read:lucent write:issues");
+    assert_eq!(catalog.ceiling(OAT).to_string(), "read:lucent repo:read:acme/*");
+}
+
+#[test]
+fn a_role_means_what_the_catalogue_says_at_the_decision() {
+    let narrow = ScopeCatalog::new([READ, WRITE])
+        .and_then(|catalog| catalog.with_role(role("editor"), [READ]))
+        .and_then(|catalog| catalog.allow(API, [], [READ, WRITE]))
+        .unwrap();
+    let without = catalog();
+    let lookup = lookup(API, 'a');
+    for (catalog, effective) in
+        [(resources(), "read:lucent write:issues"), (narrow, "read:lucent"), (without, "")]
+    {
+        let verifier = Verifier::new(KeyHasher::sha256()).with_catalog(catalog);
+        let found = owned(forged(&lookup, &["editor"], "org_a"), None);
+        let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
+        assert_eq!(verified.scopes().to_string(), effective);
+    }
+}
+
+#[test]
+fn catalogues_in_which_a_text_means_nothing_or_two_things_are_refused() {
+    let pattern = |text: &str| ScopePattern::new(text).unwrap();
+    let base = || ScopeCatalog::new([READ]).and_then(|all| all.with_pattern(READ_REPO)).unwrap();
+    for text in ["*", "repo:*", "repo:read:*/*", "repo:{x}", "a*b", "}"] {
+        assert!(ScopeCatalog::new([READ, role(text)]).is_err(), "the scope {text}");
+        assert!(base().with_role(role(text), [READ]).is_err(), "the role {text}");
+    }
+    for (what, result) in [
+        ("two patterns of one scope", base().with_pattern(pattern("repo:read:acme/{repo}"))),
+        ("the same pattern", base().with_pattern(READ_REPO)),
+        ("a pattern of a known scope", base().with_pattern(pattern("read:{x}"))),
+        (
+            "a pattern of a role",
+            base().with_role(role("role:a"), [READ]).unwrap().with_pattern(pattern("role:{x}")),
+        ),
+        ("a role of a known scope", base().with_role(READ, [])),
+        ("a role of an instance", base().with_role(role("repo:read:a/b"), [READ])),
+        ("a role twice", base().with_role(role("r"), []).unwrap().with_role(role("r"), [])),
+        (
+            "a role in a role",
+            base().with_role(role("r"), []).unwrap().with_role(role("s"), [role("r")]),
+        ),
+        ("an unknown scope in a role", base().with_role(role("r"), [WRITE])),
+        ("no instance in a role", base().with_role(role("r"), [role("repo:read:acme")])),
+        ("no instance in a ceiling", base().allow(API, [], [role("repo:read:*")])),
+        (
+            "a default above the ceiling",
+            base().allow(API, [role("repo:read:*/*")], [role("repo:read:acme/*")]),
+        ),
+        (
+            "a default role above the ceiling",
+            base().with_role(role("r"), [READ]).unwrap().allow(API, [role("r")], []),
+        ),
+    ] {
+        assert!(result.is_err(), "{what}");
+    }
+    assert!(base().with_pattern(pattern("repo:read:{owner}")).is_ok());
+    assert!(base().allow(API, [role("repo:read:acme/a")], [role("repo:read:acme/*")]).is_ok());
 }
 
 // ---------------------------------------------------------------------------------------

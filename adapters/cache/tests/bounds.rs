@@ -5,9 +5,9 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use keyward::{
-    KeyHasher, KeyStore, Timestamp,
-    key::Grace,
-    store::KeyRegistry,
+    Clock as _, KeyHasher, KeyStore, Timestamp,
+    key::{Grace, OwnerChange},
+    store::{Change, Invalidate as _, KeyRegistry},
     verify::{Verifier, VerifyError},
 };
 use keyward_cache::{CacheConfig, CachedStore};
@@ -217,4 +217,45 @@ fn two_caches_over_one_store_respect_their_bounds() {
     assert_eq!(rig.revision(&lookup), Some(1), "without an announcement, within the bound");
     rig.clock.advance(STALENESS);
     assert_eq!(rig.revision(&lookup), Some(2));
+}
+
+/// A suspension of an owner that another process has made reaches all of its keys, also those that are
+/// cached, within the bound; one that is announced or made through the cache, at once.
+#[test]
+fn a_suspended_owner_is_refused_within_the_bound() {
+    for way in ["in the database", "announced", "through the cache"] {
+        let mut rig = Rig::new();
+        let keys = [rig.key("owner"), rig.key("owner"), rig.key("other")];
+        let verifier = Verifier::new(rig.world.hasher.clone());
+        let verdicts = |rig: &Rig| {
+            let now = rig.clock.now();
+            keys.each_ref().map(|(_, lookup)| {
+                let found = pollster::block_on(rig.cache.find(lookup)).unwrap();
+                let at_once = rig.cache.try_find(lookup).unwrap().unwrap();
+                assert_eq!(found, at_once, "{way}");
+                verifier.verify(lookup, found, now).map(drop)
+            })
+        };
+        assert_eq!(verdicts(&rig), [Ok(()); 3], "{way}: cached");
+        let owner = keys[0].0.owner();
+        match way {
+            "through the cache" => {
+                pollster::block_on(rig.cache.suspend_owner(owner, START)).unwrap();
+            }
+            _ => rig.store.store.change_owner_sync(owner, OwnerChange::Suspend { now: START }),
+        }
+        if way == "announced" {
+            rig.cache.invalidate(&Change::owner(owner.clone()));
+        }
+        let suspended = Err(VerifyError::OwnerSuspended);
+        if way == "in the database" {
+            rig.clock.set(START + (STALENESS - MILLI));
+            assert_eq!(verdicts(&rig), [Ok(()); 3], "as old as the bound allows");
+            rig.clock.set(START + STALENESS);
+        }
+        assert_eq!(verdicts(&rig), [suspended, suspended, Ok(())], "{way}");
+        // And it is resumed in the same way.
+        pollster::block_on(rig.cache.resume_owner(owner)).unwrap();
+        assert_eq!(verdicts(&rig), [Ok(()); 3], "{way}: resumed");
+    }
 }

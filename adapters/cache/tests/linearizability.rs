@@ -29,7 +29,10 @@ use std::{
 
 use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
-    key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, Revocation, Tier},
+    key::{
+        Grace, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, OwnerState, Revocation,
+        Tier,
+    },
     store::{
         Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
         OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
@@ -42,6 +45,7 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use support::{STALENESS, START, Task, World};
 
+const OWNER: OwnerId = OwnerId::from_static("owner");
 const KEYS: usize = 2;
 const ACTORS: usize = 5;
 const STEPS: usize = 1_200;
@@ -58,7 +62,7 @@ struct Registry {
     store: MemoryStore,
     clock: Arc<ManualClock>,
     keys: Mutex<Vec<Vec<Version<KeyRecord>>>>,
-    owner: Mutex<Vec<Version<Option<Tier>>>>,
+    owner: Mutex<Vec<Version<Arc<Owner>>>>,
     /// The announcements in order, each with the number of versions of each key and owner.
     announced: Mutex<Vec<(Change, Known)>>,
 }
@@ -109,6 +113,13 @@ impl Registry {
         let version = Version { is: found.record().clone(), at: self.clock.now() };
         self.keys.lock()[index(id)].push(version);
         self.announce(Change::key(id));
+    }
+
+    /// Notes and announces a change of an owner that the store has just made.
+    fn owner_changed(&self, id: OwnerId) {
+        let Some(owner) = self.store.owner_sync(&id) else { return };
+        self.owner.lock().push(Version { is: owner, at: self.clock.now() });
+        self.announce(Change::owner(id));
     }
 }
 
@@ -203,9 +214,9 @@ impl KeyRegistry for Registry {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
         overtake().await;
-        self.store.put_owner_sync(owner.clone());
-        self.owner.lock().push(Version { is: owner.tier.clone(), at: self.clock.now() });
-        self.announce(Change::owner(owner.id));
+        let id = owner.id.clone();
+        self.store.put_owner_sync(owner);
+        self.owner_changed(id);
         overtake().await;
         Ok(())
     }
@@ -221,9 +232,7 @@ impl KeyRegistry for Registry {
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {
         overtake().await;
         self.store.change_owner_sync(owner, change);
-        let tier = self.store.owner_sync(owner).and_then(|owner| owner.tier.clone());
-        self.owner.lock().push(Version { is: tier, at: self.clock.now() });
-        self.announce(Change::owner(owner.clone()));
+        self.owner_changed(owner.clone());
         overtake().await;
         Ok(())
     }
@@ -232,8 +241,8 @@ impl KeyRegistry for Registry {
 /// The observation of a caller.
 struct Seen {
     accepted: bool,
-    /// The tier and the revision of the found record.
-    found: Option<(Option<Tier>, u64)>,
+    /// The owner and the revision of the found record.
+    found: Option<(Arc<Owner>, u64)>,
     now: Timestamp,
 }
 
@@ -263,7 +272,8 @@ enum Announcements {
     Lost,
 }
 
-/// The sequential model: returns whether a key in this state accepts this secret.
+/// The sequential model: returns whether a key in this state accepts this secret. The state of its
+/// owner comes on top.
 fn accepts(record: &KeyRecord, lookup: &Lookup, now: Timestamp) -> bool {
     let has = |held| lookup.hashes().any(|hash| *hash == held);
     let current = has(record.current().hash);
@@ -285,12 +295,12 @@ fn run<K: KeyRegistry + Invalidate>(
         store: MemoryStore::new(),
         clock: Arc::clone(&clock),
         keys: Mutex::default(),
-        owner: Mutex::new(vec![Version { is: None, at: START }]),
+        owner: Mutex::new(vec![Version { is: Arc::new(Owner::new(OWNER)), at: START }]),
         announced: Mutex::default(),
     });
     let mut lookups: Vec<Vec<Lookup>> = Vec::new();
     for _ in 0..KEYS {
-        let (record, lookup) = world.issue("owner", START);
+        let (record, lookup) = world.issue(OWNER.as_str(), START);
         registry.store.insert_sync(record.clone()).unwrap();
         registry.keys.lock().push(vec![Version { is: record, at: START }]);
         lookups.push(vec![lookup]);
@@ -357,7 +367,7 @@ fn run<K: KeyRegistry + Invalidate>(
                         counts[usize::from(seen.accepted)] += 1;
                         judge(&registry, &actor, &seen)
                             .map_err(|wrong| format!("seed {seed}, step {step}: {wrong}"))?;
-                        let revision = seen.found.map_or(0, |found| found.1);
+                        let revision = seen.found.as_ref().map_or(0, |found| found.1);
                         if monotone && revision != 0 && revision < actor.revision {
                             return Err(format!(
                                 "seed {seed}, step {step}: revision {revision} after {}",
@@ -394,8 +404,22 @@ fn mine(registry: &Registry, actor: &Actor<'_>) -> Known {
 fn judge(registry: &Registry, actor: &Actor<'_>, seen: &Seen) -> Result<(), String> {
     let keys = registry.keys.lock();
     let versions = &keys[actor.key][actor.floor.keys[actor.key]..];
-    let explained =
-        |it: &Version<KeyRecord>| accepts(&it.is, &actor.lookup, seen.now) == seen.accepted;
+    let owners = registry.owner.lock();
+    let owners = &owners[actor.floor.owner..];
+    if let Some((owner, _)) = &seen.found
+        && !owners.iter().any(|it| it.is == *owner)
+    {
+        return Err(format!("an old owner through cache {}: {owner:?}", actor.cache));
+    }
+    // A key is accepted with the owner that was found, and refused with any of them.
+    let of_active = |it: &Version<Arc<Owner>>| it.is.state == OwnerState::Active;
+    let may_be_active = match &seen.found {
+        Some((owner, _)) => owner.state == OwnerState::Active,
+        None => owners.iter().any(of_active),
+    };
+    let explained = |it: &Version<KeyRecord>| {
+        (may_be_active && accepts(&it.is, &actor.lookup, seen.now)) == seen.accepted
+    };
     if !versions.iter().any(explained) {
         return Err(format!(
             "key {} (revision {:?}) {} through cache {}, which none of the last {} states explains",
@@ -405,11 +429,6 @@ fn judge(registry: &Registry, actor: &Actor<'_>, seen: &Seen) -> Result<(), Stri
             actor.cache,
             versions.len(),
         ));
-    }
-    let owners = registry.owner.lock();
-    let Some((tier, _)) = &seen.found else { return Ok(()) };
-    if !owners[actor.floor.owner..].iter().any(|it| it.is == *tier) {
-        return Err(format!("an old tier through cache {}", actor.cache));
     }
     Ok(())
 }
@@ -464,12 +483,28 @@ fn begin<'a, K: KeyRegistry + Invalidate>(
         }
         22..38 if alive => record.suspend(now).or_else(|_| record.resume(now)).ok(),
         38 => record.revoke(now).ok(),
-        39..50 => {
-            let mut owner = Owner::new("owner".parse().unwrap());
+        draw @ 39..60 => {
             let tiers = [None, Some(Tier::from_static("higher")), Some(Tier::from_static("top"))];
-            owner.tier = tiers[rng.random_range(0..3)].clone();
+            let tier = tiers[rng.random_range(0..3)].clone();
+            let last = registry.owner.lock().last().unwrap().is.clone();
+            let change = match draw {
+                39..44 => None,
+                44..50 => Some(OwnerChange::Tier(tier.clone())),
+                50..53 => Some(OwnerChange::Suspend { now }),
+                // Mostly active, so that many keys are accepted.
+                _ if last.state == OwnerState::Active => Some(OwnerChange::KeyCap(Some(9))),
+                _ => Some(OwnerChange::Resume),
+            };
             let task = Task::new(async move {
-                let _never = store.put_owner(owner).await;
+                let _never = match change {
+                    Some(change) => store.change_owner(&OWNER, change).await,
+                    // What was read is written as a whole.
+                    None => {
+                        let mut owner = (*last).clone();
+                        owner.tier = tier;
+                        store.put_owner(owner).await
+                    }
+                };
                 Did::Wrote
             });
             return Actor {
@@ -508,7 +543,7 @@ fn begin<'a, K: KeyRegistry + Invalidate>(
     let task = Task::new(async move {
         let Ok(found) = store.find(&asked).await else { unreachable!("this store never fails") };
         let now = clock.now();
-        let seen = found.as_ref().map(|it| (it.owner().tier.clone(), it.record().revision()));
+        let seen = found.as_ref().map(|it| (Arc::clone(it.owner()), it.record().revision()));
         let accepted = verifier.verify(&asked, found, now).is_ok();
         Did::Saw(Seen { accepted, found: seen, now })
     });

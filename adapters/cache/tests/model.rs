@@ -6,7 +6,8 @@ use std::{cell::Cell, collections::HashMap, sync::Arc, time::Duration};
 
 use keyward::{
     KeyStore, Timestamp,
-    key::{KeyRecord, Owner, OwnerId, Tier},
+    key::{CreationNonce, KeyRecord, KeyState, Owner, OwnerId, StoredRecord, Tier},
+    quota::Overrides,
     store::{Change, Invalidate, KeyRegistry, Lookup, OwnerRemoval, StoredKey},
 };
 use keyward_cache::CachedStore;
@@ -19,7 +20,8 @@ enum Step {
     Stranger { cache: usize },
     Change { cache: usize, key: usize, how: u8, announced: bool },
     Withdraw { cache: usize, key: usize, how: u8, announced: bool },
-    PutOwner { cache: usize, tier: Option<&'static str>, announced: bool },
+    ChangeOwner { cache: usize, how: u8, announced: bool },
+    SecondLife { cache: usize, key: usize, announced: bool },
     RemoveOwner { cache: usize, announced: bool },
     Reconnect { cache: usize },
     Advance { millis: u64 },
@@ -35,8 +37,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(cache, key, how, announced)| Step::Change { cache, key, how, announced }),
         1 => (cache.clone(), 0..3_usize, 0..5_u8, any::<bool>())
             .prop_map(|(cache, key, how, announced)| Step::Withdraw { cache, key, how, announced }),
-        1 => (cache.clone(), prop_oneof![Just(None), Just(Some("top"))], any::<bool>())
-            .prop_map(|(cache, tier, announced)| Step::PutOwner { cache, tier, announced }),
+        1 => (cache.clone(), 0..6_u8, any::<bool>())
+            .prop_map(|(cache, how, announced)| Step::ChangeOwner { cache, how, announced }),
+        1 => (cache.clone(), 0..3_usize, any::<bool>())
+            .prop_map(|(cache, key, announced)| Step::SecondLife { cache, key, announced }),
         1 => (cache.clone(), any::<bool>())
             .prop_map(|(cache, announced)| Step::RemoveOwner { cache, announced }),
         1 => cache.prop_map(|cache| Step::Reconnect { cache }),
@@ -46,7 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The results that may be returned from memory: by hash, the found record and its deadline. A
-/// record is cached under all of its hashes, and never replaces a later revision.
+/// record is cached under all of its hashes, and never replaces a later revision of the same life.
 #[derive(Default)]
 struct Rules(HashMap<keyward::key::KeyHash, (Option<StoredKey>, Timestamp, Timestamp)>);
 
@@ -68,7 +72,9 @@ impl Rules {
         let until = deadlines.chain([stale]).min().unwrap();
         for hash in record.hashes() {
             let later = |(there, _, until): &(Option<StoredKey>, Timestamp, Timestamp)| {
-                let newer = |it: &StoredKey| it.record().revision() > record.revision();
+                let newer = |it: &StoredKey| {
+                    it.record().is_same_life(record) && it.record().revision() > record.revision()
+                };
                 there.as_ref().is_some_and(newer) && now < *until
             };
             if !self.0.get(hash).is_some_and(later) {
@@ -123,7 +129,7 @@ fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestC
     let ids: Vec<_> = keys.iter().map(|(record, _)| record.id()).collect();
     let mut secrets: Vec<_> = keys.into_iter().map(|(_, lookup)| vec![lookup]).collect();
     let stranger = rig.world.stranger();
-    let (mut now, mut counts) = (START, [0, 0]);
+    let (mut now, mut counts, mut lives) = (START, [0, 0], 1_u64);
     for step in steps {
         let (cache, lookup) = match step {
             Step::Find { cache, key, secret } => {
@@ -170,11 +176,22 @@ fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestC
                 }
                 continue;
             }
-            Step::PutOwner { cache, tier, announced } => {
-                let mut owner = Owner::new("one".parse().unwrap());
-                owner.tier = tier.map(Tier::from_static);
-                let change = Change::owner(owner.id.clone());
-                pollster::block_on(caches[*cache].put_owner(owner)).unwrap();
+            Step::ChangeOwner { cache, how, announced } => {
+                let owner = OwnerId::from_static("one");
+                let cached = &caches[*cache];
+                let top = Tier::from_static("top");
+                pollster::block_on(async {
+                    match how {
+                        0 => cached.put_owner(Owner::new(owner.clone())).await,
+                        1 => cached.set_tier(&owner, Some(top)).await,
+                        2 => cached.set_overrides(&owner, Overrides::none()).await,
+                        3 => cached.set_key_cap(&owner, Some(9)).await,
+                        4 => cached.suspend_owner(&owner, now).await,
+                        _ => cached.resume_owner(&owner).await,
+                    }
+                })
+                .unwrap();
+                let change = Change::owner(owner);
                 rules[*cache].forget(&change);
                 if *announced {
                     caches[1 - cache].invalidate(&change);
@@ -192,6 +209,48 @@ fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestC
                 if *announced {
                     caches[1 - cache].invalidate(&change);
                     rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
+            Step::SecondLife { cache, key, announced } => {
+                // Its secrets and its id, at another owner and with a lower revision. One more
+                // secret finds the second life while the first one is cached under the others.
+                let first = rig.store.store.find_by_id_sync(ids[*key]).unwrap().record().clone();
+                if matches!(first.state(), KeyState::Revoked { .. }) {
+                    continue;
+                }
+                let (current, token) = rig.world.secret(now);
+                secrets[*key].push(rig.world.lookup(&token));
+                let owner = ["one", "other"][usize::from(first.owner().as_str() == "one")];
+                let mut second = StoredRecord::new(
+                    ids[*key],
+                    owner.parse().unwrap(),
+                    first.name().clone(),
+                    first.current().clone(),
+                );
+                second.created_at = first.created_at();
+                second.nonce = CreationNonce::from_bytes(u64::to_be_bytes(lives));
+                lives += 1;
+                let second = second.build().unwrap();
+                let grace = keyward::key::Grace::DAY;
+                let mut parts = second.rotate(current, grace, now).unwrap().into_parts();
+                parts.revision = 1;
+                let second = parts.build().unwrap();
+                pollster::block_on(async {
+                    // Only this key has ended by then.
+                    let zero = Timestamp::ZERO;
+                    let ended = first.revoke(zero).unwrap();
+                    rig.store.store.replace_sync(ended).unwrap();
+                    let purged = caches[*cache].purge(Timestamp::from_unix_millis(1), 9).await;
+                    purged.unwrap();
+                    caches[*cache].insert(second.clone()).await.unwrap();
+                });
+                for change in [Change::key(ids[*key]), Change::record(&second)] {
+                    rules[*cache].forget(&change);
+                    if *announced {
+                        caches[1 - cache].invalidate(&change);
+                        rules[1 - cache].forget(&change);
+                    }
                 }
                 continue;
             }

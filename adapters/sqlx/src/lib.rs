@@ -2,7 +2,9 @@
 //! `PostgresStore` (feature `postgres`) and `MySqlStore` (feature `mysql`, also for MariaDB), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
-//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry) over a pool, its own or one of the host. It has its
+//! Each is a [`KeyRegistry`](keyward::store::KeyRegistry), a
+//! [`UsageHistory`](keyward::usage::UsageHistory) and an [`AuditStore`](keyward::audit::AuditStore)
+//! over a pool, its own or one of the host. It has its
 //! own tables, which can be in the same database as the host's. All names begin with `keyward_`. The crate records its
 //! migrations in `keyward_migrations` and does not touch the host's `_sqlx_migrations`.
 //!
@@ -35,10 +37,12 @@
 //!
 //! | table | a row is | columns |
 //! |---|---|---|
-//! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides` |
-//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision` |
+//! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides`, `state` (`active` or `suspended`), `state_since`, `key_cap` |
+//! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision`, `nonce`, `networks`, `origins`, `metadata`, `created_by`, `revocation_reason` |
 //! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; except on PostgreSQL `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
+//! | `keyward_usage_buckets` | how often a key was used in a minute, an hour or a day | `key_id`, `span`, `begins_at`, `requests` |
+//! | `keyward_audit` | an event | `number`, `at`, `action`, `key_id`, `owner`, `kind`, `actor`, `request_id`, `detail` |
 //!
 //! Instants are Unix milliseconds. An id is the text of [`KeyId`](keyward::key::KeyId), 32 lower-case hexadecimal
 //! characters, so that an id from a log or a URL can be used in a query. A hash is the text of
@@ -53,7 +57,8 @@
 //!
 //! Triggers raise the `revision` of a key when a row of it or of its secrets changes by hand. So a
 //! change that was decided before is refused and does not undo it. A key that is deleted and inserted
-//! again by hand begins at the revision that is inserted.
+//! again by hand begins at the revision that is inserted, with another nonce, so that a change which
+//! was decided before is refused as well. A row without a nonce gets one.
 //!
 //! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
 //! and the column. It is never skipped. A listing reports it beside the other keys. The checks of the
@@ -74,6 +79,8 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod audit;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod check;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -114,6 +121,10 @@ pub use postgres::{ChangeListener, ListenerReport, PostgresStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("import.md")]
+pub mod import {}
 
 /// The examples of the README, compiled.
 #[cfg(all(doctest, feature = "mysql", feature = "postgres", feature = "sqlite"))]

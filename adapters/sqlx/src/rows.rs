@@ -4,13 +4,14 @@ use std::{str::FromStr, sync::Arc};
 
 use keyward::{
     Timestamp,
+    audit::{AuditCursor, AuditEntry},
     key::{
         CreationNonce, KeyHash, KeyId, KeyKind, KeyRecord, KeyState, Owner, OwnerId, OwnerState,
         RetiringSecret, ScopeSet, StoredRecord, StoredSecret,
     },
     quota::Overrides,
     store::StoredKey,
-    usage::Usage,
+    usage::{Usage, UsageBucket},
 };
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
@@ -67,6 +68,18 @@ macro_rules! secret {
 macro_rules! usage {
     ($name:literal) => {
         Column { alias: $name, name: concat!("keyward_usage.", $name) }
+    };
+}
+
+macro_rules! bucket {
+    ($name:literal) => {
+        Column { alias: $name, name: concat!("keyward_usage_buckets.", $name) }
+    };
+}
+
+macro_rules! audit {
+    ($name:literal) => {
+        Column { alias: $name, name: concat!("keyward_audit.", $name) }
     };
 }
 
@@ -127,6 +140,34 @@ pub(crate) fn read_usage(row: &impl ReadRow) -> Result<(KeyId, Usage), SqlStoreE
     let count = fields.integer(requests)?.and_then(|requests| requests.try_into().ok());
     let count = count.ok_or_else(|| corrupt(requests.name))?;
     Ok((id, Usage::new(count, fields.instant(usage!("last_used_at"))?)))
+}
+
+/// Reads the requests of a key in one span of time.
+pub(crate) fn read_bucket(id: KeyId, row: &impl ReadRow) -> Result<UsageBucket, SqlStoreError> {
+    let corrupt = |column| SqlStoreError::Corrupt { key: Some(id), column };
+    let fields = Fields { row, corrupt: &corrupt };
+    let requests = bucket!("requests");
+    let count = fields.integer(requests)?.and_then(|requests| requests.try_into().ok());
+    let count = count.ok_or_else(|| corrupt(requests.name))?;
+    Ok(UsageBucket::new(fields.needed_instant(bucket!("begins_at"))?, count))
+}
+
+/// Reads an entry of the audit log, and its position.
+pub(crate) fn read_entry(row: &impl ReadRow) -> Result<(AuditCursor, AuditEntry), SqlStoreError> {
+    let corrupt = |column| SqlStoreError::CorruptEntry { column };
+    let fields = Fields { row, corrupt: &corrupt };
+    let at = fields.needed_instant(audit!("at"))?;
+    let number = fields.integer(audit!("number"))?.and_then(|number| number.try_into().ok());
+    let number = fields.needed(number, audit!("number"))?;
+    let mut entry =
+        AuditEntry::new(at, fields.needed(fields.text(audit!("action"))?, audit!("action"))?);
+    entry.key = fields.optional(audit!("key_id"))?;
+    entry.owner = fields.optional(audit!("owner"))?;
+    entry.kind = fields.optional(audit!("kind"))?;
+    entry.actor = fields.optional(audit!("actor"))?;
+    entry.request_id = fields.optional(audit!("request_id"))?;
+    entry.detail = fields.text(audit!("detail"))?.map(str::to_owned);
+    Ok((AuditCursor { at, number }, entry))
 }
 
 /// Reads the key with these rows, one for each of its secrets. Consecutive keys of one owner share

@@ -41,6 +41,10 @@ pub(crate) struct Statements {
     ///
     /// [`bind_owner`]: crate::columns::bind_owner
     pub(crate) put_owner: &'static str,
+    /// Deletes the earliest buckets of a span. Parameters: the span, the end, the largest number.
+    pub(crate) remove_usage: &'static str,
+    /// Deletes the earliest events. Parameters: the end, the largest number.
+    pub(crate) remove_audit: &'static str,
     /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
     /// largest number of owners.
     pub(crate) list_owners: &'static str,
@@ -149,6 +153,12 @@ impl Statements {
                state_since = coalesce(keyward_owners.state_since, excluded.state_since)",
         resume_owner: "INSERT INTO keyward_owners (id) VALUES ($1)
              ON CONFLICT (id) DO UPDATE SET state = 'active', state_since = NULL",
+        remove_usage: "DELETE FROM keyward_usage_buckets
+             WHERE (key_id, span, begins_at) IN (
+               SELECT key_id, span, begins_at FROM keyward_usage_buckets
+               WHERE span = $1 AND begins_at < $2 ORDER BY begins_at LIMIT $3)",
+        remove_audit: "DELETE FROM keyward_audit WHERE number IN (
+               SELECT number FROM keyward_audit WHERE at < $1 ORDER BY at, number LIMIT $2)",
         list_owners: concat!(
             "SELECT o.id AS owner_id, ",
             owner_columns!(),

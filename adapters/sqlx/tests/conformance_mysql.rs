@@ -19,3 +19,11 @@ macro_rules! checks {
 }
 
 keyward::each_conformance_check!([checks]);
+
+/// As an audit store.
+mod audit {
+    use super::{OnTokio, mysql};
+    use keyward::testing::BlockOn as _;
+
+    keyward::each_audit_conformance_check!([checks]);
+}

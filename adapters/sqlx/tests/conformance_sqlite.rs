@@ -28,3 +28,10 @@ fn fresh() -> InDir {
 }
 
 keyward::conformance_tests!(OnTokio, *fresh());
+
+/// As an audit store.
+mod audit {
+    use super::{OnTokio, fresh};
+
+    keyward::audit_conformance_tests!(OnTokio, *fresh());
+}

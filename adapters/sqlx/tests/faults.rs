@@ -25,7 +25,10 @@ use std::{
 use keyward::{
     Issuer, KeyDraft, KeyHasher, SysRng,
     issue::{Issued, IssuerError},
-    key::{Grace, KeyFormats, KeyId, KeyState},
+    key::{
+        Grace, KeyFormats, KeyId, KeyMetadata, KeyState, OwnerId, OwnerState, Revocation,
+        RevocationReason, Tier,
+    },
     store::{KeyRegistry, PageRequest},
     testing::BlockOn as _,
     verify::{Verifier, VerifyError},
@@ -42,6 +45,9 @@ use support::{FORMAT, NOW, OnTokio, TempDir, sqlite_store};
 
 /// The number of concurrent changes to one key.
 const AT_ONCE: u64 = 3;
+/// What each key keeps, and why it is revoked.
+const METADATA: &str = r#"{"of":"the fault tests"}"#;
+const KILLED: RevocationReason = RevocationReason::from_static("about to be killed");
 
 /// One acknowledged change.
 #[derive(Clone, Debug)]
@@ -51,30 +57,47 @@ struct Acknowledged {
     token: Option<String>,
 }
 
-type Book = BTreeMap<KeyId, Vec<Acknowledged>>;
+/// Everything that was acknowledged.
+#[derive(Default)]
+struct Book {
+    keys: BTreeMap<KeyId, Vec<Acknowledged>>,
+    /// The owners that were suspended.
+    suspended: BTreeSet<OwnerId>,
+}
+
+impl Book {
+    fn append(&mut self, mut other: Self) {
+        self.keys.append(&mut other.keys);
+        self.suspended.append(&mut other.suspended);
+    }
+}
 
 /// Records a line printed by [`work`], and returns whether it is an acknowledgement.
 fn note(book: &mut Book, line: &str) -> bool {
     let mut words = line.trim_end().split(' ');
-    let (Some("ack"), Some(id), Some(revision), Some(token)) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return false;
-    };
-    let token = (token != "revoked").then(|| token.to_owned());
-    let acknowledged = Acknowledged { revision: revision.parse().unwrap(), token };
-    book.entry(id.parse().unwrap()).or_default().push(acknowledged);
-    true
+    match [words.next(), words.next(), words.next(), words.next()] {
+        [Some("ack"), Some(id), Some(revision), Some(token)] => {
+            let token = (token != "revoked").then(|| token.to_owned());
+            let acknowledged = Acknowledged { revision: revision.parse().unwrap(), token };
+            book.keys.entry(id.parse().unwrap()).or_default().push(acknowledged);
+            true
+        }
+        [Some("suspended"), Some(owner), None, None] => {
+            book.suspended.insert(owner.parse().unwrap());
+            true
+        }
+        _ => false,
+    }
 }
 
-/// Issues keys until an error occurs. Several tasks rotate each key concurrently, three times, and
-/// finally one revokes it. Prints every acknowledgement, and returns the error.
+/// Issues keys until an error occurs, each for an owner of its own that may have one key. Several
+/// tasks rotate each key concurrently, three times, and finally one revokes it. Then one task suspends
+/// the owner while others change its tier. Prints every acknowledgement, and returns the error.
 async fn work(
     store: impl KeyRegistry<Error = SqlStoreError>,
     say: impl Fn(&str),
 ) -> IssuerError<SqlStoreError> {
     let issuer = Issuer::new(store, FORMAT, KeyHasher::sha256());
-    let draft = KeyDraft::new("owner".parse().unwrap(), "key".parse().unwrap());
     let minted = |issued: &Issued| {
         let (id, revision) = (issued.record.id(), issued.record.revision());
         say(&format!("ack {id} {revision} {}", issued.key.expose()));
@@ -89,21 +112,48 @@ async fn work(
         Err(error) => Err(error),
     };
     let revoke = async |id| {
-        issuer.revoke(id, NOW).await?;
+        issuer.revoke(id, Revocation::at(NOW).because(KILLED)).await?;
         let revision = issuer.get(id).await?.record().revision();
         say(&format!("ack {id} {revision} revoked"));
         Ok(())
     };
     let one_key = async || {
-        let issued = issuer.issue(FORMAT.kind(), draft.clone(), &mut SysRng, NOW).await?;
-        minted(&issued);
-        let id = issued.record.id();
+        let owner: OwnerId = KeyId::random(&mut SysRng).unwrap().to_string().parse().unwrap();
+        issuer.set_key_cap(&owner, Some(1), NOW).await?;
+        let issue = async || {
+            let draft = KeyDraft::new(owner.clone(), "key".parse().unwrap());
+            let draft = draft.with_metadata(METADATA.parse().unwrap());
+            match issuer.issue(FORMAT.kind(), draft, &mut SysRng, NOW).await {
+                Ok(issued) => {
+                    minted(&issued);
+                    Ok(Some(issued.record.id()))
+                }
+                // Another task was first.
+                Err(IssuerError::TooManyKeys) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (a, b, c) = tokio::join!(issue(), issue(), issue());
+        let issued = [a?, b?, c?].into_iter().flatten().collect::<Vec<_>>();
+        let [id] = issued.as_slice() else { panic!("{} keys, with a cap of 1", issued.len()) };
+        let id = *id;
         for _ in 0..2 {
             let (a, b, c) = tokio::join!(rotate(id), rotate(id), rotate(id));
             a.and(b).and(c)?;
         }
         let (a, b, c) = tokio::join!(rotate(id), revoke(id), rotate(id));
-        a.and(b).and(c)
+        a.and(b).and(c)?;
+        let read = issuer.registry().owner(&owner).await.map_err(IssuerError::Store)?;
+        let stale = (*read.expect("an owner that was put")).clone();
+        let tier = || Tier::from_static("higher");
+        let (a, b, c) = tokio::join!(
+            issuer.suspend_owner(&owner, NOW),
+            issuer.set_tier(&owner, Some(tier()), NOW),
+            issuer.registry().put_owner(stale.with_tier(tier())),
+        );
+        a.and(b).and(c.map_err(IssuerError::Store))?;
+        say(&format!("suspended {owner}"));
+        Ok(())
     };
     loop {
         if let Err(error) = one_key().await {
@@ -135,6 +185,8 @@ async fn check(
     // predecessor in a grace period.
     let rotations = record.revision() - 1 - u64::from(revoked);
     assert_eq!(record.retiring().len() as u64, rotations, "{record:?} {}", context());
+    assert_eq!(record.metadata().map(KeyMetadata::as_str), Some(METADATA), "{}", context());
+    assert_eq!(record.revocation_reason(), revoked.then_some(&KILLED), "{}", context());
     let verifier = Verifier::new(KeyHasher::sha256());
     for token in acknowledged.iter().filter_map(|one| one.token.as_deref()) {
         let lookup = verifier.lookup(&KeyFormats::from(FORMAT).parse(token).unwrap());
@@ -145,22 +197,41 @@ async fn check(
     }
 }
 
-/// Asserts that all stored rows are valid keys, including unacknowledged ones.
-async fn check_all(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book) {
-    for (id, acknowledged) in book {
+/// Checks each acknowledged change of keys and of owners.
+async fn check_book(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book) {
+    for (id, acknowledged) in &book.keys {
         check(store, *id, acknowledged).await;
     }
+    for id in &book.suspended {
+        let owner = store.owner(id).await.unwrap().expect("a suspended owner is lost");
+        assert_eq!(owner.state, OwnerState::Suspended { since: NOW }, "{id} was resumed");
+        assert_eq!(owner.key_cap, Some(1), "{id} has no cap any more");
+    }
+}
+
+/// Asserts that all stored rows are valid keys, including unacknowledged ones, and that no owner has
+/// more than its cap.
+async fn check_all(store: &impl KeyRegistry<Error = SqlStoreError>, book: &Book) {
+    check_book(store, book).await;
     let (mut page, mut keys) = (PageRequest::first(PageRequest::MAX_SIZE), 0);
+    let mut owners = BTreeSet::new();
     loop {
         let listing = store.list_all(page).await.unwrap();
         keys += listing.keys.len();
+        for found in &listing.keys {
+            assert!(owners.insert(found.record().owner().clone()), "two keys, with a cap of 1");
+        }
         let Some(next) = listing.next else { break };
         page = page.after(next);
     }
-    let changes: usize = book.values().map(Vec::len).sum();
-    let revoked = book.values().flatten().filter(|one| one.token.is_none()).count();
-    println!("{keys} keys, {changes} acknowledged changes, {revoked} of them revocations");
-    assert!(revoked > 0 && keys >= book.len());
+    let changes: usize = book.keys.values().map(Vec::len).sum();
+    let revoked = book.keys.values().flatten().filter(|one| one.token.is_none()).count();
+    let suspended = book.suspended.len();
+    println!(
+        "{keys} keys, {changes} acknowledged changes, {revoked} of them revocations, {suspended} \
+         suspended owners"
+    );
+    assert!(revoked > 0 && suspended > 0 && keys >= book.keys.len());
 }
 
 fn seed() -> u64 {
@@ -215,7 +286,7 @@ fn worker() {
 
 /// Starts the worker and kills it. Returns its output.
 fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
-    let mut book = Book::new();
+    let mut book = Book::default();
     let mut worker = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"])
         .env(WHERE, database)
@@ -249,20 +320,18 @@ fn kill_a_worker(database: &str, rng: &mut StdRng) -> Book {
 #[test]
 fn sqlite_keeps_acknowledged_changes_after_its_process_is_killed() {
     let (dir, mut rng) = (TempDir::new(), StdRng::seed_from_u64(seed()));
-    let mut book = Book::new();
+    let mut book = Book::default();
     OnTokio.block_on(sqlite_store(&dir));
     let database = format!("sqlite:{}", dir.file().display());
     for _ in 0..rounds() {
-        let mut told = kill_a_worker(&database, &mut rng);
+        let told = kill_a_worker(&database, &mut rng);
         OnTokio.block_on(async {
             // Reopened, as after a restart.
             let store = sqlite_store(&dir).await;
-            for (id, acknowledged) in &told {
-                check(&store, *id, acknowledged).await;
-            }
+            check_book(&store, &told).await;
             store.pool().close().await;
         });
-        book.append(&mut told);
+        book.append(told);
     }
     OnTokio.block_on(async { check_all(&sqlite_store(&dir).await, &book).await });
 }
@@ -280,7 +349,7 @@ fn postgres_keeps_acknowledged_changes_after_its_client_is_killed() {
         }
     };
     cluster.start();
-    let mut book = Book::new();
+    let mut book = Book::default();
     let store = OnTokio.block_on(async {
         let store = connect(&cluster.options()).await;
         store.migrate().await.unwrap();
@@ -288,13 +357,9 @@ fn postgres_keeps_acknowledged_changes_after_its_client_is_killed() {
     });
     let database = format!("socket:{} postgres", cluster.dir().display());
     for _ in 0..rounds() {
-        let mut told = kill_a_worker(&database, &mut rng);
-        OnTokio.block_on(async {
-            for (id, acknowledged) in &told {
-                check(&store, *id, acknowledged).await;
-            }
-        });
-        book.append(&mut told);
+        let told = kill_a_worker(&database, &mut rng);
+        OnTokio.block_on(check_book(&store, &told));
+        book.append(told);
     }
     OnTokio.block_on(check_all(&store, &book));
 }
@@ -329,7 +394,7 @@ fn mysql_keeps_acknowledged_changes_after_its_client_is_killed() {
         Err(reason) => return mysql::not_run(test, &reason),
     };
     cluster.start();
-    let mut book = Book::new();
+    let mut book = Book::default();
     let store = OnTokio.block_on(async {
         cluster.create_database().await;
         let store = mysql::connect(&cluster.options()).await;
@@ -338,13 +403,11 @@ fn mysql_keeps_acknowledged_changes_after_its_client_is_killed() {
     });
     let database = format!("mysql:{} keyward", cluster.dir().join("socket").display());
     for _ in 0..rounds() {
-        let mut told = kill_a_worker(&database, &mut rng);
+        let told = kill_a_worker(&database, &mut rng);
         OnTokio.block_on(async {
-            for (id, acknowledged) in &told {
-                check(&store, *id, acknowledged).await;
-            }
+            check_book(&store, &told).await;
         });
-        book.append(&mut told);
+        book.append(told);
     }
     OnTokio.block_on(check_all(&store, &book));
 }
@@ -376,13 +439,13 @@ fn survives_kills_of_the_server<S: KeyRegistry<Error = SqlStoreError>>(
     start: impl Fn(),
     rng: &mut StdRng,
 ) {
-    let mut book = Book::new();
+    let mut book = Book::default();
     OnTokio.block_on(async {
         // Both pools survive all crashes. One has a short timeout, or each round would take as long
         // as it waits for a server.
         let (worker, checker) = (store(Duration::from_millis(200)), store(Duration::from_secs(20)));
         for round in 0..rounds() {
-            let told = RefCell::new(Book::new());
+            let told = RefCell::new(Book::default());
             let ((last, pause), heard) = (blow(rng), Cell::new(0));
             thread::scope(|scope| {
                 let say = |line: &str| {
@@ -417,11 +480,9 @@ fn survives_kills_of_the_server<S: KeyRegistry<Error = SqlStoreError>>(
                 });
             });
             start();
-            let mut told = told.into_inner();
-            for (id, acknowledged) in &told {
-                check(&checker, *id, acknowledged).await;
-            }
-            book.append(&mut told);
+            let told = told.into_inner();
+            check_book(&checker, &told).await;
+            book.append(told);
         }
         check_all(&checker, &book).await;
     });

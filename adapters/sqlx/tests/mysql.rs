@@ -23,7 +23,7 @@ use keyward::{
     key::{KeyId, KeyKind, Owner, OwnerId, PresentedKey, Tier},
     store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
-    usage::{Usage, UsageBatch},
+    usage::{Usage, UsageBatch, UsageSpan},
     verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, MySqlStore, RowReport, SqlStoreError};
@@ -82,16 +82,8 @@ impl SqlStore for MySqlStore {
         self.migrate().await
     }
 
-    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
-        self.save_usage(batch).await
-    }
-
     async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
         self.check_rows().await
-    }
-
-    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
-        self.usage(ids).await
     }
 }
 
@@ -116,6 +108,7 @@ on_one_store!(
     checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
+    corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
@@ -132,6 +125,20 @@ on_one_store!(
     all_damaged_rows_are_reported,
     tables_refuse_what_no_type_accepts,
 );
+
+macro_rules! on_a_store_with_buckets {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            OnTokio.block_on(async {
+                let Some(store) = mysql_store(stringify!($check)).await else { return };
+                checks::$check(store.with_usage_by(UsageSpan::ALL)).await;
+            });
+        }
+    )*};
+}
+
+on_a_store_with_buckets!(usage_is_kept_by_spans_of_time, concurrent_savers_of_buckets_add_up);
 
 #[test]
 fn exactly_one_concurrent_rotation_succeeds() {

@@ -20,10 +20,10 @@ use std::{
 use checks::SqlStore;
 use keyward::{
     KeyHasher, KeyStore as _, Timestamp,
-    key::{KeyId, KeyKind, Owner, PresentedKey, Tier},
+    key::{KeyId, Owner, Tier},
     store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
-    usage::{Usage, UsageBatch},
+    usage::{Usage, UsageBatch, UsageSpan},
     verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, PostgresStore, RowReport, SqlStoreError};
@@ -71,16 +71,8 @@ impl SqlStore for PostgresStore {
         self.migrate().await
     }
 
-    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
-        self.save_usage(batch).await
-    }
-
     async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
         self.check_rows().await
-    }
-
-    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
-        self.usage(ids).await
     }
 }
 
@@ -100,6 +92,7 @@ on_one_store!(
     checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
+    corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
@@ -116,6 +109,20 @@ on_one_store!(
     all_damaged_rows_are_reported,
     tables_refuse_what_no_type_accepts,
 );
+
+macro_rules! on_a_store_with_buckets {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            OnTokio.block_on(async {
+                let Some(store) = postgres_store(stringify!($check)).await else { return };
+                checks::$check(store.with_usage_by(UsageSpan::ALL)).await;
+            });
+        }
+    )*};
+}
+
+on_a_store_with_buckets!(usage_is_kept_by_spans_of_time, concurrent_savers_of_buckets_add_up);
 
 #[test]
 fn exactly_one_concurrent_rotation_succeeds() {
@@ -274,7 +281,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 3;
+const KNOWN: usize = 4;
 
 #[test]
 fn migrations_of_the_host_are_untouched() {
@@ -291,46 +298,6 @@ fn migrations_of_the_host_are_untouched() {
         // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
         assert_eq!(store.dump("keyward_migrations").await.len(), KNOWN);
-    });
-}
-
-/// The README's SQL, on a typical existing table.
-#[test]
-fn an_existing_table_is_imported() {
-    OnTokio.block_on(async {
-        let Some(store) = postgres_store("an_existing_table").await else { return };
-        sqlx::raw_sql(
-            "CREATE TABLE api_keys (id bigint PRIMARY KEY, project text, label text,
-               sha256 text, revoked_at timestamptz, created_at timestamptz);
-             INSERT INTO api_keys VALUES
-               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05Z'),
-               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05Z', '2024-01-02 03:04:05Z')",
-        )
-        .execute(store.pool())
-        .await
-        .unwrap();
-        let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::key::KeyFormats::from(FORMAT);
-        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
-        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
-        let digest = lookup.hashes().nth(1).unwrap().to_string();
-        let update = sqlx::query("UPDATE api_keys SET sha256 = $1 WHERE id = 7");
-        let hex = digest.strip_prefix("sha256:").unwrap();
-        update.bind(hex).execute(store.pool()).await.unwrap();
-
-        let readme = include_str!("../README.md");
-        let import = readme.split("```sql postgres\n").nth(1).unwrap().split("```").next().unwrap();
-        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
-
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
-        assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
-        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
-        let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
-        assert!(verified.unwrap().rehash().is_some());
-        let old = store.list(&"proj_b".parse().unwrap(), keyward::store::PageRequest::first(1)).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
     });
 }
 

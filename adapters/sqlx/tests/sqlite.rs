@@ -10,22 +10,13 @@ mod support;
 use std::time::Duration;
 
 use checks::SqlStore;
-use keyward::{
-    KeyHasher, KeyStore as _,
-    key::{KeyId, KeyKind, PresentedKey},
-    store::KeyRegistry as _,
-    testing::BlockOn as _,
-    usage::{Usage, UsageBatch},
-    verify::Verifier,
-};
+use keyward::{KeyStore as _, store::KeyRegistry as _, testing::BlockOn as _, usage::UsageSpan};
 use keyward_sqlx::{MigrateError, RowReport, SqlStoreError, SqliteStore};
 use sqlx::{
     AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
     sqlite::SqlitePoolOptions,
 };
-use support::{
-    FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_options, sqlite_store,
-};
+use support::{NOW, OnTokio, TempDir, gate_status, issue, lookup, sqlite_options, sqlite_store};
 
 impl SqlStore for SqliteStore {
     async fn tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
@@ -63,16 +54,8 @@ impl SqlStore for SqliteStore {
         self.migrate().await
     }
 
-    async fn save_usage(&self, batch: &UsageBatch) -> Result<(), SqlStoreError> {
-        self.save_usage(batch).await
-    }
-
     async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
         self.check_rows().await
-    }
-
-    async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, SqlStoreError> {
-        self.usage(ids).await
     }
 }
 
@@ -90,6 +73,7 @@ on_one_store!(
     checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
+    corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
@@ -142,48 +126,7 @@ fn migrations_of_the_host_are_untouched() {
         assert_eq!(store.dump("_sqlx_migrations").await, before);
         // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
-        assert_eq!(store.dump("keyward_migrations").await.len(), 2);
-    });
-}
-
-/// The README's SQL, on a typical existing table.
-#[test]
-fn an_existing_table_is_imported() {
-    let dir = TempDir::new();
-    OnTokio.block_on(async {
-        let store = sqlite_store(&dir).await;
-        sqlx::raw_sql(
-            "CREATE TABLE api_keys (id INTEGER PRIMARY KEY, project TEXT, label TEXT,
-               sha256 TEXT, revoked_at TEXT, created_at TEXT);
-             INSERT INTO api_keys VALUES
-               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05'),
-               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05', '2024-01-02 03:04:05')",
-        )
-        .execute(store.pool())
-        .await
-        .unwrap();
-        let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::key::KeyFormats::from(FORMAT);
-        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
-        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
-        let digest = lookup.hashes().nth(1).unwrap().to_string();
-        let update = sqlx::query("UPDATE api_keys SET sha256 = ?1 WHERE id = 7");
-        let hex = digest.strip_prefix("sha256:").unwrap();
-        update.bind(hex).execute(store.pool()).await.unwrap();
-
-        let readme = include_str!("../README.md");
-        let import = readme.split("```sql sqlite\n").nth(1).unwrap().split("```").next().unwrap();
-        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
-
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
-        assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
-        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
-        let verified = Verifier::new(hasher).verify(&lookup, Some(found), NOW + Duration::from_secs(1 << 26));
-        assert!(verified.unwrap().rehash().is_some());
-        let old = store.list(&"proj_b".parse().unwrap(), keyward::store::PageRequest::first(1)).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
+        assert_eq!(store.dump("keyward_migrations").await.len(), 3);
     });
 }
 
@@ -256,6 +199,21 @@ fn a_locked_file_and_an_exhausted_pool_return_different_errors_and_are_recoverab
         assert_eq!(gate_status(&store, &key).await, 200);
     });
 }
+
+macro_rules! on_a_store_with_buckets {
+    ($($check:ident),* $(,)?) => {$(
+        #[test]
+        fn $check() {
+            let dir = TempDir::new();
+            OnTokio.block_on(async {
+                let store = sqlite_store(&dir).await.with_usage_by(UsageSpan::ALL);
+                checks::$check(store).await;
+            });
+        }
+    )*};
+}
+
+on_a_store_with_buckets!(usage_is_kept_by_spans_of_time, concurrent_savers_of_buckets_add_up);
 
 macro_rules! on_a_file {
     ($($check:ident),* $(,)?) => {$(

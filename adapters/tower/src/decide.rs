@@ -34,10 +34,16 @@ impl Deciding {
 
     pub(crate) fn new<K: KeyStore + 'static>(shared: &Arc<Shared<K>>, step: Step) -> Self {
         match step {
-            Step::Done(outcome) => Self::done(outcome),
-            waiting => {
+            Step::Done(outcome) if shared.due_rehash(&outcome).is_none() => Self::done(outcome),
+            step => {
                 let shared = Arc::clone(shared);
-                Self::Waiting(StoreFuture::new(async move { shared.driver().drive(waiting).await }))
+                Self::Waiting(StoreFuture::new(async move {
+                    let outcome = shared.driver().drive(step).await;
+                    if let Some((rehasher, caller)) = shared.due_rehash(&outcome) {
+                        rehasher.save(caller, &*shared.clock, shared.deadline.as_ref()).await;
+                    }
+                    outcome
+                }))
             }
         }
     }

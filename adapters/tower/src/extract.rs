@@ -13,6 +13,7 @@ use keyward::request::PublicReason;
 use crate::{
     caller::Caller,
     foreign::{ForeignCredential, unproved},
+    probe::ProbeResult,
     trace,
 };
 
@@ -46,6 +47,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Caller {
 pub enum CallerRejection {
     /// The route has no [`ApiKeyLayer`](crate::ApiKeyLayer). The service is at fault, and the
     /// response is 500. `Option<Caller>` does not mistake it for a request without a key.
+    /// [`check_layers`](crate::check_layers) finds it before the service starts.
     NoLayer,
     /// The request went on without a key, and this handler requires one. The response is
     /// a 401 in the style of the gate.
@@ -74,7 +76,11 @@ impl Error for CallerRejection {}
 impl IntoResponse for CallerRejection {
     fn into_response(self) -> Response {
         match self {
-            Self::NoLayer => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Self::NoLayer => {
+                let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                response.extensions_mut().insert(ProbeResult::NoLayer);
+                response
+            }
             Self::Unauthenticated(foreign) => {
                 foreign.refuse(PublicReason::InvalidKey).map(Body::from).into_response()
             }

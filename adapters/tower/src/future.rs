@@ -23,11 +23,10 @@ use crate::{
     caller::Caller,
     decide::{Deciding, recheck},
     foreign::{ForeignCredential, WithoutCaller},
-    head::{leave_charged, mark_sensitive, redact_query},
+    head::{leave_charged, mark_sensitive},
     keep_response::KeepResponse,
-    response::{Protocol, insert_headers, report_limit},
+    response::{Protocol, identified, insert_headers, report_limit},
     shared::Shared,
-    trace,
 };
 
 pin_project! {
@@ -60,6 +59,7 @@ pin_project! {
             rechecking: StoreFuture<'static, Result<(), Box<Refusal>>>,
             response: Option<Response<R>>,
             admission: Admission,
+            request_id: Option<Arc<str>>,
         },
         Done {
             response: Option<Response<ResponseBody<R>>>,
@@ -83,6 +83,7 @@ pub(crate) struct Style {
 struct Admitted {
     admission: Admission,
     recheck: Option<PendingRecheck>,
+    request_id: Option<Arc<str>>,
 }
 
 impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
@@ -125,11 +126,18 @@ where
                 StateProjection::Deciding { deciding, service, request } => {
                     let decided = ready!(Pin::new(deciding).poll(context));
                     if let Some(outcome) = &decided {
-                        trace::decided(outcome, this.route);
+                        this.shared.log.decided(outcome, this.route, &*this.shared.clock);
                     }
                     // Without a request this was polled after its end.
                     let Some((mut parts, body)) = request.take() else { return Poll::Pending };
-                    let without_caller = || ForeignCredential {
+                    let is_admitted = matches!(decided, Some(Outcome::Admitted(_)));
+                    // An admitted request can be refused only after its handler.
+                    let request_id = match is_admitted && !this.shared.recheck {
+                        true => None,
+                        false => this.shared.request_id(&parts),
+                    };
+                    let without_caller = |request_id| ForeignCredential {
+                        request_id,
                         gate: this.shared.gate.clone(),
                         route: this.route.clone(),
                         clock: Arc::clone(&this.shared.clock),
@@ -137,24 +145,23 @@ where
                     };
                     let admitted = match decided {
                         Some(Outcome::Refused(refusal)) => {
+                            let refusal = identified(refusal, request_id);
                             let refused = this.style.protocol.refusal(&refusal);
                             let response = Some(refused.map(ResponseBody::refused));
                             this.state.set(State::Done { response });
                             continue;
                         }
                         None => {
-                            parts.extensions.insert(WithoutCaller(without_caller()));
-                            if this.shared.redact_query {
-                                redact_query(&mut parts, &this.shared.gate);
-                            }
+                            parts.extensions.insert(WithoutCaller(without_caller(request_id)));
+                            this.shared.credentials.pass_on(&mut parts, &this.shared.gate);
                             None
                         }
                         Some(Outcome::Anonymous) => {
-                            parts.extensions.insert(WithoutCaller(without_caller()));
+                            parts.extensions.insert(WithoutCaller(without_caller(request_id)));
                             None
                         }
                         Some(Outcome::ForeignCredential) => {
-                            parts.extensions.insert(without_caller());
+                            parts.extensions.insert(without_caller(request_id));
                             None
                         }
                         Some(Outcome::Admitted(admission)) => {
@@ -163,7 +170,10 @@ where
                                 parts.extensions.insert(decision);
                             }
                             leave_charged(&mut parts, &admission, this.route);
-                            Some(Admitted::new(this.shared, this.route, admission, &mut parts))
+                            let mut admitted =
+                                Admitted::new(this.shared, this.route, admission, &mut parts);
+                            admitted.request_id = request_id;
+                            Some(admitted)
                         }
                     };
                     mark_sensitive(&mut parts, &this.shared.sensitive);
@@ -178,11 +188,14 @@ where
                     let is_kept = response.extensions().get::<KeepResponse>().is_some();
                     match admitted.take() {
                         None => State::Done { response: Some(response.map(ResponseBody::served)) },
-                        Some(Admitted { admission, recheck: Some(pending) }) if !is_kept => {
+                        Some(Admitted { admission, recheck: Some(pending), request_id })
+                            if !is_kept =>
+                        {
                             State::Rechecking {
                                 rechecking: recheck(this.shared, pending),
                                 response: Some(response),
                                 admission,
+                                request_id,
                             }
                         }
                         Some(Admitted { admission, .. }) => State::Done {
@@ -190,13 +203,14 @@ where
                         },
                     }
                 }
-                StateProjection::Rechecking { rechecking, response, admission } => {
+                StateProjection::Rechecking { rechecking, response, admission, request_id } => {
                     let rechecked = ready!(Pin::new(rechecking).poll(context));
                     let response = match (rechecked, response.take()) {
                         (Ok(()), response) => response
                             .map(|response| with_headers(response, admission, this.style.inside)),
                         (Err(refusal), _) => {
-                            trace::refused(&refusal);
+                            this.shared.log.refused(&refusal, &*this.shared.clock);
+                            let refusal = identified(*refusal, request_id.take());
                             let mut refused = this.style.protocol.refusal(&refusal);
                             insert_headers(refused.headers_mut(), admission.headers());
                             Some(refused.map(ResponseBody::refused))
@@ -225,10 +239,8 @@ impl Admitted {
     ) -> Self {
         let recheck = shared.recheck.then(|| shared.gate.recheck(admission.caller(), route));
         parts.extensions.insert(Caller(admission.caller().clone()));
-        if shared.redact_query {
-            redact_query(parts, &shared.gate);
-        }
-        Self { admission, recheck }
+        shared.credentials.pass_on(parts, &shared.gate);
+        Self { admission, recheck, request_id: None }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The head of a request, as the gate reads it and as it goes on.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Request, Uri, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, header::Entry, request::Parts,
+    uri::PathAndQuery,
+};
 use keyward::{
-    Gate,
+    Clock, Gate,
     gate::{Admission, Charged, CheckedRoute},
     limit::LimitKey,
-    request::RequestHead,
+    request::{RequestHead, TrustedProxies, Veto},
 };
 
-use crate::trace;
+use crate::trace::Log;
 
 /// The head of an `http` request as keyward reads it, for a host that reads credentials itself:
 /// [foreign ones](crate::ForeignCredential::credential), or those of routes without a layer.
@@ -66,17 +69,35 @@ impl fmt::Debug for HttpHead<'_> {
 pub(crate) struct Head<'p> {
     head: HttpHead<'p>,
     parts: &'p Parts,
-    address: Option<&'p CountedBy>,
-    subjects: &'p [(u8, CountedBy)],
+    settings: Settings<'p>,
+    log: &'p Log,
+    clock: &'p dyn Clock,
 }
+
+/// What the host has told of its requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'p> {
+    pub(crate) ip: Option<&'p IpOf>,
+    pub(crate) proxies: Option<&'p TrustedProxies>,
+    pub(crate) address: Option<&'p CountedBy>,
+    pub(crate) subjects: &'p [(u8, CountedBy)],
+    pub(crate) veto: Option<&'p VetoOf>,
+}
+
+/// The host's function that returns the address of the peer of a request.
+pub(crate) type IpOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
+
+/// The host's function that returns its check of the key of a request.
+pub(crate) type VetoOf = Arc<dyn Fn(&Parts) -> Option<Veto> + Send + Sync>;
 
 impl<'p> Head<'p> {
     pub(crate) fn new(
         parts: &'p Parts,
-        address: Option<&'p CountedBy>,
-        subjects: &'p [(u8, CountedBy)],
+        settings: Settings<'p>,
+        log: &'p Log,
+        clock: &'p dyn Clock,
     ) -> Self {
-        Self { head: parts.into(), parts, address, subjects }
+        Self { head: parts.into(), parts, settings, log, clock }
     }
 }
 
@@ -89,16 +110,31 @@ impl RequestHead for Head<'_> {
         self.head.query()
     }
 
+    fn client_ip(&self) -> Option<IpAddr> {
+        let peer = (self.settings.ip?)(self.parts)?;
+        match self.settings.proxies {
+            Some(proxies) => proxies.client(peer, &self.head),
+            None => Some(peer),
+        }
+    }
+
+    fn veto(&self) -> Option<Veto> {
+        (self.settings.veto?)(self.parts)
+    }
+
     fn address(&self) -> Option<LimitKey> {
-        let address = self.address?.of(self.parts);
+        let address = match self.settings.address {
+            Some(address) => address.of(self.parts),
+            None => self.settings.ip.and_then(|_| self.client_ip()).map(LimitKey::address),
+        };
         if address.is_none() {
-            trace::no_address();
+            self.log.no_address(self.clock);
         }
         address
     }
 
     fn subject(&self, number: u8) -> Option<LimitKey> {
-        let (_, subject) = self.subjects.iter().find(|(own, _)| *own == number)?;
+        let (_, subject) = self.settings.subjects.iter().find(|(own, _)| *own == number)?;
         subject.of(self.parts)
     }
 
@@ -144,21 +180,75 @@ pub(crate) fn mark_sensitive(parts: &mut Parts, names: &[HeaderName]) {
     }
 }
 
-/// Replaces the keys in the query, in every copy of the target.
-pub(crate) fn redact_query(parts: &mut Parts, gate: &Gate) {
-    if let Some(redacted) = redacted(&parts.uri, gate) {
-        parts.uri = redacted;
+/// What the inner service sees of the credentials of an admitted request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// Headers as they were sent, and queries in which keys are replaced.
+    #[default]
+    RedactQuery,
+    /// Everything.
+    Keep,
+    /// Nothing.
+    Strip,
+}
+
+impl Credentials {
+    /// Changes a request that goes on.
+    pub(crate) fn pass_on(self, parts: &mut Parts, gate: &Gate) {
+        let change = match self {
+            Self::Keep => return,
+            Self::RedactQuery => redacted,
+            Self::Strip => {
+                strip_headers(&mut parts.headers, gate);
+                stripped
+            }
+        };
+        if let Some(changed) = changed(&parts.uri, gate, change) {
+            parts.uri = changed;
+        }
+        #[cfg(feature = "axum")]
+        change_original_uri(&mut parts.extensions, gate, change);
     }
-    #[cfg(feature = "axum")]
-    redact_original_uri(&mut parts.extensions, gate);
+}
+
+/// Removes from headers the credentials that a gate reads from them.
+fn strip_headers(headers: &mut HeaderMap, gate: &Gate) {
+    for name in gate.sources().header_names() {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let Entry::Occupied(entry) = headers.entry(&name) else { continue };
+        let (_, lines) = entry.remove_entry_mult();
+        let lines: Vec<HeaderValue> = lines.collect();
+        for line in lines {
+            let left = gate.sources().stripped_header(name.as_str(), line.as_bytes());
+            // A part of a valid value is valid.
+            let left = left.and_then(|left| HeaderValue::from_bytes(&left).ok());
+            if let Some(left) = left {
+                headers.append(&name, left);
+            }
+        }
+    }
+}
+
+type Change = for<'u> fn(&Gate, &'u str) -> Cow<'u, str>;
+
+fn redacted<'u>(gate: &Gate, target: &'u str) -> Cow<'u, str> {
+    gate.redact(target)
+}
+
+fn stripped<'u>(gate: &Gate, target: &'u str) -> Cow<'u, str> {
+    gate.sources().stripped_target(target)
 }
 
 /// Returns the same target without keys; `None` if it contains none.
-fn redacted(uri: &Uri, gate: &Gate) -> Option<Uri> {
-    let Cow::Owned(text) = gate.redact(uri.path_and_query()?.as_str()) else { return None };
+fn changed(uri: &Uri, gate: &Gate, change: Change) -> Option<Uri> {
+    let target = uri.path_and_query()?.as_str();
+    let text = change(gate, target);
+    if *text == *target {
+        return None;
+    }
     // The replacement is plain text, so this is a valid target. If it were not, no query is
     // better than one with a key.
-    let target = PathAndQuery::try_from(text).or_else(|_| PathAndQuery::try_from(uri.path()));
+    let target = PathAndQuery::try_from(&*text).or_else(|_| PathAndQuery::try_from(uri.path()));
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(target.unwrap_or(PathAndQuery::from_static("/")));
     Some(Uri::from_parts(parts).unwrap_or_default())
@@ -166,10 +256,10 @@ fn redacted(uri: &Uri, gate: &Gate) -> Option<Uri> {
 
 /// Removes the keys from the copy of the target that axum keeps beside the request.
 #[cfg(feature = "axum")]
-fn redact_original_uri(extensions: &mut http::Extensions, gate: &Gate) {
+fn change_original_uri(extensions: &mut http::Extensions, gate: &Gate, change: Change) {
     if let Some(::axum::extract::OriginalUri(uri)) = extensions.get_mut()
-        && let Some(redacted) = redacted(uri, gate)
+        && let Some(changed) = changed(uri, gate, change)
     {
-        *uri = redacted;
+        *uri = changed;
     }
 }

@@ -7,10 +7,11 @@ use keyward::{
     error::InvalidText,
     issue::{Issued, IssuerError},
     key::KeyFormat,
-    store::KeyRegistry,
+    store::{KeyRegistry, StoreError, StoreFuture},
+    verify::KeyCaller,
 };
 
-use crate::keys::ApiKeys;
+use crate::{keys::ApiKeys, rehash::Rehasher};
 
 impl<K: KeyRegistry> ApiKeys<K> {
     /// Mints a key for an owner and stores its hash. The plaintext is in
@@ -47,6 +48,39 @@ impl<K: KeyRegistry> ApiKeys<K> {
     /// It has the formats, the hasher, the scopes and the audit of the gate.
     pub fn issuer(&self) -> Issuer<Arc<K>> {
         self.gate().issuer(Arc::clone(self.store()))
+    }
+}
+
+impl<K: KeyRegistry + 'static> ApiKeys<K> {
+    /// Replaces the hash of an admitted key by one under the current scheme of the
+    /// [hasher](crate::ApiKeysBuilder::with_hasher), where the key is stored under an older one. So a
+    /// table that was imported, or an older pepper, is left behind as its keys are used.
+    ///
+    /// The first request of each such key waits for one write, at most as long as the
+    /// [deadline](ApiKeys::with_deadline). It goes on whether the write succeeds or not: a later
+    /// request tries again, after a failure not before a minute has passed. The feature `tracing`
+    /// warns about each failure. Another change of the key that came first is no failure.
+    ///
+    /// ```
+    /// use keyward::{KeyHasher, MemoryStore, key::HashScheme};
+    /// use keyward_tower::ApiKeys;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = ApiKeys::bearer("acme_", MemoryStore::new())
+    ///     .with_hasher(KeyHasher::sha256().accept(HashScheme::Sha256Token)?)
+    ///     .build()?
+    ///     .rehash_on_use();
+    /// # let _ = keys; Ok(()) }
+    /// ```
+    pub fn rehash_on_use(self) -> Self {
+        let issuer = self.issuer();
+        let save = move |caller: KeyCaller, now| {
+            let issuer = issuer.clone();
+            StoreFuture::new(
+                async move { issuer.rehash(&caller, now).await.map_err(StoreError::new) },
+            )
+        };
+        self.with_rehasher(Rehasher::new(save))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The settings that the layers of a service share.
 
-use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
+use std::{error::Error, fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, request::Parts};
 use keyward::{
@@ -8,13 +8,18 @@ use keyward::{
     clock::Timer,
     gate::{Charge, CheckedRoute, PendingCharge, PolicyStatus},
     limit::LimitKey,
-    request::RefusalReason,
+    request::{RefusalReason, TrustedProxies, Veto},
     verify::KeyCaller,
 };
 
 use crate::{
-    head::CountedBy, layer::ApiKeyLayer, preflight::Preflights, remote::RemoteLimiter,
-    route::Routing, shared::Shared,
+    head::{CountedBy, Credentials},
+    layer::ApiKeyLayer,
+    preflight::Preflights,
+    rehash::Rehasher,
+    remote::RemoteLimiter,
+    route::Routing,
+    shared::Shared,
 };
 
 /// The API keys of a service: a gate, a store, a clock, and the settings of an HTTP server.
@@ -125,6 +130,67 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { recheck_after: Some(recheck_after), ..shared })
     }
 
+    /// Sets the address of the peer of a request, such as the one that the server put into its extensions.
+    /// Networks of keys are checked against it, and failed attempts and limits per address count by it,
+    /// unless [`with_client_address`](ApiKeys::with_client_address) sets something else.
+    ///
+    /// Behind proxies the peer is a proxy: also call
+    /// [`with_trusted_proxies`](ApiKeys::with_trusted_proxies).
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use keyward::request::TrustedProxies;
+    /// # use keyward_tower::ApiKeys;
+    ///
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> Result<ApiKeys<K>, keyward::error::InvalidText> {
+    /// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.0/8".parse()?]);
+    /// Ok(keys
+    ///     .with_client_ip(|parts| {
+    ///         let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    ///         Some(peer.ip())
+    ///     })
+    ///     .with_trusted_proxies(proxies))
+    /// # }
+    /// ```
+    ///
+    /// A request with a key that has networks is refused with 503 without an address.
+    pub fn with_client_ip(
+        self,
+        peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| Shared { ip: Some(Arc::new(peer)), ..shared })
+    }
+
+    /// Reads the address of the client from a header if the peer is one of these proxies. See
+    /// [`TrustedProxies`].
+    pub fn with_trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        self.with(|shared| Shared { proxies: Some(proxies), ..shared })
+    }
+
+    /// Sets the host's own check of a key, by the request. It runs after the secret is proved and before
+    /// anything is charged. See [`Veto`].
+    ///
+    /// `veto` takes from the request what the check needs, and returns `None` if there is nothing to
+    /// check.
+    ///
+    /// ```
+    /// use keyward::request::Veto;
+    /// # use keyward_tower::ApiKeys;
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.with_veto(|parts| {
+    ///     let is_beta = parts.uri.path().starts_with("/beta/");
+    ///     is_beta.then(|| Veto::new(|key| match key.tier() {
+    ///         Some(_) => Ok(()),
+    ///         None => Err("beta is for owners with a tier"),
+    ///     }))
+    /// })
+    /// # }
+    /// ```
+    pub fn with_veto(self, veto: impl Fn(&Parts) -> Option<Veto> + Send + Sync + 'static) -> Self {
+        self.with(|shared| Shared { veto: Some(Arc::new(veto)), ..shared })
+    }
+
     /// Sets the address on which failed attempts are counted, for a gate that
     /// [limits them](keyward::gate::GateBuilder::limit_failed_attempts), and for limits
     /// [per address](keyward::limit::Limit::per_address): for example the peer address that the
@@ -196,6 +262,27 @@ impl<K> ApiKeys<K> {
         })
     }
 
+    /// Sets where the id of a request is, for [bodies](keyward::ErrorBodies::custom) of refusals that
+    /// contain it: usually the header that tower-http's `SetRequestIdLayer` has set outside of this layer.
+    ///
+    /// The header contains what the client sent, unless a layer removes that before.
+    ///
+    /// ```
+    /// # use keyward_tower::ApiKeys;
+    /// # fn wiring<K>(keys: ApiKeys<K>) -> ApiKeys<K> {
+    /// keys.with_request_id(|parts| {
+    ///     let id = parts.headers.get("x-request-id")?.to_str().ok()?;
+    ///     Some(id.to_owned())
+    /// })
+    /// # }
+    /// ```
+    pub fn with_request_id(
+        self,
+        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.with_request_id(id))
+    }
+
     /// Sets the treatment of CORS preflights. By default they need a key like every request.
     pub fn with_preflights(self, preflights: Preflights) -> Self {
         self.with(|shared| Shared { preflights, ..shared })
@@ -223,7 +310,19 @@ impl<K> ApiKeys<K> {
     /// the same key from the query, the outer layers must keep it, and the innermost replaces
     /// it.
     pub fn keep_query(self) -> Self {
-        self.with(|shared| Shared { redact_query: false, ..shared })
+        self.with(|shared| Shared { credentials: Credentials::Keep, ..shared })
+    }
+
+    /// Removes the credentials of an admitted request before it goes on, in every place that the gate
+    /// reads: the headers, the cookies and WebSocket subprotocols of that name, and the parameters of the
+    /// query. For a proxy whose upstream must not see the keys of its clients.
+    ///
+    /// A foreign credential stays, because the inner service checks it. So does an `Authorization` of a
+    /// scheme that the gate does not read. If layers are nested, only the innermost can strip: a layer
+    /// inside of it would find no key. The last call of this and [`keep_query`](ApiKeys::keep_query)
+    /// counts.
+    pub fn strip_credentials(self) -> Self {
+        self.with(|shared| Shared { credentials: Credentials::Strip, ..shared })
     }
 
     /// Declares that the inner service checks foreign credentials itself, where the gate
@@ -329,6 +428,10 @@ impl<K> ApiKeys<K> {
 
     pub(crate) fn shared(&self) -> &Shared<K> {
         &self.shared
+    }
+
+    pub(crate) fn with_rehasher(self, rehasher: Rehasher) -> Self {
+        self.with(|shared| Shared { rehasher: Some(rehasher), ..shared })
     }
 
     fn with(self, change: impl FnOnce(Shared<K>) -> Shared<K>) -> Self {

@@ -164,7 +164,9 @@
 //! None is on by default. `axum` adds the extractors `Caller` and `Option<Caller>` and
 //! `ApiKeys::guard`, and removes keys from axum's `OriginalUri` too. `tracing` adds an event for
 //! each outcome: `admitted` at the level DEBUG, `refused` at INFO, `cannot decide` at ERROR, with
-//! the id of the key and the precise reason, and nothing that the client sent.
+//! the id of the key and the precise reason, and nothing that the client sent. `refused` has the limit and
+//! the window that refused. `cannot decide` is at most one event a second for each kind of failure, with the
+//! number of requests, and the reason has every source of the error, down to "no such table".
 //!
 //! # What it does not do
 //!
@@ -193,9 +195,14 @@ mod issue;
 mod keep_response;
 mod keys;
 mod layer;
+#[cfg(feature = "tracing")]
+mod outages;
 mod path;
 mod preflight;
+#[cfg(feature = "axum")]
+mod probe;
 mod random;
+mod rehash;
 mod remote;
 mod response;
 mod route;
@@ -229,6 +236,7 @@ pub use self::{
     extract::CallerRejection,
     guard::{Guarded, GuardedFuture},
     path::path_parameter,
+    probe::check_layers,
     rules::Rules,
 };
 

@@ -1,5 +1,7 @@
 //! From a refusal to a response, and the rate-limit headers of admitted responses.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request::Parts};
 use keyward::{
@@ -128,6 +130,14 @@ fn header(header: ResponseHeader<'_>) -> Option<(HeaderName, HeaderValue)> {
         None => HeaderName::from_bytes(header.name().as_bytes()).ok()?,
     };
     Some((name, HeaderValue::from_bytes(header.value_bytes()).ok()?))
+}
+
+/// Gives a refusal the id of its request, for its body.
+pub(crate) fn identified(refusal: Refusal, request_id: Option<Arc<str>>) -> Refusal {
+    match request_id {
+        Some(id) => refusal.with_request_id(&*id),
+        None => refusal,
+    }
 }
 
 fn status(refusal: &Refusal) -> StatusCode {

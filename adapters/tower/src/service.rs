@@ -10,6 +10,8 @@ use http::{Request, Response, StatusCode, request::Parts};
 use keyward::{KeyStore, limit::Decision};
 use tower_service::Service;
 
+#[cfg(feature = "axum")]
+use crate::probe::{ProbeResult, is_probe};
 use crate::{
     body::ResponseBody,
     caller::Caller,
@@ -61,6 +63,13 @@ where
         let (inside, outer) = clear_outer(&mut parts);
         let route = self.routing.route(&parts);
         let protocol = Protocol::of(&parts, shared.grpc);
+        #[cfg(feature = "axum")]
+        if is_probe(&parts.extensions) {
+            let mut response = Response::new(ResponseBody::default());
+            response.extensions_mut().insert(ProbeResult::Layer);
+            let style = Style { protocol, cache_control: None, inside, outer };
+            return ResponseFuture::done(shared, route, style, response);
+        }
         let deciding = match preflight(&shared.preflights, &parts) {
             Some(Preflights::Answer(headers)) => {
                 let mut response = Response::new(ResponseBody::default());

@@ -4,19 +4,23 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION, request::Parts};
 use keyward::{
-    Clock, ConfigError, Gate, KeyStore, Route,
+    Clock, ConfigError, Gate, KeyStore, Outcome, Route,
     clock::Timer,
     error::ConfigErrorKind,
     gate::{CheckedRoute, Driver},
     limit::Subject,
     quota::PolicyName,
+    request::TrustedProxies,
+    verify::KeyCaller,
 };
 
 use crate::{
-    head::{CountedBy, Head},
+    head::{CountedBy, Credentials, Head, IpOf, Settings, VetoOf},
     preflight::Preflights,
     random::Random,
+    rehash::Rehasher,
     remote::RemoteLimiter,
+    trace::Log,
 };
 
 /// The state that every request needs. Behind one `Arc`, so a layer clones it cheaply.
@@ -30,8 +34,13 @@ pub(crate) struct Shared<K> {
     pub(crate) deadline: Option<(Duration, Timer)>,
     pub(crate) limiter: Option<RemoteLimiter>,
     pub(crate) recheck_after: Option<Duration>,
+    pub(crate) rehasher: Option<Rehasher>,
     /// Whether every route has the limit named `default`.
     pub(crate) has_default_limit: bool,
+    /// The address of the peer, and the proxies behind whose addresses that of the client is.
+    pub(crate) ip: Option<IpOf>,
+    pub(crate) proxies: Option<TrustedProxies>,
+    pub(crate) veto: Option<VetoOf>,
     pub(crate) address: Option<CountedBy>,
     /// The subjects of the host by their numbers.
     pub(crate) subjects: Vec<(u8, CountedBy)>,
@@ -39,9 +48,14 @@ pub(crate) struct Shared<K> {
     pub(crate) handles_foreign: bool,
     pub(crate) cache_control: Option<HeaderValue>,
     pub(crate) recheck: bool,
-    pub(crate) redact_query: bool,
+    pub(crate) credentials: Credentials,
     pub(crate) grpc: bool,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) log: Arc<Log>,
 }
+
+/// The host's function that returns the id of a request.
+pub(crate) type RequestId = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 impl<K> Shared<K> {
     pub(crate) fn new(gate: Gate, store: K, clock: Arc<dyn Clock>) -> Self {
@@ -59,21 +73,46 @@ impl<K> Shared<K> {
             deadline: None,
             limiter: None,
             recheck_after: None,
+            rehasher: None,
             has_default_limit: false,
+            ip: None,
+            proxies: None,
+            veto: None,
             address: None,
             subjects: Vec::new(),
             preflights: Preflights::default(),
             handles_foreign: false,
             cache_control: Some(HeaderValue::from_static("private")),
             recheck: false,
-            redact_query: true,
+            credentials: Credentials::default(),
             grpc: false,
+            request_id: None,
+            log: Arc::default(),
         }
     }
 
     /// Returns the head as the gate reads it.
     pub(crate) fn head<'p>(&'p self, parts: &'p Parts) -> Head<'p> {
-        Head::new(parts, self.address.as_ref(), &self.subjects)
+        let settings = Settings {
+            ip: self.ip.as_ref(),
+            proxies: self.proxies.as_ref(),
+            address: self.address.as_ref(),
+            subjects: &self.subjects,
+            veto: self.veto.as_ref(),
+        };
+        Head::new(parts, settings, &self.log, &*self.clock)
+    }
+
+    pub(crate) fn with_request_id(
+        self,
+        id: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { request_id: Some(Arc::new(id)), ..self }
+    }
+
+    /// Returns the id of a request, if the host has told where it is.
+    pub(crate) fn request_id(&self, parts: &Parts) -> Option<Arc<str>> {
+        self.request_id.as_ref().and_then(|find| find(parts)).map(Into::into)
     }
 
     /// Returns the `Cache-Control` of the response, if the inner service sets none.
@@ -99,10 +138,10 @@ impl<K> Shared<K> {
         let route = self.gate.route(route)?;
         for subject in route.subjects() {
             match subject {
-                Subject::Address if self.address.is_none() => {
+                Subject::Address if !self.has_address() => {
                     return Err(refused(
                         "the route has a limit per address but no client has an address; call \
-                         ApiKeys::with_client_address",
+                         ApiKeys::with_client_ip or ApiKeys::with_client_address",
                     ));
                 }
                 Subject::Host(number) if !self.has_subject(number) => {
@@ -120,6 +159,16 @@ impl<K> Shared<K> {
         Ok(route)
     }
 
+    /// Returns the caller whose hash is to be saved under the current scheme, if there is one.
+    pub(crate) fn due_rehash(&self, outcome: &Outcome) -> Option<(&Rehasher, KeyCaller)> {
+        let rehasher = self.rehasher.as_ref()?;
+        Some((rehasher, rehasher.due(outcome, self.clock.now())?))
+    }
+
+    fn has_address(&self) -> bool {
+        self.address.is_some() || self.ip.is_some()
+    }
+
     fn has_subject(&self, number: u8) -> bool {
         self.subjects.iter().any(|(own, _)| *own == number)
     }
@@ -132,10 +181,15 @@ impl<K> Shared<K> {
                  call, or GateBuilder::with_limiter, or call ApiKeysBuilder::without_limiter",
             ));
         }
-        if self.gate.limits_failed_attempts() && self.address.is_none() {
+        if self.proxies.is_some() && self.ip.is_none() {
+            return Err(refused(
+                "proxies are trusted but no request has a peer; call ApiKeys::with_client_ip",
+            ));
+        }
+        if self.gate.limits_failed_attempts() && !self.has_address() {
             return Err(refused(
                 "the gate limits failed attempts but no client has an address; call \
-                 ApiKeys::with_client_address",
+                 ApiKeys::with_client_ip or ApiKeys::with_client_address",
             ));
         }
         if self.gate.allows_foreign() && !self.handles_foreign {
@@ -159,10 +213,16 @@ impl<K> Clone for Shared<K> {
             sensitive: self.sensitive.clone(),
             deadline: self.deadline.clone(),
             limiter: self.limiter.clone(),
+            rehasher: self.rehasher.clone(),
+            ip: self.ip.clone(),
+            proxies: self.proxies.clone(),
+            veto: self.veto.clone(),
             address: self.address.clone(),
             subjects: self.subjects.clone(),
             preflights: self.preflights.clone(),
             cache_control: self.cache_control.clone(),
+            request_id: self.request_id.clone(),
+            log: Arc::clone(&self.log),
             ..*self
         }
     }

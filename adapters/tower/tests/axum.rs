@@ -365,3 +365,49 @@ async fn a_failing_store_returns_503_over_http() {
     assert_eq!(reply.status, 503);
     assert_eq!(reply.text(), r#"{"error":{"code":"UNAVAILABLE","message":"Service unavailable"}}"#);
 }
+
+async fn optional(_: Option<Caller>) -> &'static str {
+    panic!("the check reaches no handler")
+}
+
+async fn required(_: Caller) -> &'static str {
+    panic!("the check reaches no handler")
+}
+
+/// Before the first request, and without running a handler.
+#[tokio::test]
+async fn a_caller_without_a_layer_is_told_at_start() {
+    let world = World::new();
+    let layer = || world.keys().require(reading(100)).unwrap();
+    let app = Router::new()
+        .route("/a", get(optional).post(required).route_layer(layer()))
+        .route("/b/{id}", get(optional).route_layer(layer()).post(optional))
+        .route("/c", get(required))
+        .route("/open", get(async || "open"))
+        .nest("/nested", Router::new().route("/a", get(optional)).route_layer(layer()));
+    let check = async |method: http::Method, path: &str| {
+        keyward_tower::check_layers(&app, [(method, path)]).await.map_err(|error| error.to_string())
+    };
+    for (method, path) in [
+        (http::Method::GET, "/a"),
+        (http::Method::POST, "/a"),
+        (http::Method::GET, "/b/1"),
+        (http::Method::GET, "/nested/a"),
+    ] {
+        assert_eq!(check(method.clone(), path).await, Ok(()), "{method} {path}");
+    }
+    for (method, path, problem) in [
+        (http::Method::POST, "/b/1", "has no layer"),
+        (http::Method::GET, "/c", "has no layer"),
+        (http::Method::GET, "/d", "is no route"),
+        (http::Method::PUT, "/a", "is no route"),
+        (http::Method::GET, "no path", "is no path"),
+        (http::Method::GET, "/open", "takes no caller"),
+    ] {
+        let error = check(method.clone(), path).await.unwrap_err();
+        assert!(error.contains(problem) && error.contains(path), "{error}");
+    }
+    // The first problem of several routes.
+    let both = [(http::Method::GET, "/a"), (http::Method::GET, "/c")];
+    assert!(keyward_tower::check_layers(&app, both).await.is_err());
+}

@@ -13,7 +13,7 @@ use keyward::{
     key::{KeyId, KeyName, OwnerId, PlaintextKey, ScopeSet, StoredSecret},
     store::DynKeyRegistry,
 };
-use keyward_services::{Failure, UsageTable, log_requests};
+use keyward_services::{Attempts, FAILURES, Failure, UsageTable, log_requests};
 
 use crate::{
     auth,
@@ -34,6 +34,10 @@ pub(crate) struct App {
     pub(crate) usage: Arc<UsageTable>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clients: Clients,
+    /// The failed attempts of each address to get a token.
+    pub(crate) attempts: Attempts,
+    /// The tokens of each client, so that one client cannot fill the store.
+    pub(crate) tokens: Attempts,
     pub(crate) issues: Issues,
     pub(crate) durations: Durations,
 }
@@ -72,6 +76,8 @@ impl App {
             usage: Arc::default(),
             clock,
             clients: Clients::new(),
+            attempts: Attempts::new(FAILURES)?,
+            tokens: Attempts::new(oauth::TOKENS)?,
             issues: Issues::seeded(&[ORGANIZATION, OTHER_ORGANIZATION]),
             durations,
         };

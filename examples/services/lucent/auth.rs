@@ -12,7 +12,7 @@ use keyward::{
     request::{CredentialSources, PublicReason},
     store::DynKeyRegistry,
 };
-use keyward_services::{ENTERPRISE, HIGHER};
+use keyward_services::{ENTERPRISE, FAILURES, HIGHER, Peer, attempts_limiter};
 use keyward_tower::{ApiKeys, TruePreflightsLayer};
 use tower_http::cors::{Any, CorsLayer};
 
@@ -39,6 +39,7 @@ pub(crate) fn ingest(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<
         .with_errors(errors)
         .with_limiter(Limiter::system()?)
         .with_limit(limit(app.durations.window)?)
+        .limit_failed_attempts(attempts_limiter()?, FAILURES)
         .with_audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))
@@ -64,6 +65,7 @@ pub(crate) fn data(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
     let gate = Gate::builder(tokens()?, app.issuer.verifier(), CredentialSource::bearer())
         .with_challenge(Challenge::bearer("lucent")?.with_scope_in_place_of_realm())
         .with_errors(ErrorBodies::flat().with_unauthenticated("Missing or invalid bearer token"))
+        .limit_failed_attempts(attempts_limiter()?, FAILURES)
         .with_audit(app.usage.audit())
         .build()?;
     Ok(keys(app, gate))
@@ -82,5 +84,6 @@ pub(crate) fn cors() -> TruePreflightsLayer<CorsLayer> {
 
 fn keys(app: &App, gate: Gate) -> ApiKeys<Arc<dyn DynKeyRegistry>> {
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
-    ApiKeys::new(gate, store, clock).with_deadline(DEADLINE, tokio::time::sleep)
+    let keys = ApiKeys::new(gate, store, clock).with_client_address(Peer::address);
+    keys.with_deadline(DEADLINE, tokio::time::sleep)
 }

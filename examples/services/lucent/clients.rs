@@ -19,6 +19,13 @@ pub(crate) struct ClientCredentials {
     pub(crate) secret: PlaintextKey,
 }
 
+/// An authenticated client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: KeyId,
+    pub(crate) organization: OwnerId,
+}
+
 impl Clients {
     pub(crate) fn new() -> Self {
         Self(Issuer::new(MemoryStore::new(), SECRET, KeyHasher::sha256()))
@@ -35,14 +42,15 @@ impl Clients {
         Ok(ClientCredentials { id: issued.record.id(), secret: issued.key })
     }
 
-    /// Returns the organization of the client with this id, if this is its secret.
-    pub(crate) fn organization(&self, id: &str, secret: &str, now: Timestamp) -> Option<OwnerId> {
+    /// Returns the client with this id, if this is its secret.
+    pub(crate) fn authenticate(&self, id: &str, secret: &str, now: Timestamp) -> Option<Client> {
         let presented = self.0.formats().parse(secret).ok()?;
         let verifier = self.0.verifier();
         let lookup = verifier.lookup(&presented);
         let found = self.0.registry().find_sync(&lookup);
         let verified = verifier.verify(&lookup, found, now).ok()?;
         let caller = verified.authorize(&Access::any_key()).ok()?;
-        (caller.key_id().to_string() == id).then(|| caller.owner_id().clone())
+        let client = Client { id: caller.key_id(), organization: caller.owner_id().clone() };
+        (client.id.to_string() == id).then_some(client)
     }
 }

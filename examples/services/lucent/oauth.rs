@@ -8,24 +8,28 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, StatusCode,
-        header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE},
+        header::{
+            AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+        },
     },
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use keyward::{
-    KeyDraft, SysRng, Timestamp,
+    KeyDraft, Quota, SysRng, Timestamp,
     issue::IssuerError,
-    key::{KeyName, OwnerId, ScopeSet},
+    key::{KeyName, ScopeSet},
     store::StoreError,
 };
-use keyward_services::{Failure, LogNote, read_body};
+use keyward_services::{Failure, LogNote, Peer, read_short_body};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::{app::App, kinds::ACCESS_TOKEN};
+use crate::{app::App, clients::Client, kinds::ACCESS_TOKEN};
 
 const MAX_FORM: usize = 1 << 14;
+/// The tokens that one client can get in any minute.
+pub(crate) const TOKENS: Quota = Quota::per_minute(120);
 const CHALLENGE: &str = r#"Basic realm="lucent""#;
 /// The time for which revoked and expired keys stay listed.
 const KEPT: Duration = Duration::from_secs(86_400);
@@ -34,15 +38,20 @@ const KEPT: Duration = Duration::from_secs(86_400);
 const PURGED: u16 = 16;
 
 /// Mints a token for the organization of the client, with the requested scopes.
+///
+/// Failures of one address and tokens of one client are limited. Beyond that the response is 429.
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
+    Peer(peer): Peer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, TokenError> {
-    let body = read_body(body, MAX_FORM).await.map_err(TokenError::Body)?;
+    let attempt = app.attempts.begin(peer, app.clock.now()).map_err(TokenError::TooMany)?;
+    let body = read_short_body(body, MAX_FORM).await.map_err(TokenError::Body)?;
     let form = Form::read(&headers, &body)?;
     let now = app.clock.now();
-    let organization = authenticate(&app, &headers, &form, now)?;
+    let client = authenticate(&app, &headers, &form, now)?;
+    app.attempts.succeeded(attempt);
     match form.get("grant_type") {
         Some("client_credentials") => {}
         Some(_) => return Err(TokenError::UnsupportedGrantType),
@@ -50,7 +59,8 @@ pub(crate) async fn token(
     }
     let scopes = scopes(&form)?;
     let scope = scopes.to_string();
-    let draft = KeyDraft::new(organization, KeyName::from_static("access token"))
+    let _granted = app.tokens.begin(client.id, now).map_err(TokenError::TooMany)?;
+    let draft = KeyDraft::new(client.organization, KeyName::from_static("access token"))
         .with_scopes(scopes)
         .with_expiry(now + app.durations.token);
     let issued = app.issuer.issue(ACCESS_TOKEN.kind(), draft, &mut SysRng, now).await?;
@@ -66,18 +76,17 @@ pub(crate) async fn token(
     ))
 }
 
-/// Authenticates the client by Basic or by the form, but not by both (RFC 6749 §2.3), and returns its
-/// organization.
+/// Authenticates the client by Basic or by the form, but not by both (RFC 6749 §2.3).
 fn authenticate(
     app: &App,
     headers: &HeaderMap,
     form: &Form<'_>,
     now: Timestamp,
-) -> Result<OwnerId, TokenError> {
+) -> Result<Client, TokenError> {
     let in_form = (form.get("client_id"), form.get("client_secret"));
     let known = |id: &str, secret: &str| {
         app.clients
-            .organization(id, secret, now)
+            .authenticate(id, secret, now)
             .ok_or(TokenError::InvalidClient("unknown client or wrong secret"))
     };
     let Some(authorization) = authorization(headers)? else {
@@ -160,6 +169,8 @@ pub(crate) enum TokenError {
     UnsupportedGrantType,
     #[error("no scope, or an unknown one")]
     InvalidScope,
+    #[error("too many attempts or tokens")]
+    TooMany(u64),
     #[error("{0}")]
     Body(Failure),
     #[error("{0}")]
@@ -182,6 +193,8 @@ impl IntoResponse for TokenError {
             Self::InvalidClient(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
             Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope"),
+            // The code of RFC 8628 §3.5. RFC 6749 has none for it.
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Body(failure) => return failure.into_response(),
             Self::Issuer(error) => return Failure::from(error).into_response(),
         };
@@ -189,6 +202,9 @@ impl IntoResponse for TokenError {
         if status == StatusCode::UNAUTHORIZED {
             let challenge = axum::http::HeaderValue::from_static(CHALLENGE);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::TooMany(secs) = self {
+            response.headers_mut().insert(RETRY_AFTER, secs.into());
         }
         response.extensions_mut().insert(LogNote(self.to_string().into()));
         response

@@ -145,6 +145,71 @@ async fn a_token_ends_after_its_hour_to_the_millisecond_and_is_forgotten_a_day_l
 }
 
 #[tokio::test]
+async fn attempts_and_tokens_are_limited() {
+    let service = Service::start().await;
+    let failures = keyward_services::FAILURES.limit();
+    let ask = |secret: &str| {
+        let form = format!(
+            "grant_type=client_credentials&scope=read:lucent&client_id={}&client_secret={secret}",
+            service.demo.client.id,
+        );
+        Request::post("/oauth/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap()
+    };
+    let secret = service.demo.client.secret.expose();
+    // A token that is granted counts as no failure, and 120 of them are all that a client gets.
+    for _ in 0..120 {
+        assert_eq!(service.call(ask(secret)).await.0, StatusCode::OK);
+    }
+    let (status, headers, body) = service.call(ask(secret)).await;
+    assert_eq!((status, body), (StatusCode::TOO_MANY_REQUESTS, json!({"error": "slow_down"})));
+    assert_eq!(headers[RETRY_AFTER], "60");
+    for _ in 0..failures {
+        let (status, _, body) = service.call(ask("wrong")).await;
+        assert_eq!((status, body), (StatusCode::UNAUTHORIZED, json!({"error": "invalid_client"})));
+    }
+    let (status, headers, body) = service.call(ask("wrong")).await;
+    assert_eq!((status, body), (StatusCode::TOO_MANY_REQUESTS, json!({"error": "slow_down"})));
+    assert_eq!(headers[RETRY_AFTER], "60");
+    service.clock.set(START + Duration::from_secs(60));
+    assert_eq!(service.call(ask(secret)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_administrator_s_expiry_is_honoured_or_refused() {
+    let service = Service::start().await;
+    let create = async |kind: &str, expires_at: Value| {
+        let body = json!({"kind": kind, "name": "n", "owner": "o", "expires_at": expires_at});
+        service.as_admin(Method::POST, "/admin/keys", &body.to_string()).await
+    };
+    let second = Duration::from_secs(1);
+    for (kind, expires_at) in [
+        ("luc_api_", json!(START.to_string())),
+        ("luc_api_", json!("soon")),
+        ("luc_api_", json!(60)),
+        // Access tokens live for an hour.
+        ("luc_oat_", json!((START + HOUR + second).to_string())),
+    ] {
+        let (status, _, _) = create(kind, expires_at.clone()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{kind} {expires_at}");
+    }
+    for kind in ["luc_api_", "luc_oat_"] {
+        service.clock.set(START);
+        let (status, _, created) = create(kind, json!((START + second).to_string())).await;
+        assert_eq!(status, StatusCode::CREATED, "{kind}");
+        // Neither has a scope that the route requires unless the key is in force.
+        for (now, expected) in [(second - MS, [200, 403]), (second, [401, 401])] {
+            service.clock.set(START + now);
+            let key = created["key"].as_str().unwrap();
+            let status = service.send(Method::GET, ISSUES, key, "").await.0.as_u16();
+            assert!(expected.contains(&status), "{kind} {now:?}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_legacy_secret_works_until_just_before_the_end_of_its_grace() {
     let service = Service::start().await;
     let old = service.demo.legacy_key.expose();
@@ -184,7 +249,8 @@ impl Service {
         let durations = Durations { token: HOUR, window: MINUTE };
         let (app, demo) = App::with_demo(store.clone(), shared, durations).await.unwrap();
         let usage = Arc::clone(&app.usage);
-        let admin = Admin::new(app.issuer.clone(), usage, Arc::clone(&app.clock), Grace::DAY);
+        let admin = Admin::new(app.issuer.clone(), usage, Arc::clone(&app.clock), Grace::DAY)
+            .with_lifetime(kinds::ACCESS_TOKEN.kind(), HOUR);
         let (admin, admin_token) = admin.into_router("admin", ErrorBodies::flat()).await.unwrap();
         let router = router(Arc::new(app), admin).unwrap();
         Self { router, demo, admin_token, store, clock }

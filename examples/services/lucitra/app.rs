@@ -123,6 +123,8 @@ pub(crate) fn router(app: &Arc<App>, admin: Router) -> Result<Router, Box<dyn Er
 pub(crate) fn routes() -> (Router, Router) {
     let open = Router::new()
         .route("/v1/datasets", get(datasets::list))
+        // A parameter is never empty, so `/v1/` needs a route of its own.
+        .route("/v1/", any(async || Failure::no_such_route()))
         .route("/v1/{*path}", any(async || Failure::no_such_route()));
     let paid = enterprise::SECTIONS.into_iter().fold(Router::new(), |paid, section| {
         let paths = ["", "/", "/{*path}"].map(|end| format!("/v1/{section}{end}"));

@@ -9,7 +9,7 @@ use keyward::{
     request::{ErrorText, PublicReason},
     store::DynKeyRegistry,
 };
-use keyward_services::{ENTERPRISE, HIGHER};
+use keyward_services::{ENTERPRISE, FAILURES, HIGHER, Peer, attempts_limiter};
 use keyward_tower::ApiKeys;
 
 use crate::app::App;
@@ -29,10 +29,13 @@ pub(crate) fn keys(app: &App) -> Result<ApiKeys<Arc<dyn DynKeyRegistry>>, Box<dy
         .with_errors(errors())
         .with_rate_headers(RateHeaders::x_ratelimit())
         .with_limit(app.limit.clone())
+        .limit_failed_attempts(attempts_limiter()?, FAILURES)
         .with_audit(app.usage.audit());
     let gate = app.limits.in_gate(builder).build()?;
     let (store, clock) = (Arc::clone(app.issuer.registry()), Arc::clone(&app.clock));
-    let keys = ApiKeys::new(gate, store, clock).with_deadline(DEADLINE, tokio::time::sleep);
+    let keys = ApiKeys::new(gate, store, clock)
+        .with_client_address(Peer::address)
+        .with_deadline(DEADLINE, tokio::time::sleep);
     Ok(app.limits.in_layer(keys, &app.clock).recheck().handle_foreign())
 }
 

@@ -40,6 +40,45 @@ async fn a_session_is_told_its_window_to_the_second_and_may_come_again_to_the_mi
     service.check_window(&service.demo.session_jwt).await;
 }
 
+/// The page has every path under `/v1/` ask for a key.
+#[tokio::test]
+async fn every_path_under_v1_asks_for_a_key() {
+    let service = Service::start().await;
+    let key = service.demo.api_key.expose();
+    for path in [
+        "/v1/",
+        "/v1/?x=1",
+        "/v1//",
+        "/v1/x",
+        "/v1/x/",
+        "/v1//x",
+        "/v1/%20",
+        "/v1/.",
+        "/v1/datasets",
+        "/v1/datasets/",
+        "/v1/compliance",
+        "/v1/compliance/",
+        "/v1/audit/a/b",
+        "/v1/Audit",
+        "/v1/%61udit/x",
+    ] {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X-Y"] {
+            let request = || Request::builder().method(method).uri(path);
+            let without = request().body(Body::empty()).unwrap();
+            let response = service.router.clone().oneshot(without).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert!(response.headers().contains_key("www-authenticate"), "{method} {path}");
+            let with = request().header("authorization", format!("Bearer {key}"));
+            let response =
+                service.router.clone().oneshot(with.body(Body::empty()).unwrap()).await.unwrap();
+            let status = response.status();
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            // Each window is full after a hundred of them; every response has the headers.
+            assert!(response.headers().contains_key("x-ratelimit-limit"), "{method} {path}");
+        }
+    }
+}
+
 /// The service without a socket, with a clock that the test sets.
 struct Service {
     router: Router,

@@ -12,7 +12,7 @@ use keyward::{
     key::{Grace, KeyId, KeyName, OwnerId, PlaintextKey},
     store::DynKeyRegistry,
 };
-use keyward_services::{Failure, SessionTokens, log_requests};
+use keyward_services::{Attempts, FAILURES, Failure, SessionTokens, log_requests};
 use keyward_tower::ApiKeys;
 
 use crate::{
@@ -43,6 +43,8 @@ pub(crate) struct App {
     pub(crate) grace: Grace,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) accounts: Accounts,
+    /// The failed logins of each address.
+    pub(crate) logins: Attempts,
     pub(crate) sessions: SessionTokens,
     pub(crate) events: EventLog,
 }
@@ -79,6 +81,7 @@ impl App {
             grace,
             clock,
             accounts,
+            logins: Attempts::new(FAILURES)?,
             sessions: SessionTokens::with_random_secret(session)?,
             events: EventLog::default(),
         };

@@ -14,7 +14,7 @@ use axum::{
 use keyward::{
     Challenge, Clock, CredentialSource, ErrorBodies, Gate, Issuer, store::DynKeyRegistry,
 };
-use keyward_services::{Failure, read_body};
+use keyward_services::{FAILURES, Failure, Peer, attempts_limiter, read_body};
 use keyward_tower::{ApiKeys, Caller};
 use serde_json::{Value, json};
 
@@ -35,9 +35,11 @@ pub(crate) fn keys(
     let gate = Gate::builder(INGEST, issuer.verifier(), CredentialSource::header("x-api-key"))
         .with_challenge(Challenge::api_key("lumiqtrace", "x-api-key")?)
         .with_errors(ErrorBodies::flat().with_unauthenticated("Invalid API key"))
+        .limit_failed_attempts(attempts_limiter()?, FAILURES)
         .build()?;
     let store = Arc::clone(issuer.registry());
-    Ok(ApiKeys::new(gate, store, clock).with_deadline(PATIENCE, tokio::time::sleep))
+    let keys = ApiKeys::new(gate, store, clock).with_client_address(Peer::address);
+    Ok(keys.with_deadline(PATIENCE, tokio::time::sleep))
 }
 
 /// Stores the events in the project of the key. The layer has verified the key before, so the body of

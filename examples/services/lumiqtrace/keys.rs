@@ -51,6 +51,8 @@ pub(crate) async fn list(
 #[derive(Deserialize)]
 struct NewKey {
     name: String,
+    /// The key is refused from then on (RFC 3339).
+    expires_at: Option<Timestamp>,
 }
 
 /// Mints a key for the project in the path. Other members of the body are ignored.
@@ -61,10 +63,9 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Minted, Failure> {
     let project = session.project(&app, &path.map_err(unreadable)?)?;
-    let name = key_name(&read_body(body, MAX_BODY).await?)?;
     let now = app.clock.now();
-    let issuer = app.issuer.within(project.clone());
-    let draft = KeyDraft::new(project, name);
+    let draft = draft(project.clone(), &read_body(body, MAX_BODY).await?, now)?;
+    let issuer = app.issuer.within(project);
     let issued = issuer.issue(INGEST.kind(), draft, &mut SysRng, now).await?;
     Ok(minted(StatusCode::CREATED, &issued, now))
 }
@@ -148,15 +149,25 @@ fn key_id(text: &str) -> Result<KeyId, Failure> {
     text.parse().map_err(|_| IssuerError::NotFound.into())
 }
 
-fn key_name(body: &[u8]) -> Result<KeyName, Failure> {
-    let NewKey { name } = serde_json::from_slice(body).map_err(|error| {
+fn draft(project: OwnerId, body: &[u8], now: Timestamp) -> Result<KeyDraft, Failure> {
+    let NewKey { name, expires_at } = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
-            Failure::unprocessable(r#"The body must be an object with a string "name""#)
+            let expected =
+                r#"The body must be an object with a string "name", and maybe "expires_at""#;
+            Failure::unprocessable(expected)
         } else {
             Failure::bad_request("The body is not JSON")
         }
     })?;
-    KeyName::new(&name).map_err(|error| Failure::unprocessable(error.to_string()))
+    let name = KeyName::new(&name).map_err(|error| Failure::unprocessable(error.to_string()))?;
+    let draft = KeyDraft::new(project, name);
+    match expires_at {
+        Some(expires_at) if expires_at <= now => {
+            Err(Failure::unprocessable("expires_at: it is in the past"))
+        }
+        Some(expires_at) => Ok(draft.with_expiry(expires_at)),
+        None => Ok(draft),
+    }
 }
 
 fn unreadable(_: PathRejection) -> Failure {

@@ -13,7 +13,7 @@ use axum::{
     },
 };
 use keyward::key::OwnerId;
-use keyward_services::{Failure, read_body};
+use keyward_services::{Failure, Peer, read_short_body};
 use rand::{
     TryRng,
     rngs::{SysError, SysRng},
@@ -24,9 +24,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    app::{App, MAX_BODY},
+    app::App,
     bearer::{Conflict, bearer_token},
 };
+
+/// The maximum size of a login, in bytes.
+const MAX_LOGIN: usize = 1 << 14;
 
 /// The challenge for a request without credentials, which has no error code (RFC 6750 §3.1).
 const CHALLENGE: &str = r#"Bearer realm="lumiqtrace""#;
@@ -35,14 +38,20 @@ const INVALID_REQUEST: &str = r#"Bearer realm="lumiqtrace", error="invalid_reque
 
 /// Opens a session. Every failure gets the same response: a body that is not a login, an unknown
 /// email, a wrong password.
+///
+/// Beyond [`FAILURES`](keyward_services::FAILURES) of one address the response is 429, and nothing is
+/// checked.
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
+    Peer(peer): Peer,
     body: Body,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Value>), Failure> {
-    let body = read_body(body, MAX_BODY).await?;
+    let attempt = app.logins.begin(peer, app.clock.now()).map_err(Failure::too_many_attempts)?;
+    let body = read_short_body(body, MAX_LOGIN).await?;
     let login = serde_json::from_slice(&body)
         .map_err(|_| unauthenticated(CHALLENGE, "the body is no login"))?;
     let token = open(&app, &login)?;
+    app.logins.succeeded(attempt);
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "token": token }))))
 }
 

@@ -97,6 +97,76 @@ async fn a_store_that_lies_lets_nobody_through() {
 }
 
 #[tokio::test]
+async fn failed_logins_of_one_address_are_limited_and_nobody_else_s() {
+    let service = Service::start().await;
+    let login = |password: &str| {
+        let body = json!({"email": service.demo.email, "password": password}).to_string();
+        Request::post("/v1/auth/login").body(Body::from(body)).unwrap()
+    };
+    let from = |mut request: Request<Body>, last: u8| {
+        let peer = std::net::SocketAddr::from(([192, 0, 2, last], 1234));
+        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        request
+    };
+    let failures = keyward_services::FAILURES.limit();
+    for _ in 0..failures {
+        // A login that succeeds is not counted.
+        let good = service.send(from(login(service.demo.password.expose()), 1)).await;
+        assert_eq!(good.0, StatusCode::OK);
+        let wrong = service.send(from(login("wrong"), 1)).await;
+        assert_eq!(wrong, (StatusCode::UNAUTHORIZED, json!({"error": "Not authenticated"})));
+    }
+    // Beyond the limit nothing is checked, not even the right password.
+    for password in ["wrong", service.demo.password.expose()] {
+        let refused = service.send(from(login(password), 1)).await;
+        assert_eq!(refused.0, StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(service.send(from(login("wrong"), 2)).await.0, StatusCode::UNAUTHORIZED);
+    service.clock.set(START + Duration::from_secs(60));
+    let good = service.send(from(login(service.demo.password.expose()), 1)).await;
+    assert_eq!(good.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_login_is_short() {
+    let service = Service::start().await;
+    let large = format!("{:>20000}", "{}");
+    let request = Request::post("/v1/auth/login").body(Body::from(large)).unwrap();
+    assert_eq!(service.send(request).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn an_expiry_that_is_asked_for_is_honoured_or_refused() {
+    let service = Service::start().await;
+    let session = service.login().await;
+    let create =
+        async |body: Value| service.as_user(Method::POST, KEYS, &session, &body.to_string()).await;
+    for refused in [
+        json!({"name": "n", "expires_at": START.to_string()}),
+        json!({"name": "n", "expires_at": "2020-01-01T00:00:00Z"}),
+        json!({"name": "n", "expires_at": "tomorrow"}),
+        json!({"name": "n", "expires_at": 1_800_000_000}),
+        json!({"name": "n", "expires_at": {}}),
+    ] {
+        assert_eq!(create(refused.clone()).await.0, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    }
+    let expiry = START + Duration::from_secs(60);
+    let (status, created) = create(json!({"name": "n", "expires_at": expiry.to_string()})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let key = created["key"].as_str().unwrap();
+    for (now, expected) in [
+        (expiry.saturating_sub(Duration::from_millis(1)), StatusCode::ACCEPTED),
+        (expiry, StatusCode::UNAUTHORIZED),
+    ] {
+        service.clock.set(now);
+        assert_eq!(service.ingest(key).await.0, expected, "{now}");
+    }
+    // `null` asks for none.
+    let (status, _) = create(json!({"name": "n", "expires_at": null})).await;
+    assert_eq!(status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn the_old_key_works_until_just_before_its_deadline() {
     let service = Service::start().await;
     let session = service.login().await;

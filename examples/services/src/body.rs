@@ -1,12 +1,18 @@
 //! Request bodies, in bounded memory.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes, to_bytes},
     http::StatusCode,
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::Failure;
+
+/// The time for a short body.
+const SHORT_BODY: Duration = Duration::from_secs(10);
 
 /// The maximum size of a JSON body, in bytes.
 const MAX_JSON: usize = 1 << 16;
@@ -22,6 +28,17 @@ pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Failure> {
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if too_large { too_large_body(max) } else { Failure::bad_request("The body ended early") }
     })
+}
+
+/// Reads the whole body of a request that nobody has authenticated yet, such as a login: a few bytes,
+/// within a few seconds.
+///
+/// # Errors
+///
+/// Those of [`read_body`], and 408 if the body takes too long.
+pub async fn read_short_body(body: Body, max: usize) -> Result<Bytes, Failure> {
+    let late = || Failure::new(StatusCode::REQUEST_TIMEOUT, "The body took too long");
+    timeout(SHORT_BODY, read_body(body, max)).await.map_err(|_| late())?
 }
 
 /// Reads a short JSON body as a `T`, whatever its `Content-Type`. Members that `T` does not have are

@@ -1,10 +1,10 @@
 //! Error responses of the handlers: `{"error":"…"}`.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, error::Error, fmt};
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use keyward::{issue::IssuerError, store::StoreError};
@@ -18,7 +18,7 @@ use crate::LogNote;
 pub struct Failure {
     status: StatusCode,
     message: Cow<'static, str>,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, HeaderValue)>,
     note: Option<Cow<'static, str>>,
 }
 
@@ -39,10 +39,19 @@ impl Failure {
     }
 
     /// 503: the store, the clock or the random generator of this service failed. The request is
-    /// refused, and the response does not contain the reason.
-    pub fn unavailable(reason: &dyn fmt::Display) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
-            .with_note(reason.to_string())
+    /// refused, and the response does not contain the reason. The log has it with all of its sources,
+    /// because the text of a store's error is only its kind.
+    pub fn unavailable(reason: &(dyn Error + 'static)) -> Self {
+        let mut note = reason.to_string();
+        let mut source = reason.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            if !note.ends_with(&text) {
+                note = format!("{note}: {text}");
+            }
+            source = error.source();
+        }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable").with_note(note)
     }
 
     /// 404, for the fallback of a router.
@@ -55,10 +64,17 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
+    /// 429: too many attempts failed. Nothing was checked.
+    pub fn too_many_attempts(retry_after_secs: u64) -> Self {
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts");
+        failure.header = Some((RETRY_AFTER, HeaderValue::from(retry_after_secs)));
+        failure
+    }
+
     /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some((name, HeaderValue::from_static(value)));
         self
     }
 
@@ -74,7 +90,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
         if let Some((name, value)) = self.header.clone() {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         if let Some(note) = self.note.clone() {
             response.extensions_mut().insert(LogNote(note));
@@ -127,4 +143,19 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use keyward::issue::IssuerError;
+
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_cause_of_a_failure() {
+        let cause = std::io::Error::other("no such table: keyward_keys");
+        let failure = Failure::from(IssuerError::Store(StoreError::new(cause)));
+        assert!(failure.to_string().ends_with("no such table: keyward_keys"), "{failure}");
+        assert!(!failure.message.contains("table"));
+    }
+}

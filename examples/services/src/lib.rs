@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod attempts;
 mod banner;
 mod body;
 mod command_line;
@@ -20,8 +21,9 @@ mod tiers;
 mod usage;
 
 pub use admin::Admin;
+pub use attempts::{Attempt, Attempts, FAILURES, Peer, attempts_limiter};
 pub use banner::{ADMIN_ROUTES, AdminSteps};
-pub use body::{read_body, read_json, too_large_body};
+pub use body::{read_body, read_json, read_short_body, too_large_body};
 pub use command_line::{Announcement, command, read_command_line};
 pub use failure::{Failure, nested_errors};
 pub use key_list::key_list;

@@ -79,6 +79,8 @@ impl Service {
             either(interrupt, terminate).await;
             let _unheard = told.send(());
         };
+        // Attempts with wrong credentials are counted by the address of the peer.
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
         tokio::pin!(serving);
         tokio::select! {

@@ -89,6 +89,33 @@ CREATE TABLE keyward_usage (
   FOREIGN KEY (key_id) REFERENCES keyward_keys (id)
 ) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = {COLLATION};
 
+-- How often a key was used in a minute, an hour or a day. Only what the host chose is kept.
+CREATE TABLE keyward_usage_buckets (
+  key_id VARCHAR(64) NOT NULL,
+  span VARCHAR(16) NOT NULL CHECK (span IN ('minute', 'hour', 'day')),
+  begins_at BIGINT NOT NULL CHECK (begins_at >= 0),
+  requests BIGINT NOT NULL CHECK (requests >= 0),
+  PRIMARY KEY (key_id, span, begins_at),
+  INDEX keyward_usage_buckets_by_time (span, begins_at),
+  FOREIGN KEY (key_id) REFERENCES keyward_keys (id)
+) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = {COLLATION};
+
+-- Events outlive their keys, so there is no reference to them.
+CREATE TABLE keyward_audit (
+  number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  at BIGINT NOT NULL CHECK (at >= 0),
+  action VARCHAR(255) NOT NULL,
+  key_id VARCHAR(64) CHECK (key_id REGEXP '^[0-9a-f]{32}$' AND OCTET_LENGTH(key_id) = 32),
+  owner VARCHAR(255),
+  kind VARCHAR(64),
+  actor VARCHAR(255),
+  request_id TEXT,
+  detail MEDIUMTEXT,
+  INDEX keyward_audit_by_time (at, number),
+  INDEX keyward_audit_by_owner (owner, at, number),
+  INDEX keyward_audit_by_key (key_id, at, number)
+) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = {COLLATION};
+
 -- The rows are locked in place of owners, which need not have a row of their own. Owners that share
 -- one wait for each other.
 CREATE TABLE keyward_locks (slot BIGINT NOT NULL PRIMARY KEY) ENGINE = InnoDB;

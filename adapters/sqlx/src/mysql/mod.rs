@@ -18,12 +18,13 @@ use sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions};
 
 use crate::{
     MigrateError, RowReport, SqlStoreError,
+    audit::audit_store,
     check::check_rows,
     columns::millis,
     dialect::{Dialect, Transaction as _, retrying},
     registry::registry,
     rows::{read_id, read_usage},
-    usage::{ids_json, usage_json},
+    usage::{Spans, bucket_rows, buckets_json, ids_json, usage_json, usage_store},
 };
 
 /// A store in a database of MySQL (8.0.17 or newer) or MariaDB (10.6 or newer), which any number of
@@ -39,6 +40,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct MySqlStore {
     pool: MySqlPool,
+    spans: Spans,
 }
 
 impl MySqlStore {
@@ -70,7 +72,7 @@ impl MySqlStore {
 
     /// Creates a store over a pool of the host. [`MySqlStore::migrate`] makes its tables.
     pub const fn new(pool: MySqlPool) -> Self {
-        Self { pool }
+        Self { pool, spans: Spans::NONE }
     }
 
     /// Returns the pool.
@@ -108,10 +110,10 @@ impl MySqlStore {
         check_rows(&self.pool).await
     }
 
-    /// Adds drained usage to the saved usage, with one statement that writes to no other table.
+    /// Adds drained usage to the saved usage, in one transaction that writes to no other table.
     ///
     /// A count only grows, and a last use only moves later. Usage of keys that the store does not
-    /// hold is dropped.
+    /// hold is dropped. [`MySqlStore::with_usage_by`] also keeps it by minute, hour or day.
     ///
     /// # Errors
     ///
@@ -121,8 +123,18 @@ impl MySqlStore {
             return Ok(());
         }
         let rows = usage_json(batch);
+        let buckets = bucket_rows(batch, self.spans);
         retrying::<MySql, _, _, _>(|| async {
-            sqlx::query(statements::SAVE_USAGE).bind(&rows).execute(&self.pool).await?;
+            let save = sqlx::query(statements::SAVE_USAGE).bind(&rows);
+            if buckets.is_empty() {
+                save.execute(&self.pool).await?;
+                return Ok(());
+            }
+            let mut transaction = MySql::begin(&self.pool).await?;
+            save.execute(&mut *transaction).await?;
+            let save = sqlx::query(statements::SAVE_BUCKETS).bind(buckets_json(&buckets));
+            save.execute(&mut *transaction).await?;
+            transaction.commit().await?;
             Ok(())
         })
         .await
@@ -159,3 +171,5 @@ impl MySqlStore {
 }
 
 registry!(MySqlStore);
+usage_store!(MySqlStore);
+audit_store!(MySqlStore);

@@ -86,6 +86,9 @@ pub(super) const STATEMENTS: Statements = Statements {
            state = 'suspended', state_since = COALESCE(state_since, VALUES(state_since))",
     resume_owner: "INSERT INTO keyward_owners (id) VALUES ($1)
          ON DUPLICATE KEY UPDATE state = 'active', state_since = NULL",
+    remove_usage: "DELETE FROM keyward_usage_buckets
+         WHERE span = $1 AND begins_at < $2 ORDER BY begins_at LIMIT $3",
+    remove_audit: "DELETE FROM keyward_audit WHERE at < $1 ORDER BY at, number LIMIT $2",
     ..Statements::STANDARD
 };
 
@@ -124,6 +127,17 @@ pub(super) const SAVE_USAGE: &str = "INSERT INTO keyward_usage (key_id, requests
        last_used_at = COALESCE(GREATEST(keyward_usage.last_used_at, VALUES(last_used_at)),
          keyward_usage.last_used_at, VALUES(last_used_at))";
 
+/// Adds usage by spans of time. The parameter is a JSON array of rows.
+pub(super) const SAVE_BUCKETS: &str =
+    "INSERT INTO keyward_usage_buckets (key_id, span, begins_at, requests)
+     SELECT used.key_id, used.span, used.begins_at, used.requests
+     FROM JSON_TABLE(?, '$[*]' COLUMNS (key_id VARCHAR(64) PATH '$[0]', span VARCHAR(16) PATH '$[1]',
+       begins_at BIGINT PATH '$[2]', requests BIGINT PATH '$[3]')) AS used
+     JOIN keyward_keys k ON k.id = used.key_id ORDER BY k.id, used.span, used.begins_at
+     ON DUPLICATE KEY UPDATE requests =
+       CASE WHEN keyward_usage_buckets.requests > 9223372036854775807 - VALUES(requests)
+         THEN 9223372036854775807 ELSE keyward_usage_buckets.requests + VALUES(requests) END";
+
 /// Returns the usage of the keys whose ids are in a JSON array.
 pub(super) const USAGE: &str = "SELECT u.key_id AS id, u.requests AS requests,
        u.last_used_at AS last_used_at
@@ -138,7 +152,7 @@ pub(super) const ENDED: &str = "SELECT id FROM keyward_keys
 
 /// Delete the keys whose ids are in a JSON array, with what refers to them, which comes first. The
 /// trigger takes the deletion of a secret that is not marked for one by hand.
-pub(super) const DELETE_KEYS: [&str; 4] = [
+pub(super) const DELETE_KEYS: [&str; 5] = [
     unchecked!(
         "UPDATE keyward_secrets t
          JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS ended
@@ -148,6 +162,8 @@ pub(super) const DELETE_KEYS: [&str; 4] = [
     "DELETE t FROM keyward_secrets t
      JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS ended ON t.key_id = ended.id",
     "DELETE t FROM keyward_usage t
+     JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS ended ON t.key_id = ended.id",
+    "DELETE t FROM keyward_usage_buckets t
      JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS ended ON t.key_id = ended.id",
     "DELETE t FROM keyward_keys t
      JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS ended ON t.id = ended.id",

@@ -15,4 +15,5 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001_tables.sql"),
     include_str!("0002_notify.sql"),
     include_str!("0003_records.sql"),
+    include_str!("0004_history.sql"),
 ];

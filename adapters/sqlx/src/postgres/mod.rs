@@ -20,13 +20,14 @@ use sqlx::{
 
 use crate::{
     MigrateError, RowReport, SqlStoreError,
+    audit::audit_store,
     check::check_rows,
     columns::millis,
     dialect::{Dialect, Transaction as _},
     registry::registry,
     rows::{read_id, read_usage},
     tables,
-    usage::usage_rows,
+    usage::{Spans, bucket_rows, usage_rows, usage_store},
 };
 
 /// An arbitrary number that other users of advisory locks are unlikely to have chosen.
@@ -41,6 +42,7 @@ const MIGRATION_LOCK: i64 = 0x6b65_7977_6172_6401;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    spans: Spans,
 }
 
 impl PostgresStore {
@@ -74,7 +76,7 @@ impl PostgresStore {
 
     /// Creates a store over a pool of the host. [`PostgresStore::migrate`] makes its tables.
     pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, spans: Spans::NONE }
     }
 
     /// Returns the pool.
@@ -120,7 +122,7 @@ impl PostgresStore {
     /// Adds drained usage to the saved usage, with one statement that writes to no other table.
     ///
     /// A count only grows, and a last use only moves later. Usage of keys that the store does not
-    /// hold is dropped.
+    /// hold is dropped. [`PostgresStore::with_usage_by`] also keeps it by minute, hour or day.
     ///
     /// # Errors
     ///
@@ -135,7 +137,16 @@ impl PostgresStore {
             requests.push(row.requests);
             last_uses.push(row.last_used_at);
         }
+        let (mut keys, mut spans) = (Vec::new(), Vec::new());
+        let (mut begins, mut counts) = (Vec::new(), Vec::new());
+        for row in bucket_rows(batch, self.spans) {
+            keys.push(row.key_id);
+            spans.push(row.span.as_str());
+            begins.push(row.begins_at);
+            counts.push(row.requests);
+        }
         let save = sqlx::query(statements::SAVE_USAGE).bind(ids).bind(requests).bind(last_uses);
+        let save = save.bind(keys).bind(spans).bind(begins).bind(counts);
         save.execute(&self.pool).await?;
         Ok(())
     }
@@ -177,6 +188,8 @@ impl PostgresStore {
 }
 
 registry!(PostgresStore);
+usage_store!(PostgresStore);
+audit_store!(PostgresStore);
 
 /// Reads the ids of rows.
 fn read_ids(rows: &[PgRow]) -> Result<Vec<KeyId>, SqlStoreError> {

@@ -38,10 +38,19 @@ pub(super) const INSERT_SECRETS: &str =
 /// Deletes the secrets of a key.
 pub(super) const DELETE_SECRETS: &str = "DELETE FROM keyward_secrets WHERE key_id = $1";
 
-/// Adds usage. The locks on the keys prevent a purge between the check that a key exists and the
+/// Adds usage, in total and by spans of time. The locks on the keys prevent a purge between the check that a key exists and the
 /// insertion of a row that refers to it; they do not hinder changes of the keys.
 pub(super) const SAVE_USAGE: &str = "WITH known AS (
        SELECT id FROM keyward_keys WHERE id = ANY($1) ORDER BY id FOR KEY SHARE
+     ), bucketed AS (
+       INSERT INTO keyward_usage_buckets AS saved (key_id, span, begins_at, requests)
+       SELECT used.key_id, used.span, used.begins_at, used.requests
+       FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[])
+         AS used (key_id, span, begins_at, requests)
+       JOIN known ON known.id = used.key_id ORDER BY used.key_id, used.span, used.begins_at
+       ON CONFLICT (key_id, span, begins_at) DO UPDATE SET
+         requests = CASE WHEN saved.requests > 9223372036854775807 - excluded.requests
+           THEN 9223372036854775807 ELSE saved.requests + excluded.requests END
      )
      INSERT INTO keyward_usage AS saved (key_id, requests, last_used_at)
      SELECT used.key_id, used.requests, used.last_used_at

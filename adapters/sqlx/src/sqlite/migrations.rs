@@ -7,5 +7,8 @@ pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS keyward_migrat
      ) STRICT";
 
 /// Each brings the tables from the version before it to its own, counted from 1.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("0001_tables.sql"), include_str!("0002_records.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("0001_tables.sql"),
+    include_str!("0002_records.sql"),
+    include_str!("0003_history.sql"),
+];

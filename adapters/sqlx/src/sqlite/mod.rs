@@ -16,13 +16,14 @@ use sqlx::{Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
 
 use crate::{
     MigrateError, RowReport, SqlStoreError,
+    audit::audit_store,
     check::check_rows,
     columns::millis,
     dialect::Dialect,
     registry::registry,
     rows::{read_id, read_usage},
     tables,
-    usage::{ids_json, usage_json},
+    usage::{Spans, bucket_rows, buckets_json, ids_json, usage_json, usage_store},
 };
 
 /// A store in a file of SQLite, which several processes of one machine can share.
@@ -32,6 +33,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    spans: Spans,
 }
 
 impl SqliteStore {
@@ -63,7 +65,7 @@ impl SqliteStore {
     /// refuses with "database is locked" where two processes open a new file with these options at
     /// the same time. [`SqliteStore::open`] prevents this.
     pub const fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+        Self { pool, spans: Spans::NONE }
     }
 
     /// Returns the recommended options for opening a file. The file is created if it is missing.
@@ -106,10 +108,10 @@ impl SqliteStore {
         check_rows(&self.pool).await
     }
 
-    /// Adds drained usage to the saved usage, with one statement that writes to no other table.
+    /// Adds drained usage to the saved usage, in one transaction that writes to no other table.
     ///
     /// A count only grows, and a last use only moves later. Usage of keys that the store does not
-    /// hold is dropped.
+    /// hold is dropped. [`SqliteStore::with_usage_by`] also keeps it by minute, hour or day.
     ///
     /// # Errors
     ///
@@ -119,7 +121,16 @@ impl SqliteStore {
             return Ok(());
         }
         let save = sqlx::query(statements::SAVE_USAGE).bind(usage_json(batch));
-        save.execute(&self.pool).await?;
+        let buckets = bucket_rows(batch, self.spans);
+        if buckets.is_empty() {
+            save.execute(&self.pool).await?;
+            return Ok(());
+        }
+        let mut transaction = Sqlite::begin(&self.pool).await?;
+        save.execute(&mut *transaction).await?;
+        let save = sqlx::query(statements::SAVE_BUCKETS).bind(buckets_json(&buckets));
+        save.execute(&mut *transaction).await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -151,3 +162,5 @@ impl SqliteStore {
 }
 
 registry!(SqliteStore);
+usage_store!(SqliteStore);
+audit_store!(SqliteStore);

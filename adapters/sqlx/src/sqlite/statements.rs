@@ -27,6 +27,15 @@ pub(super) const SAVE_USAGE: &str = "INSERT INTO keyward_usage (key_id, requests
        last_used_at = coalesce(max(last_used_at, excluded.last_used_at),
          last_used_at, excluded.last_used_at)";
 
+/// Adds usage by spans of time. The parameter is a JSON array of rows.
+pub(super) const SAVE_BUCKETS: &str =
+    "INSERT INTO keyward_usage_buckets (key_id, span, begins_at, requests)
+     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1)
+     WHERE EXISTS (SELECT 1 FROM keyward_keys k WHERE k.id = value ->> 0)
+     ON CONFLICT (key_id, span, begins_at) DO UPDATE SET
+       requests = CASE WHEN requests > 9223372036854775807 - excluded.requests
+         THEN 9223372036854775807 ELSE requests + excluded.requests END";
+
 /// Returns the usage of the keys whose ids are in a JSON array.
 pub(super) const USAGE: &str = "SELECT key_id AS id, requests, last_used_at FROM keyward_usage
      WHERE key_id IN (SELECT value FROM json_each($1))";
@@ -38,8 +47,9 @@ pub(super) const ENDED: &str = "SELECT id FROM keyward_keys
 
 /// Delete the keys whose ids are in a JSON array, with what refers to them. A connection may have
 /// switched cascading off. The keys come first, so that no trigger changes one.
-pub(super) const DELETE_KEYS: [&str; 3] = [
+pub(super) const DELETE_KEYS: [&str; 4] = [
     "DELETE FROM keyward_keys WHERE id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_secrets WHERE key_id IN (SELECT value FROM json_each($1))",
     "DELETE FROM keyward_usage WHERE key_id IN (SELECT value FROM json_each($1))",
+    "DELETE FROM keyward_usage_buckets WHERE key_id IN (SELECT value FROM json_each($1))",
 ];

@@ -1,12 +1,16 @@
 //! Checks for every database.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use keyward::{
     Issuer, KeyHasher, KeyStore as _, ManualClock, SysRng, Timestamp,
+    audit::{AuditEntry, AuditFilter, AuditStore},
     key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
     store::{DamagedKey, KeyRegistry, PageRequest, ReplaceError, Withdrawn},
-    usage::{Usage, UsageBatch, UsageLedger},
+    usage::{Usage, UsageBatch, UsageBucket, UsageHistory, UsageLedger, UsageSpan},
     verify::{Verifier, VerifyError},
 };
 use keyward_cache::CachedStore;
@@ -15,7 +19,13 @@ use keyward_sqlx::{MigrateError, RowReport, SqlStoreError};
 use crate::support::{FORMAT, NOW, issue, lookup, rotate, secret};
 
 /// A store of this crate with access to its database.
-pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
+pub(crate) trait SqlStore:
+    KeyRegistry<Error = SqlStoreError>
+    + UsageHistory<Error = SqlStoreError>
+    + AuditStore<Error = SqlStoreError>
+    + Clone
+    + 'static
+{
     /// The largest length of a text that a column can hold.
     const LONGEST: usize = 1 << 20;
 
@@ -28,15 +38,7 @@ pub(crate) trait SqlStore: KeyRegistry<Error = SqlStoreError> + Clone + 'static 
     /// Returns the rows of a table as text, with everything that reveals a rewritten row.
     fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
     fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
-    fn save_usage(
-        &self,
-        batch: &UsageBatch,
-    ) -> impl Future<Output = Result<(), SqlStoreError>> + Send;
     fn check_rows(&self) -> impl Future<Output = Result<RowReport, SqlStoreError>> + Send;
-    fn usage(
-        &self,
-        ids: &[KeyId],
-    ) -> impl Future<Output = Result<Vec<(KeyId, Usage)>, SqlStoreError>> + Send;
 }
 
 /// Concurrent rotations of one revision from several pools: one succeeds, and its secret is the
@@ -152,6 +154,131 @@ pub(crate) async fn usage_is_monotonic(store: impl SqlStore) {
     assert_eq!(saved, [(second.id(), Usage::new(40, Some(NOW)))]);
     for (table, before) in tables.into_iter().zip(before) {
         assert_eq!(store.dump(table).await, before, "saving usage has written to {table}");
+    }
+}
+
+/// Usage by minute, hour and day adds up to the usage as a whole, and old buckets can be removed.
+pub(crate) async fn usage_is_kept_by_spans_of_time(store: impl SqlStore) {
+    let (first, second) = (issue("owner", NOW).0, issue("owner", NOW).0);
+    for key in [&first, &second] {
+        store.insert(key.clone()).await.unwrap();
+    }
+    let start: Timestamp = "2024-03-01T22:58:30Z".parse().unwrap();
+    let ledger = UsageLedger::new();
+    let mut expected: BTreeMap<(UsageSpan, Timestamp), u64> = BTreeMap::new();
+    for n in 0..400_u64 {
+        let now = start + Duration::from_secs(n * 37); // about four hours, over midnight
+        assert!(ledger.record(first.id(), now));
+        for span in UsageSpan::ALL {
+            *expected.entry((span, span.begin(now))).or_default() += 1;
+        }
+        if n % 90 == 0 {
+            assert!(ledger.record(second.id(), now));
+            // In batches that share minutes, and one after the other.
+            while !ledger.is_empty() {
+                store.save_usage(&ledger.drain(7)).await.unwrap();
+            }
+        }
+    }
+    store.save_usage(&ledger.drain(usize::MAX)).await.unwrap();
+    // A key that the store does not hold, and usage without an instant, have no bucket.
+    let unknown = KeyId::from_bytes([0xee; 16]);
+    let more = [(unknown, Usage::new(1, Some(start))), (first.id(), Usage::new(5, None))];
+    store.save_usage(&more.into_iter().collect()).await.unwrap();
+    let saved = store.usage(&[first.id()]).await.unwrap();
+    assert_eq!(saved[0].1.requests, 405);
+
+    let all = async |id, span| store.usage_by(id, span, Timestamp::ZERO, Timestamp::MAX).await;
+    let of = |span: UsageSpan, expected: &BTreeMap<(UsageSpan, Timestamp), u64>| -> Vec<_> {
+        let of_span = expected.iter().filter(|((of, _), _)| *of == span);
+        of_span.map(|((_, begin), requests)| UsageBucket::new(*begin, *requests)).collect()
+    };
+    for span in UsageSpan::ALL {
+        let found = all(first.id(), span).await.unwrap();
+        assert_eq!(found, of(span, &expected), "{span}");
+        assert_eq!(found.iter().map(|bucket| bucket.requests).sum::<u64>(), 400);
+        assert!(!all(second.id(), span).await.unwrap().is_empty());
+        assert_eq!(all(unknown, span).await.unwrap(), []);
+    }
+    assert_eq!(all(first.id(), UsageSpan::Day).await.unwrap().len(), 2);
+    // A part of the time: from a begin on, and before an end.
+    let hours = of(UsageSpan::Hour, &expected);
+    let (from, until) = (hours[1].begins_at, hours[3].begins_at);
+    let found = store.usage_by(first.id(), UsageSpan::Hour, from, until).await.unwrap();
+    assert_eq!(found, hours[1..3]);
+
+    // Retention of one span leaves the others.
+    let removed = store.remove_usage_before(UsageSpan::Minute, until, 10).await.unwrap();
+    assert_eq!(removed, 10);
+    while store.remove_usage_before(UsageSpan::Minute, until, 50).await.unwrap() == 50 {}
+    let minutes: Vec<_> = of(UsageSpan::Minute, &expected);
+    let rest: Vec<_> = minutes.into_iter().filter(|bucket| bucket.begins_at >= until).collect();
+    assert_eq!(all(first.id(), UsageSpan::Minute).await.unwrap(), rest);
+    assert_eq!(all(first.id(), UsageSpan::Hour).await.unwrap(), hours);
+    assert_eq!(store.usage(&[first.id()]).await.unwrap()[0].1.requests, 405);
+
+    // Counts stop at the largest number, and a purge removes the buckets.
+    let most = [(first.id(), Usage::new(u64::MAX, Some(start)))];
+    store.save_usage(&most.into_iter().collect()).await.unwrap();
+    let found = all(first.id(), UsageSpan::Hour).await.unwrap();
+    assert_eq!(found[0].requests, i64::MAX as u64);
+    store.revoke_all(first.owner(), NOW.into()).await.unwrap();
+    assert_eq!(store.purge(Timestamp::MAX, 9).await.unwrap().len(), 2);
+    assert_eq!(store.dump("keyward_usage_buckets").await, Vec::<String>::new());
+}
+
+/// Several flushers of one store lose nothing, and do not deadlock.
+pub(crate) async fn concurrent_savers_of_buckets_add_up(store: impl SqlStore) {
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let (record, _) = issue("owner", NOW);
+        ids.push(record.id());
+        store.insert(record).await.unwrap();
+    }
+    let saves: Vec<_> = (0..20_u64)
+        .map(|number| {
+            let (store, ledger, mut ids) = (store.clone(), UsageLedger::new(), ids.clone());
+            if number % 2 == 0 {
+                ids.reverse();
+            }
+            for id in ids {
+                for minute in 0..3 {
+                    assert!(ledger.record(id, NOW + Duration::from_secs(60 * minute)));
+                }
+            }
+            tokio::spawn(async move { store.save_usage(&ledger.drain(usize::MAX)).await })
+        })
+        .collect();
+    for save in saves {
+        save.await.unwrap().unwrap();
+    }
+    for id in ids {
+        for (span, buckets) in [(UsageSpan::Minute, 3), (UsageSpan::Day, 1)] {
+            let found = store.usage_by(id, span, Timestamp::ZERO, Timestamp::MAX).await.unwrap();
+            assert_eq!(found.len(), buckets);
+            assert_eq!(found.iter().map(|bucket| bucket.requests).sum::<u64>(), 60);
+        }
+    }
+}
+
+/// A row of the audit log that makes no entry is an error that names the column.
+pub(crate) async fn corrupt_entries_return_errors(store: impl SqlStore) {
+    for (column, value) in
+        [("at", "-1"), ("key_id", "'beef'"), ("owner", "''"), ("kind", "'two words'")]
+    {
+        store.append(&[AuditEntry::new(NOW, "revoked")]).await.unwrap();
+        let sql = format!("UPDATE keyward_audit SET {column} = {value}");
+        assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql}");
+        let filter = AuditFilter::all();
+        let page = store.page(&filter, None, 9).await;
+        if column == "at" {
+            // No page begins before the first instant.
+            assert_eq!(page.unwrap().entries, []);
+        } else {
+            let expected = format!("corrupt column keyward_audit.{column} of an entry");
+            assert!(page.unwrap_err().to_string().starts_with(&expected));
+        }
+        assert_eq!(store.remove_before(Timestamp::MAX, 9).await.unwrap(), 1);
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
 
 use keyward::{
     Clock, KeyHasher, KeyStore as _, Timestamp,
-    key::{KeyId, KeyRecord, KeyState},
+    key::{KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId},
     store::{Change, Invalidate, KeyRegistry, Lookup, ReplaceError, StoredKey},
     verify::Verifier,
 };
@@ -29,6 +29,8 @@ use parking_lot::Mutex;
 
 use crate::{naive::Naive, support::NOW};
 
+/// The owner of all keys.
+pub(crate) const OWNER: OwnerId = OwnerId::from_static("owner");
 pub(crate) const STALENESS: Duration = Duration::from_millis(250);
 /// The caches' clock has a resolution of one millisecond, so an entry can appear this much younger.
 pub(crate) const RESOLUTION: Duration = Duration::from_millis(1);
@@ -111,6 +113,14 @@ pub(crate) struct Call<T> {
     pub(crate) it: T,
 }
 
+/// A change of the owner, with its start and end.
+struct OwnerCall {
+    cache: usize,
+    began: Duration,
+    ended: Duration,
+    it: Owner,
+}
+
 /// The results of `find` and of the verifier for a secret.
 pub(crate) struct Verified {
     lookup: Lookup,
@@ -127,6 +137,8 @@ pub(crate) struct History {
     got: Vec<Call<Option<KeyRecord>>>,
     /// The acknowledged changes.
     pub(crate) written: Vec<Call<KeyRecord>>,
+    /// The owner after each acknowledged change of it, in order: one task makes them.
+    owners: Vec<OwnerCall>,
     conflicts: usize,
     /// The announcements to each cache.
     pub(crate) heard: [Vec<(Change, Duration)>; 2],
@@ -221,6 +233,16 @@ impl<K: Cache> Recorder<K> {
         }
     }
 
+    /// Changes the owner. Only one task may do so.
+    pub(crate) async fn change_owner(&self, cache: usize, change: OwnerChange) {
+        let last = self.history.lock().owners.last().map(|call| call.it.clone());
+        let it = last.unwrap_or_else(|| Owner::new(OWNER)).changed(change.clone());
+        let began = self.clock.instant();
+        self.caches[cache].change_owner(&OWNER, change).await.unwrap();
+        let ended = self.clock.instant();
+        self.history.lock().owners.push(OwnerCall { cache, began, ended, it });
+    }
+
     pub(crate) fn has_written(&self, cache: usize, began: Duration, record: KeyRecord) {
         let ended = self.clock.instant();
         let key = record.id();
@@ -275,6 +297,7 @@ impl History {
             self.verified.iter().partition(|call| call.it.accepted);
         for call in accepted.into_iter().chain(refused) {
             let Some(versions) = keys.get(&call.key) else { continue };
+            self.judge_owner(call)?;
             if let Some(late) = judge(call, versions)? {
                 shown.late.push(late);
             }
@@ -294,6 +317,28 @@ impl History {
             }
         }
         Ok(shown)
+    }
+
+    /// Returns an error if the owner that was found is none that its cache may serve.
+    fn judge_owner(&self, call: &Call<Verified>) -> Result<(), String> {
+        let Some(found) = &call.it.found else { return Ok(()) };
+        let known = |it: &OwnerCall| match it.cache == call.cache {
+            true => it.ended,
+            false => it.ended + STALENESS + RESOLUTION,
+        };
+        let floor = self.owners.iter().rposition(|it| known(it) < call.began);
+        let first = Owner::new(OWNER);
+        let never_put = floor.is_none().then_some(&first);
+        let later = self.owners.iter().skip(floor.unwrap_or(0));
+        let later = later.take_while(|it| it.began <= call.ended).map(|it| &it.it);
+        if !never_put.into_iter().chain(later).any(|it| **found.owner() == *it) {
+            return Err(format!(
+                "an outdated owner through cache {}, after {floor:?}: {:?}",
+                call.cache,
+                found.owner()
+            ));
+        }
+        Ok(())
     }
 
     /// Returns the states of each key in the order of their revisions.
@@ -337,7 +382,9 @@ impl History {
             let mut told: HashMap<(KeyId, usize), Duration> = HashMap::new();
             let mut connected =
                 heard.iter().skip_while(|(it, _)| *it != Change::Everything).skip(1);
-            while let Some((Change::Key { id, hashes }, at)) = connected.next() {
+            let mut of_keys =
+                connected.by_ref().filter(|(it, _)| !matches!(it, Change::Owner { .. }));
+            while let Some((Change::Key { id, hashes }, at)) = of_keys.next() {
                 let (revision, _) = last.entry(*id).or_default();
                 *revision += usize::from(hashes.is_empty());
                 told.insert((*id, *revision), *at);
@@ -364,12 +411,14 @@ fn judge(call: &Call<Verified>, versions: &[Version<'_>]) -> Result<Option<Durat
     let Verified { lookup, found, accepted, now } = &call.it;
     let floor = versions.iter().rposition(|it| it.known[call.cache] < call.began).unwrap_or(0);
     let revision = found.as_ref().map(|found| found.record().revision());
+    let is_suspended = found.as_ref().is_some_and(|found| found.owner().state.is_suspended());
     let explained = versions[floor..].iter().any(|it| {
         let is_it = match found {
             Some(found) => it.record == Some(found.record()),
             None => !it.has(lookup),
         };
-        it.began <= call.ended && is_it && it.accepts(lookup, *now) == *accepted
+        let is_accepted = it.accepts(lookup, *now) && !is_suspended;
+        it.began <= call.ended && is_it && is_accepted == *accepted
     });
     if !explained {
         return Err(format!(

@@ -10,14 +10,14 @@ use std::{
 
 use keyward::{
     Clock as _,
-    key::{Grace, KeyId, KeyRecord, KeyState},
+    key::{Grace, KeyId, KeyRecord, KeyState, OwnerChange, Tier},
     store::Lookup,
 };
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    history::{Cache, History, Recorder, Shown, Time},
+    history::{Cache, History, OWNER, Recorder, Shown, Time},
     support::{issue, lookup, secret},
 };
 
@@ -71,6 +71,7 @@ where
         let cache = if seed.is_multiple_of(2) { 0 } else { task % 2 };
         tasks.push(tokio::spawn(Arc::clone(&stage).write(cache, rng(task))));
     }
+    tasks.push(tokio::spawn(Arc::clone(&stage).administer(rng(WRITERS + READERS))));
     for task in 0..READERS {
         tasks.push(tokio::spawn(Arc::clone(&stage).verify(task % 2, rng(WRITERS + task))));
     }
@@ -138,6 +139,24 @@ impl<K: Cache> Stage<K> {
         }
     }
 
+    /// Changes the owner, which is mostly active.
+    async fn administer(self: Arc<Self>, mut rng: StdRng) {
+        let mut suspended = false;
+        let tiers = [None, Some(Tier::from_static("higher"))];
+        while !self.stop.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(1..40))).await;
+            let now = self.recorder.clock.now();
+            let change = match rng.random_range(0..4) {
+                _ if suspended => OwnerChange::Resume,
+                0 => OwnerChange::Suspend { now },
+                1 => OwnerChange::KeyCap(Some(u32::MAX)),
+                n => OwnerChange::Tier(tiers[n % 2].clone()),
+            };
+            suspended = matches!(change, OwnerChange::Suspend { .. });
+            self.recorder.change_owner(rng.random_range(0..2), change).await;
+        }
+    }
+
     fn change(&self, subject: &Subject, it: &KeyRecord, rng: &mut StdRng) -> Option<KeyRecord> {
         let now = self.recorder.clock.now();
         let fresh = || {
@@ -157,7 +176,7 @@ impl<K: Cache> Stage<K> {
     }
 
     async fn create(&self, cache: usize) {
-        let (record, key) = issue("owner", self.recorder.clock.now());
+        let (record, key) = issue(OWNER.as_str(), self.recorder.clock.now());
         let (id, lookups) = (record.id(), Mutex::new(vec![lookup(&key)]));
         // Presented before its insert, so that the cache holds an absence.
         self.subjects.lock().push(Arc::new(Subject { id, lookups }));

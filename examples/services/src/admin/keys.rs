@@ -50,6 +50,8 @@ pub(super) struct NewKey {
     name: String,
     owner: String,
     scopes: Option<Vec<String>>,
+    /// The key is refused from then on (RFC 3339).
+    expires_at: Option<Timestamp>,
 }
 
 impl NewKey {
@@ -72,8 +74,10 @@ pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Body) -> Resul
     let new: NewKey = read_json(body, NewKey::EXPECTED).await?;
     let kind = KeyKind::new(&new.kind).map_err(|error| unprocessable("kind", &error))?;
     let (mut draft, now) = (new.draft()?, admin.clock.now());
-    if let Some((_, lifetime)) = admin.lifetimes.iter().find(|(own, _)| *own == kind) {
-        draft = draft.with_expiry(now + *lifetime);
+    let lifetime = admin.lifetimes.iter().find(|(own, _)| *own == kind);
+    let latest = lifetime.map(|(_, lifetime)| now + *lifetime);
+    if let Some(expires_at) = expiry(new.expires_at, latest, now)? {
+        draft = draft.with_expiry(expires_at);
     }
     let issued = admin.issuer.issue(kind, draft, &mut SysRng, now).await?;
     admin.minted(StatusCode::CREATED, &issued, now).await
@@ -139,6 +143,23 @@ impl Admin {
 /// Parses an id. An invalid id gets the same 404 as an unknown one.
 fn key_id(text: &str) -> Result<KeyId, Failure> {
     text.parse().map_err(|_| IssuerError::NotFound.into())
+}
+
+/// Returns the expiry of a new key: the one that was asked for, or else the latest one of its kind.
+fn expiry(
+    asked: Option<Timestamp>,
+    latest: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Failure> {
+    match (asked, latest) {
+        (Some(asked), _) if asked <= now => {
+            Err(Failure::unprocessable("expires_at: it is in the past"))
+        }
+        (Some(asked), Some(latest)) if asked > latest => {
+            Err(Failure::unprocessable("expires_at: keys of this kind do not live that long"))
+        }
+        (asked, latest) => Ok(asked.or(latest)),
+    }
 }
 
 fn unprocessable(member: &str, error: &dyn std::fmt::Display) -> Failure {

@@ -30,7 +30,7 @@ const TOKEN: KeyFormat = KeyFormat::hex("admin_");
 /// | request | response |
 /// |---|---|
 /// | `GET /admin/keys` | 200 `{"keys":[…]}`, oldest first, revoked ones too |
-/// | `POST /admin/keys` `{"kind","name","owner","scopes"?}` | 201, a row and the `key` |
+/// | `POST /admin/keys` `{"kind","name","owner","scopes"?,"expires_at"?}` | 201, a row and the `key` |
 /// | `POST /admin/keys/{id}/rotate` | 200, a row, the new `key` and `previous_valid_until` |
 /// | `POST /admin/keys/{id}/revoke` | 204, also if the key is already revoked |
 /// | `PUT /admin/owners/{owner}` `{"tier"}` | 200 `{"owner","tier"}` |

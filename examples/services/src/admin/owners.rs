@@ -7,10 +7,7 @@ use axum::{
     body::Body,
     extract::{Path, State, rejection::PathRejection},
 };
-use keyward::{
-    key::{Owner, OwnerId},
-    store::KeyRegistry,
-};
+use keyward::{Clock as _, key::OwnerId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -37,6 +34,7 @@ pub(super) async fn put(
     let NewTier { tier } = read_json(body, EXPECTED).await?;
     let known = [STANDARD, HIGHER, ENTERPRISE].into_iter().find(|known| known.as_str() == tier);
     let tier = known.ok_or_else(|| Failure::unprocessable(EXPECTED))?;
-    admin.issuer.registry().put_owner(Owner::new(owner.clone()).with_tier(tier.clone())).await?;
+    let now = admin.clock.now();
+    admin.issuer.set_tier(&owner, Some(tier.clone()), now).await?;
     Ok(Json(json!({ "owner": owner, "tier": tier })))
 }

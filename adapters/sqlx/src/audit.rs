@@ -1,0 +1,147 @@
+//! Events in the table `keyward_audit`.
+
+use keyward::{
+    Timestamp,
+    audit::{AuditCursor, AuditEntry, AuditFilter, AuditPage},
+};
+use sqlx::Pool;
+
+use crate::{
+    SqlStoreError,
+    columns::millis,
+    dialect::{Dialect, Statement, Transaction},
+    rows::read_entry,
+};
+
+/// Appends one entry. Parameters: the instant, the action, the key, the owner, the kind, the actor,
+/// the id of the request, the detail.
+const APPEND: &str =
+    "INSERT INTO keyward_audit (at, action, key_id, owner, kind, actor, request_id, detail)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+/// The statement that returns a page. The columns of the condition differ, and not its parameters,
+/// so that each statement has an index. Parameters: the instant and the number of the position before
+/// which the entries are, the earliest instant, the largest number, then the owner, the key.
+macro_rules! page_statement {
+    ($condition:literal) => {
+        concat!(
+            "SELECT at, number, action, key_id, owner, kind, actor, request_id, detail
+             FROM keyward_audit
+             WHERE (at, number) < ($1, $2) AND at >= $3",
+            $condition,
+            " ORDER BY at DESC, number DESC LIMIT $4"
+        )
+    };
+}
+
+pub(crate) const PAGE: &str = page_statement!("");
+pub(crate) const PAGE_OF_OWNER: &str = page_statement!(" AND owner = $5");
+pub(crate) const PAGE_OF_KEY: &str = page_statement!(" AND key_id = $5");
+pub(crate) const PAGE_OF_BOTH: &str = page_statement!(" AND owner = $5 AND key_id = $6");
+
+pub(crate) async fn append<D: Dialect>(
+    pool: &Pool<D>,
+    entries: &[AuditEntry],
+) -> Result<(), SqlStoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = D::begin(pool).await?;
+    for entry in entries {
+        D::execute(transaction.connection(), bind_entry(entry)).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<D> {
+    let statement = D::integer(Statement::new(APPEND), Some(millis(entry.at)));
+    let statement = D::text(statement, Some(entry.action.clone()));
+    let statement = D::text(statement, entry.key.map(|key| key.to_string()));
+    let statement = D::text(statement, entry.owner.as_ref().map(|owner| owner.to_string()));
+    let statement = D::text(statement, entry.kind.map(|kind| kind.to_string()));
+    let statement = D::text(statement, entry.actor.as_ref().map(|actor| actor.to_string()));
+    let statement = D::text(statement, entry.request_id.as_ref().map(|id| id.to_string()));
+    D::text(statement, entry.detail.clone())
+}
+
+pub(crate) async fn page<D: Dialect>(
+    pool: &Pool<D>,
+    filter: &AuditFilter,
+    after: Option<AuditCursor>,
+    size: u16,
+) -> Result<AuditPage, SqlStoreError> {
+    let sql = match (&filter.owner, &filter.key) {
+        (None, None) => PAGE,
+        (Some(_), None) => PAGE_OF_OWNER,
+        (None, Some(_)) => PAGE_OF_KEY,
+        (Some(_), Some(_)) => PAGE_OF_BOTH,
+    };
+    // No entry has number 0, so the instant alone decides there.
+    let before = filter.before.map_or(i64::MAX, millis);
+    let (at, number) = match after {
+        Some(after) if millis(after.at) < before => {
+            (millis(after.at), i64::try_from(after.number).unwrap_or(i64::MAX))
+        }
+        _ => (before, 0),
+    };
+    let one_more = AuditPage::size(size) as i64 + 1;
+    let query = D::integer(D::integer(Statement::new(sql), Some(at)), Some(number));
+    let query = D::integer(query, Some(filter.since.map_or(0, millis)));
+    let mut query = D::integer(query, Some(one_more));
+    if let Some(owner) = &filter.owner {
+        query = D::text(query, Some(owner.to_string()));
+    }
+    if let Some(key) = &filter.key {
+        query = D::text(query, Some(key.to_string()));
+    }
+    let mut connection = pool.acquire().await?;
+    let rows = D::fetch(&mut connection, query).await?;
+    let entries = rows.iter().map(read_entry).collect::<Result<_, _>>()?;
+    Ok(AuditPage::from_one_more(entries, size))
+}
+
+pub(crate) async fn remove_before<D: Dialect>(
+    pool: &Pool<D>,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, SqlStoreError> {
+    let remove = D::integer(Statement::new(D::STATEMENTS.remove_audit), Some(millis(before)));
+    let remove = D::integer(remove, Some(limit.into()));
+    let mut connection = pool.acquire().await?;
+    Ok(D::execute(&mut connection, remove).await?)
+}
+
+/// Implements [`AuditStore`](keyward::audit::AuditStore) for a store with a `pool`.
+macro_rules! audit_store {
+    ($store:ty) => {
+        impl keyward::audit::AuditStore for $store {
+            type Error = $crate::SqlStoreError;
+
+            async fn append(
+                &self,
+                entries: &[keyward::audit::AuditEntry],
+            ) -> Result<(), $crate::SqlStoreError> {
+                $crate::audit::append(&self.pool, entries).await
+            }
+
+            async fn page(
+                &self,
+                filter: &keyward::audit::AuditFilter,
+                after: Option<keyward::audit::AuditCursor>,
+                size: u16,
+            ) -> Result<keyward::audit::AuditPage, $crate::SqlStoreError> {
+                $crate::audit::page(&self.pool, filter, after, size).await
+            }
+
+            async fn remove_before(
+                &self,
+                before: keyward::Timestamp,
+                limit: u32,
+            ) -> Result<u64, $crate::SqlStoreError> {
+                $crate::audit::remove_before(&self.pool, before, limit).await
+            }
+        }
+    };
+}
+pub(crate) use audit_store;

@@ -55,6 +55,7 @@ pub(crate) async fn check_rows<D: Dialect>(pool: &Pool<D>) -> Result<RowReport, 
     }
     report.keys.append(&mut orphaned_secrets(pool).await?);
     report.keys.append(&mut damaged_usage(pool).await?);
+    report.keys.append(&mut damaged_buckets(pool).await?);
     Ok(report)
 }
 
@@ -71,6 +72,25 @@ async fn orphaned_secrets<D: Dialect>(pool: &Pool<D>) -> Result<Vec<DamagedKey>,
         }
         after = match rows.last() {
             Some(row) => row.text("hash")?.map(str::to_owned),
+            None => None,
+        };
+    }
+    Ok(damaged)
+}
+
+/// Returns the keys whose usage by spans of time cannot be read, or that do not exist.
+async fn damaged_buckets<D: Dialect>(pool: &Pool<D>) -> Result<Vec<DamagedKey>, SqlStoreError> {
+    let mut damaged = Vec::new();
+    let mut after = Some(String::new());
+    while let Some(id) = after {
+        let query = D::text(Statement::new(D::STATEMENTS.damaged_buckets), Some(id));
+        let query = D::integer(query, Some(i64::from(PageRequest::MAX_SIZE)));
+        let rows = Tables(pool).fetch(query).await?;
+        for row in &rows {
+            damaged.push(DamagedKey::new(read_id(row).ok(), "keyward_usage_buckets.*"));
+        }
+        after = match rows.last() {
+            Some(row) => row.text("id")?.map(str::to_owned),
             None => None,
         };
     }

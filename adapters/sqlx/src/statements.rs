@@ -66,6 +66,9 @@ pub(crate) struct Statements {
     pub(crate) suspend_owner: &'static str,
     /// Resumes an owner, which is inserted if it is missing. Parameter: the id.
     pub(crate) resume_owner: &'static str,
+    /// Returns the ids of keys with usage by spans of time that cannot be read or whose key does not
+    /// exist, once each. Parameters: the id after which to begin, the largest number.
+    pub(crate) damaged_buckets: &'static str,
     /// Returns the newest version of the tables, 0 if there are none. No parameters.
     pub(crate) version: &'static str,
     /// Notes that the tables are of a version. Parameter: the version.
@@ -174,6 +177,11 @@ impl Statements {
                u.last_used_at AS last_used_at, k.id AS key_id
              FROM keyward_usage u LEFT JOIN keyward_keys k ON k.id = u.key_id
              WHERE u.key_id > $1 ORDER BY u.key_id LIMIT $2",
+        damaged_buckets: "SELECT DISTINCT b.key_id AS id FROM keyward_usage_buckets b
+             LEFT JOIN keyward_keys k ON k.id = b.key_id
+             WHERE b.key_id > $1 AND (k.id IS NULL OR b.requests < 0 OR b.begins_at < 0
+               OR b.begins_at > 253402300799999 OR b.span NOT IN ('minute', 'hour', 'day'))
+             ORDER BY b.key_id LIMIT $2",
         version: "SELECT coalesce(max(version), 0) AS version FROM keyward_migrations",
         note_version: "INSERT INTO keyward_migrations (version) VALUES ($1)",
     };

@@ -301,7 +301,9 @@ fn a_migration_that_was_cut_off_is_completed() {
             "DROP TABLE keyward_locks",
             "DROP TABLE keyward_usage",
             "DROP TABLE keyward_usage, keyward_secrets",
-            "DROP TABLE keyward_usage, keyward_secrets, keyward_keys, keyward_owners",
+            "DROP TABLE keyward_audit, keyward_usage_buckets",
+            "DROP TABLE keyward_usage, keyward_usage_buckets, keyward_secrets, keyward_keys,
+               keyward_owners",
         ] {
             let store = connect(&whole).await;
             sqlx::raw_sql(cut).execute(store.pool()).await.unwrap();

@@ -106,7 +106,7 @@ impl PostgresStore {
     }
 
     /// Reads all rows of the store's tables and returns those that do not form a key or an owner, for
-    /// example after an import. It locks nothing.
+    /// example after an import. It does not read the events of audits, and locks nothing.
     ///
     /// The checks of the tables refuse most of such rows. They do not check the number and the
     /// length of scopes, the texts of overrides, networks, origins and metadata, or whether a key has

@@ -185,6 +185,10 @@ pub(crate) async fn all_damaged_rows_are_reported(store: impl SqlStore) {
         format!("INSERT INTO keyward_usage (key_id, requests) VALUES ('{used}', -1)"),
         format!("INSERT INTO keyward_usage (key_id, requests) VALUES ('{unknown}', 1)"),
         "INSERT INTO keyward_usage (key_id, requests) VALUES ('nobody', 1)".to_owned(),
+        format!(
+            "INSERT INTO keyward_usage_buckets (key_id, span, begins_at, requests)
+             VALUES ('{used}', 'day', 0, -1)"
+        ),
     ] {
         assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql}");
     }
@@ -201,6 +205,7 @@ pub(crate) async fn all_damaged_rows_are_reported(store: impl SqlStore) {
         DamagedKey::new(Some(used), "keyward_usage.requests"),
         DamagedKey::new(Some(unknown), "keyward_usage.key_id"),
         DamagedKey::new(None, "keyward_usage.key_id"),
+        DamagedKey::new(Some(used), "keyward_usage_buckets.*"),
     ]);
     assert_eq!(sorted(reported), sorted(bad));
 }

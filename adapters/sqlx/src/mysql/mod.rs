@@ -155,18 +155,38 @@ impl MySqlStore {
         ended_before: Timestamp,
         limit: u16,
     ) -> Result<Vec<KeyId>, SqlStoreError> {
-        retrying::<MySql, _, _, _>(|| async {
-            let mut transaction = MySql::begin(&self.pool).await?;
-            let ended = sqlx::query(statements::ENDED).bind(millis(ended_before));
-            let ended = ended.bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
-            let ids = ended.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
-            for delete in statements::DELETE_KEYS {
-                sqlx::query(delete).bind(ids_json(&ids)).execute(&mut *transaction).await?;
+        loop {
+            let purged = retrying::<MySql, _, _, _>(|| self.try_purge(ended_before, limit)).await?;
+            if let Some(purged) = purged {
+                return Ok(purged);
             }
-            transaction.commit().await?;
-            Ok(ids)
-        })
-        .await
+        }
+    }
+
+    /// Returns `None` if a key was changed or purged during the wait for its lock. Other keys may take
+    /// its place, but locking them then would break the order of the locks.
+    async fn try_purge(
+        &self,
+        ended_before: Timestamp,
+        limit: u16,
+    ) -> Result<Option<Vec<KeyId>>, SqlStoreError> {
+        let mut transaction = MySql::begin(&self.pool).await?;
+        let ended = sqlx::query(statements::ENDED).bind(millis(ended_before));
+        let ended = ended.bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
+        let ids = ended.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
+        let mut in_order = ids.clone();
+        in_order.sort_unstable();
+        let in_order = ids_json(&in_order);
+        let lock = sqlx::query(statements::LOCK_ENDED).bind(&in_order).bind(millis(ended_before));
+        if lock.fetch_all(&mut *transaction).await?.len() < ids.len() {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        for delete in statements::DELETE_KEYS {
+            sqlx::query(delete).bind(&in_order).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(ids))
     }
 }
 

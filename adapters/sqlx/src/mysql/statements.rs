@@ -144,11 +144,17 @@ pub(super) const USAGE: &str = "SELECT u.key_id AS id, u.requests AS requests,
      FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS wanted
      JOIN keyward_usage u ON u.key_id = wanted.id ORDER BY u.key_id";
 
-/// Locks and returns the keys that ended before an instant, at most a number of them. A row without a
+/// Returns the keys that ended before an instant, at most a number of them. A row without a
 /// valid id is left, so that it does not prevent the purge of others.
 pub(super) const ENDED: &str = "SELECT id FROM keyward_keys
      WHERE ends_at < ? AND id REGEXP '^[0-9a-f]{32}$' AND OCTET_LENGTH(id) = 32
-     ORDER BY ends_at, id LIMIT ? FOR UPDATE";
+     ORDER BY ends_at, id LIMIT ?";
+
+/// Locks the keys that still ended before an instant, in the order of the JSON array of their ids, which
+/// is ascending. [`SAVE_USAGE`] locks keys in the same order, so the two do not deadlock.
+pub(super) const LOCK_ENDED: &str = "SELECT k.id AS id
+     FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) PATH '$')) AS wanted
+     STRAIGHT_JOIN keyward_keys k ON k.id = wanted.id WHERE k.ends_at < ? FOR UPDATE";
 
 /// Delete the keys whose ids are in a JSON array, with what refers to them, which comes first. The
 /// trigger takes the deletion of a secret that is not marked for one by hand.

@@ -120,21 +120,3 @@ pub(crate) fn lookup(key: &PlaintextKey) -> Lookup {
     Verifier::new(KeyHasher::sha256())
         .lookup(&KeyFormats::from(FORMAT).parse(key.expose()).unwrap())
 }
-
-/// Returns the user of the server process: the current user, except for root, which the
-/// servers reject: then the named one, if there is one.
-pub(crate) fn unprivileged_user(preferred: &str) -> Result<Option<(u32, u32)>, String> {
-    use std::os::unix::fs::MetadataExt as _;
-    let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid();
-    if own != 0 {
-        return Ok(None);
-    }
-    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
-    let ids = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    let user = ids(preferred).or_else(|| ids("nobody"));
-    user.map(Some).ok_or_else(|| "we are root, and there is no other user to run it".to_owned())
-}

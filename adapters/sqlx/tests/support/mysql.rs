@@ -23,8 +23,6 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
 };
 
-use crate::support::unprivileged_user;
-
 /// The server of this test program, or the reason why there is none.
 static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(Server::start);
 
@@ -135,7 +133,7 @@ impl Cluster {
     pub(crate) fn new() -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let programs = Programs::find().ok_or("it is not installed, and no URL is given")?;
-        let user = unprivileged_user("mysql")?;
+        let user = unprivileged_user()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // A short path, because a socket path has at most 107 bytes.
         let dir = PathBuf::from(format!("/tmp/keyward-my-{}-{number}", std::process::id()));
@@ -258,4 +256,22 @@ impl Cluster {
 /// The options to connect to a private server.
 pub(crate) fn options(socket: &Path) -> MySqlConnectOptions {
     MySqlConnectOptions::new().socket(socket).username("root").ssl_mode(MySqlSslMode::Disabled)
+}
+
+/// Returns the user of the server process: the current user, except for root, which the
+/// servers reject: then the one of Debian's package, if there is one.
+fn unprivileged_user() -> Result<Option<(u32, u32)>, String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid();
+    if own != 0 {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    let user = ids("mysql").or_else(|| ids("nobody"));
+    user.map(Some).ok_or_else(|| "we are root, and there is no other user to run it".to_owned())
 }

@@ -23,8 +23,6 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::support::unprivileged_user;
-
 /// The directories of Debian's server programs, by version; `PATH` is searched after them.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -117,7 +115,7 @@ impl Cluster {
     pub(crate) fn new() -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let bin = server_programs().ok_or("it is not installed, and no URL is given")?;
-        let user = unprivileged_user("postgres")?;
+        let user = unprivileged_user()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // A short path, because a socket path has at most 107 bytes.
         let dir = PathBuf::from(format!("/tmp/keyward-pg-{}-{number}", std::process::id()));
@@ -236,4 +234,22 @@ fn server_programs() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     dirs.extend(std::env::split_paths(&paths));
     dirs.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("pg_ctl").exists())
+}
+
+/// Returns the user of the server process: the current user, except for root, which the
+/// servers reject: then the one of Debian's package, if there is one.
+fn unprivileged_user() -> Result<Option<(u32, u32)>, String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid();
+    if own != 0 {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    let user = ids("postgres").or_else(|| ids("nobody"));
+    user.map(Some).ok_or_else(|| "we are root, and there is no other user to run it".to_owned())
 }

@@ -20,8 +20,8 @@ use keyward::{
         StoredRecord,
     },
     store::{
-        Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
-        Withdrawn,
+        Cursor, InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest,
+        OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 
@@ -259,6 +259,28 @@ impl KeyRegistry for TableStore {
         owner.state = state;
         tables.owners.insert(owner.id.clone(), Arc::new(owner));
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, RecordError> {
+        let tables = self.tables();
+        let after = |owner: &&Arc<Owner>| page.cursor().is_none_or(|seen| owner.id > *seen);
+        let mut owners: Vec<_> = tables.owners.values().filter(after).cloned().collect();
+        owners.sort_by(|a, b| a.id.cmp(&b.id));
+        owners.truncate(page.size() + 1);
+        Ok(OwnerListing::from_one_more(owners, &page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, RecordError> {
+        let mut tables = self.tables();
+        if !tables.owners.contains_key(id) {
+            return Ok(OwnerRemoval::NotFound);
+        }
+        let is_revoked = |it: &KeyRecord| matches!(it.state(), KeyState::Revoked { .. });
+        if tables.keys.values().any(|it| it.owner() == id && !is_revoked(it)) {
+            return Ok(OwnerRemoval::HasKeys);
+        }
+        tables.owners.remove(id);
+        Ok(OwnerRemoval::Removed)
     }
 
     async fn change_owner(&self, id: &OwnerId, change: OwnerChange) -> Result<(), RecordError> {

@@ -67,6 +67,55 @@ fn only_one_file_names_a_crate_of_locks() {
     assert_eq!(found, ["sync.rs"]);
 }
 
+/// Returns whether a default calls a method of `self`.
+fn calls_itself(default: Option<&syn::Block>) -> bool {
+    struct Calls(bool);
+    impl<'ast> Visit<'ast> for Calls {
+        fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+            self.0 |= matches!(&*call.receiver, syn::Expr::Path(it) if it.path.is_ident("self"));
+            visit::visit_expr_method_call(self, call);
+        }
+    }
+    let mut calls = Calls(false);
+    if let Some(block) = default {
+        calls.visit_block(block);
+    }
+    calls.0
+}
+
+/// A method with a default would compile without a twin, and a store behind a pointer or chosen at run
+/// time would silently run the default.
+#[test]
+fn stores_behind_pointers_and_chosen_at_run_time_have_every_method() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let file = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let parsed = syn::parse_file(&file("mod.rs")).unwrap();
+    let methods: Vec<String> = parsed
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            syn::Item::Trait(it) if it.ident == "KeyStore" || it.ident == "KeyRegistry" => Some(it),
+            _ => None,
+        })
+        .flat_map(|it| &it.items)
+        .filter_map(|item| match item {
+            // What calls another method of the store needs no twin.
+            syn::TraitItem::Fn(it) if !calls_itself(it.default.as_ref()) => {
+                Some(it.sig.ident.to_string())
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(methods.len() >= 15 && methods.contains(&"remove_owner".to_owned()), "{methods:?}");
+    let (pointer, chosen) = (file("pointer.rs"), file("dyn_store.rs"));
+    for method in methods {
+        assert!(pointer.contains(&format!("(**self).{method}(")), "a pointer has no {method}");
+        assert!(chosen.contains(&format!("self.{method}(")), "no twin calls {method}");
+        let forwards = ["boxed", "dyn"].map(|kind| format!("self.{method}_{kind}("));
+        assert!(forwards.iter().any(|twin| chosen.contains(twin)), "{method} has no twin");
+    }
+}
+
 #[test]
 fn files_of_adapters_import_in_no_circle() {
     for adapter in ["redis", "tower"] {

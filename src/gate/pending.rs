@@ -62,7 +62,7 @@ impl PendingLookup {
             Ok(verified) => match gate.prepare(&route, attempt.charges, verified, now) {
                 Prepared::Done(outcome) => Step::Done(outcome),
                 Prepared::Charge(charges, verified) => {
-                    let again = Box::new((attempt.lookup, attempt.circumstances));
+                    let again = (attempt.lookup, attempt.circumstances);
                     PendingCharge { route, again, charges, verified }.unless_never_admitted(now)
                 }
             },
@@ -99,9 +99,8 @@ impl fmt::Debug for PendingLookup {
 #[must_use = "the request is not decided yet"]
 pub struct PendingCharge {
     route: CheckedRoute,
-    /// What a record that is found once more is checked against. Apart, so that no step is larger than a
-    /// lookup.
-    again: Box<(Lookup, Circumstances)>,
+    /// What a record that is found once more is checked against.
+    again: (Lookup, Circumstances),
     charges: Charges,
     verified: Verified,
 }
@@ -182,7 +181,7 @@ impl PendingCharge {
     /// limits.
     pub fn found(self, found: Option<StoredKey>, now: Timestamp) -> Result<Self, Box<Step>> {
         let Self { route, again, charges, verified } = self;
-        let (lookup, circumstances) = &*again;
+        let (lookup, circumstances) = &again;
         let gate = route.gate();
         let found = found.filter(|found| found.record().id() == verified.key_id());
         let fresh = match gate.config().verifier.verify(lookup, found, now) {

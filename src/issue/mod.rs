@@ -3,6 +3,7 @@
 mod changes;
 pub(crate) mod error;
 pub(crate) mod issuer;
+mod leaked;
 mod owners;
 #[cfg(test)]
 mod tests;
@@ -11,4 +12,5 @@ mod within;
 pub use self::{
     error::IssuerError,
     issuer::{Issued, Issuer},
+    leaked::LeakedKey,
 };

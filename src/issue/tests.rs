@@ -8,6 +8,7 @@ use crate::{
     key::{
         draft::KeyDraft,
         format::KeyFormat,
+        grace::Grace,
         hash::{HashScheme, KeyHash},
         hasher::KeyHasher,
         id::KeyId,
@@ -15,7 +16,7 @@ use crate::{
         secret::StoredSecret,
     },
     store::{listing::PageRequest, memory::MemoryStore},
-    verify::error::VerifyError,
+    verify::{error::VerifyError, verified::MatchedSecret},
 };
 
 #[test]
@@ -111,5 +112,48 @@ fn importing_a_row_again_brings_nothing_back() {
         let secret = StoredSecret::new(foreign, FORMAT.kind(), now);
         let refused = issuer.import(KeyId::from_bytes([8; 16]), draft, secret, now).await;
         assert_eq!(refused.unwrap_err(), IssuerError::UnacceptedScheme);
+    });
+}
+
+#[test]
+fn a_leaked_key_is_found_by_its_text_in_one_call() {
+    pollster::block_on(async {
+        const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
+        let now = Timestamp::from_unix_secs(1_700_000_000);
+        // Its keys have hashes of two schemes.
+        let old = KeyHasher::hmac_sha256(1, &[1; 32]).unwrap();
+        let both = KeyHasher::hmac_sha256(2, &[2; 32]).unwrap().accept_pepper(1, &[1; 32]).unwrap();
+        let store = MemoryStore::new();
+        let draft = KeyDraft::new(OwnerId::from_static("acme"), "key".parse().unwrap());
+        let before = Issuer::new(&store, FORMAT, old);
+        let first = before.issue(FORMAT.kind(), draft.clone(), &mut SysRng, now).await.unwrap();
+        let issuer = Issuer::new(&store, FORMAT, both);
+        let id = first.record.id();
+        let second = issuer.rotate(id, Grace::DAY, &mut SysRng, now).await.unwrap();
+        let retiring = MatchedSecret::Retiring { valid_until: now + Grace::DAY.duration() };
+        let found = async |text: &str| {
+            let leaked = issuer.find_leaked(text).await.unwrap()?;
+            assert_eq!((leaked.key.record().id(), leaked.key.owner().id.as_str()), (id, "acme"));
+            Some(leaked.matched)
+        };
+        assert_eq!(found(first.key.expose()).await, Some(retiring));
+        assert_eq!(found(second.key.expose()).await, Some(MatchedSecret::Current));
+        let pasted = format!(" \t{}\r\n", second.key.expose());
+        assert_eq!(found(&pasted).await, Some(MatchedSecret::Current));
+        // A key that is no longer accepted is found too.
+        issuer.revoke(id, now).await.unwrap();
+        assert_eq!(found(first.key.expose()).await, Some(retiring));
+        // It is no key of this service, or an unknown one.
+        let unknown = FORMAT.mint(&mut SysRng).unwrap();
+        for text in ["", "lqt_", "ghp_0123456789", "\u{1f511}", unknown.expose()] {
+            assert!(found(text).await.is_none(), "{text}");
+        }
+        let leaked = issuer.find_leaked(first.key.expose()).await.unwrap().unwrap();
+        assert!(!format!("{leaked:?}").contains(first.key.expose()));
+        // A confined issuer finds the keys of its owner alone.
+        let own = issuer.within(OwnerId::from_static("acme"));
+        assert!(own.find_leaked(first.key.expose()).await.unwrap().is_some());
+        let others = issuer.within(OwnerId::from_static("victim"));
+        assert!(others.find_leaked(first.key.expose()).await.unwrap().is_none());
     });
 }

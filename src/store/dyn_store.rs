@@ -24,6 +24,7 @@ use crate::{
         error::{InsertError, ReplaceError},
         listing::{Listing, PageRequest},
         lookup::Lookup,
+        owner_listing::{OwnerListing, OwnerPageRequest, OwnerRemoval},
         stored_key::StoredKey,
         withdrawn::Withdrawn,
     },
@@ -217,6 +218,18 @@ pub trait DynKeyRegistry: DynKeyStore {
     /// [`KeyRegistry::put_owner`] as a boxed future.
     fn put_owner_boxed(&self, owner: Owner) -> StoreFuture<'_, Result<(), StoreError>>;
 
+    /// [`KeyRegistry::list_owners`] as a boxed future.
+    fn list_owners_boxed(
+        &self,
+        page: OwnerPageRequest,
+    ) -> StoreFuture<'_, Result<OwnerListing, StoreError>>;
+
+    /// [`KeyRegistry::remove_owner`] as a boxed future.
+    fn remove_owner_boxed<'a>(
+        &'a self,
+        id: &'a OwnerId,
+    ) -> StoreFuture<'a, Result<OwnerRemoval, StoreError>>;
+
     /// [`KeyRegistry::change_owner`] as a boxed future.
     fn change_owner_boxed<'a>(
         &'a self,
@@ -309,6 +322,20 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
         StoreFuture::new(async move { self.put_owner(owner).await.map_err(StoreError::new) })
     }
 
+    fn list_owners_boxed(
+        &self,
+        page: OwnerPageRequest,
+    ) -> StoreFuture<'_, Result<OwnerListing, StoreError>> {
+        StoreFuture::new(async move { self.list_owners(page).await.map_err(StoreError::new) })
+    }
+
+    fn remove_owner_boxed<'a>(
+        &'a self,
+        id: &'a OwnerId,
+    ) -> StoreFuture<'a, Result<OwnerRemoval, StoreError>> {
+        StoreFuture::new(async move { self.remove_owner(id).await.map_err(StoreError::new) })
+    }
+
     fn change_owner_boxed<'a>(
         &'a self,
         owner: &'a OwnerId,
@@ -373,6 +400,14 @@ impl KeyRegistry for dyn DynKeyRegistry + '_ {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), StoreError> {
         self.put_owner_boxed(owner).await
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, StoreError> {
+        self.list_owners_boxed(page).await
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, StoreError> {
+        self.remove_owner_boxed(id).await
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), StoreError> {

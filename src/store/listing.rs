@@ -1,6 +1,6 @@
 //! Listings of keys in pages.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use crate::{
     clock::timestamp::Timestamp,
@@ -92,17 +92,52 @@ impl PageRequest {
 pub struct Listing {
     /// The keys, oldest first, each with its owner.
     pub keys: Vec<StoredKey>,
+    /// The keys of this page whose stored data does not form a record. They are not in `keys`, and
+    /// hide no other key.
+    pub damaged: Vec<DamagedKey>,
     /// The position after which the next page begins; `None` if this is the last page.
     pub next: Option<Cursor>,
 }
 
 impl Listing {
+    /// Builds a page of these keys, of which none is damaged.
+    pub const fn new(keys: Vec<StoredKey>, next: Option<Cursor>) -> Self {
+        Self { keys, damaged: Vec::new(), next }
+    }
+
     /// Builds a page from a query for one record more than `page` requests. The extra record
     /// shows that there is a next page.
     pub fn from_one_more(mut keys: Vec<StoredKey>, page: PageRequest) -> Self {
         let more = keys.len() > page.size();
         keys.truncate(page.size());
         let next = keys.last().filter(|_| more).map(|found| Cursor::of(found.record()));
-        Self { keys, next }
+        Self::new(keys, next)
+    }
+
+    /// Sets the damaged keys of the page.
+    #[must_use]
+    pub fn with_damaged(self, damaged: Vec<DamagedKey>) -> Self {
+        Self { damaged, ..self }
+    }
+}
+
+/// A key in a listing whose stored data does not form a record.
+///
+/// It is refused where it is presented. [`KeyRegistry::revoke`](crate::store::KeyRegistry::revoke)
+/// revokes it by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedKey {
+    /// The key; `None` if what is stored as its id is not one.
+    pub id: Option<KeyId>,
+    /// The place of the damage in the store, such as a table and a column. It contains no stored
+    /// data.
+    pub column: Cow<'static, str>,
+}
+
+impl DamagedKey {
+    /// Builds the report of a damaged key.
+    pub fn new(id: Option<KeyId>, column: impl Into<Cow<'static, str>>) -> Self {
+        Self { id, column: column.into() }
     }
 }

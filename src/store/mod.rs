@@ -9,6 +9,7 @@ pub(crate) mod invalidate;
 pub(crate) mod listing;
 pub(crate) mod lookup;
 pub(crate) mod memory;
+pub(crate) mod owner_listing;
 mod pointer;
 pub(crate) mod stored_key;
 pub(crate) mod withdrawn;
@@ -17,9 +18,10 @@ pub use self::{
     dyn_store::{DynKeyRegistry, DynKeyStore, StoreError, StoreFuture},
     error::{InsertError, ReplaceError},
     invalidate::{Change, Invalidate},
-    listing::{Cursor, Listing, PageRequest},
+    listing::{Cursor, DamagedKey, Listing, PageRequest},
     lookup::Lookup,
     memory::MemoryStore,
+    owner_listing::{DamagedOwner, OwnerListing, OwnerPageRequest, OwnerRemoval},
     stored_key::StoredKey,
     withdrawn::Withdrawn,
 };
@@ -203,6 +205,9 @@ pub trait KeyRegistry: KeyStore {
     ) -> impl Future<Output = Result<Vec<KeyId>, Self::Error>> + Send;
 
     /// Returns a page of the keys of one owner, in the order of [`Cursor`].
+    ///
+    /// A key whose stored data does not form a record is reported in [`Listing::damaged`] and hides
+    /// no other key. This holds for [`KeyRegistry::list_all`] too.
     fn list(
         &self,
         owner: &OwnerId,
@@ -287,4 +292,26 @@ pub trait KeyRegistry: KeyStore {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
         self.change_owner(owner, OwnerChange::Resume)
     }
+
+    /// Returns a page of the owners that were put, in ascending order of the bytes of their ids.
+    ///
+    /// An owner whose stored data does not form an owner is reported in [`OwnerListing::damaged`]
+    /// and hides no other owner.
+    fn list_owners(
+        &self,
+        page: OwnerPageRequest,
+    ) -> impl Future<Output = Result<OwnerListing, Self::Error>> + Send;
+
+    /// Removes an owner that was put, unless it has a key that is not revoked.
+    ///
+    /// [`KeyRegistry::revoke_all`] before it revokes the keys. Expired keys count as keys too until
+    /// they are revoked or purged: a late change could extend one. Revoked keys remain until they
+    /// are purged, and are joined with [`Owner::new`] from then on.
+    ///
+    /// It and [`KeyRegistry::insert`] exclude each other for keys of this owner: a key is inserted
+    /// before it, and it is refused, or after it.
+    fn remove_owner(
+        &self,
+        id: &OwnerId,
+    ) -> impl Future<Output = Result<OwnerRemoval, Self::Error>> + Send;
 }

@@ -15,6 +15,7 @@ use crate::{
         error::{InsertError, ReplaceError},
         listing::{Listing, PageRequest},
         lookup::Lookup,
+        owner_listing::{OwnerListing, OwnerPageRequest, OwnerRemoval},
         stored_key::StoredKey,
         withdrawn::Withdrawn,
     },
@@ -121,6 +122,20 @@ macro_rules! through_pointer {
                 owner: Owner,
             ) -> impl Future<Output = Result<(), Self::Error>> + Send {
                 (**self).put_owner(owner)
+            }
+
+            fn list_owners(
+                &self,
+                page: OwnerPageRequest,
+            ) -> impl Future<Output = Result<OwnerListing, Self::Error>> + Send {
+                (**self).list_owners(page)
+            }
+
+            fn remove_owner(
+                &self,
+                id: &OwnerId,
+            ) -> impl Future<Output = Result<OwnerRemoval, Self::Error>> + Send {
+                (**self).remove_owner(id)
             }
 
             fn change_owner(

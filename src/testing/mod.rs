@@ -18,6 +18,7 @@ mod find;
 mod insert;
 mod listing;
 mod owner;
+mod owner_listing;
 mod purge;
 mod replace;
 mod withdraw;
@@ -41,6 +42,7 @@ pub use self::{
         a_cap_on_keys_is_kept, no_writer_of_a_tier_resumes_an_owner, owners_are_joined,
         owners_change_by_field,
     },
+    owner_listing::{owners_are_listed, owners_are_removed},
     purge::{ended_keys_are_purged, purging_and_changing_exclude_each_other},
     replace::{
         a_stale_change_reaches_no_second_life, every_field_survives,
@@ -151,7 +153,7 @@ macro_rules! each_audit_conformance_check {
 /// macro_rules! count {
 ///     ($($check:ident),* $(,)?) => { [$(stringify!($check)),*].len() };
 /// }
-/// assert!(keyward::each_conformance_check!([count]) >= 28);
+/// assert!(keyward::each_conformance_check!([count]) >= 30);
 /// ```
 #[macro_export]
 macro_rules! each_conformance_check {
@@ -173,6 +175,8 @@ macro_rules! each_conformance_check {
             try_find_agrees_with_find,
             ended_keys_are_purged,
             owners_are_joined,
+            owners_are_listed,
+            owners_are_removed,
             owners_change_by_field,
             no_writer_of_a_tier_resumes_an_owner,
             a_cap_on_keys_is_kept,

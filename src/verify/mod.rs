@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod error;
 pub(crate) mod in_force;
 mod matching;
+pub(crate) mod prove;
 pub(crate) mod required_scope;
 pub(crate) mod verified;
 pub(crate) mod verifier;

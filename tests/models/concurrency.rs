@@ -20,8 +20,8 @@ use keyward::{
         PlaintextKey, Revocation, StoredSecret, Tier, TransitionError,
     },
     store::{
-        Cursor, InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey,
-        Withdrawn,
+        Cursor, InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest,
+        OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     verify::{Verifier, VerifyError},
 };
@@ -140,6 +140,14 @@ impl KeyRegistry for Together {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
         self.store.put_owner(owner).await
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Infallible> {
+        self.store.list_owners(page).await
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        self.store.remove_owner(id).await
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {

@@ -15,7 +15,8 @@ use keyward::{
         KeyHash, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, OwnerState, Revocation,
     },
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     testing::{self, Inline},
 };
@@ -65,6 +66,14 @@ enum Fault {
     RevokeAllSkipsTheSuspended,
     RevokeAllReportsTheRevoked,
     RevokeAllStopsAtAPage,
+    OwnersInOnePage,
+    OwnersSkipOne,
+    OwnersOfAnyCase,
+    OwnersWithKeysListed,
+    RemovesOwnersWithKeys,
+    RemovesOwnersOfSuspendedKeys,
+    RemovesOwnersOfExpiredKeys,
+    RemovesWhatIsNotThere,
     RevokeForgetsTheReason,
     RevokeAllForgetsTheReason,
     ReplaceIgnoresTheNonce,
@@ -529,6 +538,59 @@ impl KeyRegistry for Broken {
         }
         Ok(())
     }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Infallible> {
+        let everybody = || OwnerPageRequest::first(PageRequest::MAX_SIZE);
+        let mut listing = self.store.list_owners_sync(&page);
+        match self.fault {
+            Fault::OwnersInOnePage => return Ok(self.store.list_owners_sync(&everybody())),
+            Fault::OwnersSkipOne => {
+                if let Some(last) = listing.next.take() {
+                    let one_more = OwnerPageRequest::first(1).after(last);
+                    listing.next = self
+                        .store
+                        .list_owners_sync(&one_more)
+                        .owners
+                        .pop()
+                        .map(|owner| owner.id.clone());
+                }
+            }
+            Fault::OwnersOfAnyCase => {
+                listing.owners.sort_by_key(|owner| owner.id.as_str().to_lowercase());
+            }
+            Fault::OwnersWithKeysListed => {
+                let of_keys = self.all().into_iter().map(|it| Arc::clone(it.owner()));
+                let known: Vec<_> = listing.owners.iter().map(|it| it.id.clone()).collect();
+                listing.owners.extend(of_keys.filter(|it| !known.contains(&it.id)));
+            }
+            _ => {}
+        }
+        Ok(listing)
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        let removed = self.store.remove_owner_sync(id);
+        if removed != OwnerRemoval::HasKeys {
+            return Ok(match self.fault {
+                Fault::RemovesWhatIsNotThere => OwnerRemoval::Removed,
+                _ => removed,
+            });
+        }
+        let all = self.all();
+        let mut keys = all.iter().map(|it| it.record()).filter(|it| it.owner() == id);
+        let removes = match self.fault {
+            Fault::RemovesOwnersWithKeys => true,
+            Fault::RemovesOwnersOfSuspendedKeys => !keys.any(|it| it.state() == KeyState::Active),
+            Fault::RemovesOwnersOfExpiredKeys => keys.all(|it| it.ends_at().is_some()),
+            _ => false,
+        };
+        if removes {
+            // An owner without anything, as one that was never put.
+            self.store.put_owner_sync(Owner::new(id.clone()));
+            return Ok(OwnerRemoval::Removed);
+        }
+        Ok(removed)
+    }
 }
 
 /// Returns the names of the checks that a store with this fault fails.
@@ -592,6 +654,14 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::RevokeAllSkipsTheSuspended, "all_keys_of_an_owner_are_revoked"),
         (Fault::RevokeAllReportsTheRevoked, "all_keys_of_an_owner_are_revoked"),
         (Fault::RevokeAllStopsAtAPage, "all_keys_of_an_owner_are_revoked"),
+        (Fault::OwnersInOnePage, "owners_are_listed"),
+        (Fault::OwnersSkipOne, "owners_are_listed"),
+        (Fault::OwnersOfAnyCase, "owners_are_listed"),
+        (Fault::OwnersWithKeysListed, "owners_are_listed"),
+        (Fault::RemovesOwnersWithKeys, "owners_are_removed"),
+        (Fault::RemovesOwnersOfSuspendedKeys, "owners_are_removed"),
+        (Fault::RemovesOwnersOfExpiredKeys, "owners_are_removed"),
+        (Fault::RemovesWhatIsNotThere, "owners_are_removed"),
         (Fault::RevokeForgetsTheReason, "revoking_needs_no_revision"),
         (Fault::RevokeAllForgetsTheReason, "all_keys_of_an_owner_are_revoked"),
         (Fault::ReplaceIgnoresTheNonce, "a_stale_change_reaches_no_second_life"),

@@ -6,8 +6,8 @@ use keyward::{
     Clock, KeyStore, SystemClock, Timestamp,
     key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
-        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey, Withdrawn,
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
+        OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 
@@ -192,6 +192,15 @@ impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S
     async fn put_owner(&self, owner: Owner) -> Result<(), Self::Error> {
         let _when_done = self.0.when_done(Change::owner(owner.id.clone()));
         self.0.store.put_owner(owner).await.map_err(CachedError::new)
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Self::Error> {
+        self.0.store.list_owners(page).await.map_err(CachedError::new)
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Self::Error> {
+        let _when_done = self.0.when_done(Change::owner(id.clone()));
+        self.0.store.remove_owner(id).await.map_err(CachedError::new)
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Self::Error> {

@@ -34,8 +34,8 @@ use keyward::{
         Tier,
     },
     store::{
-        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey, Withdrawn,
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
+        OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     verify::Verifier,
 };
@@ -219,6 +219,14 @@ impl KeyRegistry for Registry {
         self.owner_changed(id);
         overtake().await;
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Infallible> {
+        Ok(self.store.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        Ok(self.store.remove_owner_sync(id))
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {

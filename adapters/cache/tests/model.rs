@@ -8,7 +8,7 @@ use keyward::{
     KeyStore, Timestamp,
     key::{CreationNonce, KeyRecord, KeyState, Owner, OwnerId, StoredRecord, Tier},
     quota::Overrides,
-    store::{Change, Invalidate, KeyRegistry, Lookup, StoredKey},
+    store::{Change, Invalidate, KeyRegistry, Lookup, OwnerRemoval, StoredKey},
 };
 use keyward_cache::CachedStore;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -22,6 +22,7 @@ enum Step {
     Withdraw { cache: usize, key: usize, how: u8, announced: bool },
     ChangeOwner { cache: usize, how: u8, announced: bool },
     SecondLife { cache: usize, key: usize, announced: bool },
+    RemoveOwner { cache: usize, announced: bool },
     Reconnect { cache: usize },
     Advance { millis: u64 },
 }
@@ -40,6 +41,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(cache, how, announced)| Step::ChangeOwner { cache, how, announced }),
         1 => (cache.clone(), 0..3_usize, any::<bool>())
             .prop_map(|(cache, key, announced)| Step::SecondLife { cache, key, announced }),
+        1 => (cache.clone(), any::<bool>())
+            .prop_map(|(cache, announced)| Step::RemoveOwner { cache, announced }),
         1 => cache.prop_map(|cache| Step::Reconnect { cache }),
         2 => prop_oneof![1..100_u64, 1_000..6_000_u64, Just(4_999), Just(5_000_u64)]
             .prop_map(|millis| Step::Advance { millis }),
@@ -117,7 +120,7 @@ fn changed(
 }
 
 /// Returns how many results came from memory, and how many could have but did not.
-fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
+fn check(steps: &[Step], removals: &[Cell<bool>; 2]) -> Result<[usize; 2], TestCaseError> {
     let mut rig = Rig::new();
     let caches =
         [rig.cache.clone(), CachedStore::new(Arc::clone(&rig.store), Arc::clone(&rig.clock))];
@@ -189,6 +192,19 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
                 })
                 .unwrap();
                 let change = Change::owner(owner);
+                rules[*cache].forget(&change);
+                if *announced {
+                    caches[1 - cache].invalidate(&change);
+                    rules[1 - cache].forget(&change);
+                }
+                continue;
+            }
+            Step::RemoveOwner { cache, announced } => {
+                let id = OwnerId::from_static("one");
+                // Refused unless its keys are revoked. A refused one costs a query, too.
+                let removed = pollster::block_on(caches[*cache].remove_owner(&id)).unwrap();
+                removals[usize::from(removed == OwnerRemoval::Removed)].set(true);
+                let change = Change::owner(id);
                 rules[*cache].forget(&change);
                 if *announced {
                     caches[1 - cache].invalidate(&change);
@@ -272,15 +288,17 @@ fn check(steps: &[Step]) -> Result<[usize; 2], TestCaseError> {
 #[test]
 fn a_cache_follows_its_rules_for_any_sequence_of_calls() {
     let (expected, unexpected) = (Cell::new(0), Cell::new(0));
+    let removals = [Cell::new(false), Cell::new(false)];
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..80), |steps| {
-            let [hits, misses] = check(&steps)?;
+            let [hits, misses] = check(&steps, &removals)?;
             expected.set(expected.get() + hits);
             unexpected.set(unexpected.get() + misses);
             Ok(())
         })
         .unwrap();
+    assert!(removals.iter().all(Cell::get), "no owner was removed, or none was refused");
     let (hits, misses) = (expected.get(), unexpected.get());
     assert!(hits > 1_000 && misses * 20 < hits, "{hits} from memory, {misses} needless queries");
 }

@@ -4,8 +4,8 @@
 mod support;
 
 use keyward::{
-    key::{KeyRecord, KeyState, OwnerId},
-    store::{Change, Invalidate as _, KeyRegistry as _, Lookup, Withdrawn},
+    key::{KeyRecord, KeyState, Owner, OwnerId, Tier},
+    store::{Change, Invalidate as _, KeyRegistry as _, Lookup, OwnerRemoval, Withdrawn},
 };
 use keyward_cache::CachedStore;
 use support::{Point, Rig, START, Task};
@@ -151,4 +151,39 @@ fn a_withdrawal_of_another_owners_key_changes_nothing() {
     let done =
         pollster::block_on(rig.cache.revoke(id, Some(record.owner()), START.into())).unwrap();
     assert_eq!(done, Some(Withdrawn::Now));
+}
+
+/// The removal of an owner reaches its revoked keys, also if the call failed or was dropped after the
+/// change.
+#[test]
+fn the_next_lookup_sees_a_removed_owner() {
+    let tier = |rig: &Rig, lookup: &Lookup| {
+        rig.find(lookup).expect("it is there").owner().tier.clone().map(|tier| tier.to_string())
+    };
+    let rig = || {
+        let mut rig = Rig::new();
+        let (record, lookup) = rig.key("owner");
+        let owner = Owner::new(record.owner().clone()).with_tier(Tier::from_static("high"));
+        rig.store.store.put_owner_sync(owner);
+        rig.store.store.revoke_sync(record.id(), None, START);
+        assert_eq!(tier(&rig, &lookup).as_deref(), Some("high"));
+        (rig, record, lookup)
+    };
+    let (plain, record, lookup) = rig();
+    let removed = pollster::block_on(plain.cache.remove_owner(record.owner())).unwrap();
+    assert_eq!((removed, tier(&plain, &lookup)), (OwnerRemoval::Removed, None));
+
+    let (failing, record, lookup) = rig();
+    failing.store.fail(true);
+    assert!(pollster::block_on(failing.cache.remove_owner(record.owner())).is_err());
+    failing.store.fail(false);
+    assert_eq!(tier(&failing, &lookup), None, "it failed after the change");
+
+    let (dropped, record, lookup) = rig();
+    dropped.store.close(Point::AfterWrite);
+    let mut task = Task::new(dropped.cache.remove_owner(record.owner()));
+    assert!(task.poll().is_none());
+    task.cancel();
+    drop(task);
+    assert_eq!(tier(&dropped, &lookup), None, "it was dropped after the change");
 }

@@ -19,10 +19,6 @@ const APPEND: &str =
     "INSERT INTO keyward_audit (at, action, key_id, owner, kind, actor, request_id, detail)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// Deletes the earliest entries. Parameters: the end, the largest number.
-const REMOVE: &str = "DELETE FROM keyward_audit WHERE number IN (
-       SELECT number FROM keyward_audit WHERE at < $1 ORDER BY at, number LIMIT $2)";
-
 /// The statement that returns a page. The columns of the condition differ, and not its parameters,
 /// so that each statement has an index. Parameters: the instant and the number of the position before
 /// which the entries are, the earliest instant, the largest number, then the owner, the key.
@@ -58,8 +54,8 @@ pub(crate) async fn append<D: Dialect>(
     Ok(())
 }
 
-fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<'static, D> {
-    let statement = D::integer(sqlx::query(APPEND), Some(millis(entry.at)));
+fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<D> {
+    let statement = D::integer(Statement::new(APPEND), Some(millis(entry.at)));
     let statement = D::text(statement, Some(entry.action.clone()));
     let statement = D::text(statement, entry.key.map(|key| key.to_string()));
     let statement = D::text(statement, entry.owner.as_ref().map(|owner| owner.to_string()));
@@ -90,7 +86,7 @@ pub(crate) async fn page<D: Dialect>(
         _ => (before, 0),
     };
     let one_more = AuditPage::size(size) as i64 + 1;
-    let query = D::integer(D::integer(sqlx::query(sql), Some(at)), Some(number));
+    let query = D::integer(D::integer(Statement::new(sql), Some(at)), Some(number));
     let query = D::integer(query, Some(filter.since.map_or(0, millis)));
     let mut query = D::integer(query, Some(one_more));
     if let Some(owner) = &filter.owner {
@@ -110,7 +106,7 @@ pub(crate) async fn remove_before<D: Dialect>(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, SqlStoreError> {
-    let remove = D::integer(sqlx::query(REMOVE), Some(millis(before)));
+    let remove = D::integer(Statement::new(D::STATEMENTS.remove_audit), Some(millis(before)));
     let remove = D::integer(remove, Some(limit.into()));
     let mut connection = pool.acquire().await?;
     Ok(D::execute(&mut connection, remove).await?)

@@ -4,7 +4,6 @@ use keyward::{
     Timestamp,
     key::{KeyRecord, KeyState, Owner, OwnerState},
     quota::Overrides,
-    store::Cursor,
 };
 
 use crate::{
@@ -139,7 +138,7 @@ impl KeyColumns {
     }
 
     /// Binds the id, the revision and the [`key_values`].
-    pub(crate) fn bind<D: Dialect>(self, statement: Statement<'_, D>) -> Statement<'_, D> {
+    pub(crate) fn bind<D: Dialect>(self, statement: Statement<D>) -> Statement<D> {
         let statement = D::text(statement, Some(self.id));
         let statement = D::integer(statement, Some(self.revision));
         let statement = D::text(statement, Some(self.owner));
@@ -193,10 +192,10 @@ impl SecretColumns {
 }
 
 /// Binds the [`owner_fields`].
-pub(crate) fn bind_owner<'q, D: Dialect>(
+pub(crate) fn bind_owner<D: Dialect>(
     owner: &Owner,
-    statement: Statement<'q, D>,
-) -> Result<Statement<'q, D>, SqlStoreError> {
+    statement: Statement<D>,
+) -> Result<Statement<D>, SqlStoreError> {
     let (state, since) = match owner.state {
         OwnerState::Active => (ACTIVE, None),
         OwnerState::Suspended { since } => (SUSPENDED, Some(since)),
@@ -208,19 +207,6 @@ pub(crate) fn bind_owner<'q, D: Dialect>(
     let statement = D::text(statement, Some(state.to_owned()));
     let statement = D::integer(statement, since.map(millis));
     Ok(D::integer(statement, owner.key_cap.map(i64::from)))
-}
-
-/// Binds a position in a listing: an instant and an id. Without a cursor it is a position before
-/// all keys.
-pub(crate) fn bind_cursor<D: Dialect>(
-    cursor: Option<Cursor>,
-    statement: Statement<'_, D>,
-) -> Statement<'_, D> {
-    let (created_at, id) = match cursor {
-        Some(cursor) => (millis(cursor.created_at), cursor.id.to_string()),
-        None => (-1, String::new()),
-    };
-    D::text(D::integer(statement, Some(created_at)), Some(id))
 }
 
 /// Writes overrides as text, and none of them as NULL.

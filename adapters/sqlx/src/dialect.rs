@@ -1,21 +1,57 @@
 //! What differs between the databases.
 
-use std::future::Future;
+use std::{future::Future, marker::PhantomData};
 
 use keyward::key::{KeyId, KeyRecord, OwnerId};
 use sqlx::{Database, Encode, Pool, Type, query::Query};
 
-use crate::{rows::ReadRow, statements::Statements};
+use crate::{SqlStoreError, rows::ReadRow, statements::Statements};
 
-/// A statement with the values that are bound to it so far.
-pub(crate) type Statement<'q, D> = Query<'q, D, <D as Database>::Arguments>;
+/// A statement with the values that are bound to it so far, in the order of its parameters.
+pub(crate) struct Statement<D> {
+    pub(crate) sql: &'static str,
+    pub(crate) values: Vec<Value>,
+    database: PhantomData<fn() -> D>,
+}
+
+impl<D> Statement<D> {
+    /// A statement without values.
+    pub(crate) const fn new(sql: &'static str) -> Self {
+        Self { sql, values: Vec::new(), database: PhantomData }
+    }
+}
+
+/// The value of a parameter, or null.
+#[derive(Clone)]
+pub(crate) enum Value {
+    Text(Option<String>),
+    Integer(Option<i64>),
+}
+
+/// A statement of sqlx.
+pub(crate) type SqlxQuery<D> = Query<'static, D, <D as Database>::Arguments>;
 
 /// A database to whose statements text and integers can be bound.
 pub(crate) trait Bind: Database {
     /// Binds a text or null.
-    fn text(statement: Statement<'_, Self>, value: Option<String>) -> Statement<'_, Self>;
+    fn text(mut statement: Statement<Self>, value: Option<String>) -> Statement<Self> {
+        statement.values.push(Value::Text(value));
+        statement
+    }
+
     /// Binds an integer or null.
-    fn integer(statement: Statement<'_, Self>, value: Option<i64>) -> Statement<'_, Self>;
+    fn integer(mut statement: Statement<Self>, value: Option<i64>) -> Statement<Self> {
+        statement.values.push(Value::Integer(value));
+        statement
+    }
+
+    /// Binds a value to a statement of sqlx.
+    fn bind(query: SqlxQuery<Self>, value: Value) -> SqlxQuery<Self>;
+
+    /// Binds the values in their order.
+    fn bound(statement: Statement<Self>) -> SqlxQuery<Self> {
+        statement.values.into_iter().fold(sqlx::query(statement.sql), Self::bind)
+    }
 }
 
 impl<D: Database> Bind for D
@@ -23,13 +59,31 @@ where
     Option<String>: for<'q> Encode<'q, D> + Type<D>,
     Option<i64>: for<'q> Encode<'q, D> + Type<D>,
 {
-    fn text(statement: Statement<'_, D>, value: Option<String>) -> Statement<'_, D> {
-        statement.bind(value)
+    fn bind(query: SqlxQuery<D>, value: Value) -> SqlxQuery<D> {
+        match value {
+            Value::Text(text) => query.bind(text),
+            Value::Integer(integer) => query.bind(integer),
+        }
     }
+}
 
-    fn integer(statement: Statement<'_, D>, value: Option<i64>) -> Statement<'_, D> {
-        statement.bind(value)
+/// How often a transaction is run before its error is returned.
+const ATTEMPTS: usize = 16;
+
+/// Runs a transaction again if the database undid it in favour of another one.
+pub(crate) async fn retrying<D, T, F, R>(run: F) -> Result<T, SqlStoreError>
+where
+    D: Dialect,
+    F: Fn() -> R,
+    R: Future<Output = Result<T, SqlStoreError>>,
+{
+    for _ in 1..ATTEMPTS {
+        match run().await {
+            Err(error) if D::is_transient(&error) => {}
+            done => return done,
+        }
     }
+    run().await
 }
 
 /// A database that keeps keys.
@@ -58,6 +112,21 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
     /// parameters. Parameters without a hash are null.
     fn find_statement(hashes: usize) -> (&'static str, usize);
 
+    /// Revokes the keys of an owner that are not revoked, whose owner is locked, and returns rows with
+    /// their ids. The statement is that of [`Statements::revoke_all`].
+    fn revoke_all(
+        connection: &mut Self::Connection,
+        _owner: &OwnerId,
+        revoke: Statement<Self>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send {
+        Self::fetch(connection, revoke)
+    }
+
+    /// Returns whether the database undid a transaction that can succeed when it is run again.
+    fn is_transient(_error: &SqlStoreError) -> bool {
+        false
+    }
+
     /// Deletes the secrets of a key whose revision was raised in this transaction.
     fn delete_secrets(
         connection: &mut Self::Connection,
@@ -70,16 +139,17 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
         record: &KeyRecord,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// Executes a statement and returns the number of affected rows.
+    /// Executes a statement and returns the number of affected rows, 0 for an insert of a row that is
+    /// there.
     fn execute(
         connection: &mut Self::Connection,
-        statement: Statement<'_, Self>,
+        statement: Statement<Self>,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// Executes a statement and returns its rows.
     fn fetch(
         connection: &mut Self::Connection,
-        statement: Statement<'_, Self>,
+        statement: Statement<Self>,
     ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
 
     /// Executes several statements without parameters.
@@ -115,16 +185,18 @@ macro_rules! run_statements {
     ($database:ty) => {
         async fn execute(
             connection: &mut <$database as sqlx::Database>::Connection,
-            statement: $crate::dialect::Statement<'_, $database>,
+            statement: $crate::dialect::Statement<$database>,
         ) -> Result<u64, sqlx::Error> {
-            Ok(statement.execute(connection).await?.rows_affected())
+            let query = <$database as $crate::dialect::Bind>::bound(statement);
+            Ok(query.execute(connection).await?.rows_affected())
         }
 
         async fn fetch(
             connection: &mut <$database as sqlx::Database>::Connection,
-            statement: $crate::dialect::Statement<'_, $database>,
+            statement: $crate::dialect::Statement<$database>,
         ) -> Result<Vec<<$database as sqlx::Database>::Row>, sqlx::Error> {
-            statement.fetch_all(connection).await
+            let query = <$database as $crate::dialect::Bind>::bound(statement);
+            query.fetch_all(connection).await
         }
 
         async fn execute_all(

@@ -74,7 +74,8 @@ impl fmt::Display for Shown<'_> {
 #[error("{message} ({code})")]
 #[non_exhaustive]
 pub struct DatabaseMessage {
-    /// The SQLSTATE of PostgreSQL or the extended result code of SQLite; empty if there is none.
+    /// The SQLSTATE of PostgreSQL, the extended result code of SQLite or the error number of MySQL;
+    /// empty if there is none.
     pub code: String,
     /// The human-readable message.
     pub message: String,
@@ -107,6 +108,10 @@ impl From<sqlx::Error> for SqlStoreError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(cause) = &error else { return Self::NoConnection(error) };
         let code = cause.code().unwrap_or_default().into_owned();
+        #[cfg(feature = "mysql")]
+        if let Some(number) = crate::mysql::mysql_number(&error) {
+            return Self::of_mysql(error, number);
+        }
         let message = DatabaseMessage { message: cause.message().to_owned(), code };
         match message.code.as_str() {
             // PostgreSQL: connection exceptions, too many connections, shutting down, starting.

@@ -1,5 +1,5 @@
-//! Stores of [`keyward`] in a database: `SqliteStore` (feature `sqlite`) and
-//! `PostgresStore` (feature `postgres`), over
+//! Stores of [`keyward`] in a database: `SqliteStore` (feature `sqlite`),
+//! `PostgresStore` (feature `postgres`) and `MySqlStore` (feature `mysql`, also for MariaDB), over
 //! [sqlx](https://docs.rs/sqlx).
 //!
 //! Each is a [`KeyRegistry`](keyward::store::KeyRegistry), a
@@ -39,7 +39,7 @@
 //! |---|---|---|
 //! | `keyward_owners` | an owner that was put | `id`, `tier`, `overrides`, `state` (`active` or `suspended`), `state_since`, `key_cap` |
 //! | `keyward_keys` | a key | `id`, `owner`, `name`, `scopes`, `overrides`, `created_at`, `expires_at`, `state`, `state_since`, `ends_at` (computed), `revision`, `nonce`, `networks`, `origins`, `metadata`, `created_by`, `revocation_reason` |
-//! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; on SQLite `revision`, for the triggers |
+//! | `keyward_secrets` | a secret, by its hash | `hash`, `key_id`, `place` (0 is the current one, then retiring ones, oldest first), `kind`, `hint`, `created_at`, `valid_until`; except on PostgreSQL `revision`, for the triggers |
 //! | `keyward_usage` | how often a key was used | `key_id`, `requests`, `last_used_at` |
 //! | `keyward_usage_buckets` | how often a key was used in a minute, an hour or a day | `key_id`, `span`, `begins_at`, `requests` |
 //! | `keyward_audit` | an event | `number`, `at`, `action`, `key_id`, `owner`, `kind`, `actor`, `request_id`, `detail` |
@@ -61,49 +61,60 @@
 //! was decided before is refused as well. A row without a nonce gets one.
 //!
 //! A row that does not form a record is an error, [`SqlStoreError::Corrupt`], which names the key
-//! and the column. It is never skipped.
+//! and the column. It is never skipped. A listing reports it beside the other keys. The checks of the
+//! tables refuse most of such rows, and `check_rows` of a store finds all (`RowReport`).
 //!
 //! # Caches
 //!
 //! PostgreSQL announces each change by `NOTIFY` on the channel `keyward`, in the transaction that
 //! makes it, and `ChangeListener` (feature `postgres`) notifies a cache in front of the store.
-//! SQLite announces nothing: a cache sees changes of other processes when its entries expire.
+//! The others announce nothing: a cache sees changes of other processes when its entries expire.
 //!
 //! # Features
 //!
-//! `sqlite` and `postgres`. Neither is on by default, because each adds a driver that users of the
-//! other do not need. Features of sqlx, such as `sqlx/runtime-tokio`, choose the runtime and TLS.
+//! `sqlite`, `postgres` and `mysql`. None is on by default, because each adds a driver that users of the
+//! others do not need. Features of sqlx, such as `sqlx/runtime-tokio`, choose the runtime and TLS.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod audit;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod check;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod columns;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod dialect;
 mod error;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod listing;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod registry;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod statements;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tables;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod usage;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod withdraw;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub use check::RowReport;
 pub use error::{DatabaseMessage, MigrateError, SqlStoreError};
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{ChangeListener, ListenerReport, PostgresStore};
@@ -116,6 +127,6 @@ pub use sqlite::SqliteStore;
 pub mod import {}
 
 /// The examples of the README, compiled.
-#[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
+#[cfg(all(doctest, feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

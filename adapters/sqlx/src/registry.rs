@@ -76,14 +76,14 @@ macro_rules! registry {
                 owner: &keyward::key::OwnerId,
                 page: keyward::store::PageRequest,
             ) -> Result<keyward::store::Listing, $crate::SqlStoreError> {
-                $crate::tables::Tables(&self.pool).list(owner, page).await
+                $crate::listing::list(&self.pool, Some(owner), page).await
             }
 
             async fn list_all(
                 &self,
                 page: keyward::store::PageRequest,
             ) -> Result<keyward::store::Listing, $crate::SqlStoreError> {
-                $crate::tables::Tables(&self.pool).list_all(page).await
+                $crate::listing::list(&self.pool, None, page).await
             }
 
             async fn owner(
@@ -98,6 +98,20 @@ macro_rules! registry {
                 owner: keyward::key::Owner,
             ) -> Result<(), $crate::SqlStoreError> {
                 $crate::tables::Tables(&self.pool).put_owner(&owner).await
+            }
+
+            async fn list_owners(
+                &self,
+                page: keyward::store::OwnerPageRequest,
+            ) -> Result<keyward::store::OwnerListing, $crate::SqlStoreError> {
+                $crate::listing::list_owners(&self.pool, page).await
+            }
+
+            async fn remove_owner(
+                &self,
+                id: &keyward::key::OwnerId,
+            ) -> Result<keyward::store::OwnerRemoval, $crate::SqlStoreError> {
+                $crate::tables::Tables(&self.pool).remove_owner(id).await
             }
 
             async fn change_owner(

@@ -95,23 +95,28 @@ pub(crate) fn gather_one(rows: &[impl ReadRow]) -> Result<Option<StoredKey>, Sql
     found(id, rows, &mut None).map(Some)
 }
 
-/// Reads the keys of joined rows. The rows of one key follow one another.
-pub(crate) fn gather(rows: &[impl ReadRow]) -> Result<Vec<StoredKey>, SqlStoreError> {
-    let (mut keys, mut last_owner, mut rest) = (Vec::new(), None, rows);
-    while let Some(first) = rest.first() {
-        let id = read_id(first)?;
-        let mut of_this_key = 0;
-        for row in rest {
-            if read_id(row)? != id {
-                break;
-            }
-            of_this_key += 1;
-        }
-        let (these, others) = rest.split_at_checked(of_this_key).unwrap_or((rest, &[]));
-        keys.push(found(id, these, &mut last_owner)?);
-        rest = others;
-    }
-    Ok(keys)
+/// Splits joined rows into those of each key, which follow one another.
+pub(crate) fn by_key<R: ReadRow>(rows: &[R]) -> impl Iterator<Item = &[R]> {
+    rows.chunk_by(|a, b| match (a.text("id"), b.text("id")) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    })
+}
+
+/// Reads the key of these rows, one for each of its secrets. Consecutive keys of one owner share it.
+pub(crate) fn read_key<R: ReadRow>(
+    rows: &[R],
+    last_owner: &mut Option<Arc<Owner>>,
+) -> Result<StoredKey, SqlStoreError> {
+    let Some(first) = rows.first() else {
+        return Err(SqlStoreError::Corrupt { key: None, column: key!("id").name });
+    };
+    found(read_id(first)?, rows, last_owner)
+}
+
+/// Reads the id of an owner in a listing of owners.
+pub(crate) fn read_owner_id(row: &impl ReadRow) -> Option<OwnerId> {
+    row.text(owner!("id").alias).ok().flatten().and_then(|id| id.parse().ok())
 }
 
 /// Reads the id of a row.

@@ -41,6 +41,23 @@ pub(crate) struct Statements {
     ///
     /// [`bind_owner`]: crate::columns::bind_owner
     pub(crate) put_owner: &'static str,
+    /// Deletes the earliest buckets of a span. Parameters: the span, the end, the largest number.
+    pub(crate) remove_usage: &'static str,
+    /// Deletes the earliest events. Parameters: the end, the largest number.
+    pub(crate) remove_audit: &'static str,
+    /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
+    /// largest number of owners.
+    pub(crate) list_owners: &'static str,
+    /// Deletes an owner. Parameter: the id.
+    pub(crate) delete_owner: &'static str,
+    /// Returns a row if an owner has a key that is not revoked. Parameter: the owner.
+    pub(crate) has_live_key: &'static str,
+    /// Returns the ids of keys that secrets refer to and that do not exist, each with the hash of one
+    /// of its secrets, by hash. Parameters: the hash after which to begin, the largest number.
+    pub(crate) orphaned_secrets: &'static str,
+    /// Lists saved usage, and the id of the key if there is one. Parameters: the id after which to
+    /// begin, the largest number.
+    pub(crate) list_usage: &'static str,
     /// Change one field of an owner, which is inserted if it is missing. Parameters: the id, the
     /// value.
     pub(crate) set_tier: &'static str,
@@ -49,6 +66,9 @@ pub(crate) struct Statements {
     pub(crate) suspend_owner: &'static str,
     /// Resumes an owner, which is inserted if it is missing. Parameter: the id.
     pub(crate) resume_owner: &'static str,
+    /// Returns the ids of keys with usage by spans of time that cannot be read or whose key does not
+    /// exist, once each. Parameters: the id after which to begin, the largest number.
+    pub(crate) damaged_buckets: &'static str,
     /// Returns the newest version of the tables, 0 if there are none. No parameters.
     pub(crate) version: &'static str,
     /// Notes that the tables are of a version. Parameter: the version.
@@ -136,6 +156,32 @@ impl Statements {
                state_since = coalesce(keyward_owners.state_since, excluded.state_since)",
         resume_owner: "INSERT INTO keyward_owners (id) VALUES ($1)
              ON CONFLICT (id) DO UPDATE SET state = 'active', state_since = NULL",
+        remove_usage: "DELETE FROM keyward_usage_buckets
+             WHERE (key_id, span, begins_at) IN (
+               SELECT key_id, span, begins_at FROM keyward_usage_buckets
+               WHERE span = $1 AND begins_at < $2 ORDER BY begins_at LIMIT $3)",
+        remove_audit: "DELETE FROM keyward_audit WHERE number IN (
+               SELECT number FROM keyward_audit WHERE at < $1 ORDER BY at, number LIMIT $2)",
+        list_owners: concat!(
+            "SELECT o.id AS owner_id, ",
+            owner_columns!(),
+            " FROM keyward_owners o WHERE o.id >= $1 AND ($2 = 0 OR o.id <> $1)
+              ORDER BY o.id LIMIT $3"
+        ),
+        delete_owner: "DELETE FROM keyward_owners WHERE id = $1",
+        has_live_key: "SELECT 1 FROM keyward_keys WHERE owner = $1 AND state <> 'revoked' LIMIT 1",
+        orphaned_secrets: "SELECT s.hash AS hash, s.key_id AS id FROM keyward_secrets s
+             LEFT JOIN keyward_keys k ON k.id = s.key_id
+             WHERE k.id IS NULL AND s.hash > $1 ORDER BY s.hash LIMIT $2",
+        list_usage: "SELECT u.key_id AS id, u.requests AS requests,
+               u.last_used_at AS last_used_at, k.id AS key_id
+             FROM keyward_usage u LEFT JOIN keyward_keys k ON k.id = u.key_id
+             WHERE u.key_id > $1 ORDER BY u.key_id LIMIT $2",
+        damaged_buckets: "SELECT DISTINCT b.key_id AS id FROM keyward_usage_buckets b
+             LEFT JOIN keyward_keys k ON k.id = b.key_id
+             WHERE b.key_id > $1 AND (k.id IS NULL OR b.requests < 0 OR b.begins_at < 0
+               OR b.begins_at > 253402300799999 OR b.span NOT IN ('minute', 'hour', 'day'))
+             ORDER BY b.key_id LIMIT $2",
         version: "SELECT coalesce(max(version), 0) AS version FROM keyward_migrations",
         note_version: "INSERT INTO keyward_migrations (version) VALUES ($1)",
     };

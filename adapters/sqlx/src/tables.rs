@@ -4,15 +4,15 @@ use std::{iter, sync::Arc};
 
 use keyward::{
     key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId},
-    store::{InsertError, Listing, Lookup, PageRequest, ReplaceError, StoredKey},
+    store::{InsertError, Lookup, OwnerRemoval, ReplaceError, StoredKey},
 };
 use sqlx::Pool;
 
 use crate::{
     MigrateError, SqlStoreError,
-    columns::{KeyColumns, bind_cursor, bind_owner, millis, overrides},
-    dialect::{Dialect, OwnerLock, Statement, Transaction},
-    rows::{ReadRow as _, gather, gather_one, read_owner},
+    columns::{KeyColumns, bind_owner, millis, overrides},
+    dialect::{Dialect, OwnerLock, Statement, Transaction, retrying},
+    rows::{ReadRow as _, gather_one, read_owner},
 };
 
 /// The tables of a database, through a pool.
@@ -23,7 +23,7 @@ impl<D: Dialect> Tables<'_, D> {
         let hashes = lookup.hashes();
         let (sql, parameters) = D::find_statement(hashes.len());
         let hashes = hashes.map(|hash| Some(hash.to_string())).chain(iter::repeat(None));
-        gather_one(&self.fetch(hashes.take(parameters).fold(sqlx::query(sql), D::text)).await?)
+        gather_one(&self.fetch(hashes.take(parameters).fold(Statement::new(sql), D::text)).await?)
     }
 
     pub(crate) async fn find_by_id(&self, id: KeyId) -> Result<Option<StoredKey>, SqlStoreError> {
@@ -31,37 +31,14 @@ impl<D: Dialect> Tables<'_, D> {
         gather_one(&self.fetch(query).await?)
     }
 
-    pub(crate) async fn list(
-        &self,
-        owner: &OwnerId,
-        page: PageRequest,
-    ) -> Result<Listing, SqlStoreError> {
-        let query = sqlx::query(D::STATEMENTS.list);
-        self.page(D::text(query, Some(owner.as_str().to_owned())), page).await
-    }
-
-    pub(crate) async fn list_all(&self, page: PageRequest) -> Result<Listing, SqlStoreError> {
-        self.page(sqlx::query(D::STATEMENTS.list_all), page).await
-    }
-
-    async fn page(
-        &self,
-        query: Statement<'_, D>,
-        page: PageRequest,
-    ) -> Result<Listing, SqlStoreError> {
-        let size = i64::try_from(page.size()).unwrap_or(i64::from(PageRequest::MAX_SIZE));
-        let query = D::integer(bind_cursor(page.cursor(), query), Some(size + 1));
-        Ok(Listing::from_one_more(gather(&self.fetch(query).await?)?, page))
-    }
-
     pub(crate) async fn owner(&self, id: &OwnerId) -> Result<Option<Arc<Owner>>, SqlStoreError> {
-        let query = D::text(sqlx::query(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
+        let query = D::text(Statement::new(D::STATEMENTS.owner), Some(id.as_str().to_owned()));
         let rows = self.fetch(query).await?;
         rows.first().map(|row| read_owner(id, row).map(Arc::new)).transpose()
     }
 
     pub(crate) async fn put_owner(&self, owner: &Owner) -> Result<(), SqlStoreError> {
-        self.execute(bind_owner(owner, sqlx::query(D::STATEMENTS.put_owner))?).await
+        self.execute(|| bind_owner(owner, Statement::new(D::STATEMENTS.put_owner))).await
     }
 
     pub(crate) async fn change_owner(
@@ -70,26 +47,55 @@ impl<D: Dialect> Tables<'_, D> {
         change: OwnerChange,
     ) -> Result<(), SqlStoreError> {
         let statements = &D::STATEMENTS;
-        let of = |sql| D::text(sqlx::query(sql), Some(owner.as_str().to_owned()));
-        self.execute(match change {
-            OwnerChange::Tier(tier) => {
-                D::text(of(statements.set_tier), tier.map(|tier| tier.as_str().to_owned()))
-            }
-            OwnerChange::Overrides(all) => D::text(of(statements.set_overrides), overrides(&all)),
-            OwnerChange::KeyCap(cap) => D::integer(of(statements.set_key_cap), cap.map(i64::from)),
-            OwnerChange::Suspend { now } => {
-                D::integer(of(statements.suspend_owner), Some(millis(now)))
-            }
-            OwnerChange::Resume => of(statements.resume_owner),
+        let of = |sql| D::text(Statement::new(sql), Some(owner.as_str().to_owned()));
+        self.execute(|| {
+            Ok(match &change {
+                OwnerChange::Tier(tier) => D::text(
+                    of(statements.set_tier),
+                    tier.as_ref().map(|tier| tier.as_str().to_owned()),
+                ),
+                OwnerChange::Overrides(all) => {
+                    D::text(of(statements.set_overrides), overrides(all))
+                }
+                OwnerChange::KeyCap(cap) => {
+                    D::integer(of(statements.set_key_cap), cap.map(i64::from))
+                }
+                OwnerChange::Suspend { now } => {
+                    D::integer(of(statements.suspend_owner), Some(millis(*now)))
+                }
+                OwnerChange::Resume => of(statements.resume_owner),
+            })
         })
         .await
+    }
+
+    pub(crate) async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
+        retrying::<D, _, _, _>(|| self.try_remove_owner(id)).await
+    }
+
+    async fn try_remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
+        let of = |sql: &'static str| D::text(Statement::new(sql), Some(id.as_str().to_owned()));
+        let mut transaction = D::begin(self.0).await?;
+        // Revoked keys never change back, and no key is inserted while the lock is held.
+        D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
+        if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(OwnerRemoval::NotFound);
+        }
+        let live = D::fetch(transaction.connection(), of(D::STATEMENTS.has_live_key)).await?;
+        if !live.is_empty() {
+            transaction.rollback().await?;
+            return Ok(OwnerRemoval::HasKeys);
+        }
+        transaction.commit().await?;
+        Ok(OwnerRemoval::Removed)
     }
 
     pub(crate) async fn insert(
         &self,
         record: &KeyRecord,
     ) -> Result<(), InsertError<SqlStoreError>> {
-        let inserted = self.try_insert(record).await;
+        let inserted = retrying::<D, _, _, _>(|| self.try_insert(record)).await;
         inserted.unwrap_or_else(|error| Err(InsertError::Store(error)))
     }
 
@@ -97,14 +103,14 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<Result<(), InsertError<SqlStoreError>>, SqlStoreError> {
-        let insert = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.insert_key));
+        let insert = KeyColumns::of(record)?.bind(Statement::new(D::STATEMENTS.insert_key));
         let mut transaction = D::begin(self.0).await?;
         D::lock_owner(transaction.connection(), record.owner(), OwnerLock::Insert).await?;
         if D::execute(transaction.connection(), insert).await? == 0 {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateId));
         }
-        let full = sqlx::query(D::STATEMENTS.has_too_many_keys);
+        let full = Statement::new(D::STATEMENTS.has_too_many_keys);
         let full = D::text(full, Some(record.owner().as_str().to_owned()));
         let full = D::integer(full, Some(millis(record.created_at())));
         if !D::fetch(transaction.connection(), full).await?.is_empty() {
@@ -123,7 +129,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<(), ReplaceError<SqlStoreError>> {
-        let replaced = self.try_replace(record).await;
+        let replaced = retrying::<D, _, _, _>(|| self.try_replace(record)).await;
         replaced.unwrap_or_else(|error| Err(ReplaceError::Store(error)))
     }
 
@@ -131,7 +137,7 @@ impl<D: Dialect> Tables<'_, D> {
         &self,
         record: &KeyRecord,
     ) -> Result<Result<(), ReplaceError<SqlStoreError>>, SqlStoreError> {
-        let update = KeyColumns::of(record)?.bind(sqlx::query(D::STATEMENTS.update_key));
+        let update = KeyColumns::of(record)?.bind(Statement::new(D::STATEMENTS.update_key));
         let mut transaction = D::begin(self.0).await?;
         if D::execute(transaction.connection(), update).await? == 0 {
             let there = by_id(D::STATEMENTS.has_key, record.id());
@@ -150,21 +156,29 @@ impl<D: Dialect> Tables<'_, D> {
         Ok(Ok(()))
     }
 
-    async fn execute(&self, statement: Statement<'_, D>) -> Result<(), SqlStoreError> {
-        let mut connection = self.0.acquire().await?;
-        D::execute(&mut connection, statement).await?;
-        Ok(())
+    /// Executes a statement by itself.
+    async fn execute(
+        &self,
+        statement: impl Fn() -> Result<Statement<D>, SqlStoreError> + Send + Sync,
+    ) -> Result<(), SqlStoreError> {
+        retrying::<D, _, _, _>(|| async {
+            let statement = statement()?;
+            let mut connection = self.0.acquire().await?;
+            D::execute(&mut connection, statement).await?;
+            Ok(())
+        })
+        .await
     }
 
-    async fn fetch(&self, query: Statement<'_, D>) -> Result<Vec<D::Row>, SqlStoreError> {
+    pub(crate) async fn fetch(&self, query: Statement<D>) -> Result<Vec<D::Row>, SqlStoreError> {
         let mut connection = self.0.acquire().await?;
         Ok(D::fetch(&mut connection, query).await?)
     }
 }
 
 /// Binds an id to a statement.
-fn by_id<D: Dialect>(sql: &'static str, id: KeyId) -> Statement<'static, D> {
-    D::text(sqlx::query(sql), Some(id.to_string()))
+fn by_id<D: Dialect>(sql: &'static str, id: KeyId) -> Statement<D> {
+    D::text(Statement::new(sql), Some(id.to_string()))
 }
 
 /// Runs the migrations that are missing, each of which brings the tables from the version before
@@ -174,7 +188,7 @@ pub(crate) async fn migrate<D: Dialect>(
     mut transaction: D::Transaction,
     migrations: &'static [&'static str],
 ) -> Result<(), MigrateError> {
-    let newest = D::fetch(transaction.connection(), sqlx::query(D::STATEMENTS.version)).await?;
+    let newest = D::fetch(transaction.connection(), Statement::new(D::STATEMENTS.version)).await?;
     let found = match newest.first() {
         Some(row) => row.integer("version")?.unwrap_or(0),
         None => 0,
@@ -186,7 +200,7 @@ pub(crate) async fn migrate<D: Dialect>(
     }
     for (version, sql) in (1..).zip(migrations).filter(|(version, _)| *version > found) {
         D::execute_all(transaction.connection(), sql).await?;
-        let applied = D::integer(sqlx::query(D::STATEMENTS.note_version), Some(version));
+        let applied = D::integer(Statement::new(D::STATEMENTS.note_version), Some(version));
         D::execute(transaction.connection(), applied).await?;
     }
     transaction.commit().await?;

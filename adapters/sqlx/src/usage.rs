@@ -9,7 +9,12 @@ use keyward::{
 };
 use sqlx::Pool;
 
-use crate::{SqlStoreError, columns::millis, dialect::Dialect, rows::read_bucket};
+use crate::{
+    SqlStoreError,
+    columns::millis,
+    dialect::{Dialect, Statement},
+    rows::read_bucket,
+};
 
 /// What is added to the usage of one key.
 pub(crate) struct UsageRow {
@@ -104,12 +109,6 @@ fn count(requests: u64) -> i64 {
 const USAGE_BY: &str = "SELECT begins_at, requests FROM keyward_usage_buckets
      WHERE key_id = $1 AND span = $2 AND begins_at >= $3 AND begins_at < $4 ORDER BY begins_at";
 
-/// Deletes the earliest buckets of a span. Parameters: the span, the end, the largest number.
-const REMOVE_USAGE: &str = "DELETE FROM keyward_usage_buckets
-     WHERE (key_id, span, begins_at) IN (
-       SELECT key_id, span, begins_at FROM keyward_usage_buckets
-       WHERE span = $1 AND begins_at < $2 ORDER BY begins_at LIMIT $3)";
-
 pub(crate) async fn usage_by<D: Dialect>(
     pool: &Pool<D>,
     id: KeyId,
@@ -117,7 +116,7 @@ pub(crate) async fn usage_by<D: Dialect>(
     from: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<UsageBucket>, SqlStoreError> {
-    let query = D::text(sqlx::query(USAGE_BY), Some(id.to_string()));
+    let query = D::text(Statement::new(USAGE_BY), Some(id.to_string()));
     let query = D::text(query, Some(span.as_str().to_owned()));
     let query = D::integer(D::integer(query, Some(millis(from))), Some(millis(until)));
     let mut connection = pool.acquire().await?;
@@ -131,7 +130,8 @@ pub(crate) async fn remove_usage_before<D: Dialect>(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, SqlStoreError> {
-    let remove = D::text(sqlx::query(REMOVE_USAGE), Some(span.as_str().to_owned()));
+    let remove =
+        D::text(Statement::new(D::STATEMENTS.remove_usage), Some(span.as_str().to_owned()));
     let remove = D::integer(D::integer(remove, Some(millis(before))), Some(limit.into()));
     let mut connection = pool.acquire().await?;
     Ok(D::execute(&mut connection, remove).await?)
@@ -200,3 +200,29 @@ macro_rules! usage_store {
     };
 }
 pub(crate) use usage_store;
+
+/// Writes buckets as a JSON array of arrays.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn buckets_json(buckets: &[BucketRow]) -> String {
+    let rows = buckets.iter().map(|row| {
+        format!("[\"{}\",\"{}\",{},{}]", row.key_id, row.span, row.begins_at, row.requests)
+    });
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+/// Writes usage as a JSON array of arrays.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn usage_json(batch: &UsageBatch) -> String {
+    let rows = usage_rows(batch).into_iter().map(|row| {
+        let last = row.last_used_at.map_or_else(|| "null".to_owned(), |at| at.to_string());
+        format!("[\"{}\",{},{last}]", row.key_id, row.requests)
+    });
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+/// Writes ids as a JSON array of strings. They need no escapes.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn ids_json(ids: &[KeyId]) -> String {
+    let ids = ids.iter().map(|id| format!("\"{id}\""));
+    format!("[{}]", ids.collect::<Vec<_>>().join(","))
+}

@@ -10,7 +10,7 @@ use sqlx::Pool;
 use crate::{
     SqlStoreError,
     columns::millis,
-    dialect::{Dialect, OwnerLock, Statement, Transaction},
+    dialect::{Dialect, OwnerLock, Statement, Transaction, retrying},
     rows::{ReadRow as _, read_id},
 };
 
@@ -20,10 +20,8 @@ pub(crate) async fn revoke<D: Dialect>(
     within: Option<&OwnerId>,
     revocation: Revocation,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, id, within, || {
-        bind_revocation(of_owner(D::STATEMENTS.revoke_key, id, within), &revocation)
-    })
-    .await
+    let revoke = || bind_revocation(of_owner(D::STATEMENTS.revoke_key, id, within), &revocation);
+    retrying::<D, _, _, _>(|| withdraw(pool, id, within, &revoke)).await
 }
 
 pub(crate) async fn suspend<D: Dialect>(
@@ -32,10 +30,8 @@ pub(crate) async fn suspend<D: Dialect>(
     within: Option<&OwnerId>,
     now: Timestamp,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
-    withdraw(pool, id, within, || {
-        D::integer(of_owner(D::STATEMENTS.suspend_key, id, within), Some(millis(now)))
-    })
-    .await
+    let suspend = || D::integer(of_owner(D::STATEMENTS.suspend_key, id, within), Some(millis(now)));
+    retrying::<D, _, _, _>(|| withdraw(pool, id, within, &suspend)).await
 }
 
 pub(crate) async fn revoke_all<D: Dialect>(
@@ -43,21 +39,27 @@ pub(crate) async fn revoke_all<D: Dialect>(
     owner: &OwnerId,
     revocation: Revocation,
 ) -> Result<Vec<KeyId>, SqlStoreError> {
-    let revoke = D::text(sqlx::query(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
-    let revoke = bind_revocation(revoke, &revocation);
+    retrying::<D, _, _, _>(|| try_revoke_all(pool, owner, &revocation)).await
+}
+
+async fn try_revoke_all<D: Dialect>(
+    pool: &Pool<D>,
+    owner: &OwnerId,
+    revocation: &Revocation,
+) -> Result<Vec<KeyId>, SqlStoreError> {
+    let revoke = D::text(Statement::new(D::STATEMENTS.revoke_all), Some(owner.as_str().to_owned()));
+    let revoke = bind_revocation(revoke, revocation);
     let mut transaction = D::begin(pool).await?;
     D::lock_owner(transaction.connection(), owner, OwnerLock::ChangeAll).await?;
-    let revoked = D::fetch(transaction.connection(), revoke).await?;
-    let revoked = revoked.iter().map(read_id).collect::<Result<_, _>>()?;
+    let revoked = D::revoke_all(transaction.connection(), owner, revoke).await?;
+    // A key without a valid id is revoked too, and nobody can name it.
+    let revoked = revoked.iter().filter_map(|row| read_id(row).ok()).collect();
     transaction.commit().await?;
     Ok(revoked)
 }
 
 /// Binds the instant and the reason of a revocation.
-fn bind_revocation<'q, D: Dialect>(
-    statement: Statement<'q, D>,
-    revocation: &Revocation,
-) -> Statement<'q, D> {
+fn bind_revocation<D: Dialect>(statement: Statement<D>, revocation: &Revocation) -> Statement<D> {
     let statement = D::integer(statement, Some(millis(revocation.at)));
     D::text(statement, revocation.reason.as_ref().map(ToString::to_string))
 }
@@ -68,7 +70,7 @@ async fn withdraw<D: Dialect>(
     pool: &Pool<D>,
     id: KeyId,
     within: Option<&OwnerId>,
-    change: impl Fn() -> Statement<'static, D> + Send,
+    change: impl Fn() -> Statement<D> + Send,
 ) -> Result<Option<Withdrawn>, SqlStoreError> {
     loop {
         let mut transaction = D::begin(pool).await?;
@@ -87,11 +89,7 @@ async fn withdraw<D: Dialect>(
     }
 }
 
-fn of_owner<D: Dialect>(
-    sql: &'static str,
-    id: KeyId,
-    within: Option<&OwnerId>,
-) -> Statement<'static, D> {
-    let statement = D::text(sqlx::query(sql), Some(id.to_string()));
+fn of_owner<D: Dialect>(sql: &'static str, id: KeyId, within: Option<&OwnerId>) -> Statement<D> {
+    let statement = D::text(Statement::new(sql), Some(id.to_string()));
     D::text(statement, within.map(|owner| owner.as_str().to_owned()))
 }

@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a kill happens some time after an acknowledgement")]
 
+#[path = "support/mysql.rs"]
+mod mysql;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -14,6 +16,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -30,11 +33,12 @@ use keyward::{
     testing::BlockOn as _,
     verify::{Verifier, VerifyError},
 };
-use keyward_sqlx::{PostgresStore, SqlStoreError, SqliteStore};
+use keyward_sqlx::{MySqlStore, PostgresStore, SqlStoreError, SqliteStore};
 use postgres::{Cluster, connect, not_run};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use sqlx::{
     SqlitePool,
+    mysql::MySqlPoolOptions,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use support::{FORMAT, NOW, OnTokio, TempDir, sqlite_store};
@@ -269,6 +273,11 @@ fn worker() {
                 let options = options.socket(dir).username("postgres").database(name);
                 work(connect(&options).await, say).await
             }
+            Some(("mysql", rest)) => {
+                let (socket, name) = rest.split_once(' ').unwrap();
+                let options = mysql::options(Path::new(socket)).database(name);
+                work(mysql::connect(&options).await, say).await
+            }
             _ => panic!("no such database"),
         };
         panic!("{failed:?}");
@@ -372,24 +381,81 @@ fn postgres_keeps_acknowledged_changes_after_its_server_is_killed() {
         let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(acquire_timeout);
         PostgresStore::new(pool.connect_lazy_with(cluster.options()))
     };
+    OnTokio.block_on(async { store(Duration::from_secs(20)).migrate().await.unwrap() });
+    survives_kills_of_the_server(store, || cluster.kill(), || cluster.start(), &mut rng);
+}
+
+#[test]
+fn mysql_keeps_acknowledged_changes_after_its_client_is_killed() {
+    let test = "mysql_keeps_acknowledged_changes_after_its_client_is_killed";
+    let mut rng = StdRng::seed_from_u64(seed());
+    let cluster = match mysql::Cluster::new() {
+        Ok(cluster) => cluster,
+        Err(reason) => return mysql::not_run(test, &reason),
+    };
+    cluster.start();
+    let mut book = Book::default();
+    let store = OnTokio.block_on(async {
+        cluster.create_database().await;
+        let store = mysql::connect(&cluster.options()).await;
+        store.migrate().await.unwrap();
+        store
+    });
+    let database = format!("mysql:{} keyward", cluster.dir().join("socket").display());
+    for _ in 0..rounds() {
+        let told = kill_a_worker(&database, &mut rng);
+        OnTokio.block_on(async {
+            check_book(&store, &told).await;
+        });
+        book.append(told);
+    }
+    OnTokio.block_on(check_all(&store, &book));
+}
+
+#[test]
+fn mysql_keeps_acknowledged_changes_after_its_server_is_killed() {
+    let test = "mysql_keeps_acknowledged_changes_after_its_server_is_killed";
+    let mut rng = StdRng::seed_from_u64(seed());
+    let cluster = match mysql::Cluster::new() {
+        Ok(cluster) => cluster,
+        Err(reason) => return mysql::not_run(test, &reason),
+    };
+    cluster.start();
+    let store = |acquire_timeout| {
+        let pool = MySqlPoolOptions::new().max_connections(4).acquire_timeout(acquire_timeout);
+        MySqlStore::new(pool.connect_lazy_with(cluster.options()))
+    };
+    OnTokio.block_on(async {
+        cluster.create_database().await;
+        store(Duration::from_secs(20)).migrate().await.unwrap();
+    });
+    survives_kills_of_the_server(store, || cluster.kill(), || cluster.start(), &mut rng);
+}
+
+/// Kills a server while a store works, and starts it again. The tables are there.
+fn survives_kills_of_the_server<S: KeyRegistry<Error = SqlStoreError>>(
+    store: impl Fn(Duration) -> S,
+    kill: impl Fn() + Sync,
+    start: impl Fn(),
+    rng: &mut StdRng,
+) {
     let mut book = Book::default();
     OnTokio.block_on(async {
         // Both pools survive all crashes. One has a short timeout, or each round would take as long
         // as it waits for a server.
         let (worker, checker) = (store(Duration::from_millis(200)), store(Duration::from_secs(20)));
-        checker.migrate().await.unwrap();
         for round in 0..rounds() {
             let told = RefCell::new(Book::default());
-            let ((last, pause), heard) = (blow(&mut rng), Cell::new(0));
+            let ((last, pause), heard) = (blow(rng), Cell::new(0));
             thread::scope(|scope| {
                 let say = |line: &str| {
                     assert!(note(&mut told.borrow_mut(), line));
                     heard.set(heard.get() + 1);
                     if heard.get() == last {
-                        let cluster = &cluster;
+                        let kill = &kill;
                         scope.spawn(move || {
                             thread::sleep(pause);
-                            cluster.kill();
+                            kill();
                         });
                     }
                 };
@@ -413,7 +479,7 @@ fn postgres_keeps_acknowledged_changes_after_its_server_is_killed() {
                     });
                 });
             });
-            cluster.start();
+            start();
             let told = told.into_inner();
             check_book(&checker, &told).await;
             book.append(told);

@@ -13,6 +13,8 @@
 
 #[path = "support/history.rs"]
 mod history;
+#[path = "support/mysql.rs"]
+mod mysql;
 #[path = "../../cache/tests/support/naive.rs"]
 mod naive;
 #[path = "support/postgres.rs"]
@@ -32,7 +34,7 @@ use keyward::{
     testing::BlockOn as _,
 };
 use keyward_cache::{CacheConfig, CachedStore};
-use keyward_sqlx::{ChangeListener, PostgresStore, SqlStoreError, SqliteStore};
+use keyward_sqlx::{ChangeListener, MySqlStore, PostgresStore, SqlStoreError, SqliteStore};
 use naive::{Mistake, Naive};
 use postgres::{connect, fresh_database};
 use script::{Announcer, Fault, Schedule, play};
@@ -47,6 +49,12 @@ trait Database: KeyRegistry<Error = SqlStoreError> + Clone + 'static {
 }
 
 impl Database for SqliteStore {
+    async fn tamper(&self, sql: String) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.pool()).await.unwrap();
+    }
+}
+
+impl Database for MySqlStore {
     async fn tamper(&self, sql: String) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.pool()).await.unwrap();
     }
@@ -270,6 +278,35 @@ fn planted_mistakes_with_sqlite_are_detected() {
     OnTokio.block_on(async {
         let dir = TempDir::new();
         planted_mistakes_are_detected(&sqlite_stores(&dir).await).await;
+    });
+}
+
+/// Two pools on one database.
+async fn mysql_stores(test: &str) -> Option<[MySqlStore; 2]> {
+    let database = mysql::fresh_database(test).await?;
+    let stores = [mysql::connect(&database).await, mysql::connect(&database).await];
+    stores[0].migrate().await.unwrap();
+    Some(stores)
+}
+
+#[test]
+fn mysql_with_two_caches_matches_the_model_within_the_bound() {
+    OnTokio.block_on(async {
+        let test = "mysql_with_two_caches_matches_the_model_within_the_bound";
+        let Some(stores) = mysql_stores(test).await else { return };
+        for seed in seeds() {
+            is_right("mysql", seed, &deaf(seed, &stores, cached).await);
+        }
+        is_right("mysql, naive", 1, &deaf(1, &stores, naive(Mistake::None)).await);
+    });
+}
+
+#[test]
+fn planted_mistakes_with_mysql_are_detected() {
+    OnTokio.block_on(async {
+        let test = "planted_mistakes_with_mysql_are_detected";
+        let Some(stores) = mysql_stores(test).await else { return };
+        planted_mistakes_are_detected(&stores).await;
     });
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "support/checks.rs"]
 mod checks;
+#[path = "support/damage.rs"]
+mod damage;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -19,12 +21,12 @@ use checks::SqlStore;
 use keyward::{
     KeyHasher, KeyStore as _, Timestamp,
     key::{KeyId, Owner, Tier},
-    store::{KeyRegistry as _, ReplaceError, Withdrawn},
+    store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
     usage::{Usage, UsageBatch, UsageSpan},
     verify::Verifier,
 };
-use keyward_sqlx::{MigrateError, PostgresStore, SqlStoreError};
+use keyward_sqlx::{MigrateError, PostgresStore, RowReport, SqlStoreError};
 use postgres::{connect, fresh_database, postgres_store};
 use sqlx::{AssertSqlSafe, Row as _, migrate::Migrator, postgres::PgPoolOptions};
 use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
@@ -54,6 +56,11 @@ impl SqlStore for PostgresStore {
         sqlx::raw_sql(sql).execute(self.pool()).await.unwrap();
     }
 
+    async fn at_a_console(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.pool()).await?;
+        Ok(done.rows_affected())
+    }
+
     async fn dump(&self, table: &str) -> Vec<String> {
         // The writing transaction and the position of a row reveal every write.
         let rows = format!("SELECT concat_ws(' ', xmin, ctid, t) FROM {table} t ORDER BY 1");
@@ -63,22 +70,26 @@ impl SqlStore for PostgresStore {
     async fn migrate(&self) -> Result<(), MigrateError> {
         self.migrate().await
     }
+
+    async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        self.check_rows().await
+    }
 }
 
 macro_rules! on_one_store {
-    ($($check:ident),* $(,)?) => {$(
+    ($checks:ident: $($check:ident),* $(,)?) => {$(
         #[test]
         fn $check() {
             OnTokio.block_on(async {
                 let Some(store) = postgres_store(stringify!($check)).await else { return };
-                checks::$check(store).await;
+                $checks::$check(store).await;
             });
         }
     )*};
 }
 
 on_one_store!(
-    pages_are_stable,
+    checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
     corrupt_entries_return_errors,
@@ -89,6 +100,14 @@ on_one_store!(
     changes_by_hand_are_not_undone,
     a_rehash_does_not_undo_a_revocation_by_hand,
     own_changes_are_raised_once,
+);
+
+on_one_store!(
+    damage: damaged_rows_hide_no_other_key,
+    damaged_rows_are_revoked_and_purged,
+    damaged_owners_hide_no_other_owner,
+    all_damaged_rows_are_reported,
+    tables_refuse_what_no_type_accepts,
 );
 
 macro_rules! on_a_store_with_buckets {
@@ -191,42 +210,58 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
     });
 }
 
-/// A key that is inserted while all keys of its owner are being revoked is inserted after that.
+/// A key that is inserted while all keys of its owner are being revoked, or while the owner is being
+/// removed, is inserted after that.
 #[test]
-fn an_insert_waits_for_the_revocation_of_all_keys() {
+fn an_insert_waits_for_a_change_of_all_keys() {
     OnTokio.block_on(async {
         let Some(store) = postgres_store("an_insert_waits").await else { return };
         let (first, first_key) = issue("owner", NOW);
-        store.insert(first.clone()).await.unwrap();
-        // Keeps the revocation from its end.
-        let mut holder = store.pool().begin().await.unwrap();
-        let hold = "SELECT 1 FROM keyward_keys FOR UPDATE";
-        sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
-        let revoking = store.clone();
         let owner = first.owner().clone();
-        let revoking = tokio::spawn(async move { revoking.revoke_all(&owner, NOW.into()).await });
-        until_blocked(&store, "transactionid").await;
-        let (second, second_key) = issue("owner", NOW);
-        let (inserting, late) = (store.clone(), second.clone());
-        let inserting = tokio::spawn(async move { inserting.insert(late).await });
-        // Of the same owner; others do not wait.
-        let (other, other_key) = issue("other", NOW);
-        store.insert(other).await.unwrap();
-        assert_eq!(gate_status(&store, &other_key).await, 200);
-        tokio::select! {
-            biased;
-            () = until_blocked(&store, "advisory") => {}
-            // It must not end before the revocation does.
-            () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
-                panic!("the insert did not wait")
+        store.insert(first.clone()).await.unwrap();
+        store.put_owner(Owner::new(owner.clone())).await.unwrap();
+        for remove in [false, true] {
+            // Keeps the change from its end.
+            let mut holder = store.pool().begin().await.unwrap();
+            let hold = match remove {
+                false => "SELECT 1 FROM keyward_keys FOR UPDATE",
+                true => "SELECT 1 FROM keyward_owners FOR UPDATE",
+            };
+            sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
+            let (changing, theirs) = (store.clone(), owner.clone());
+            let changing = tokio::spawn(async move {
+                match remove {
+                    false => changing.revoke_all(&theirs, NOW.into()).await.unwrap().len(),
+                    true => {
+                        let removed = changing.remove_owner(&theirs).await.unwrap();
+                        assert_eq!(removed, OwnerRemoval::Removed);
+                        0
+                    }
+                }
+            });
+            until_blocked(&store, "transactionid").await;
+            let (second, second_key) = issue("owner", NOW);
+            let (inserting, late) = (store.clone(), second.clone());
+            let inserting = tokio::spawn(async move { inserting.insert(late).await });
+            // Of the same owner; others do not wait.
+            let (other, other_key) = issue("other", NOW);
+            store.insert(other).await.unwrap();
+            assert_eq!(gate_status(&store, &other_key).await, 200);
+            tokio::select! {
+                biased;
+                () = until_blocked(&store, "advisory") => {}
+                // It must not end before the change does.
+                () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
+                    panic!("the insert did not wait")
+                }
             }
+            holder.rollback().await.unwrap();
+            assert_eq!(changing.await.unwrap(), usize::from(!remove));
+            inserting.await.unwrap().unwrap();
+            assert_eq!(gate_status(&store, &first_key).await, 401);
+            assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
+            assert_eq!(store.revoke_all(&owner, NOW.into()).await.unwrap(), [second.id()]);
         }
-        holder.rollback().await.unwrap();
-        assert_eq!(revoking.await.unwrap().unwrap(), [first.id()]);
-        inserting.await.unwrap().unwrap();
-        assert_eq!(gate_status(&store, &first_key).await, 401);
-        assert_eq!(gate_status(&store, &second_key).await, 200, "it was inserted afterwards");
-        assert_eq!(store.revoke_all(first.owner(), NOW.into()).await.unwrap(), [second.id()]);
     });
 }
 

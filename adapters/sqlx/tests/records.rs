@@ -1,5 +1,7 @@
 //! What the migration of records adds, to tables with and without rows.
 
+#[path = "support/mysql.rs"]
+mod mysql;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -11,7 +13,7 @@ use keyward::{
     store::{KeyRegistry, PageRequest, ReplaceError},
     testing::BlockOn as _,
 };
-use keyward_sqlx::{PostgresStore, SqlStoreError, SqliteStore};
+use keyward_sqlx::{MySqlStore, PostgresStore, SqlStoreError, SqliteStore};
 use postgres::{fresh_database, postgres_store};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use support::{NOW, OnTokio, TempDir, issue, rotate, sqlite_options, sqlite_store};
@@ -43,6 +45,12 @@ trait Store: KeyRegistry<Error = SqlStoreError> {
 }
 
 impl Store for SqliteStore {
+    async fn try_by_hand(&self, sql: &str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.pool()).await.map(drop)
+    }
+}
+
+impl Store for MySqlStore {
     async fn try_by_hand(&self, sql: &str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.pool()).await.map(drop)
     }
@@ -100,7 +108,7 @@ async fn keys_by_hand_get_a_nonce(store: impl Store) {
         assert_eq!(read.record().revision(), 20, "round {round}");
         assert!(nonces.insert(read.record().nonce().to_string()), "a nonce twice");
         let stale = read.record().rename("stale".parse().unwrap(), NOW).unwrap();
-        store.by_hand("DELETE FROM keyward_keys; DELETE FROM keyward_secrets").await;
+        store.by_hand("DELETE FROM keyward_secrets; DELETE FROM keyward_keys").await;
         let gone = store.replace(stale.clone()).await.unwrap_err();
         assert!(matches!(gone, ReplaceError::NotFound), "{gone:?}");
         // In the next round the id, the secret and the revision are the same.
@@ -197,7 +205,7 @@ fn an_older_postgres_database_keeps_its_keys() {
     });
 }
 
-macro_rules! on_both {
+macro_rules! on_all {
     ($($check:ident),* $(,)?) => {
         mod on_sqlite {
             use super::*;
@@ -205,6 +213,17 @@ macro_rules! on_both {
             fn $check() {
                 let dir = TempDir::new();
                 OnTokio.block_on(async { super::$check(sqlite_store(&dir).await).await });
+            })*
+        }
+
+        mod on_mysql {
+            use super::*;
+            $(#[test]
+            fn $check() {
+                OnTokio.block_on(async {
+                    let Some(store) = mysql::mysql_store(stringify!($check)).await else { return };
+                    super::$check(store).await;
+                });
             })*
         }
 
@@ -221,4 +240,4 @@ macro_rules! on_both {
     };
 }
 
-on_both!(keys_by_hand_get_a_nonce, columns_are_checked);
+on_all!(keys_by_hand_get_a_nonce, columns_are_checked);

@@ -3,13 +3,15 @@
 
 #[path = "support/checks.rs"]
 mod checks;
+#[path = "support/damage.rs"]
+mod damage;
 mod support;
 
 use std::time::Duration;
 
 use checks::SqlStore;
 use keyward::{KeyStore as _, store::KeyRegistry as _, testing::BlockOn as _, usage::UsageSpan};
-use keyward_sqlx::{MigrateError, SqlStoreError, SqliteStore};
+use keyward_sqlx::{MigrateError, RowReport, SqlStoreError, SqliteStore};
 use sqlx::{
     AssertSqlSafe, Connection as _, Row as _, SqlitePool, migrate::Migrator,
     sqlite::SqlitePoolOptions,
@@ -32,6 +34,11 @@ impl SqlStore for SqliteStore {
         sqlx::raw_sql(sql).execute(self.pool()).await.unwrap();
     }
 
+    async fn at_a_console(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.pool()).await?;
+        Ok(done.rows_affected())
+    }
+
     async fn dump(&self, table: &str) -> Vec<String> {
         let columns = format!(
             "SELECT group_concat('quote(' || name || ')', '||'',''||')
@@ -46,26 +53,38 @@ impl SqlStore for SqliteStore {
     async fn migrate(&self) -> Result<(), MigrateError> {
         self.migrate().await
     }
+
+    async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        self.check_rows().await
+    }
 }
 
 macro_rules! on_one_store {
-    ($($check:ident),* $(,)?) => {$(
+    ($checks:ident: $($check:ident),* $(,)?) => {$(
         #[test]
         fn $check() {
             let dir = TempDir::new();
-            OnTokio.block_on(async { checks::$check(sqlite_store(&dir).await).await });
+            OnTokio.block_on(async { $checks::$check(sqlite_store(&dir).await).await });
         }
     )*};
 }
 
 on_one_store!(
-    pages_are_stable,
+    checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
     corrupt_entries_return_errors,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,
+);
+
+on_one_store!(
+    damage: damaged_rows_hide_no_other_key,
+    damaged_rows_are_revoked_and_purged,
+    damaged_owners_hide_no_other_owner,
+    all_damaged_rows_are_reported,
+    tables_refuse_what_no_type_accepts,
 );
 
 #[test]

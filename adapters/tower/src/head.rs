@@ -89,7 +89,7 @@ pub(crate) struct Settings<'p> {
 pub(crate) type IpOf = Arc<dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync>;
 
 /// The host's function that returns the id of a request.
-pub(crate) type RequestIdOf = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+pub(crate) type RequestIdOf = Arc<dyn Fn(&Parts) -> Option<RequestId> + Send + Sync>;
 
 /// The host's function that returns its check of the key of a request.
 pub(crate) type VetoOf = Arc<dyn Fn(&Parts) -> Option<Veto> + Send + Sync>;
@@ -143,7 +143,7 @@ impl RequestHead for Head<'_> {
     }
 
     fn request_id(&self) -> Option<RequestId> {
-        RequestId::new(&(self.settings.request_id?)(self.parts)?).ok()
+        (self.settings.request_id?)(self.parts)
     }
 
     fn charged(&self) -> Option<&Charged> {

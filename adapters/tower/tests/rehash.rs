@@ -24,7 +24,8 @@ use keyward::{
         StoredSecret,
     },
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 use keyward_tower::ApiKeys;
@@ -248,6 +249,14 @@ impl KeyRegistry for ReadOnly {
     }
 
     async fn change_owner(&self, _: &OwnerId, _: OwnerChange) -> Result<(), Down> {
+        Err(Down)
+    }
+
+    async fn list_owners(&self, _: OwnerPageRequest) -> Result<OwnerListing, Down> {
+        Err(Down)
+    }
+
+    async fn remove_owner(&self, _: &OwnerId) -> Result<OwnerRemoval, Down> {
         Err(Down)
     }
 }

@@ -32,7 +32,8 @@ use keyward::{
     Clock, ErrorBodies, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, PlaintextKey, Revocation},
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 use keyward_services::{Admin, MINUTE};
@@ -387,6 +388,14 @@ impl KeyRegistry for Faulty {
     async fn put_owner(&self, owner: Owner) -> io::Result<()> {
         self.up().await?.put_owner_sync(owner);
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> io::Result<OwnerListing> {
+        Ok(self.up().await?.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> io::Result<OwnerRemoval> {
+        Ok(self.up().await?.remove_owner_sync(id))
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> io::Result<()> {

@@ -15,7 +15,7 @@ use keyward::{
     store::{PageRequest, StoredKey},
 };
 
-use keyward_services::{Failure, read_body};
+use keyward_services::{Failure, key_list, read_body};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -33,16 +33,17 @@ pub(crate) async fn list(
     let project = session.project(&app, &path.map_err(unreadable)?)?;
     let now = app.clock.now();
     let issuer = app.issuer.within(project.clone());
-    let mut rows = Vec::new();
+    let (mut rows, mut damaged) = (Vec::new(), Vec::new());
     let mut page = PageRequest::first(PageRequest::MAX_SIZE);
     loop {
         let listing = issuer.list(&project, page).await?;
         let records = listing.keys.iter().map(StoredKey::record);
         let listed = records.filter(|record| !is_revoked(record));
         rows.extend(listed.map(|record| json!(Row::of(record, now))));
+        damaged.extend(listing.damaged);
         match listing.next {
             Some(cursor) => page = page.after(cursor),
-            None => return Ok(Json(json!({ "keys": rows }))),
+            None => return Ok(Json(key_list(json!(rows), &damaged))),
         }
     }
 }

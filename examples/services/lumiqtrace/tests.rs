@@ -31,7 +31,8 @@ use keyward::{
     Clock, KeyStore, ManualClock, MemoryStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 use serde_json::{Value, json};
@@ -427,6 +428,14 @@ impl KeyRegistry for Switchable {
     async fn put_owner(&self, owner: Owner) -> io::Result<()> {
         self.up()?.put_owner_sync(owner);
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> io::Result<OwnerListing> {
+        Ok(self.up()?.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> io::Result<OwnerRemoval> {
+        Ok(self.up()?.remove_owner_sync(id))
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> io::Result<()> {

@@ -18,7 +18,7 @@ use crate::LogNote;
 pub struct Failure {
     status: StatusCode,
     message: Cow<'static, str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     note: Option<Cow<'static, str>>,
 }
 
@@ -67,14 +67,14 @@ impl Failure {
     /// 429: too many attempts failed. Nothing was checked.
     pub fn too_many_attempts(retry_after_secs: u64) -> Self {
         let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts");
-        failure.header = Some((RETRY_AFTER, HeaderValue::from(retry_after_secs)));
+        failure.header = Some(Box::new((RETRY_AFTER, HeaderValue::from(retry_after_secs))));
         failure
     }
 
     /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
 
@@ -89,7 +89,7 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
-        if let Some((name, value)) = self.header.clone() {
+        if let Some((name, value)) = self.header.as_deref().cloned() {
             response.headers_mut().insert(name, value);
         }
         if let Some(note) = self.note.clone() {

@@ -1,7 +1,7 @@
 //! The keys of a store in memory by id, by owner, by creation and by end.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
 };
@@ -25,7 +25,8 @@ pub(super) struct Index {
     pub(super) order: BTreeSet<Cursor>,
     /// The keys with an end, past or future, by that end.
     pub(super) ends: BTreeSet<(Timestamp, KeyId)>,
-    pub(super) owners: HashMap<OwnerId, OwnerEntry>,
+    /// By id, in the order of listings of owners.
+    pub(super) owners: BTreeMap<OwnerId, OwnerEntry>,
 }
 
 pub(super) struct OwnerEntry {

@@ -1,6 +1,7 @@
 //! The in-memory store. It keeps nothing across a restart.
 
 mod index;
+mod owners;
 mod secrets;
 mod withdraw;
 
@@ -23,6 +24,7 @@ use crate::{
             index::{Index, OwnerEntry},
             secrets::Secrets,
         },
+        owner_listing::{OwnerListing, OwnerPageRequest, OwnerRemoval},
         stored_key::StoredKey,
         withdrawn::Withdrawn,
     },
@@ -209,13 +211,7 @@ impl MemoryStore {
         entry.owner = Arc::clone(&owner);
         entry.put = true;
         let ids = entry.order.iter().map(|cursor| cursor.id).collect::<Vec<_>>();
-        for id in ids {
-            let Some(stored) = index.keys.get_mut(&id) else { continue };
-            let found = StoredKey::new(stored.record().clone(), Arc::clone(&owner));
-            // The hashes stay the same, so none can belong to another record.
-            let _swapped = self.secrets.swap(Some(stored), Some(&found));
-            *stored = found;
-        }
+        self.rejoin(&mut index, &ids, &owner);
     }
 }
 
@@ -296,6 +292,14 @@ impl KeyRegistry for MemoryStore {
     async fn put_owner(&self, owner: Owner) -> Result<(), Infallible> {
         self.put_owner_sync(owner);
         Ok(())
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Infallible> {
+        Ok(self.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        Ok(self.remove_owner_sync(id))
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Infallible> {

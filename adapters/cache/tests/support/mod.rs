@@ -19,7 +19,8 @@ use keyward::{
         StoredSecret,
     },
     store::{
-        InsertError, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError, StoredKey, Withdrawn,
+        InsertError, KeyRegistry, Listing, Lookup, OwnerListing, OwnerPageRequest, OwnerRemoval,
+        PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
     verify::Verifier,
 };
@@ -219,6 +220,17 @@ impl KeyRegistry for Gated {
         self.store.put_owner_sync(owner);
         self.pass(Point::AfterWrite).await;
         self.check()
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, Gone> {
+        Ok(self.store.list_owners_sync(&page))
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Gone> {
+        self.pass(Point::BeforeWrite).await;
+        let done = self.store.remove_owner_sync(id);
+        self.pass(Point::AfterWrite).await;
+        self.check().map(|()| done)
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), Gone> {

@@ -7,8 +7,8 @@ use keyward::{
     Clock, KeyStore, ManualClock, Timestamp,
     key::{KeyHash, KeyId, KeyRecord, Owner, OwnerChange, OwnerId, Revocation},
     store::{
-        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey, Withdrawn,
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
+        OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 use parking_lot::Mutex;
@@ -184,6 +184,14 @@ impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), S::Error> {
         self.write(Change::owner(owner.id.clone()), self.store.put_owner(owner)).await
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, S::Error> {
+        self.store.list_owners(page).await
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, S::Error> {
+        self.write(Change::owner(id.clone()), self.store.remove_owner(id)).await
     }
 
     async fn change_owner(&self, owner: &OwnerId, change: OwnerChange) -> Result<(), S::Error> {

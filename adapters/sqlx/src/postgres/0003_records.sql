@@ -6,12 +6,14 @@ ALTER TABLE keyward_keys
   ADD COLUMN networks text CHECK (networks <> ''),
   ADD COLUMN origins text CHECK (origins <> ''),
   ADD COLUMN metadata text CHECK (octet_length(metadata) BETWEEN 1 AND 4096),
-  ADD COLUMN created_by text CHECK (octet_length(created_by) BETWEEN 1 AND 128),
-  ADD COLUMN revocation_reason text CHECK (octet_length(revocation_reason) BETWEEN 1 AND 256)
+  ADD COLUMN created_by text CHECK (octet_length(created_by) BETWEEN 1 AND 128 AND created_by ~ '[^ ]'
+    AND created_by !~ '[\u0001-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]'),
+  ADD COLUMN revocation_reason text CHECK (octet_length(revocation_reason) BETWEEN 1 AND 256 AND revocation_reason ~ '[^ ]'
+    AND revocation_reason !~ '[\u0001-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]')
     CHECK (revocation_reason IS NULL OR state = 'revoked');
 
 ALTER TABLE keyward_owners
   ADD COLUMN state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended')),
-  ADD COLUMN state_since bigint CHECK (state_since >= 0)
+  ADD COLUMN state_since bigint CHECK (state_since BETWEEN 0 AND 253402300799999)
     CHECK ((state = 'active') = (state_since IS NULL)),
   ADD COLUMN key_cap bigint CHECK (key_cap BETWEEN 0 AND 4294967295);

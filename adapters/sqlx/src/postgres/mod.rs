@@ -19,8 +19,9 @@ use sqlx::{
 };
 
 use crate::{
-    MigrateError, SqlStoreError,
+    MigrateError, RowReport, SqlStoreError,
     audit::audit_store,
+    check::check_rows,
     columns::millis,
     dialect::{Dialect, Transaction as _},
     registry::registry,
@@ -102,6 +103,20 @@ impl PostgresStore {
         lock.execute(&mut *transaction).await?;
         sqlx::query(migrations::CREATE_TABLE).execute(&mut *transaction).await?;
         tables::migrate::<Postgres>(transaction, migrations::MIGRATIONS).await
+    }
+
+    /// Reads all rows of the store's tables and returns those that do not form a key or an owner, for
+    /// example after an import. It does not read the events of audits, and locks nothing.
+    ///
+    /// The checks of the tables refuse most of such rows. They do not check the number and the
+    /// length of scopes, the texts of overrides, networks, origins and metadata, or whether a key has
+    /// a current secret.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`].
+    pub async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        check_rows(&self.pool).await
     }
 
     /// Adds drained usage to the saved usage, with one statement that writes to no other table.

@@ -65,9 +65,10 @@ pub(super) const SAVE_USAGE: &str = "WITH known AS (
 pub(super) const USAGE: &str =
     "SELECT key_id AS id, requests, last_used_at FROM keyward_usage WHERE key_id = ANY($1)";
 
-/// Returns the keys that ended before an instant, at most a number of them.
-pub(super) const ENDED: &str =
-    "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2";
+/// Returns the keys that ended before an instant, at most a number of them. A row without a valid id is
+/// left, so that it does not prevent the purge of others.
+pub(super) const ENDED: &str = "SELECT id FROM keyward_keys
+     WHERE ends_at < $1 AND id ~ '^[0-9a-f]{32}$' ORDER BY ends_at, id LIMIT $2";
 
 /// Locks the keys that still ended before an instant, in the order of their ids. [`SAVE_USAGE`]
 /// uses the same order, so the two cannot deadlock.

@@ -15,14 +15,15 @@ use keyward::{
 use sqlx::{Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
 
 use crate::{
-    MigrateError, SqlStoreError,
+    MigrateError, RowReport, SqlStoreError,
     audit::audit_store,
+    check::check_rows,
     columns::millis,
     dialect::Dialect,
     registry::registry,
     rows::{read_id, read_usage},
     tables,
-    usage::{BucketRow, Spans, bucket_rows, usage_rows, usage_store},
+    usage::{Spans, bucket_rows, buckets_json, ids_json, usage_json, usage_store},
 };
 
 /// A store in a file of SQLite, which several processes of one machine can share.
@@ -93,6 +94,20 @@ impl SqliteStore {
         tables::migrate::<Sqlite>(transaction, migrations::MIGRATIONS).await
     }
 
+    /// Reads all rows of the store's tables and returns those that do not form a key or an owner, for
+    /// example after an import. It does not read the events of audits, and locks nothing.
+    ///
+    /// The checks of the tables refuse most of such rows. They do not check the number and the
+    /// length of scopes, the texts of overrides, networks, origins and metadata, or whether a key has
+    /// a current secret.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlStoreError`].
+    pub async fn check_rows(&self) -> Result<RowReport, SqlStoreError> {
+        check_rows(&self.pool).await
+    }
+
     /// Adds drained usage to the saved usage, in one transaction that writes to no other table.
     ///
     /// A count only grows, and a last use only moves later. Usage of keys that the store does not
@@ -149,26 +164,3 @@ impl SqliteStore {
 registry!(SqliteStore);
 usage_store!(SqliteStore);
 audit_store!(SqliteStore);
-
-/// Writes usage as a JSON array of arrays.
-fn usage_json(batch: &UsageBatch) -> String {
-    let rows = usage_rows(batch).into_iter().map(|row| {
-        let last = row.last_used_at.map_or_else(|| "null".to_owned(), |at| at.to_string());
-        format!("[\"{}\",{},{last}]", row.key_id, row.requests)
-    });
-    format!("[{}]", rows.collect::<Vec<_>>().join(","))
-}
-
-/// Writes buckets as a JSON array of arrays.
-fn buckets_json(buckets: &[BucketRow]) -> String {
-    let rows = buckets.iter().map(|row| {
-        format!("[\"{}\",\"{}\",{},{}]", row.key_id, row.span, row.begins_at, row.requests)
-    });
-    format!("[{}]", rows.collect::<Vec<_>>().join(","))
-}
-
-/// Writes ids as a JSON array of strings. They need no escapes.
-fn ids_json(ids: &[KeyId]) -> String {
-    let ids = ids.iter().map(|id| format!("\"{id}\""));
-    format!("[{}]", ids.collect::<Vec<_>>().join(","))
-}

@@ -40,9 +40,10 @@ pub(super) const SAVE_BUCKETS: &str =
 pub(super) const USAGE: &str = "SELECT key_id AS id, requests, last_used_at FROM keyward_usage
      WHERE key_id IN (SELECT value FROM json_each($1))";
 
-/// Returns the keys that ended before an instant, at most a number of them.
-pub(super) const ENDED: &str =
-    "SELECT id FROM keyward_keys WHERE ends_at < $1 ORDER BY ends_at, id LIMIT $2";
+/// Returns the keys that ended before an instant, at most a number of them. A row without a valid id is
+/// left, so that it does not prevent the purge of others.
+pub(super) const ENDED: &str = "SELECT id FROM keyward_keys
+     WHERE ends_at < $1 AND length(id) = 32 AND id NOT GLOB '*[^0-9a-f]*' ORDER BY ends_at, id LIMIT $2";
 
 /// Delete the keys whose ids are in a JSON array, with what refers to them. A connection may have
 /// switched cascading off. The keys come first, so that no trigger changes one.

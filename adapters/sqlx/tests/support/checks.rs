@@ -1,4 +1,4 @@
-//! Checks for both databases.
+//! Checks for every database.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +9,12 @@ use keyward::{
     Issuer, KeyHasher, KeyStore as _, ManualClock, SysRng, Timestamp,
     audit::{AuditEntry, AuditFilter, AuditStore},
     key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
-    store::{KeyRegistry, PageRequest, ReplaceError, Withdrawn},
+    store::{DamagedKey, KeyRegistry, PageRequest, ReplaceError, Withdrawn},
     usage::{Usage, UsageBatch, UsageBucket, UsageHistory, UsageLedger, UsageSpan},
     verify::{Verifier, VerifyError},
 };
 use keyward_cache::CachedStore;
-use keyward_sqlx::{MigrateError, SqlStoreError};
+use keyward_sqlx::{MigrateError, RowReport, SqlStoreError};
 
 use crate::support::{FORMAT, NOW, issue, lookup, rotate, secret};
 
@@ -26,13 +26,19 @@ pub(crate) trait SqlStore:
     + Clone
     + 'static
 {
+    /// The largest length of a text that a column can hold.
+    const LONGEST: usize = 1 << 20;
+
     /// Runs a statement without the column checks. `char10` in it stands for a newline.
     fn tamper(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// Runs a statement as somebody at a console does.
     fn by_hand(&self, sql: &'static str) -> impl Future<Output = ()>;
+    /// Runs a statement as somebody at a console does, and returns whether it was refused.
+    fn at_a_console(&self, sql: &str) -> impl Future<Output = Result<u64, sqlx::Error>>;
     /// Returns the rows of a table as text, with everything that reveals a rewritten row.
     fn dump(&self, table: &str) -> impl Future<Output = Vec<String>>;
     fn migrate(&self) -> impl Future<Output = Result<(), MigrateError>> + Send;
+    fn check_rows(&self) -> impl Future<Output = Result<RowReport, SqlStoreError>> + Send;
 }
 
 /// Concurrent rotations of one revision from several pools: one succeeds, and its secret is the
@@ -290,10 +296,10 @@ pub(crate) async fn purging_removes_keys_and_usage(store: impl SqlStore) {
 }
 
 /// Rows that form no valid record are errors that name key and column, in every operation.
-pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl SqlStore) {
+pub(crate) async fn corrupt_rows_return_errors_with_key_and_column<S: SqlStore>(store: S) {
     let (of_keys, of_secrets, of_owners) = ("keyward_keys", "keyward_secrets", "keyward_owners");
     let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
-    let long = format!("'{}'", "x".repeat(1 << 20));
+    let long = format!("'{}'", "x".repeat(S::LONGEST));
     let cases: Vec<(&str, &str, &str)> = vec![
         (of_keys, "owner", "''"),
         (of_keys, "name", "''"),
@@ -346,7 +352,9 @@ pub(crate) async fn corrupt_rows_return_errors_with_key_and_column(store: impl S
         assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql:.80}");
         let named = format!("{table}.{column}");
         let mut errors = vec![store.find_by_id(record.id()).await.unwrap_err()];
-        errors.push(store.list_all(PageRequest::first(9)).await.unwrap_err());
+        let listing = store.list_all(PageRequest::first(9)).await.unwrap();
+        assert_eq!(listing.damaged, [DamagedKey::new(Some(record.id()), named.clone())]);
+        assert!(listing.keys.is_empty() && listing.next.is_none());
         if column == "hash" {
             // The row is not found any more.
             assert!(store.find(&lookup(&key)).await.unwrap().is_none());
@@ -405,11 +413,8 @@ pub(crate) async fn contradictory_rows_are_rejected(store: impl SqlStore) {
     );
     assert!(store.find(&lookup(&key)).await.unwrap().is_none());
     store.tamper("UPDATE keyward_keys SET id = 'no id'").await.unwrap();
-    let error = store.list_all(PageRequest::first(9)).await.unwrap_err();
-    assert!(
-        matches!(error, SqlStoreError::Corrupt { key: None, column: "keyward_keys.id" }),
-        "{error:?}"
-    );
+    let listing = store.list_all(PageRequest::first(9)).await.unwrap();
+    assert_eq!(listing.damaged, [DamagedKey::new(None, "keyward_keys.id")]);
     store.tamper("DELETE FROM keyward_keys").await.unwrap();
 
     // The same token was imported under two schemes.
@@ -528,8 +533,8 @@ const BY_HAND: [&str; 11] = [
     "UPDATE keyward_secrets SET hint = NULL WHERE place = 0",
     "DELETE FROM keyward_secrets WHERE place = 1",
     "INSERT INTO keyward_secrets (hash, key_id, place, kind, created_at, valid_until)
-     SELECT 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', id, 2, 'lqt_',
-       1, 5 FROM keyward_keys",
+     SELECT 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', key_id, 2,
+       'lqt_', 1, 5 FROM keyward_secrets WHERE place = 0",
     "UPDATE keyward_secrets SET place = 3 WHERE place = 1",
 ];
 

@@ -236,8 +236,8 @@ fn server_programs() -> Option<PathBuf> {
     dirs.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("pg_ctl").exists())
 }
 
-/// Returns the user of the server process: the current user, except for root, which PostgreSQL
-/// rejects.
+/// Returns the user of the server process: the current user, except for root, which the
+/// servers reject: then the one of Debian's package, if there is one.
 fn unprivileged_user() -> Result<Option<(u32, u32)>, String> {
     use std::os::unix::fs::MetadataExt as _;
     let own = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid();

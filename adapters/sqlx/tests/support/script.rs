@@ -11,8 +11,8 @@ use keyward::{
     KeyStore, Timestamp,
     key::{Grace, KeyId, KeyRecord, KeyState, Owner, OwnerChange, OwnerId, Revocation},
     store::{
-        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, PageRequest, ReplaceError,
-        StoredKey, Withdrawn,
+        Change, InsertError, Invalidate, KeyRegistry, Listing, Lookup, OwnerListing,
+        OwnerPageRequest, OwnerRemoval, PageRequest, ReplaceError, StoredKey, Withdrawn,
     },
 };
 use keyward_sqlx::SqlStoreError;
@@ -170,6 +170,14 @@ impl<S: Database> KeyRegistry for Staged<S> {
 
     async fn put_owner(&self, owner: Owner) -> Result<(), SqlStoreError> {
         self.store.put_owner(owner).await
+    }
+
+    async fn list_owners(&self, page: OwnerPageRequest) -> Result<OwnerListing, SqlStoreError> {
+        self.store.list_owners(page).await
+    }
+
+    async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
+        self.store.remove_owner(id).await
     }
 
     async fn change_owner(

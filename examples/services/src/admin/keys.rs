@@ -19,16 +19,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Admin, row::Row, unreadable};
-use crate::{Failure, read_json};
+use crate::{Failure, key_list, read_json};
 
-/// Lists all keys, oldest first.
+/// Lists all keys, oldest first. Keys that cannot be read are listed as damaged.
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>, Failure> {
     let now = admin.clock.now();
-    let mut keys = Vec::new();
+    let (mut keys, mut damaged) = (Vec::new(), Vec::new());
     let mut page = PageRequest::first(PageRequest::MAX_SIZE);
     loop {
         let listing = admin.issuer.registry().list_all(page).await?;
         keys.extend(listing.keys);
+        damaged.extend(listing.damaged);
         match listing.next {
             Some(cursor) => page = page.after(cursor),
             None => break,
@@ -40,7 +41,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Value>,
         .zip(usage)
         .map(|(found, usage)| Row::of(found.record(), Some(found.owner()), usage, now))
         .collect();
-    Ok(Json(json!({ "keys": rows })))
+    Ok(Json(key_list(json!(rows), &damaged)))
 }
 
 #[derive(Deserialize)]

@@ -204,11 +204,15 @@ impl<R: KeyRegistry> Issuer<R> {
         now: Timestamp,
     ) -> Result<Issued, IssuerError<R::Error>> {
         let formats = &self.rules.formats;
-        if let Some(successor) = formats.successor(kind) {
+        let (format, successor) = (formats.get(kind), formats.successor(kind));
+        if format.is_none() && successor.is_none() {
+            return Err(IssuerError::UnknownKind);
+        }
+        let draft = self.admitted(kind, draft)?;
+        if let Some(successor) = successor {
             return Err(MintError::Legacy { kind, successor }.into());
         }
-        let format = formats.get(kind).ok_or(IssuerError::UnknownKind)?;
-        let draft = self.admitted(kind, draft)?;
+        let format = format.ok_or(IssuerError::UnknownKind)?;
         let id = KeyId::random(rng).map_err(|error| MintError::rng(&error))?;
         let key = format.mint(rng)?;
         let secret = StoredSecret::of(&key, &self.rules.hasher, now);

@@ -263,7 +263,8 @@ impl<K> ApiKeys<K> {
     }
 
     /// Sets where the id of a request is, for [bodies](keyward::ErrorBodies::custom) of refusals and for
-    /// audit events that contain it: usually the header that tower-http's `SetRequestIdLayer` has set outside of this layer.
+    /// audit events that contain it: usually the header that tower-http's `SetRequestIdLayer` has set
+    /// outside of this layer.
     ///
     /// The header contains what the client sent, unless a layer removes that before.
     ///

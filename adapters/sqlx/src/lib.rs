@@ -104,6 +104,8 @@ mod sqlite;
 mod statements;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod tables;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod transaction;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod usage;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

@@ -14,18 +14,19 @@ use crate::{
         error::{DUPLICATE, is_transient, number},
         numbered::numbered,
         statements,
-        transaction::MySqlTransaction,
     },
     statements::Statements,
+    transaction::ClosingTransaction,
 };
 
 impl Dialect for MySql {
     const STATEMENTS: Statements = statements::STATEMENTS;
 
-    type Transaction = MySqlTransaction;
+    type Transaction = ClosingTransaction<Self>;
 
-    async fn begin(pool: &MySqlPool) -> Result<MySqlTransaction, sqlx::Error> {
-        MySqlTransaction::begin(pool).await
+    async fn begin(pool: &MySqlPool) -> Result<Self::Transaction, sqlx::Error> {
+        let begin = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE";
+        ClosingTransaction::begin(pool, begin).await
     }
 
     /// The lock is that of a row that several owners share, because an owner that was never put has no

@@ -5,7 +5,6 @@ mod error;
 mod migrations;
 mod numbered;
 mod statements;
-mod transaction;
 
 pub(crate) use error::number as mysql_number;
 
@@ -131,9 +130,9 @@ impl MySqlStore {
                 return Ok(());
             }
             let mut transaction = MySql::begin(&self.pool).await?;
-            save.execute(&mut *transaction).await?;
+            save.execute(transaction.connection()).await?;
             let save = sqlx::query(statements::SAVE_BUCKETS).bind(buckets_json(&buckets));
-            save.execute(&mut *transaction).await?;
+            save.execute(transaction.connection()).await?;
             transaction.commit().await?;
             Ok(())
         })
@@ -172,18 +171,18 @@ impl MySqlStore {
     ) -> Result<Option<Vec<KeyId>>, SqlStoreError> {
         let mut transaction = MySql::begin(&self.pool).await?;
         let ended = sqlx::query(statements::ENDED).bind(millis(ended_before));
-        let ended = ended.bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
+        let ended = ended.bind(i64::from(limit)).fetch_all(transaction.connection()).await?;
         let ids = ended.iter().map(read_id).collect::<Result<Vec<_>, _>>()?;
         let mut in_order = ids.clone();
         in_order.sort_unstable();
         let in_order = ids_json(&in_order);
         let lock = sqlx::query(statements::LOCK_ENDED).bind(&in_order).bind(millis(ended_before));
-        if lock.fetch_all(&mut *transaction).await?.len() < ids.len() {
+        if lock.fetch_all(transaction.connection()).await?.len() < ids.len() {
             transaction.rollback().await?;
             return Ok(None);
         }
         for delete in statements::DELETE_KEYS {
-            sqlx::query(delete).bind(&in_order).execute(&mut *transaction).await?;
+            sqlx::query(delete).bind(&in_order).execute(transaction.connection()).await?;
         }
         transaction.commit().await?;
         Ok(Some(ids))

@@ -9,17 +9,18 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use crate::{
     columns::SecretColumns,
     dialect::{Dialect, OwnerLock, run_statements},
-    postgres::{statements, transaction::PgTransaction},
+    postgres::statements,
     statements::Statements,
+    transaction::ClosingTransaction,
 };
 
 impl Dialect for Postgres {
     const STATEMENTS: Statements = Statements::STANDARD;
 
-    type Transaction = PgTransaction;
+    type Transaction = ClosingTransaction<Self>;
 
-    async fn begin(pool: &PgPool) -> Result<PgTransaction, sqlx::Error> {
-        PgTransaction::begin(pool).await
+    async fn begin(pool: &PgPool) -> Result<Self::Transaction, sqlx::Error> {
+        ClosingTransaction::begin(pool, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await
     }
 
     /// The lock belongs to the owner's id, because an owner that was never put has no row. Whoever

@@ -4,7 +4,6 @@ mod dialect;
 mod listen;
 mod migrations;
 mod statements;
-mod transaction;
 
 pub use listen::{ChangeListener, ListenerReport};
 
@@ -100,8 +99,8 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let mut transaction = Postgres::begin(&self.pool).await?;
         let lock = sqlx::query(migrations::LOCK).bind(MIGRATION_LOCK);
-        lock.execute(&mut *transaction).await?;
-        sqlx::query(migrations::CREATE_TABLE).execute(&mut *transaction).await?;
+        lock.execute(transaction.connection()).await?;
+        sqlx::query(migrations::CREATE_TABLE).execute(transaction.connection()).await?;
         tables::migrate::<Postgres>(transaction, migrations::MIGRATIONS).await
     }
 
@@ -170,9 +169,9 @@ impl PostgresStore {
         loop {
             let mut transaction = Postgres::begin(&self.pool).await?;
             let ended = sqlx::query(statements::ENDED).bind(ended_before).bind(i64::from(limit));
-            let ended = read_ids(&ended.fetch_all(&mut *transaction).await?)?;
+            let ended = read_ids(&ended.fetch_all(transaction.connection()).await?)?;
             let locked = sqlx::query(statements::LOCK_ENDED).bind(texts(&ended)).bind(ended_before);
-            let locked = read_ids(&locked.fetch_all(&mut *transaction).await?)?;
+            let locked = read_ids(&locked.fetch_all(transaction.connection()).await?)?;
             // During the wait for a lock its key was changed or purged. Other keys may take its
             // place, but locking them now would break the order of the locks.
             if locked.len() < ended.len() {
@@ -180,7 +179,7 @@ impl PostgresStore {
                 continue;
             }
             let delete = sqlx::query(statements::DELETE_KEYS).bind(texts(&locked));
-            delete.execute(&mut *transaction).await?;
+            delete.execute(transaction.connection()).await?;
             transaction.commit().await?;
             return Ok(ended);
         }

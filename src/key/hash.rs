@@ -8,9 +8,11 @@ use crate::{error::InvalidText, key::parse::decode_lower_hex};
 
 /// The way in which a stored digest was computed from a key.
 ///
-/// A key is 128 to 512 random bits, so a fast hash is enough. A slow hash such as Argon2 only makes
-/// trying out all inputs harder, which is impossible for a key anyway. On every request it would
-/// cost tens of milliseconds and protect nothing.
+/// A minted key has 128 to 512 random bits, so a fast hash is enough. A slow hash such as Argon2 only
+/// makes trying out all inputs harder, which is impossible for a key anyway. On every request it would
+/// cost tens of milliseconds and protect nothing. The alphabet and length of a
+/// [`LegacyFormat`](crate::key::LegacyFormat) allow at least 80 bits, and whether its keys have them is
+/// up to the system that made them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashScheme {

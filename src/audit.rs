@@ -106,7 +106,7 @@ pub struct AuditEvent {
     pub actor: Option<Actor>,
     /// The request in which it happened: that of the head
     /// ([`RequestHead::request_id`](crate::request::RequestHead::request_id)), or that for which the
-    /// issuer [works](crate::issue::Issuer::for_request). The refusal of a second look has none.
+    /// issuer [works](crate::issue::Issuer::for_request).
     pub request_id: Option<RequestId>,
 }
 
@@ -140,8 +140,9 @@ pub enum AuditAction {
         /// The policy that refused, or that this decision is about.
         policy: Option<PolicyName>,
     },
-    /// A secret was used after its grace, and the request is refused. Whoever has it did not get the
-    /// secret of the rotation: an old deployment, or a thief.
+    /// A secret was used after its grace, and the request is refused for that. Whoever has it did not get
+    /// the secret of the rotation: an old deployment, or a thief. Of a key that is revoked, expired or
+    /// suspended, only the refusal is reported.
     RetiredSecretUsed,
     /// A credential of no known kind was passed on to the host's own check.
     ForeignCredential,

@@ -57,7 +57,7 @@
 //! # The whole pipeline
 //!
 //! A [`Gate`] does all of this for a service, from the head of a request to a complete response,
-//! in a fixed order: authenticate, charge, authorize. It also resolves what its
+//! in a fixed order: authenticate, check where the key may be used, charge, authorize. It also resolves what its
 //! [limits](limit::Limit) allow a caller: by its key, its owner and its tier.
 //!
 //! ```

@@ -6,7 +6,7 @@ use crate::{
     clock::timestamp::Timestamp,
     gate::{
         charges::Charges,
-        checked::{Checked, CheckedRoute},
+        checked::{Checked, CheckedRoute, RouteId},
         refusal::Refusal,
     },
     limit::{charged::Charged, decision::Decision},
@@ -121,16 +121,6 @@ impl Admission {
 
     fn decided_on<'r>(&self, route: &'r CheckedRoute) -> Option<&'r Checked> {
         let shared = route.shared();
-        (RouteId::of(shared) == self.route).then_some(&**shared)
-    }
-}
-
-/// The identity of a checked route and its clones, as long as one of them exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RouteId(usize);
-
-impl RouteId {
-    pub(super) fn of(route: &Arc<Checked>) -> Self {
-        Self(Arc::as_ptr(route).addr())
+        (shared.id() == self.route).then_some(&**shared)
     }
 }

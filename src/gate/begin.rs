@@ -10,7 +10,10 @@ use crate::{
         steps::Examined,
     },
     limit::decision::Decision,
-    request::{head::RequestHead, public_reason::PublicReason, reason::RefusalReason},
+    request::{
+        head::RequestHead, public_reason::PublicReason, reason::RefusalReason,
+        request_id::RequestId,
+    },
 };
 
 impl Gate {
@@ -28,9 +31,16 @@ impl Gate {
     }
 
     /// Builds a refusal in the style of this gate for a check of the host's own: a foreign
-    /// credential, a body, a deadline.
-    pub fn refuse(&self, route: &CheckedRoute, reason: PublicReason, now: Timestamp) -> Refusal {
-        self.refused_by_host(route, reason, None, now)
+    /// credential, a body, a deadline. The body and the audit event name the request by `request_id`,
+    /// if there is one.
+    pub fn refuse(
+        &self,
+        route: &CheckedRoute,
+        reason: PublicReason,
+        request_id: Option<RequestId>,
+        now: Timestamp,
+    ) -> Refusal {
+        self.refused_by_host(route, reason, None, request_id, now)
     }
 
     /// As [`Gate::refuse`], for a caller whom the host has authenticated and charged itself,
@@ -40,9 +50,10 @@ impl Gate {
         route: &CheckedRoute,
         reason: PublicReason,
         decision: Decision,
+        request_id: Option<RequestId>,
         now: Timestamp,
     ) -> Refusal {
-        self.refused_by_host(route, reason, Some(decision), now)
+        self.refused_by_host(route, reason, Some(decision), request_id, now)
     }
 
     fn refused_by_host(
@@ -50,6 +61,7 @@ impl Gate {
         route: &CheckedRoute,
         reason: PublicReason,
         decision: Option<Decision>,
+        request_id: Option<RequestId>,
         now: Timestamp,
     ) -> Refusal {
         let reason = match route.belongs_to(self) {
@@ -57,6 +69,7 @@ impl Gate {
             false => RefusalReason::ForeignRoute,
         };
         let bound = decision.map(Bound::unnamed);
-        self.refusal(route, reason, Principal::nobody(), bound, now)
+        let principal = Principal::nobody().of_request(request_id.clone());
+        self.refusal(route, reason, principal, bound, now).named(request_id)
     }
 }

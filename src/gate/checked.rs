@@ -1,6 +1,12 @@
 //! A route that a gate has checked.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
@@ -48,6 +54,7 @@ pub struct CheckedRoute {
 /// What clones of a route share.
 #[derive(Clone)]
 pub(super) struct Checked {
+    id: RouteId,
     gate: Gate,
     access: Access,
     limits: Vec<Arc<Policy>>,
@@ -102,8 +109,14 @@ impl Gate {
         };
         let limits = limits.into_iter().map(limit).collect::<Result<Vec<_>, _>>()?;
         let counts_addresses = limits.iter().any(|limit| limit.subject == Subject::Address);
-        let checked =
-            Checked { gate: self.clone(), access, limits, counts_addresses, allows_missing };
+        let checked = Checked {
+            id: RouteId::next(),
+            gate: self.clone(),
+            access,
+            limits,
+            counts_addresses,
+            allows_missing,
+        };
         Ok(CheckedRoute { checked: Arc::new(checked), cost })
     }
 }
@@ -216,7 +229,23 @@ impl CheckedRoute {
     }
 }
 
+/// The identity of a checked route, and of clones with another owner or resource: they have the same
+/// limits. No other route of the process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RouteId(u64);
+
+impl RouteId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 impl Checked {
+    pub(super) const fn id(&self) -> RouteId {
+        self.id
+    }
+
     pub(super) const fn access(&self) -> &Access {
         &self.access
     }

@@ -25,7 +25,8 @@ use crate::{
 ///   counted at an instant that has passed.
 /// - After a [long wait](Driver::with_recheck_after) for the charger it asks the store once more, by
 ///   the id of the key, and decides by the record that it finds then: its state, secrets, kind, scopes,
-///   owner, tier and limits. A charge that does not fit it is refunded.
+///   owner, tier and limits. A charge that does not fit it is refunded, unless the future is dropped
+///   before that or the refund fails: then the request stays counted.
 /// - Past the [deadline](Driver::with_deadline) a request is refused with 503.
 /// - A request that is dropped while its key is looked up counts as a failed attempt, where the
 ///   gate limits these. A store that fails, hangs past the deadline or panics does not.
@@ -145,6 +146,7 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
         let Some(charger) = self.charger else {
             return pending.without_limiter(self.clock.now());
         };
+        let route = pending.route().clone();
         for _ in 0..MAX_CHARGES {
             let asked = self.clock.now();
             let charged = self.in_time(charger.charge(&pending, asked)).await;
@@ -163,6 +165,10 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
                 let _late = self.in_time(refund).await;
             }
             pending = match *next {
+                // The refund was a wait too.
+                Step::Done(Outcome::Admitted(admission)) => {
+                    return route.gate().still_admitted(&route, admission, self.clock.now());
+                }
                 Step::Done(outcome) => return outcome,
                 Step::Charge(next) => next,
                 // No charge leads back to a lookup.

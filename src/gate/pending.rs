@@ -136,6 +136,11 @@ impl PendingCharge {
         self.route.cost()
     }
 
+    /// Returns the route of the request.
+    pub(super) const fn route(&self) -> &CheckedRoute {
+        &self.route
+    }
+
     /// Returns the verified key.
     pub const fn verified(&self) -> &Verified {
         &self.verified

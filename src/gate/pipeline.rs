@@ -20,7 +20,8 @@ use crate::{
 /// limiter requests a charge. [`Gate::check`], [`Gate::check_with`], [`Gate::check_sync`] and
 /// [`Driver`](crate::gate::Driver) drive these steps.
 ///
-/// The order is fixed: authenticate, charge, authorize. A failed authentication charges no key.
+/// The order is fixed: authenticate, check where the key may be used, charge, authorize. A failed
+/// authentication charges no key.
 /// An authenticated request that is then forbidden has been charged, and its response reports
 /// the limit.
 ///

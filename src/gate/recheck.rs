@@ -10,7 +10,7 @@ use crate::{
         refusal::{Principal, Refusal},
     },
     key::{id::KeyId, kind::KeyKind, nonce::CreationNonce, owner::OwnerId},
-    request::reason::RefusalReason,
+    request::{reason::RefusalReason, request_id::RequestId},
     store::stored_key::StoredKey,
     verify::{error::VerifyError, in_force::in_force, verified::KeyCaller},
 };
@@ -29,6 +29,7 @@ pub struct PendingRecheck {
     nonce: CreationNonce,
     /// For the audit, if it is enabled.
     owner: Option<OwnerId>,
+    request_id: Option<RequestId>,
 }
 
 impl Gate {
@@ -43,6 +44,7 @@ impl Gate {
             key: caller.key_id(),
             nonce: caller.record().nonce(),
             owner: self.config().audit.is_on().then(|| caller.owner_id().clone()),
+            request_id: None,
         }
     }
 }
@@ -51,6 +53,11 @@ impl PendingRecheck {
     /// Returns the id of the key, for [`KeyStore::find_by_id`](crate::store::KeyStore::find_by_id).
     pub const fn key_id(&self) -> KeyId {
         self.key
+    }
+
+    /// Names the request by its id in a refusal's body and audit event.
+    pub fn with_request_id(self, request_id: Option<RequestId>) -> Self {
+        Self { request_id, ..self }
     }
 
     /// Decides by the record that the store found by [`PendingRecheck::key_id`]. A record with
@@ -81,9 +88,10 @@ impl PendingRecheck {
     }
 
     fn refused(self, reason: RefusalReason, now: Timestamp) -> Refusal {
-        let Self { gate, route, kind, key, nonce: _, owner } = self;
+        let Self { gate, route, kind, key, nonce: _, owner, request_id } = self;
         let principal = Principal { key: Some(key), owner, ..Principal::claimed(kind) };
-        gate.refusal(&route, reason, principal, None, now)
+        let principal = principal.of_request(request_id.clone());
+        gate.refusal(&route, reason, principal, None, now).named(request_id)
     }
 }
 

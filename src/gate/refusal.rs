@@ -153,6 +153,14 @@ impl Refusal {
         Self { body: OnceLock::new(), ..self }
     }
 
+    /// Names the request, if it has an id.
+    pub(super) fn named(self, request_id: Option<RequestId>) -> Self {
+        match request_id {
+            Some(id) => self.with_request_id(id),
+            None => self,
+        }
+    }
+
     /// Returns the id of the request, if the host has set it.
     pub fn request_id(&self) -> Option<&RequestId> {
         self.rare.as_ref()?.request_id.as_ref()

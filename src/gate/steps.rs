@@ -1,4 +1,5 @@
-//! The steps of a decision: authenticate, charge, authorize. Each is pure.
+//! The steps of a decision: authenticate, check where the key may be used, charge, authorize. Each is
+//! pure, apart from a veto of the host.
 
 use std::{error::Error, sync::Arc};
 
@@ -6,7 +7,7 @@ use crate::{
     audit::{AuditAction, AuditEvent},
     clock::timestamp::Timestamp,
     gate::{
-        admission::{Admission, Outcome, RouteId},
+        admission::{Admission, Outcome},
         attempts::{is_failed_attempt, is_proved},
         charges::{Charges, Resolved},
         checked::CheckedRoute,
@@ -320,7 +321,7 @@ impl Gate {
                 Outcome::Admitted(Admission {
                     caller,
                     decision,
-                    route: RouteId::of(route.shared()),
+                    route: route.shared().id(),
                     listed: is_listed.then(|| Arc::clone(route.shared())),
                     charges,
                     rate_headers,
@@ -349,6 +350,23 @@ impl Gate {
         match self.config().rate_headers.has_draft() {
             true => route.shared().charged_quotas(charges, verified),
             false => Vec::new(),
+        }
+    }
+
+    /// Judges an admission after one more wait, by the clock alone.
+    pub(super) fn still_admitted(
+        &self,
+        route: &CheckedRoute,
+        admission: Admission,
+        now: Timestamp,
+    ) -> Outcome {
+        let caller = &admission.caller;
+        match caller.still_in_force(now) {
+            Ok(()) => Outcome::Admitted(admission),
+            Err(error) => {
+                let principal = self.principal(caller, &admission.charges);
+                self.refused(route, RefusalReason::Withdrawn(error), principal, None, now)
+            }
         }
     }
 

@@ -122,7 +122,7 @@ const ANY: &str = "*";
 
 /// Returns whether a text can be the value of a parameter.
 pub(crate) fn is_value(text: &str) -> bool {
-    !text.is_empty() && !text.contains([':', '/', '*', '{', '}'])
+    !text.is_empty() && !text.contains([':', '/', '*', '{', '}']) && Scope::new(text).is_ok()
 }
 
 /// Returns the segments of a text, each with the separator behind it.

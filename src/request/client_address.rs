@@ -13,10 +13,14 @@ use crate::{key::network::IpNetwork, request::head::RequestHead};
 ///
 /// Name the one header that the proxies set. A header that they pass on unchanged is text of the client.
 ///
+/// **Name the addresses of the proxies, and not the network in which they are.** Whoever has one of these
+/// addresses can name any client: a request of another host in `10.0.0.0/8` would choose its address,
+/// if that network were trusted.
+///
 /// ```
 /// use keyward::request::{PlainHead, TrustedProxies};
 ///
-/// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.0/8".parse()?]);
+/// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.1".parse()?, "10.0.0.2".parse()?]);
 /// let head = PlainHead::new().with_header("x-forwarded-for", "1.1.1.1, 203.0.113.7, 10.0.0.2");
 /// let client = |peer: &str| proxies.client(peer.parse().unwrap(), &head).unwrap().to_string();
 /// assert_eq!(client("10.0.0.1"), "203.0.113.7"); // 1.1.1.1 is what the client wrote
@@ -50,7 +54,7 @@ impl TrustedProxies {
     /// Returns the address of the client of a request whose connection has this peer.
     ///
     /// It is `None` if the place of the client in the header is no address, such as `unknown`. If every
-    /// address is that of a proxy, the leftmost one is the client.
+    /// address is that of a proxy, the leftmost one is the client: a proxy that makes requests of its own.
     pub fn client<H: RequestHead>(&self, peer: IpAddr, head: &H) -> Option<IpAddr> {
         let mut client = peer.to_canonical();
         if !self.is_trusted(client) {

@@ -10,6 +10,9 @@ use crate::verify::verified::Verified;
 /// because the request itself is not kept during the lookup. A key that it refuses gets a 403
 /// ([`PublicReason::Vetoed`](crate::request::PublicReason::Vetoed)) and uses nothing of its limits.
 ///
+/// It is called again for a record that is found after a long wait for a limiter elsewhere, so it should
+/// only decide.
+///
 /// ```
 /// use keyward::request::{PlainHead, Veto};
 ///

@@ -431,6 +431,33 @@ fn limits_that_change_during_each_charge_are_refused_in_the_end() {
     assert_eq!((status(&outcome), *charges.lock().unwrap()), (503, 3));
 }
 
+/// A refund is a wait too. What was decided before it is judged again after it.
+#[test]
+fn a_key_that_ends_during_a_refund_is_refused() {
+    for (wait, expected) in [(Duration::ZERO, 200), (Duration::from_secs(60), 401)] {
+        let world = World::new();
+        let route = world.route(limited(Needs::Read), None);
+        let end = START + Duration::from_secs(30);
+        block_on(world.issuer.expire_at(world.id(), Some(end), START)).unwrap();
+        let clock = Arc::new(ManualClock::new(START));
+        let charger = |_: &PendingCharge, now: Timestamp| {
+            clock.advance(LONG);
+            // Nothing is left to charge, so the charge is refunded.
+            let name = PolicyName::new("requests").unwrap();
+            let overrides = Overrides::single(name, Allowance::Unlimited);
+            block_on(world.issuer.set_overrides(world.id(), overrides, START)).unwrap();
+            let decision = Decision::admitted_elsewhere(Quota::per_minute(10), 9, now);
+            let clock = Arc::clone(&clock);
+            let charge = Charge::from(decision).with_refund(async move { clock.advance(wait) });
+            ready(Ok::<_, Infallible>(charge))
+        };
+        let store = During(&world, Change::Nothing);
+        let driver = Driver::new(&store, &*clock).with_charger(Some(&charger));
+        let outcome = block_on(driver.decide(&world.head, &route));
+        assert_eq!(status(&outcome), expected, "{wait:?}");
+    }
+}
+
 /// The second look after a handler is about the key alone: the work was done for its caller.
 #[test]
 fn after_a_handler_only_the_end_of_the_key_withdraws_its_response() {

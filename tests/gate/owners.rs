@@ -273,7 +273,21 @@ fn every_outcome_names_the_request() {
     }
     let missing = PlainHead::new().with_request_id(id.clone());
     let _outcome = service.gate.check_sync(&missing, &route, service.issuer.registry(), T0);
-    assert_eq!(service.events()[0].request_id, Some(id));
+    assert_eq!(service.events()[0].request_id, Some(id.clone()));
+    // The refusals of the host's own checks, and of the second look.
+    let named = Some(id.clone());
+    let refusal = service.gate.refuse(&route, PublicReason::InvalidKey, named.clone(), T0);
+    assert_eq!(
+        (service.events()[0].request_id.clone(), refusal.request_id()),
+        (named.clone(), Some(&id))
+    );
+    let outcome =
+        service.gate.check_sync(&head(issued.key.expose()), &route, service.issuer.registry(), T0);
+    let admission = outcome.admitted().unwrap();
+    let _admitted = service.events();
+    let recheck = service.gate.recheck(admission.caller(), &route).with_request_id(named.clone());
+    let refusal = recheck.found(None, T0).unwrap_err();
+    assert_eq!((service.events()[0].request_id.clone(), refusal.request_id()), (named, Some(&id)));
 }
 
 #[test]

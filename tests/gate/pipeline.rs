@@ -923,7 +923,7 @@ fn only_credentials_in_no_key_format_are_passed_to_the_host() {
         assert!(matches!(status, 400 | 401), "{head:?}: {status}");
     }
     // A refusal by the host has the same body.
-    let refusal = gate.refuse(&datasets(&gate), PublicReason::InvalidKey, at(0));
+    let refusal = gate.refuse(&datasets(&gate), PublicReason::InvalidKey, None, at(0));
     let key = refused(check(&bearer("luci_")));
     assert_eq!(answer(&refusal), answer(&key));
     assert!(matches!(refusal.reason(), RefusalReason::Host(PublicReason::InvalidKey)));
@@ -1419,23 +1419,27 @@ fn a_host_refusal_without_facts_has_a_complete_message() {
     let slow = Decision::refused_elsewhere(per_minute(7), 0, at(10), at(0));
     let (limited, scope) = (PublicReason::RateLimited, PublicReason::MissingScope);
     for (refusal, message, fields) in [
-        (plain.refuse(&any(&plain), limited, at(0)), "Rate limit exceeded", ""),
-        (worded.refuse(&any(&worded), limited, at(0)), "Rate limit exceeded", ""),
+        (plain.refuse(&any(&plain), limited, None, at(0)), "Rate limit exceeded", ""),
+        (worded.refuse(&any(&worded), limited, None, at(0)), "Rate limit exceeded", ""),
         (
-            worded.refuse_charged(&any(&worded), limited, slow, at(0)),
+            worded.refuse_charged(&any(&worded), limited, slow, None, at(0)),
             "Wait 10 seconds.",
             r#","retry_after":10"#,
         ),
         (
-            worded.refuse(&any(&worded), PublicReason::TooManyAttempts, at(0)),
+            worded.refuse(&any(&worded), PublicReason::TooManyAttempts, None, at(0)),
             "Too many failed attempts",
             "",
         ),
-        (plain.refuse(&any(&plain), scope, at(0)), "Missing a required scope", ""),
-        (worded.refuse(&any(&worded), scope, at(0)), "Missing a required scope", ""),
-        (plain.refuse(&write(&plain), scope, at(0)), "Missing required scope: write:issues", ""),
+        (plain.refuse(&any(&plain), scope, None, at(0)), "Missing a required scope", ""),
+        (worded.refuse(&any(&worded), scope, None, at(0)), "Missing a required scope", ""),
         (
-            worded.refuse(&write(&worded), scope, at(0)),
+            plain.refuse(&write(&plain), scope, None, at(0)),
+            "Missing required scope: write:issues",
+            "",
+        ),
+        (
+            worded.refuse(&write(&worded), scope, None, at(0)),
             "You need write:issues.",
             r#","scope":"write:issues""#,
         ),
@@ -1694,7 +1698,7 @@ fn every_outcome_and_every_change_emits_one_audit_event() {
     );
     let _failed = gate.check_with(&head, &route, |_| Err(Broken), &clock(at(50)));
     expected.push("50 -  luci_ 503 the store failed: connection refused None".to_owned());
-    let _refused = gate.refuse(&route, PublicReason::InvalidKey, at(51));
+    let _refused = gate.refuse(&route, PublicReason::InvalidKey, None, at(51));
     expected.push("51 -   401 refused by the host: InvalidKey None".to_owned());
 
     let second = service.rotate(id, at(60));
@@ -1843,9 +1847,9 @@ fn a_route_of_another_gate_returns_503_in_every_call() {
         ("check_with", refused(gate.check_with(&head, &foreign, |_| Err(Broken), &noon))),
         ("no key", refused(gate.check_sync(&PlainHead::new(), &foreign, service.store(), now))),
         ("a JWT", refused(gate.check_sync(&bearer("a.b.c"), &foreign, service.store(), now))),
-        ("refuse", gate.refuse(&foreign, PublicReason::InvalidKey, now)),
+        ("refuse", gate.refuse(&foreign, PublicReason::InvalidKey, None, now)),
         ("refuse_charged", {
-            gate.refuse_charged(&foreign, PublicReason::RateLimited, decision, now)
+            gate.refuse_charged(&foreign, PublicReason::RateLimited, decision, None, now)
         }),
         ("recheck", {
             *gate.recheck(admission.caller(), &foreign).found(record, now).unwrap_err()

@@ -229,6 +229,32 @@ fn what_was_charged_counts_for_the_same_gate_and_key_alone() {
     assert_eq!(world.admitted(&both, &elsewhere, T0).decision(), None);
 }
 
+/// A route that a request is decided on may be gone when what was charged is asked for, and another
+/// route may then be in its place in memory.
+#[test]
+fn another_route_is_never_taken_for_the_one_that_was_charged() {
+    let mut world = World::new();
+    let gate = world.gate([Limit::new("a", Quota::per_day(9)), Limit::new("b", Quota::per_day(9))]);
+    let [a, b] = [with(&["a"]), with(&["b"])].map(|route| gate.route(route).unwrap());
+    let head = world.key(draft());
+    let owner = draft().owner;
+    let mut admissions = Vec::new();
+    for _ in 0..4 {
+        let narrowed = a.clone().with_owner(owner.clone());
+        let admission = world.admitted(&head, &narrowed, T0);
+        assert_eq!(admission.policy(&narrowed), Some(&name("a")));
+        // The owner changes no limit.
+        assert_eq!(admission.policy(&a), Some(&name("a")));
+        admissions.push(admission);
+        drop(narrowed);
+        let other = b.clone().with_owner(owner.clone());
+        for admission in &admissions {
+            assert_eq!(admission.policy(&other), None);
+            assert!(admission.charged(&other).is_none());
+        }
+    }
+}
+
 #[test]
 fn a_limiter_elsewhere_is_asked_only_for_what_is_missing() {
     let mut world = World::new();

@@ -1,6 +1,6 @@
 //! What a refused client is told: the challenge, the body, and nothing without credentials.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use keyward::{
     Access, Challenge, CredentialSource, ErrorBodies, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher,
@@ -246,7 +246,6 @@ fn a_reason_has_every_source_of_an_error() {
         // The client is told nothing of it.
         assert_eq!(refusal.body(), br#"{"error":"Service unavailable"}"#);
     }
-    let _shared: Arc<dyn std::error::Error> = Arc::new(layered(["a", "b", "c"]));
 }
 
 /// Each step of a request moves its outcome, and above 128 bytes that is a call.

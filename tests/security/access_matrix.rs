@@ -451,7 +451,13 @@ const HELD: [&str; 20] = [
 /// The plain rule of `repo:read:{owner}/{repo}`, without the code that it tests.
 fn reads_repo(held: &str, owner: &str, repo: &str) -> bool {
     let wanted = [owner, repo];
-    if wanted.iter().any(|value| value.is_empty() || value.contains([':', '/', '*', '{', '}'])) {
+    // The characters of a scope (RFC 6749 §3.3).
+    let is_of_scope = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    let is_value = |value: &str| {
+        let has_syntax = value.contains([':', '/', '*', '{', '}']);
+        !value.is_empty() && !has_syntax && value.bytes().all(is_of_scope)
+    };
+    if wanted.iter().any(|value| !is_value(value)) {
         return false;
     }
     [
@@ -471,7 +477,9 @@ fn every_resource_is_reached_by_its_scopes_alone() {
     for held in HELD {
         let found = owned(forged(&lookup, &[held], "org_a"), None);
         let verified = verifier.verify(&lookup, Some(found), now()).unwrap();
-        for owner in ["acme", "other", "ACME", "", "*", "acme/site", "{owner}", "repo", "a b"] {
+        for owner in
+            ["acme", "other", "ACME", "", "*", "acme/site", "{owner}", "repo", "a b", "ü", "x\0"]
+        {
             for repo in ["site", "shop", "", "*", "site/", "si:te", "{repo}", "s*"] {
                 let access = Access::scope_on(READ_REPO);
                 let access = access.with_resource("owner", owner).with_resource("repo", repo);

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use keyward::{
     Clock, Gate,
-    gate::{CheckedRoute, Refusal},
+    gate::CheckedRoute,
     limit::Decision,
     request::{Credential, PublicReason, RequestId},
 };
 
 use crate::{
     head::HttpHead,
-    response::{Protocol, identified, insert_headers},
+    response::{Protocol, insert_headers},
 };
 
 /// The mark, in the extensions, of a request that goes on without a caller: its credential is of
@@ -71,18 +71,15 @@ impl ForeignCredential {
     /// Returns the response to a request that the host's own check refuses, in the style of the
     /// gate and with its challenges, and reports the refusal to the audit.
     pub fn refuse(&self, reason: PublicReason) -> Response<Bytes> {
-        self.respond(self.gate.refuse(&self.route, reason, self.clock.now()))
+        let (id, now) = (self.request_id.clone(), self.clock.now());
+        self.protocol.refusal(&self.gate.refuse(&self.route, reason, id, now))
     }
 
     /// As [`ForeignCredential::refuse`], after the host has authenticated and charged a caller
     /// itself. The response has the headers of that limit too, and a 429 the time to wait.
     pub fn refuse_charged(&self, reason: PublicReason, decision: Decision) -> Response<Bytes> {
-        let now = self.clock.now();
-        self.respond(self.gate.refuse_charged(&self.route, reason, decision, now))
-    }
-
-    fn respond(&self, refusal: Refusal) -> Response<Bytes> {
-        self.protocol.refusal(&identified(refusal, self.request_id.clone()))
+        let (id, now) = (self.request_id.clone(), self.clock.now());
+        self.protocol.refusal(&self.gate.refuse_charged(&self.route, reason, decision, id, now))
     }
 
     /// Returns the rate-limit headers for a limit that the host has charged itself, in the style

@@ -60,7 +60,6 @@ pin_project! {
             rechecking: StoreFuture<'static, Result<(), Box<Refusal>>>,
             response: Option<Response<R>>,
             admission: Admission,
-            request_id: Option<RequestId>,
         },
         Done {
             response: Option<Response<ResponseBody<R>>>,
@@ -84,7 +83,6 @@ pub(crate) struct Style {
 struct Admitted {
     admission: Admission,
     recheck: Option<PendingRecheck>,
-    request_id: Option<RequestId>,
 }
 
 impl<S, F, B, R, K> ResponseFuture<S, F, B, R, K> {
@@ -159,6 +157,8 @@ where
                         }
                         Some(Outcome::Anonymous) => {
                             parts.extensions.insert(WithoutCaller(without_caller(request_id)));
+                            // What looks like a key in a query is none, and no log must show it.
+                            this.shared.credentials.pass_on(&mut parts, &this.shared.gate);
                             None
                         }
                         Some(Outcome::ForeignCredential) => {
@@ -171,10 +171,14 @@ where
                                 parts.extensions.insert(decision);
                             }
                             leave_charged(&mut parts, &admission, this.route);
-                            let mut admitted =
-                                Admitted::new(this.shared, this.route, admission, &mut parts);
-                            admitted.request_id = request_id;
-                            Some(admitted)
+                            let route = &*this.route;
+                            Some(Admitted::new(
+                                this.shared,
+                                route,
+                                admission,
+                                request_id,
+                                &mut parts,
+                            ))
                         }
                     };
                     mark_sensitive(&mut parts, &this.shared.sensitive);
@@ -189,14 +193,11 @@ where
                     let is_kept = response.extensions().get::<KeepResponse>().is_some();
                     match admitted.take() {
                         None => State::Done { response: Some(response.map(ResponseBody::served)) },
-                        Some(Admitted { admission, recheck: Some(pending), request_id })
-                            if !is_kept =>
-                        {
+                        Some(Admitted { admission, recheck: Some(pending) }) if !is_kept => {
                             State::Rechecking {
                                 rechecking: recheck(this.shared, pending),
                                 response: Some(response),
                                 admission,
-                                request_id,
                             }
                         }
                         Some(Admitted { admission, .. }) => State::Done {
@@ -204,14 +205,13 @@ where
                         },
                     }
                 }
-                StateProjection::Rechecking { rechecking, response, admission, request_id } => {
+                StateProjection::Rechecking { rechecking, response, admission } => {
                     let rechecked = ready!(Pin::new(rechecking).poll(context));
                     let response = match (rechecked, response.take()) {
                         (Ok(()), response) => response
                             .map(|response| with_headers(response, admission, this.style.inside)),
                         (Err(refusal), _) => {
                             this.shared.log.refused(&refusal, &*this.shared.clock);
-                            let refusal = identified(*refusal, request_id.take());
                             let mut refused = this.style.protocol.refusal(&refusal);
                             insert_headers(refused.headers_mut(), admission.headers());
                             Some(refused.map(ResponseBody::refused))
@@ -236,12 +236,14 @@ impl Admitted {
         shared: &Shared<K>,
         route: &CheckedRoute,
         admission: Admission,
+        request_id: Option<RequestId>,
         parts: &mut Parts,
     ) -> Self {
-        let recheck = shared.recheck.then(|| shared.gate.recheck(admission.caller(), route));
+        let recheck = || shared.gate.recheck(admission.caller(), route);
+        let recheck = shared.recheck.then(|| recheck().with_request_id(request_id));
         parts.extensions.insert(Caller(admission.caller().clone()));
         shared.credentials.pass_on(parts, &shared.gate);
-        Self { admission, recheck, request_id: None }
+        Self { admission, recheck }
     }
 }
 

@@ -144,7 +144,7 @@ impl<K> ApiKeys<K> {
     /// # use keyward_tower::ApiKeys;
     ///
     /// # fn wiring<K>(keys: ApiKeys<K>) -> Result<ApiKeys<K>, keyward::error::InvalidText> {
-    /// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.0/8".parse()?]);
+    /// let proxies = TrustedProxies::x_forwarded_for(["10.0.0.5".parse()?]); // the proxy itself
     /// Ok(keys
     ///     .with_client_ip(|parts| {
     ///         let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;

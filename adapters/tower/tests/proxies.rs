@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use keyward::{
-    Access, CredentialSource, ErrorBodies, Gate, request::CredentialSources, request::ErrorBody,
+    Access, CredentialSource, ErrorBodies, Gate, Route,
+    request::{CredentialSources, ErrorBody},
 };
 use keyward_tower::{ApiKeys, Caller, Preflights};
 use support::*;
@@ -43,10 +44,20 @@ fn pass(
     target: &str,
     headers: &[(&str, &str)],
 ) -> Option<Seen> {
+    pass_on(keys, Route::new(Access::any_key()), method, target, headers)
+}
+
+fn pass_on(
+    keys: &ApiKeys<std::sync::Arc<keyward::MemoryStore>>,
+    route: Route,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Option<Seen> {
     let request = Request::builder().method(method).uri(target);
     let request =
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let layer = keys.require(Access::any_key()).unwrap();
+    let layer = keys.require(route).unwrap();
     let seen = std::cell::RefCell::new(None);
     let inner = service_fn(|request: Request<()>| {
         let has_caller = request.extensions().get::<Caller>().is_some();
@@ -121,6 +132,20 @@ fn by_default_headers_stay_and_a_key_in_a_query_is_replaced() {
         pass(&keys, "GET", &format!("/a?api_key={public}"), &[("x-api-key", &secret)]).unwrap();
     assert_eq!(uri, "/a?api_key=REDACTED");
     assert_eq!(lines(&left), [("x-api-key".to_owned(), secret)]);
+}
+
+/// The name of a parameter is read byte for byte, but a log shows what only looks like it too.
+#[test]
+fn what_looks_like_a_key_in_a_query_is_replaced_for_an_anonymous_request_too() {
+    let world = World::new();
+    let public = world.public_key().token;
+    let keys = keys(&world, everywhere(&world, false));
+    let route = || Route::new(Access::any_key()).allow_missing();
+    for target in [format!("/a?API_KEY={public}"), format!("/a?x;api_key={public}")] {
+        let (uri, _, has_caller) = pass_on(&keys, route(), "GET", &target, &[]).expect("anonymous");
+        assert!(!has_caller);
+        assert!(!uri.to_string().contains(&public), "{uri}");
+    }
 }
 
 #[test]

@@ -42,14 +42,16 @@ impl Failure {
     /// refused, and the response does not contain the reason. The log has it with all of its sources,
     /// because the text of a store's error is only its kind.
     pub fn unavailable(reason: &(dyn Error + 'static)) -> Self {
+        let sources = std::iter::successors(reason.source(), |error: &&(dyn Error + 'static)| {
+            (*error).source()
+        });
         let mut note = reason.to_string();
-        let mut source = reason.source();
-        while let Some(error) = source {
+        // An error could be its own source.
+        for error in sources.take(16) {
             let text = error.to_string();
             if !note.ends_with(&text) {
                 note = format!("{note}: {text}");
             }
-            source = error.source();
         }
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable").with_note(note)
     }

@@ -1,5 +1,7 @@
-//! Tables of other systems are taken over by the SQL of the page `import`, on SQLite and PostgreSQL.
+//! Tables of other systems are taken over by the SQL of the page `import`, on each database.
 
+#[path = "support/mysql.rs"]
+mod mysql;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -16,10 +18,11 @@ use keyward::{
     testing::BlockOn as _,
     verify::{Verified, VerifyError},
 };
-use keyward_sqlx::{PostgresStore, SqliteStore};
+use keyward_sqlx::{MySqlStore, PostgresStore, SqliteStore};
+use mysql::mysql_store;
 use postgres::postgres_store;
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Column as _, Row as _};
 use support::{OnTokio, TempDir, sqlite_store};
 
 const NEW: KeyFormat = KeyFormat::hex("acme_");
@@ -84,12 +87,14 @@ struct Old {
     name: &'static str,
     format: LegacyFormat,
     table_name: &'static str,
-    /// The statements that make and fill the table, by database: SQLite, PostgreSQL.
-    table: [String; 2],
+    /// The statements that make and fill the table, by database: SQLite, PostgreSQL, MySQL.
+    table: [String; 3],
     /// The statement that adds a row with a key that is there already.
     duplicate: &'static str,
-    /// The texts of keys and what is expected of each, `None` for one that is refused.
+    /// The texts of keys and what is expected of each.
     keys: Vec<(String, Expected)>,
+    /// The number of rows that the block prints as left out.
+    left_out: Option<i64>,
 }
 
 struct Expected {
@@ -103,30 +108,33 @@ struct Expected {
 const PLAIN: Expected =
     Expected { owner: "user-7", scopes: &[], hint: None, expires_at: None, refused: None };
 
-const SECRETS: [&str; 3] = [
+/// An instant of Unix seconds, which `unixepoch` of SQLite cannot read.
+const UNREADABLE: &str = "1893466800";
+/// An instant that `UNIX_TIMESTAMP` of MariaDB cannot read.
+const TOO_LATE: &str = "9999-12-31 00:00:00";
+
+const SECRETS: [&str; 5] = [
     "pT6oGsuvFVuIZAbkSEDRlGMoQoBwYrSPTBVXcWcL4f6c18be",
     "Zx6oGsuvFVuIZAbkSEDRlGMoQoBwYrSPTBVXcWcL00000000",
     "aa6oGsuvFVuIZAbkSEDRlGMoQoBwYrSPTBVXcWcL",
+    "bb6oGsuvFVuIZAbkSEDRlGMoQoBwYrSPTBVXcWcL",
+    "cc6oGsuvFVuIZAbkSEDRlGMoQoBwYrSPTBVXcWcL",
 ];
 
 fn sanctum() -> Old {
-    let rows = |at: &str| {
-        let [all, some, expired] = SECRETS.map(hex);
-        let all = all.to_uppercase();
+    let table = |id: &str, time: &str, ended: &str| {
+        let [all, some, none, team, past] = SECRETS.map(hex);
+        let (all, at) = (all.to_uppercase(), "'2024-01-02 03:04:05'");
         format!(
-            "INSERT INTO personal_access_tokens VALUES
+            "CREATE TABLE personal_access_tokens (id {id} PRIMARY KEY, tokenable_type text,
+               tokenable_id {id}, name text, token text, abilities text, expires_at {time},
+               created_at {time});
+             INSERT INTO personal_access_tokens VALUES
                (17, 'User', 7, 'all', '{all}', '[\"*\"]', NULL, {at}),
                (18, 'User', 8, 'some', '{some}', '[\"files:read\"]', '2030-01-01 03:00:00', {at}),
-               (19, 'User', 7, 'none', '{expired}', '[]', NULL, {at})",
-            at = at,
-        )
-    };
-    let table = |id: &str, time: &str, text: &str| {
-        format!(
-            "CREATE TABLE personal_access_tokens (id {id} PRIMARY KEY, tokenable_type {text},
-               tokenable_id {id}, name {text}, token {text}, abilities {text}, expires_at {time},
-               created_at {time}); {}",
-            rows("'2024-01-02 03:04:05'")
+               (19, 'User', 7, 'none', '{none}', '[]', NULL, {at}),
+               (20, 'Team', 7, 'team', '{team}', '[\"files:read\",\"files:write\"]', NULL, {at}),
+               (21, 'User', 7, 'past', '{past}', '[]', '{ended}', {at})"
         )
     };
     let key = |at: usize| format!("{}|{}", 17 + at, SECRETS[at]);
@@ -134,26 +142,35 @@ fn sanctum() -> Old {
         name: "sanctum",
         format: SANCTUM,
         table_name: "personal_access_tokens",
-        table: [table("INTEGER", "TEXT", "TEXT"), table("bigint", "timestamp", "text")],
+        table: [
+            table("INTEGER", "TEXT", UNREADABLE),
+            table("bigint", "timestamp", "2024-01-02 04:00:00"),
+            table("bigint", "datetime", TOO_LATE),
+        ],
         duplicate: "INSERT INTO personal_access_tokens
             SELECT 99, tokenable_type, 9, name, token, abilities, expires_at, created_at
             FROM personal_access_tokens WHERE id = 17",
         keys: vec![
-            (key(0), Expected { scopes: BOTH, ..PLAIN }),
+            (key(0), Expected { owner: "User:7", scopes: BOTH, ..PLAIN }),
             (
                 key(1),
-                Expected { owner: "user-8", scopes: ONLY_READ, expires_at: Some(EXPIRES), ..PLAIN },
+                Expected { owner: "User:8", scopes: ONLY_READ, expires_at: Some(EXPIRES), ..PLAIN },
             ),
-            (key(2), PLAIN),
+            (key(2), Expected { owner: "User:7", ..PLAIN }),
+            (key(3), Expected { owner: "Team:7", scopes: BOTH, ..PLAIN }),
+            (key(4), Expected { refused: Some(VerifyError::Expired), ..PLAIN }),
         ],
+        left_out: None,
     }
 }
 
 fn better_auth() -> Old {
     let letters = |letter: &str| format!("proj_{}", letter.repeat(64));
     let (plain, permitted, disabled) = (letters("a"), letters("Bc")[..69].to_owned(), letters("z"));
-    let table = |time: &str, truth: &str, [yes, no]: [&str; 2]| {
-        let [one, two, three] = [&plain, &permitted, &disabled].map(|key| base64url(key));
+    let (since_when, unknown) = (letters("y"), letters("x"));
+    let table = |time: &str, truth: &str, [yes, no]: [&str; 2], changed: &str| {
+        let keys = [&plain, &permitted, &disabled, &since_when, &unknown];
+        let [one, two, three, four, five] = keys.map(|key| base64url(key));
         let at = "'2024-01-02T03:04:05.000Z'";
         format!(
             "CREATE TABLE apikey (id text PRIMARY KEY, name text, start text, prefix text, key text,
@@ -165,7 +182,15 @@ fn better_auth() -> Old {
                ('l3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'ci', 'proj_B', 'proj_', '{two}', 'user-8', {yes},
                 '2030-01-01T03:00:00.000Z', {at}, {at}, '{{\"files\":[\"read\",\"write\"]}}'),
                ('m3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'off', 'proj_z', 'proj_', '{three}', 'user-7', {no},
-                NULL, {at}, {at}, NULL)"
+                NULL, {at}, {at}, NULL),
+               ('o3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'off', 'proj_y', 'proj_', '{four}', 'user-7', {no},
+                NULL, {at}, {changed}, NULL),
+               ('p3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'off', 'proj_x', 'proj_', '{five}', 'user-7', NULL,
+                NULL, {at}, NULL, NULL),
+               ('q3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'unhashed', 'proj_w', 'proj_', 'proj_www', 'user-7',
+                {yes}, NULL, {at}, {at}, NULL),
+               ('r3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', 'none', 'proj_v', 'proj_', NULL, 'user-7',
+                {yes}, NULL, {at}, {at}, NULL)"
         )
     };
     Old {
@@ -173,8 +198,9 @@ fn better_auth() -> Old {
         format: BETTER_AUTH,
         table_name: "apikey",
         table: [
-            table("text", "integer", ["1", "0"]),
-            table("timestamptz", "boolean", ["true", "false"]),
+            table("text", "integer", ["1", "0"], UNREADABLE),
+            table("timestamptz", "boolean", ["true", "false"], "NULL"),
+            String::new(),
         ],
         duplicate: "INSERT INTO apikey
             SELECT 'n3J9xQ2mN7pR5tV8wZ1aB4cD6eF0gH2j', name, start, prefix, key, \"userId\", enabled,
@@ -201,32 +227,41 @@ fn better_auth() -> Old {
                     ..PLAIN
                 },
             ),
+            (since_when, Expected { refused: Some(VerifyError::Suspended), ..PLAIN }),
+            (unknown, Expected { refused: Some(VerifyError::Suspended), ..PLAIN }),
         ],
+        left_out: Some(2),
     }
 }
 
 fn prefixed() -> Old {
-    let long = ["51FwqftsmMDHHbJAMEXXHCgG", "61FwqftsmMDHHbJAMEXXHCgG"];
-    let table = |id: &str, time: &str| {
-        let [one, two] = long.map(hex);
-        let at = "'2024-01-02 03:04:05Z'";
+    let long = ["51FwqftsmMDHHbJAMEXXHCgG", "61FwqftsmMDHHbJAMEXXHCgG", "71FwqftsmMDHHbJAMEXXHCgG"];
+    let table = |id: &str, [time, zone]: [&str; 2], ended: &str| {
+        let [one, two, three] = long.map(hex);
+        let at = format!("'2024-01-02 03:04:05{zone}'");
         format!(
             "CREATE TABLE api_keys (id {id} PRIMARY KEY, customer text, label text, short_token text,
                long_token_hash text, created_at {time}, revoked_at {time});
              INSERT INTO api_keys VALUES
                ('7c9e6679-7425-40de-944b-e07fc1f90ae7', 'user-7', 'one', 'BRTRKFsL', '{one}', {at}, NULL),
-               ('8c9e6679-7425-40de-944b-e07fc1f90ae7', 'user-7', 'two', 'CRTRKFsL', '{two}', {at}, {at})"
+               ('8c9e6679-7425-40de-944b-e07fc1f90ae7', 'user-7', 'two', 'CRTRKFsL', '{two}', {at}, {at}),
+               ('6c9e6679-7425-40de-944b-e07fc1f90ae7', 'user-7', 'three', 'DRTRKFsL', '{three}', {at},
+                '{ended}')"
         )
     };
     Old {
         name: "prefixed-api-key",
         format: PREFIXED,
         table_name: "api_keys",
-        table: [table("text", "text"), table("uuid", "timestamptz")],
+        table: [
+            table("text", ["text", "Z"], UNREADABLE),
+            table("uuid", ["timestamptz", "Z"], "2024-01-02 04:00:00Z"),
+            table("char(36)", ["datetime", ""], TOO_LATE),
+        ],
         duplicate:
             "INSERT INTO api_keys VALUES ('9c9e6679-7425-40de-944b-e07fc1f90ae7', 'user-7', 'one',
-              'BRTRKFsL', (SELECT long_token_hash FROM api_keys WHERE label = 'one'),
-              '2024-01-02 03:04:05Z', NULL)",
+              'BRTRKFsL', (SELECT one.long_token_hash FROM api_keys AS one WHERE one.label = 'one'),
+              '2024-01-02 03:04:05', NULL)",
         keys: vec![
             (
                 format!("mycompany_BRTRKFsL_{}", long[0]),
@@ -241,30 +276,42 @@ fn prefixed() -> Old {
                     ..PLAIN
                 },
             ),
+            (
+                format!("mycompany_DRTRKFsL_{}", long[2]),
+                Expected { refused: Some(VerifyError::Revoked), ..PLAIN },
+            ),
         ],
+        left_out: None,
     }
 }
 
 fn digests() -> Old {
-    let keys = ["0123456789ABCDEF", "0123456789ABCDEE"].map(|half| half.repeat(2));
-    let table = |id: &str, time: &str| {
-        let [one, two] = keys.each_ref().map(|key| hex(key));
+    let keys =
+        ["0123456789ABCDEF", "0123456789ABCDEE", "0123456789ABCDED"].map(|half| half.repeat(2));
+    let table = |id: &str, [time, zone]: [&str; 2], ended: &str| {
+        let [one, two, three] = keys.each_ref().map(|key| hex(key));
+        let at = format!("'2024-01-02 03:04:05{zone}'");
         format!(
             "CREATE TABLE api_keys (id {id} PRIMARY KEY, project text, label text, sha256 text,
                revoked_at {time}, created_at {time});
              INSERT INTO api_keys VALUES
-               (7, 'user-7', 'ingest', '{one}', NULL, '2024-01-02 03:04:05Z'),
-               (8, 'user-8', 'old', '{}', '2024-02-02 03:04:05Z', '2024-01-02 03:04:05Z')",
+               (7, 'user-7', 'ingest', '{one}', NULL, {at}),
+               (8, 'user-8', 'old', '{}', '2024-02-02 03:04:05{zone}', {at}),
+               (9, 'user-8', 'old', '{three}', '{ended}', {at})",
             two.to_uppercase()
         )
     };
-    let [one, two] = keys.clone();
+    let [one, two, three] = keys.clone();
     Old {
         name: "sha256",
         format: OLD,
         table_name: "api_keys",
-        table: [table("INTEGER", "TEXT"), table("bigint", "timestamptz")],
-        duplicate: "INSERT INTO api_keys SELECT 9, project, label, sha256, revoked_at, created_at
+        table: [
+            table("INTEGER", ["TEXT", "Z"], UNREADABLE),
+            table("bigint", ["timestamptz", "Z"], "2024-01-02 04:00:00Z"),
+            table("bigint", ["datetime", ""], TOO_LATE),
+        ],
+        duplicate: "INSERT INTO api_keys SELECT 99, project, label, sha256, revoked_at, created_at
             FROM api_keys WHERE id = 7",
         keys: vec![
             (one, Expected { scopes: BOTH, ..PLAIN }),
@@ -277,8 +324,26 @@ fn digests() -> Old {
                     ..PLAIN
                 },
             ),
+            (three, Expected { refused: Some(VerifyError::Revoked), ..PLAIN }),
         ],
+        left_out: None,
     }
+}
+
+/// The first block as an operator writes it.
+fn parameters(dialect: &str, old: &Old) -> String {
+    let kind = format!("'{}'", old.format.kind().as_str());
+    let block = block(&format!("{dialect} parameters"));
+    block.replace("'old'", &kind).replace("''", "'files:write files:read'")
+}
+
+/// The numbers that an import prints.
+fn counts(left_out: Option<i64>, before: usize, now: usize) -> Vec<(String, i64)> {
+    let left_out = left_out.map(|number| ("left_out", number)).into_iter();
+    left_out
+        .chain([("imported_before", before as i64), ("imported", now as i64)])
+        .map(|(name, number)| (name.to_owned(), number))
+        .collect()
 }
 
 /// An issuer as the service has it that takes over the keys.
@@ -317,24 +382,34 @@ macro_rules! imports {
         mod $module {
             use super::*;
 
-            async fn import(store: &$store, old: &Old) -> Result<(), sqlx::Error> {
+            /// Returns the numbers that are printed, by name.
+            async fn import(store: &$store, old: &Old) -> Result<Vec<(String, i64)>, sqlx::Error> {
+                let shape = block(&format!("{} {}", $dialect, old.name));
+                import_with(store, old, shape).await
+            }
+
+            async fn import_with(
+                store: &$store,
+                old: &Old,
+                shape: &str,
+            ) -> Result<Vec<(String, i64)>, sqlx::Error> {
                 let mut connection = store.pool().acquire().await.unwrap();
-                let block = |name| block(&format!("{} {name}", $dialect));
-                sqlx::raw_sql(block("parameters")).execute(&mut *connection).await?;
-                // What an operator writes into the block.
-                sqlx::query("UPDATE import_parameters SET kind = $1, scopes = $2")
-                    .bind(old.format.kind().as_str())
-                    .bind("files:write files:read")
-                    .execute(&mut *connection)
-                    .await?;
-                let mut done = sqlx::raw_sql(block(old.name)).execute(&mut *connection).await;
-                if done.is_ok() {
-                    done = sqlx::raw_sql(block("finish")).execute(&mut *connection).await;
+                let sql = [&*parameters($dialect, old), shape, block(concat!($dialect, " finish"))];
+                let mut printed = Vec::new();
+                for sql in sql {
+                    let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+                    match sql.fetch_all(&mut *connection).await {
+                        Ok(rows) => printed.extend(
+                            rows.iter().map(|row| (row.column(0).name().to_owned(), row.get(0))),
+                        ),
+                        Err(error) => {
+                            // As a client that ends at the first error.
+                            connection.close().await.unwrap();
+                            return Err(error);
+                        }
+                    }
                 }
-                if done.is_err() {
-                    sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.unwrap();
-                }
-                done.map(drop)
+                Ok(printed)
             }
 
             async fn run(store: &$store, sql: &str) {
@@ -353,9 +428,11 @@ macro_rules! imports {
                 assert!(records(&issuer).await.is_empty(), "{}", old.name);
                 run(&store, &format!("DROP TABLE {}; {}", old.table_name, old.table[$number])).await;
 
-                import(&store, &old).await.unwrap();
-                let imported = records(&issuer).await;
-                assert_eq!(imported.len(), old.keys.len());
+                let keys = old.keys.len();
+                let printed = import(&store, &old).await.unwrap();
+                assert_eq!(printed, counts(old.left_out, 0, keys));
+                assert_eq!(records(&issuer).await.len(), keys);
+                assert!(store.check_rows().await.unwrap().is_clean());
                 for (key, expected) in &old.keys {
                     let verified = verify(&issuer, key).await;
                     if let Some(refused) = expected.refused {
@@ -384,9 +461,40 @@ macro_rules! imports {
                 let leaked = verify(&issuer, first).await.unwrap();
                 issuer.rotate_now(leaked.key_id(), &mut SysRng, later()).await.unwrap();
                 let before = records(&issuer).await;
-                import(&store, &old).await.unwrap();
+                let printed = import(&store, &old).await.unwrap();
+                assert_eq!(printed, counts(old.left_out, keys, 0));
                 assert_eq!(records(&issuer).await, before);
                 assert_eq!(verify(&issuer, first).await.err(), Some(VerifyError::Unknown));
+            }
+
+            /// A second table with the numbers of the first one.
+            pub(super) async fn keeps_tables_apart(store: $store, [number, apart]: [&str; 2]) {
+                let old = digests();
+                run(&store, &old.table[$number]).await;
+                let issuer = issuer(store.clone(), old.format);
+                import(&store, &old).await.unwrap();
+                let first = records(&issuer).await;
+
+                let key = "0123456789ABCDEC".repeat(2);
+                let second = format!(
+                    "DELETE FROM api_keys WHERE id <> 7;
+                     UPDATE api_keys SET project = 'user-9', sha256 = '{}'",
+                    hex(&key)
+                );
+                run(&store, &second).await;
+                let refused = import(&store, &old).await.unwrap_err();
+                let refused = refused.as_database_error().unwrap();
+                assert!(refused.is_unique_violation(), "{refused:?}");
+                assert_eq!(records(&issuer).await, first);
+
+                let page = include_str!("../src/import.md").replace("\\|", "|");
+                assert!(page.contains(&format!("`{apart}`")));
+                let shape = block(concat!($dialect, " sha256"));
+                assert!(shape.contains(number));
+                import_with(&store, &old, &shape.replace(number, apart)).await.unwrap();
+                let verified = verify(&issuer, &key).await.unwrap();
+                assert_eq!(verified.owner_id().as_str(), "user-9");
+                assert_eq!(records(&issuer).await.len(), first.len() + 1);
             }
 
             /// Keys in plaintext, by one call for each row.
@@ -429,9 +537,68 @@ macro_rules! imports {
 
 imports!(sqlite, SqliteStore, "sqlite", 0);
 imports!(on_postgres, PostgresStore, "postgres", 1);
+imports!(on_mysql, MySqlStore, "mysql", 2);
+
+/// Runs all statements in SQLite, as its shell does without `-bail`, and returns how many failed.
+async fn run_as_a_shell(store: &SqliteStore, statements: &[&str]) -> usize {
+    let mut connection = store.pool().acquire().await.unwrap();
+    // The default of the shell.
+    sqlx::raw_sql("PRAGMA foreign_keys = OFF").execute(&mut *connection).await.unwrap();
+    let mut failed = 0;
+    for statement in statements {
+        let sql = AssertSqlSafe((*statement).to_owned());
+        failed += usize::from(sqlx::raw_sql(sql).execute(&mut *connection).await.is_err());
+    }
+    connection.close().await.unwrap();
+    failed
+}
+
+#[test]
+fn a_shell_of_sqlite_that_continues_after_an_error_imports_nothing() {
+    let dir = TempDir::new();
+    OnTokio.block_on(async {
+        let (store, old) = (sqlite_store(&dir).await, better_auth());
+        let sql = parameters("sqlite", &old) + block("sqlite better-auth") + block("sqlite finish");
+        let all: Vec<&str> = sql.split_inclusive(";\n").collect();
+        let (begin, of_all): (Vec<&str>, _) = all.iter().partition(|sql| sql.starts_with("BEGIN"));
+        let without_begin: Vec<&str> = of_all;
+        assert_eq!(begin.len(), 1);
+        let count = async |table: &str| -> i64 {
+            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            sqlx::query(sql).fetch_one(store.pool()).await.unwrap().get(0)
+        };
+
+        let one = "UPDATE apikey SET";
+        let bad = [
+            old.duplicate.to_owned(),
+            format!("{one} start = 'no hint' WHERE name = 'ci'"),
+            format!("{one} start = x'ff' WHERE name = 'ci'"),
+            format!("{one} \"userId\" = '' WHERE name = 'ci'"),
+            format!("{one} \"userId\" = x'41' WHERE name = 'ci'"),
+            format!("{one} \"createdAt\" = 'long ago' WHERE name = 'ci'"),
+            format!("{one} permissions = 'no JSON' WHERE name = 'ci'"),
+            format!("{one} id = 'k3J9xQ2mN7pR5tV8and another end' WHERE name = 'ci'"),
+        ];
+        for bad in bad {
+            // Also where another process held the lock when the transaction was to begin.
+            for statements in [&all, &without_begin] {
+                let table = format!("DROP TABLE IF EXISTS apikey; {}; {bad}", old.table[0]);
+                sqlx::raw_sql(AssertSqlSafe(table)).execute(store.pool()).await.unwrap();
+                assert!(run_as_a_shell(&store, statements).await > 0, "{bad}");
+                assert_eq!(count("keyward_keys").await, 0, "{bad}");
+                assert_eq!(count("keyward_secrets").await, 0, "{bad}");
+            }
+        }
+
+        let table = format!("DROP TABLE apikey; {}", old.table[0]);
+        sqlx::raw_sql(AssertSqlSafe(table)).execute(store.pool()).await.unwrap();
+        assert_eq!(run_as_a_shell(&store, &all).await, 0);
+        assert_eq!(count("keyward_secrets").await, old.keys.len() as i64);
+    });
+}
 
 macro_rules! tests {
-    ($($test:ident: $old:ident),* $(,)?) => {
+    ($($test:ident: $old:ident),*; also in MySQL: $($also:ident: $also_old:ident),* $(,)?) => {
         mod in_sqlite {
             use super::*;
             $(
@@ -449,6 +616,15 @@ macro_rules! tests {
                 let dir = TempDir::new();
                 OnTokio.block_on(async {
                     sqlite::takes_over_plaintext(sqlite_store(&dir).await).await;
+                });
+            }
+
+            #[test]
+            fn ids_of_two_tables_are_kept_apart() {
+                let dir = TempDir::new();
+                OnTokio.block_on(async {
+                    let ids = ["printf('%032x', old.id)", "printf('2%031x', old.id)"];
+                    sqlite::keeps_tables_apart(sqlite_store(&dir).await, ids).await;
                 });
             }
         }
@@ -472,6 +648,49 @@ macro_rules! tests {
                     on_postgres::takes_over_plaintext(store).await;
                 });
             }
+
+            #[test]
+            fn ids_of_two_tables_are_kept_apart() {
+                OnTokio.block_on(async {
+                    let Some(store) = postgres_store("ids_of_two_tables").await else { return };
+                    let ids =
+                        ["lpad(to_hex(old.id), 32, '0')", "'2' || lpad(to_hex(old.id), 31, '0')"];
+                    on_postgres::keeps_tables_apart(store, ids).await;
+                });
+            }
+        }
+
+        mod in_mysql {
+            use super::*;
+            $(
+                #[test]
+                fn $also() {
+                    OnTokio.block_on(async {
+                        let Some(store) = mysql_store(stringify!($also)).await else { return };
+                        on_mysql::takes_over(store, $also_old()).await;
+                    });
+                }
+            )*
+
+            #[test]
+            fn a_table_of_uuids_is_taken_over() {
+                OnTokio.block_on(async {
+                    let Some(store) = mysql_store("a_table_of_uuids").await else { return };
+                    on_mysql::takes_over_plaintext(store).await;
+                });
+            }
+
+            #[test]
+            fn ids_of_two_tables_are_kept_apart() {
+                OnTokio.block_on(async {
+                    let Some(store) = mysql_store("ids_of_two_tables").await else { return };
+                    let ids = [
+                        "LPAD(LOWER(HEX(old.id)), 32, '0')",
+                        "CONCAT('2', LPAD(LOWER(HEX(old.id)), 31, '0'))",
+                    ];
+                    on_mysql::keeps_tables_apart(store, ids).await;
+                });
+            }
         }
     };
 }
@@ -479,6 +698,10 @@ macro_rules! tests {
 tests!(
     a_table_of_sanctum_is_taken_over: sanctum,
     a_table_of_better_auth_is_taken_over: better_auth,
+    a_table_of_prefixed_api_keys_is_taken_over: prefixed,
+    a_table_of_digests_is_taken_over: digests;
+    also in MySQL:
+    a_table_of_sanctum_is_taken_over: sanctum,
     a_table_of_prefixed_api_keys_is_taken_over: prefixed,
     a_table_of_digests_is_taken_over: digests,
 );

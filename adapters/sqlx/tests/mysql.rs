@@ -19,17 +19,16 @@ use std::{
 
 use checks::SqlStore;
 use keyward::{
-    KeyHasher, KeyStore as _, Timestamp,
-    key::{KeyId, KeyKind, Owner, OwnerId, PresentedKey, Tier},
+    KeyStore as _, Timestamp,
+    key::{KeyId, Owner, OwnerId, Tier},
     store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
     usage::{Usage, UsageBatch, UsageSpan},
-    verify::Verifier,
 };
 use keyward_sqlx::{MigrateError, MySqlStore, RowReport, SqlStoreError};
 use mysql::{Cluster, connect, fresh_database, mysql_store, not_run};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, migrate::Migrator, mysql::MySqlPoolOptions};
-use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
+use support::{NOW, OnTokio, TempDir, gate_status, issue, lookup};
 
 impl SqlStore for MySqlStore {
     /// A `VARCHAR` holds no more.
@@ -382,49 +381,6 @@ where
     })
     .await;
     done
-}
-
-/// The README's SQL, on a typical existing table.
-#[test]
-fn an_existing_table_is_imported() {
-    OnTokio.block_on(async {
-        let Some(store) = mysql_store("an_existing_table").await else { return };
-        sqlx::raw_sql(
-            "CREATE TABLE api_keys (id BIGINT PRIMARY KEY, project TEXT, label TEXT,
-               sha256 TEXT, revoked_at TIMESTAMP NULL, created_at TIMESTAMP NULL);
-             INSERT INTO api_keys VALUES
-               (7, 'proj_a', 'ingest', 'f9edbc51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', NULL, '2024-01-02 03:04:05'),
-               (8, 'proj_b', 'old', 'ABCDBC51aa0a4a8bd7b0b3d2dbd0d6bdb4b7a4f5a5b0ab16eae3a33e97a6b69f', '2024-02-02 03:04:05', '2024-01-02 03:04:05')",
-        )
-        .execute(store.pool())
-        .await
-        .unwrap();
-        let token = format!("lqt_{}", "5a".repeat(32));
-        let formats = keyward::key::KeyFormats::from(FORMAT);
-        let presented: PresentedKey<'_> = formats.parse(&token).unwrap();
-        let hasher = KeyHasher::sha256().accept(keyward::key::HashScheme::Sha256Token).unwrap();
-        let lookup = Verifier::new(hasher.clone()).lookup(&presented);
-        let digest = lookup.hashes().nth(1).unwrap().to_string();
-        let update = sqlx::query("UPDATE api_keys SET sha256 = ? WHERE id = 7");
-        let hex = digest.strip_prefix("sha256:").unwrap();
-        update.bind(hex).execute(store.pool()).await.unwrap();
-
-        let readme = include_str!("../README.md");
-        let import = readme.split("```sql mysql\n").nth(1).unwrap().split("```").next().unwrap();
-        sqlx::raw_sql(import).execute(store.pool()).await.unwrap();
-
-        let found = store.find(&lookup).await.unwrap().expect("the imported key is found");
-        assert_eq!(found.record().owner().as_str(), "proj_a");
-        assert_eq!(found.record().kind(), KeyKind::from_static("lqt_"));
-        assert_eq!(found.record().created_at().as_unix_secs(), 1_704_164_645);
-        let later = NOW + Duration::from_secs(1 << 26);
-        let verified = Verifier::new(hasher).verify(&lookup, Some(found), later);
-        assert!(verified.unwrap().rehash().is_some());
-        let first = keyward::store::PageRequest::first(1);
-        let old = store.list(&"proj_b".parse().unwrap(), first).await.unwrap();
-        assert_eq!(old.keys[0].record().status(NOW), keyward::key::KeyStatus::Revoked);
-        assert!(store.check_rows().await.unwrap().is_clean());
-    });
 }
 
 #[test]

@@ -253,9 +253,13 @@ fn simulate_with(
                     _ => now + random.below(2),
                 };
             }
-            // All keys first, so that no newcomer sweeps later: an idle key may be forgotten, and
-            // one that begins anew begins no earlier than what was forgotten.
-            Shape::OutOfOrder | Shape::ClockSteps if step < keys => key = step,
+            // All keys first, so that no newcomer sweeps later: an idle key may be forgotten, one that
+            // begins anew begins no earlier than what was forgotten, and a window of another length
+            // inherits nothing from it.
+            Shape::OutOfOrder | Shape::ClockSteps | Shape::QuotaChanges if step < keys => {
+                key = step
+            }
+            Shape::Together if step < keys + 14 => key = step,
             Shape::OutOfOrder => {
                 now += random.below(2 * mean);
                 at = now - random.below(LATE.max(window) + 1);
@@ -290,9 +294,13 @@ fn simulate_with(
                 };
             }
             Shape::Flood => {
-                // Often enough that a tracked key is never idle for two windows.
                 now += random.below(window / 200 + 1);
-                key = random.below(PLACES / 2);
+                let tracked = PLACES / 2;
+                key = random.below(tracked);
+                // In turn too, so that no tracked key is ever idle, which might be forgotten.
+                if step % 2 == 0 {
+                    key = step / 2 % tracked;
+                }
             }
         }
         if !matches!(shape, Shape::OutOfOrder | Shape::ClockSteps) {

@@ -21,8 +21,8 @@ const ROOMS: [&str; 16] = [
 
 /// Rooms whose files have an order too. Those of `store` and `testing` have none: their `mod.rs` defines
 /// the traits that their files use.
-const ORDERED_ROOMS: [&str; 9] =
-    ["clock", "quota", "key", "verify", "limit", "usage", "request", "issue", "gate"];
+const ORDERED_ROOMS: [&str; 10] =
+    ["clock", "quota", "key", "verify", "limit", "usage", "request", "audit", "issue", "gate"];
 
 #[test]
 fn rooms_import_only_from_rooms_above_them() {

@@ -1,7 +1,7 @@
 //! The stored form of an event.
 
 use crate::{
-    audit::{AuditAction, AuditEvent},
+    audit::{action::AuditAction, action_name::ActionName, detail::AuditDetail, event::AuditEvent},
     clock::timestamp::Timestamp,
     key::{actor::Actor, id::KeyId, kind::KeyKind, owner::OwnerId},
     request::request_id::RequestId,
@@ -10,11 +10,13 @@ use crate::{
 /// The stored form of an [`AuditEvent`]: what happened as text, with the ids by which it is found.
 ///
 /// ```
-/// use keyward::{audit::AuditEntry, Timestamp};
+/// use keyward::{audit::{ActionName, AuditEntry}, Timestamp};
+///
+/// const EXPORTED: ActionName = ActionName::from_static("exported");
 ///
 /// let at = Timestamp::from_unix_secs(1_700_000_000);
-/// let entry = AuditEntry::new(at, "exported").with_owner("customer-7".parse()?);
-/// assert_eq!(entry.action, "exported");
+/// let entry = AuditEntry::new(at, EXPORTED).with_owner("customer-7".parse()?);
+/// assert_eq!(entry.action.as_str(), "exported");
 /// # Ok::<(), keyward::error::InvalidText>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct AuditEntry {
     /// The time of the event.
     pub at: Timestamp,
     /// The name of what happened, such as `revoked`.
-    pub action: String,
+    pub action: ActionName,
     /// The key.
     pub key: Option<KeyId>,
     /// The owner of the key.
@@ -35,15 +37,15 @@ pub struct AuditEntry {
     /// The request in which it happened.
     pub request_id: Option<RequestId>,
     /// The reason of a refusal, or the new value of what was changed. It contains no secret.
-    pub detail: Option<String>,
+    pub detail: Option<AuditDetail>,
 }
 
 impl AuditEntry {
     /// Builds an entry of the host's own.
-    pub fn new(at: Timestamp, action: impl Into<String>) -> Self {
+    pub const fn new(at: Timestamp, action: ActionName) -> Self {
         Self {
             at,
-            action: action.into(),
+            action,
             key: None,
             owner: None,
             kind: None,
@@ -83,9 +85,9 @@ impl AuditEntry {
         Self { request_id: Some(request_id), ..self }
     }
 
-    /// Sets the detail.
+    /// Sets the detail, in the form of an [`AuditDetail`].
     #[must_use]
-    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+    pub fn with_detail(self, detail: impl Into<AuditDetail>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 }
@@ -94,13 +96,13 @@ impl From<&AuditEvent> for AuditEntry {
     fn from(event: &AuditEvent) -> Self {
         Self {
             at: event.at,
-            action: event.action.as_str().to_owned(),
+            action: event.action.name(),
             key: event.key,
             owner: event.owner.clone(),
             kind: event.kind,
             actor: event.actor.clone(),
             request_id: event.request_id.clone(),
-            detail: detail(&event.action),
+            detail: detail(&event.action).map(AuditDetail::from),
         }
     }
 }

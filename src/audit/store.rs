@@ -1,6 +1,6 @@
 //! The trait of stores that keep events.
 
-use std::{error::Error, fmt, future::Future, str::FromStr, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, future::Future, str::FromStr, sync::Arc};
 
 use crate::{
     audit::entry::AuditEntry,
@@ -30,7 +30,8 @@ pub trait AuditStore: Send + Sync {
     /// [`AuditPage::MAX_SIZE`] as that.
     ///
     /// Entries have fixed positions. So paging repeats none and skips none that was there before,
-    /// while others are appended.
+    /// while others are appended. An entry that cannot be read is in [`AuditPage::damaged`], and
+    /// counts towards `size`.
     fn page(
         &self,
         filter: &AuditFilter,
@@ -146,6 +147,9 @@ const NO_CURSOR: InvalidText = InvalidText::new("a cursor that a page of an audi
 pub struct AuditPage {
     /// The entries, the latest first.
     pub entries: Vec<AuditEntry>,
+    /// The entries of this page whose stored data does not form an entry. They are not in `entries`,
+    /// and hide no other entry.
+    pub damaged: Vec<DamagedEntry>,
     /// The position after which the next page begins; `None` if this is the last page.
     pub next: Option<AuditCursor>,
 }
@@ -153,6 +157,17 @@ pub struct AuditPage {
 impl AuditPage {
     /// The largest number of entries of a page.
     pub const MAX_SIZE: u16 = 1_000;
+
+    /// Builds a page of these entries, of which none is damaged.
+    pub const fn new(entries: Vec<AuditEntry>, next: Option<AuditCursor>) -> Self {
+        Self { entries, damaged: Vec::new(), next }
+    }
+
+    /// Sets the damaged entries of the page.
+    #[must_use]
+    pub fn with_damaged(self, damaged: Vec<DamagedEntry>) -> Self {
+        Self { damaged, ..self }
+    }
 
     /// Returns the number of entries of a page for which `size` was asked.
     pub const fn size(size: u16) -> usize {
@@ -167,7 +182,25 @@ impl AuditPage {
         let more = entries.len() > size;
         entries.truncate(size);
         let next = entries.last().filter(|_| more).map(|(cursor, _)| *cursor);
-        Self { entries: entries.into_iter().map(|(_, entry)| entry).collect(), next }
+        Self::new(entries.into_iter().map(|(_, entry)| entry).collect(), next)
+    }
+}
+
+/// An entry of a page whose stored data does not form an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedEntry {
+    /// The position of the entry; `None` if what is stored as its position is not one.
+    pub position: Option<AuditCursor>,
+    /// The place of the damage in the store, such as a table and a column. It contains no stored
+    /// data.
+    pub column: Cow<'static, str>,
+}
+
+impl DamagedEntry {
+    /// Builds the report of a damaged entry.
+    pub fn new(position: Option<AuditCursor>, column: impl Into<Cow<'static, str>>) -> Self {
+        Self { position, column: column.into() }
     }
 }
 

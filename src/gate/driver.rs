@@ -90,6 +90,13 @@ impl<'d, S: KeyStore + ?Sized, C: Charger> Driver<'d, S, C> {
         Self { recheck_after, ..self }
     }
 
+    /// Returns whether a wait that began at `asked` was so [long](Driver::with_recheck_after) that the
+    /// record is to be found again. For waits of the host's own between the decision and the handler,
+    /// which [`Driver::recheck`] follows.
+    pub fn waited_long(&self, asked: Timestamp) -> bool {
+        self.clock.now().saturating_since(asked) > self.recheck_after
+    }
+
     /// Decides a request on `route`, by the gate that checked the route.
     ///
     /// The head is read before this returns.

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, thread};
 
 use crate::{
     audit::{
+        action_name::ActionName,
+        detail::AuditDetail,
         entry::AuditEntry,
         store::{AuditCursor, AuditFilter, AuditPage, AuditStore},
     },
@@ -19,7 +21,7 @@ fn at(millis: u64) -> Timestamp {
 
 /// An entry whose action names its number.
 fn entry(number: u64, millis: u64) -> AuditEntry {
-    AuditEntry::new(at(millis), format!("event {number}"))
+    AuditEntry::new(at(millis), ActionName::new(&format!("event {number}")).unwrap())
 }
 
 fn actions(entries: &[AuditEntry]) -> Vec<&str> {
@@ -30,7 +32,8 @@ fn actions(entries: &[AuditEntry]) -> Vec<&str> {
 async fn all(store: &impl AuditStore, filter: &AuditFilter, size: u16) -> Vec<AuditEntry> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let AuditPage { entries, next } = store.page(filter, after, size).await.unwrap();
+        let AuditPage { entries, damaged, next } = store.page(filter, after, size).await.unwrap();
+        assert_eq!(damaged, [], "an entry that was appended is not damaged");
         assert!(entries.len() <= AuditPage::size(size), "a page is larger than was asked");
         assert!(
             next.is_none() || entries.len() == AuditPage::size(size),
@@ -142,16 +145,24 @@ pub fn entries_are_filtered(executor: &impl BlockOn, store: &impl AuditStore) {
 /// What was appended comes back unchanged.
 pub fn every_field_of_an_entry_survives(executor: &impl BlockOn, store: &impl AuditStore) {
     executor.block_on(async {
-        let full = AuditEntry::new(Timestamp::MAX, "scopes_changed")
+        let full = AuditEntry::new(Timestamp::MAX, ActionName::from_static("scopes_changed"))
             .with_key(KeyId::from_bytes([0xab; 16]))
             .with_owner(OwnerId::new("owner ü").unwrap())
             .with_kind(KeyKind::from_static("lqt_"))
             .with_actor(Actor::from_static("user 'ü'"))
             .with_request_id(RequestId::from_static("req-7"))
             .with_detail("read 'write' \"all\"\n-- ; 漢字");
-        let bare = AuditEntry::new(Timestamp::ZERO, "anonymous");
+        let bare = AuditEntry::new(Timestamp::ZERO, ActionName::from_static("anonymous"));
         store.append(&[bare.clone(), full.clone()]).await.unwrap();
         assert_eq!(all(store, &AuditFilter::all(), 9).await, [full, bare]);
+        // The longest texts that an entry can have.
+        let long =
+            AuditEntry::new(at(0), ActionName::new(&"x".repeat(ActionName::MAX_LEN)).unwrap())
+                .with_request_id(RequestId::new(&"r".repeat(RequestId::MAX_LEN)).unwrap())
+                .with_detail("\u{1f511}\0".repeat(AuditDetail::MAX_LEN));
+        store.append(std::slice::from_ref(&long)).await.unwrap();
+        let found = store.page(&AuditFilter::all().before(at(1)), None, 1).await.unwrap();
+        assert_eq!(found.entries, [long]);
     });
 }
 

@@ -46,17 +46,17 @@ impl Usage {
 pub struct UsageBatch(pub(super) Vec<(KeyId, Usage)>);
 
 impl UsageBatch {
-    /// Returns the number of keys.
+    /// Returns the number of entries. A key has one for each minute in which it was used.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns whether the batch has no keys.
+    /// Returns whether the batch has no entries.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the keys with their usage.
+    /// Returns the entries: keys with their usage in one minute.
     pub fn iter(&self) -> Copied<slice::Iter<'_, (KeyId, Usage)>> {
         self.0.iter().copied()
     }

@@ -13,8 +13,10 @@ use crate::{
 ///
 /// A batch that was not saved goes back to the ledger: if the store fails, if it takes longer than the
 /// [timeout](UsageFlusher::with_timeout), if it panics, and if the future is dropped during a save.
-/// In the last three cases the store may have saved the batch all the same, and its requests then
-/// count twice. None is lost.
+/// In each of these cases the store may have saved the batch all the same, for example if the
+/// connection is lost between the commit and the reply. Its requests then count once more for each
+/// repetition. They are lost only if the ledger is full meanwhile, and
+/// [`UsageLedger::uncounted`] returns their number.
 ///
 /// ```
 /// use std::{future::Future, sync::Arc};
@@ -43,9 +45,10 @@ pub struct UsageFlusher<S: UsageStore> {
 }
 
 /// The function of the host that receives what flushes did.
-pub(crate) type Report<E> = Arc<dyn Fn(&FlushReport<E>) + Send + Sync>;
+type Report<E> = Arc<dyn Fn(&FlushReport<E>) + Send + Sync>;
 
-/// What a flush of a [`UsageFlusher`], or of an [`AuditRecorder`](crate::audit::AuditRecorder), did.
+/// What a flush of a [`UsageFlusher`] did, or one of an
+/// [`AuditRecorder`](crate::audit::AuditRecorder) with the entries that waited.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FlushReport<E> {
@@ -72,7 +75,8 @@ pub enum FlushReport<E> {
 impl<S: UsageStore> UsageFlusher<S> {
     /// The interval unless the host sets another: 10 seconds.
     pub const INTERVAL: Duration = Duration::from_secs(10);
-    /// The number of keys of a batch unless the host sets another.
+    /// The number of entries of a batch unless the host sets another. An entry is a key in one
+    /// minute.
     pub const BATCH: usize = 1_000;
     /// The longest time for saving a batch unless the host sets another: 30 seconds.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -88,9 +92,9 @@ impl<S: UsageStore> UsageFlusher<S> {
         Self { interval, ..self }
     }
 
-    /// Sets the largest number of keys of a batch. Zero counts as 1.
-    pub fn with_batch(self, keys: usize) -> Self {
-        Self { batch: keys.max(1), ..self }
+    /// Sets the largest number of entries of a batch. Zero counts as 1.
+    pub fn with_batch(self, entries: usize) -> Self {
+        Self { batch: entries.max(1), ..self }
     }
 
     /// Sets the longest time for saving one batch.

@@ -33,10 +33,13 @@ use crate::{
 /// however late it is saved.
 ///
 /// Recording takes one lock of 64, chosen by the id, and allocates nothing for a key that is already
-/// in the ledger in this minute. A key counts once for each minute in which it was used: at most [`UsageLedger::max_keys`] keys wait to be drained. At this bound keys in
-/// the ledger are still counted, in another minute. Requests of other keys are not, and [`UsageLedger::uncounted`]
-/// returns their number. With thousands of keys a key takes at most 128 bytes. Allocated memory is
-/// kept for later keys.
+/// in the ledger in this minute.
+///
+/// An entry is a key in one minute. At most [`UsageLedger::max_keys`] entries wait to be drained. At
+/// this bound keys in the ledger are still counted, in another minute. Requests of other keys are not,
+/// and [`UsageLedger::uncounted`] returns their number. An entry takes at most 128 bytes where each
+/// lock has more than a thousand entries of a minute. With fewer it takes more, because each minute of
+/// a lock has a table of its own. Allocated memory is kept for later entries.
 ///
 /// Ids are hashed without a secret seed, so record only ids of verified keys, which a caller cannot
 /// choose.

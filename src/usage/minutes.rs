@@ -136,4 +136,40 @@ mod tests {
                 .eq(expected.map(|(requests, last)| Usage::new(requests, Some(at(last)))))
         );
     }
+
+    /// The documented memory of an entry holds where a minute has many of them, after many arrivals and
+    /// drains. With one entry in each of many minutes it does not.
+    #[test]
+    fn an_entry_takes_at_most_128_bytes_where_a_minute_has_many() {
+        let allocated = |minutes: &Minutes| -> usize {
+            let list = minutes.minutes.capacity() * size_of::<(Timestamp, Waiting)>();
+            let tables = minutes.minutes.iter().map(|(_, waiting)| waiting.allocated());
+            list + tables.sum::<usize>() + minutes.spare.allocated()
+        };
+        let id = |n: u64| KeyId::from_bytes((u128::from(n) * 0x9e37_79b9).to_le_bytes());
+        for entries in [1_025_u64, 1_792, 1_793, 2_049, 3_584, 3_585] {
+            for spread_over in [1, 3] {
+                let mut minutes = Minutes::default();
+                // In each minute so many entries arrive, and those of the minutes before leave.
+                for minute in 0..8 {
+                    for n in 0..entries {
+                        let usage = Usage::new(1, Some(at(60 * minute)));
+                        assert!(minutes.add(spread(&id(n)), id(n), usage, || true));
+                    }
+                    while minutes.minutes.len() > spread_over {
+                        minutes.take_oldest();
+                    }
+                }
+                let count = entries * spread_over as u64;
+                let bytes = (allocated(&minutes) - minutes.spare.allocated()) as u64;
+                assert!(bytes <= 128 * count, "{} for each of {count}", bytes / count);
+            }
+        }
+        let mut minutes = Minutes::default();
+        for minute in 0..100 {
+            let usage = Usage::new(1, Some(at(60 * minute)));
+            assert!(minutes.add(spread(&id(1)), id(1), usage, || true));
+        }
+        assert!(allocated(&minutes) > 128 * 100, "the condition of the bound is needed");
+    }
 }

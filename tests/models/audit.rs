@@ -23,7 +23,7 @@ use std::{
 
 use keyward::{
     Timestamp,
-    audit::{AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditStore},
+    audit::{AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditStore, DamagedEntry},
     testing::Inline,
 };
 
@@ -50,6 +50,7 @@ enum Fault {
     RemovalIsInclusive,
     RemovalIgnoresTheLimit,
     NumbersAreReused,
+    ReportsDamage,
 }
 
 /// A list that is searched as a whole.
@@ -140,6 +141,10 @@ impl AuditStore for Planted {
             }
         }
         let size = if self.fault == Fault::SizeIsIgnored { u16::MAX } else { size };
+        if self.fault == Fault::ReportsDamage && after.is_some() {
+            let damaged = vec![DamagedEntry::new(after, "kind")];
+            return Ok(AuditPage::from_one_more(entries, size).with_damaged(damaged));
+        }
         let last = entries.last().map(|(position, _)| *position);
         let mut page = AuditPage::from_one_more(entries, size);
         if self.fault == Fault::NextOnTheLastPage && page.next.is_none() {
@@ -215,6 +220,7 @@ fn the_suite_detects_planted_bugs() {
         Fault::RemovalIsInclusive,
         Fault::RemovalIgnoresTheLimit,
         Fault::NumbersAreReused,
+        Fault::ReportsDamage,
     ] {
         assert!(!failing(fault).is_empty(), "{fault:?} is not detected");
     }

@@ -1,4 +1,5 @@
-//! The flusher loses no usage, whatever the store does and whenever its future is dropped.
+//! The flusher loses no usage while the ledger has places, whatever the store does and whenever its
+//! future is dropped.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,8 @@ use proptest::prelude::*;
 enum Save {
     Succeeds,
     Fails,
+    /// The connection is lost between the commit and the reply.
+    FailsAfterCommit,
     Hangs,
     Panics,
     /// It completes at the second poll.
@@ -68,8 +71,9 @@ impl UsageStore for Scripted {
 
     async fn save_usage(&self, batch: &UsageBatch) -> Result<(), Down> {
         let next = self.script.lock().unwrap().pop();
-        match next.unwrap_or(Save::Succeeds) {
-            Save::Succeeds => {}
+        let next = next.unwrap_or(Save::Succeeds);
+        match next {
+            Save::Succeeds | Save::FailsAfterCommit => {}
             Save::Fails => return Err(Down),
             Save::Hangs => pending().await,
             Save::Panics => panic!("planted panic"),
@@ -91,7 +95,7 @@ impl UsageStore for Scripted {
             let sum = saved.entry(id).or_default();
             *sum = sum.merge(usage);
         }
-        Ok(())
+        if next == Save::FailsAfterCommit { Err(Down) } else { Ok(()) }
     }
 
     async fn usage(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, Usage)>, Down> {
@@ -270,6 +274,22 @@ fn what_finds_no_place_is_counted_as_uncounted() {
     }
     assert_eq!(ledger.uncounted(), 2, "those of key 1");
     assert_eq!((ledger.get(id(2)).requests, ledger.get(id(3)).requests), (2, 1));
+}
+
+/// An error can follow a commit. The requests of the batch then count once more for each repetition, and
+/// none is lost.
+#[test]
+fn what_was_committed_before_an_error_counts_again() {
+    let (ledger, ticks) = (used(3), Ticks::default());
+    let store = Scripted::new(&[Save::FailsAfterCommit, Save::FailsAfterCommit]);
+    let flusher = flusher(&ledger, &store, &ticks);
+    for saved in [3, 6] {
+        let report = pollster::block_on(flusher.flush());
+        assert!(matches!(report, FlushReport::Failed { error: Down, saved: 0 }), "{report:?}");
+        assert_eq!((store.requests(), waiting(&ledger)), (saved, 3));
+    }
+    pollster::block_on(flusher.flush());
+    assert_eq!((store.requests(), ledger.len(), ledger.uncounted()), (9, 0, 0));
 }
 
 #[derive(Clone, Debug)]

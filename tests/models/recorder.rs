@@ -14,12 +14,13 @@ use keyward::{
     Access, Challenge, CredentialSource, Gate, Issuer, KeyDraft, KeyFormat, KeyHasher, ManualClock,
     MemoryStore, SysRng, Timestamp,
     audit::{
-        AuditAction, AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditRecorder, AuditStore,
-        MemoryAuditStore,
+        ActionName, AuditAction, AuditCursor, AuditEntry, AuditFilter, AuditPage, AuditRecorder,
+        AuditStore, MemoryAuditStore,
     },
     clock::Timer,
     request::PlainHead,
     usage::FlushReport,
+    verify::Verifier,
 };
 
 const FORMAT: KeyFormat = KeyFormat::hex("lqt_");
@@ -29,6 +30,8 @@ const NOW: Timestamp = Timestamp::from_unix_secs(1_700_000_000);
 enum Append {
     Succeeds,
     Fails,
+    /// The connection is lost between the commit and the reply.
+    FailsAfterCommit,
     Hangs,
     Panics,
 }
@@ -49,6 +52,8 @@ impl std::error::Error for Down {}
 struct Scripted {
     script: Mutex<Vec<Append>>,
     appended: Mutex<Vec<String>>,
+    /// Actions that the store refuses, with everything that is appended together with them.
+    poisoned: Mutex<Vec<String>>,
 }
 
 impl AuditStore for Scripted {
@@ -56,15 +61,19 @@ impl AuditStore for Scripted {
 
     async fn append(&self, entries: &[AuditEntry]) -> Result<(), Down> {
         let next = self.script.lock().unwrap().pop();
-        match next.unwrap_or(Append::Succeeds) {
-            Append::Succeeds => {}
+        let next = next.unwrap_or(Append::Succeeds);
+        match next {
+            Append::Succeeds | Append::FailsAfterCommit => {}
             Append::Fails => return Err(Down),
             Append::Hangs => pending().await,
             Append::Panics => panic!("planted panic"),
         }
-        let actions = entries.iter().map(|entry| entry.action.clone());
+        let actions: Vec<_> = entries.iter().map(|entry| entry.action.to_string()).collect();
+        if actions.iter().any(|action| self.poisoned.lock().unwrap().contains(action)) {
+            return Err(Down);
+        }
         self.appended.lock().unwrap().extend(actions);
-        Ok(())
+        if next == Append::FailsAfterCommit { Err(Down) } else { Ok(()) }
     }
 
     async fn page(
@@ -87,7 +96,7 @@ fn scripted(script: &[Append]) -> Arc<Scripted> {
 }
 
 fn entry(number: usize) -> AuditEntry {
-    AuditEntry::new(NOW, format!("{number}"))
+    AuditEntry::new(NOW, ActionName::new(&number.to_string()).unwrap())
 }
 
 /// A timer that is over at once.
@@ -127,7 +136,7 @@ fn changes_and_refusals_of_proved_keys_are_recorded_and_nothing_else() {
         let _outcome = gate.check(&head, &route, &store, &clock).await;
 
         let report = recorder.flush().await;
-        assert!(matches!(report, FlushReport::Saved { saved: 3 }), "{report:?}");
+        assert!(matches!(report.flushed, FlushReport::Saved { saved: 3 }), "{report:?}");
         let page = log.page(&AuditFilter::all(), None, 9).await.unwrap();
         let found: Vec<_> = page.entries.iter().map(|entry| entry.action.as_str()).collect();
         assert_eq!(found, ["refused", "revoked", "issued"]);
@@ -169,6 +178,7 @@ fn entries_that_were_not_appended_stay_in_their_order() {
             assert!(recorder.record(entry(number)));
         }
         let flushed = catch_unwind(AssertUnwindSafe(|| pollster::block_on(recorder.flush())));
+        let flushed = flushed.map(|report| report.flushed);
         match (append, flushed) {
             (Append::Fails, Ok(FlushReport::Failed { error: Down, saved }))
             | (Append::Hangs, Ok(FlushReport::TimedOut { saved })) => assert_eq!(saved, batch),
@@ -246,6 +256,181 @@ fn it_flushes_at_the_interval_and_once_more_at_the_end() {
     assert_eq!(*store.appended.lock().unwrap(), ["0"]);
     recorder.record(entry(1));
     *stopped.lock().unwrap() = true;
-    assert!(matches!(poll(running.as_mut()), Poll::Ready(FlushReport::Saved { saved: 1 })));
+    let Poll::Ready(last) = poll(running.as_mut()) else { panic!("still running") };
+    assert!(matches!(last.flushed, FlushReport::Saved { saved: 1 }), "{last:?}");
     assert_eq!(*store.appended.lock().unwrap(), ["0", "1"]);
+}
+
+fn numbers(range: std::ops::Range<usize>, without: &[&str]) -> Vec<String> {
+    let all = range.map(|number| number.to_string());
+    all.filter(|number| !without.contains(&number.as_str())).collect()
+}
+
+/// A client whose requests are refused all the time displaces no change, and the report has the number
+/// of the dropped entries.
+#[test]
+fn refusals_displace_no_change() {
+    pollster::block_on(async {
+        let log = Arc::new(MemoryAuditStore::new());
+        let recorder = AuditRecorder::new(Arc::clone(&log), over()).with_capacity(20);
+        let store = Arc::new(MemoryStore::new());
+        let issuer = Issuer::new(Arc::clone(&store), FORMAT, KeyHasher::sha256())
+            .with_audit(recorder.audit());
+        let gate = Gate::builder(FORMAT, issuer.verifier(), CredentialSource::bearer())
+            .with_challenge(Challenge::bearer("test").unwrap())
+            .with_audit(recorder.audit())
+            .build()
+            .unwrap();
+        let draft = KeyDraft::new("acme".parse().unwrap(), "key".parse().unwrap());
+        let issued = issuer.issue(FORMAT.kind(), draft.clone(), &mut SysRng, NOW).await.unwrap();
+        issuer.revoke(issued.record.id(), NOW).await.unwrap();
+        let route = gate.route(Access::any_key()).unwrap();
+        let (clock, token) = (ManualClock::new(NOW), issued.key.expose().to_owned());
+        for _ in 0..100 {
+            let head = PlainHead::new().with_header("authorization", format!("Bearer {token}"));
+            let _refused = gate.check(&head, &route, &store, &clock).await;
+        }
+        assert_eq!(recorder.dropped(), 90, "ten refusals are kept");
+        for _ in 0..18 {
+            issuer.issue(FORMAT.kind(), draft.clone(), &mut SysRng, NOW).await.unwrap();
+        }
+        assert_eq!(recorder.dropped(), 100, "changes take the places of the refusals");
+        issuer.issue(FORMAT.kind(), draft, &mut SysRng, NOW).await.unwrap();
+        assert_eq!(recorder.dropped(), 101, "only other changes displace a change");
+        let report = recorder.flush().await;
+        assert!(matches!(report.flushed, FlushReport::Saved { saved: 20 }), "{report:?}");
+        assert_eq!((report.dropped, report.rejected), (101, 0));
+        let expected = "20 entries were saved; 101 entries found no place and were dropped";
+        assert_eq!(report.to_string(), expected);
+        assert_eq!(recorder.flush().await.dropped, 0, "each is reported once");
+        let page = log.page(&AuditFilter::all(), None, 99).await.unwrap();
+        let found: Vec<_> = page.entries.iter().map(|entry| entry.action.as_str()).collect();
+        assert_eq!(found.iter().filter(|action| **action == "issued").count(), 19);
+        assert_eq!(found.iter().filter(|action| **action == "revoked").count(), 1);
+    });
+}
+
+/// Entries that come back find the refusals that arrived meanwhile in their places.
+#[test]
+fn entries_that_come_back_displace_refusals() {
+    let store = scripted(&[Append::Hangs]);
+    let recorder = AuditRecorder::new(Arc::clone(&store), Timer::new(|_| pending()))
+        .with_capacity(4)
+        .with_filter(|_| true);
+    let gate =
+        Gate::builder(FORMAT, Verifier::new(KeyHasher::sha256()), CredentialSource::bearer())
+            .with_challenge(Challenge::bearer("test").unwrap())
+            .with_audit(recorder.audit())
+            .build()
+            .unwrap();
+    let route = gate.route(Access::any_key()).unwrap();
+    let refuse = || drop(gate.begin(&PlainHead::new(), &route, NOW));
+    for number in 0..3 {
+        assert!(recorder.record(entry(number)));
+    }
+    {
+        let mut flushing = pin!(recorder.flush());
+        assert!(poll(flushing.as_mut()).is_pending());
+        for _ in 0..4 {
+            refuse();
+        }
+        assert_eq!(recorder.dropped(), 2, "refusals take half of the places");
+        assert!(recorder.record(entry(3)));
+    }
+    assert_eq!(recorder.dropped(), 4);
+    pollster::block_on(recorder.flush());
+    assert_eq!(*store.appended.lock().unwrap(), numbers(0..4, &[]));
+}
+
+/// One entry that the store refuses hinders no other for ever: it is found, dropped and reported.
+#[test]
+fn an_entry_that_fails_alone_is_dropped_and_the_others_are_appended() {
+    let batch = AuditRecorder::<MemoryAuditStore>::BATCH;
+    let middle = (batch / 2 + 7).to_string();
+    let last = (batch - 1).to_string();
+    let cases: [&[&str]; 5] =
+        [&["0"], &[&middle], &[&last], &["0", "1", &last], &["3", "4", "5", "9"]];
+    for poisoned in cases {
+        let store = scripted(&[]);
+        *store.poisoned.lock().unwrap() = poisoned.iter().map(|&one| one.to_owned()).collect();
+        let recorder = AuditRecorder::new(Arc::clone(&store), Timer::new(|_| pending()));
+        for number in 0..batch + 3 {
+            assert!(recorder.record(entry(number)));
+        }
+        let first = pollster::block_on(recorder.flush());
+        assert!(matches!(first.flushed, FlushReport::Failed { saved: 0, .. }), "{first:?}");
+        assert_eq!(first.rejected, 0, "one failure can be that of the store");
+        let mut rejected = 0;
+        for number in batch + 3..batch + 6 {
+            rejected += pollster::block_on(recorder.flush()).rejected;
+            // An entry at the end of all is found when another one is appended after it.
+            assert!(recorder.record(entry(number)));
+        }
+        let report = pollster::block_on(recorder.flush());
+        rejected += report.rejected;
+        assert!(matches!(report.flushed, FlushReport::Saved { .. }), "{poisoned:?}: {report:?}");
+        assert_eq!(rejected, poisoned.len(), "{poisoned:?}");
+        let appended = store.appended.lock().unwrap().clone();
+        assert_eq!(appended, numbers(0..batch + 6, poisoned), "{poisoned:?}");
+        assert_eq!(recorder.dropped(), 0);
+    }
+}
+
+/// A store that fails for all loses no entry, however long, and is not asked for each of them.
+#[test]
+fn no_entry_is_dropped_while_the_store_fails_for_all() {
+    let store = scripted(&[Append::Fails; 200]);
+    let recorder = AuditRecorder::new(Arc::clone(&store), Timer::new(|_| pending()));
+    for number in 0..100 {
+        assert!(recorder.record(entry(number)));
+    }
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        let before = store.script.lock().unwrap().len();
+        let report = pollster::block_on(recorder.flush());
+        assert!(matches!(report.flushed, FlushReport::Failed { saved: 0, .. }), "{report:?}");
+        assert_eq!(report.rejected, 0);
+        asked.push(before - store.script.lock().unwrap().len());
+    }
+    assert_eq!(asked[0], 1);
+    assert!(asked.iter().all(|asked| *asked <= 16), "{asked:?}");
+    store.script.lock().unwrap().clear();
+    let report = pollster::block_on(recorder.flush());
+    assert!(matches!(report.flushed, FlushReport::Saved { saved: 100 }), "{report:?}");
+    let mut appended = store.appended.lock().unwrap().clone();
+    appended.sort_by_key(|number| number.parse::<usize>().unwrap());
+    assert_eq!(appended, numbers(0..100, &[]));
+    assert_eq!(recorder.dropped(), 0);
+}
+
+/// A store that fails for some time in the middle of a search loses none either.
+#[test]
+fn no_good_entry_is_dropped_if_the_store_fails_for_a_while() {
+    for failures in 0..30 {
+        let store = scripted(&[]);
+        let recorder = AuditRecorder::new(Arc::clone(&store), Timer::new(|_| pending()));
+        for number in 0..20 {
+            assert!(recorder.record(entry(number)));
+        }
+        *store.script.lock().unwrap() = vec![Append::Fails; failures];
+        let mut rejected = 0;
+        for _ in 0..6 {
+            rejected += pollster::block_on(recorder.flush()).rejected;
+        }
+        let mut appended = store.appended.lock().unwrap().clone();
+        appended.sort_by_key(|number| number.parse::<usize>().unwrap());
+        assert_eq!((rejected, appended), (0, numbers(0..20, &[])), "{failures} failures");
+    }
+}
+
+/// An error can follow a commit. Nothing is lost then, and what was appended comes twice.
+#[test]
+fn what_was_committed_before_an_error_comes_twice() {
+    let store = scripted(&[Append::FailsAfterCommit]);
+    let recorder = AuditRecorder::new(Arc::clone(&store), over());
+    recorder.record(entry(0));
+    let report = pollster::block_on(recorder.flush());
+    assert!(matches!(report.flushed, FlushReport::Failed { error: Down, saved: 0 }), "{report:?}");
+    pollster::block_on(recorder.flush());
+    assert_eq!(*store.appended.lock().unwrap(), ["0", "0"]);
 }

@@ -2,7 +2,7 @@
 
 use keyward::{
     Timestamp,
-    audit::{AuditCursor, AuditEntry, AuditFilter, AuditPage},
+    audit::{AuditCursor, AuditEntry, AuditFilter, AuditPage, DamagedEntry},
 };
 use sqlx::Pool;
 
@@ -10,7 +10,8 @@ use crate::{
     SqlStoreError,
     columns::millis,
     dialect::{Dialect, Statement, Transaction},
-    rows::read_entry,
+    listing::{Entry, Next, cut},
+    rows::{ReadRow, read_entry, read_entry_cursor},
 };
 
 /// Appends one entry. Parameters: the instant, the action, the key, the owner, the kind, the actor,
@@ -56,13 +57,13 @@ pub(crate) async fn append<D: Dialect>(
 
 fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<D> {
     let statement = D::integer(Statement::new(APPEND), Some(millis(entry.at)));
-    let statement = D::text(statement, Some(entry.action.clone()));
+    let statement = D::text(statement, Some(entry.action.to_string()));
     let statement = D::text(statement, entry.key.map(|key| key.to_string()));
     let statement = D::text(statement, entry.owner.as_ref().map(|owner| owner.to_string()));
     let statement = D::text(statement, entry.kind.map(|kind| kind.to_string()));
     let statement = D::text(statement, entry.actor.as_ref().map(|actor| actor.to_string()));
     let statement = D::text(statement, entry.request_id.as_ref().map(|id| id.to_string()));
-    D::text(statement, entry.detail.clone())
+    D::text(statement, entry.detail.as_ref().map(|detail| detail.to_string()))
 }
 
 pub(crate) async fn page<D: Dialect>(
@@ -79,26 +80,47 @@ pub(crate) async fn page<D: Dialect>(
     };
     // No entry has number 0, so the instant alone decides there.
     let before = filter.before.map_or(i64::MAX, millis);
-    let (at, number) = match after {
+    let mut position = match after {
         Some(after) if millis(after.at) < before => {
             (millis(after.at), i64::try_from(after.number).unwrap_or(i64::MAX))
         }
         _ => (before, 0),
     };
-    let one_more = AuditPage::size(size) as i64 + 1;
-    let query = D::integer(D::integer(Statement::new(sql), Some(at)), Some(number));
-    let query = D::integer(query, Some(filter.since.map_or(0, millis)));
-    let mut query = D::integer(query, Some(one_more));
-    if let Some(owner) = &filter.owner {
-        query = D::text(query, Some(owner.to_string()));
-    }
-    if let Some(key) = &filter.key {
-        query = D::text(query, Some(key.to_string()));
-    }
+    let size = AuditPage::size(size);
     let mut connection = pool.acquire().await?;
-    let rows = D::fetch(&mut connection, query).await?;
-    let entries = rows.iter().map(read_entry).collect::<Result<_, _>>()?;
-    Ok(AuditPage::from_one_more(entries, size))
+    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
+    loop {
+        let (at, number) = position;
+        let query = D::integer(D::integer(Statement::new(sql), Some(at)), Some(number));
+        let query = D::integer(query, Some(filter.since.map_or(0, millis)));
+        let mut query = D::integer(query, Some(size as i64 + 1));
+        if let Some(owner) = &filter.owner {
+            query = D::text(query, Some(owner.to_string()));
+        }
+        if let Some(key) = &filter.key {
+            query = D::text(query, Some(key.to_string()));
+        }
+        let rows = D::fetch(&mut connection, query).await?;
+        let mut read: Vec<_> = rows.iter().map(entry_of).collect();
+        let next = cut(&mut read, size)?;
+        for one in read {
+            match one.item {
+                Ok(entry) => entries.push(entry),
+                Err(damage) => damaged.push(damage),
+            }
+        }
+        match next {
+            Next::End(next) => return Ok(AuditPage::new(entries, next).with_damaged(damaged)),
+            Next::More(after) => position = after,
+        }
+    }
+}
+
+/// Reads a row of a page. A damaged one has a place in the order too: its instant and its number.
+fn entry_of<R: ReadRow>(row: &R) -> Entry<AuditEntry, DamagedEntry, AuditCursor, (i64, i64)> {
+    let integer = |column| row.integer(column).ok().flatten();
+    let position = integer("at").zip(integer("number"));
+    Entry { item: read_entry(row), cursor: read_entry_cursor(row), position }
 }
 
 pub(crate) async fn remove_before<D: Dialect>(

@@ -38,12 +38,6 @@ pub enum SqlStoreError {
         /// The table and the column.
         column: &'static str,
     },
-    /// A row of the audit log does not make an entry.
-    #[error("corrupt column {column} of an entry of the audit log")]
-    CorruptEntry {
-        /// The table and the column.
-        column: &'static str,
-    },
     /// Two keys match the hashes of one lookup: the same secret was imported twice, under two
     /// schemes.
     #[error("two keys have this secret")]

@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// A row of a listing: the item or the damage, its cursor if it has one, and its position.
-struct Entry<T, D, C, P> {
-    item: Result<T, D>,
-    cursor: Option<C>,
-    position: Option<P>,
+pub(crate) struct Entry<T, D, C, P> {
+    pub(crate) item: Result<T, D>,
+    pub(crate) cursor: Option<C>,
+    pub(crate) position: Option<P>,
 }
 
 /// What remains to be done after some rows were read.
-enum Next<C, P> {
+pub(crate) enum Next<C, P> {
     /// The page ends, at this cursor unless it is the last page.
     End(Option<C>),
     /// The rows after this position belong to the page too.
@@ -40,7 +40,7 @@ enum Next<C, P> {
 }
 
 /// Removes the entries that do not belong to a page of this size, which were read with one more.
-fn cut<T, D, C: Clone, P>(
+pub(crate) fn cut<T, D, C: Clone, P>(
     entries: &mut Vec<Entry<T, D, C, P>>,
     size: usize,
 ) -> Result<Next<C, P>, SqlStoreError> {

@@ -4,7 +4,7 @@ use std::{str::FromStr, sync::Arc};
 
 use keyward::{
     Timestamp,
-    audit::{AuditCursor, AuditEntry},
+    audit::{AuditCursor, AuditDetail, AuditEntry, DamagedEntry},
     key::{
         CreationNonce, KeyHash, KeyId, KeyKind, KeyRecord, KeyState, Owner, OwnerId, OwnerState,
         RetiringSecret, ScopeSet, StoredRecord, StoredSecret,
@@ -152,22 +152,25 @@ pub(crate) fn read_bucket(id: KeyId, row: &impl ReadRow) -> Result<UsageBucket, 
     Ok(UsageBucket::new(fields.needed_instant(bucket!("begins_at"))?, count))
 }
 
-/// Reads an entry of the audit log, and its position.
-pub(crate) fn read_entry(row: &impl ReadRow) -> Result<(AuditCursor, AuditEntry), SqlStoreError> {
-    let corrupt = |column| SqlStoreError::CorruptEntry { column };
+/// Reads an entry of the audit log.
+pub(crate) fn read_entry(row: &impl ReadRow) -> Result<AuditEntry, DamagedEntry> {
+    let corrupt = |column| SqlStoreError::Corrupt { key: None, column };
     let fields = Fields { row, corrupt: &corrupt };
-    let at = fields.needed_instant(audit!("at"))?;
-    let number = fields.integer(audit!("number"))?.and_then(|number| number.try_into().ok());
-    let number = fields.needed(number, audit!("number"))?;
-    let mut entry =
-        AuditEntry::new(at, fields.needed(fields.text(audit!("action"))?, audit!("action"))?);
-    entry.key = fields.optional(audit!("key_id"))?;
-    entry.owner = fields.optional(audit!("owner"))?;
-    entry.kind = fields.optional(audit!("kind"))?;
-    entry.actor = fields.optional(audit!("actor"))?;
-    entry.request_id = fields.optional(audit!("request_id"))?;
-    entry.detail = fields.text(audit!("detail"))?.map(str::to_owned);
-    Ok((AuditCursor { at, number }, entry))
+    fields.entry().map_err(|error| {
+        let column = match error {
+            SqlStoreError::Corrupt { column, .. } => column,
+            // The fields make no other error.
+            _ => audit!("*").name,
+        };
+        DamagedEntry::new(read_entry_cursor(row), column)
+    })
+}
+
+/// Reads the position of an entry of the audit log.
+pub(crate) fn read_entry_cursor(row: &impl ReadRow) -> Option<AuditCursor> {
+    let at = row.integer(audit!("at").alias).ok().flatten().and_then(instant)?;
+    let number = row.integer(audit!("number").alias).ok().flatten()?;
+    Some(AuditCursor { at, number: number.try_into().ok()? })
 }
 
 /// Reads the key with these rows, one for each of its secrets. Consecutive keys of one owner share
@@ -233,6 +236,18 @@ impl<'r, R: ReadRow, C: Fn(&'static str) -> SqlStoreError> Fields<'r, R, C> {
         parts.created_by = self.optional(key!("created_by"))?;
         parts.revocation_reason = self.optional(key!("revocation_reason"))?;
         Ok(parts)
+    }
+
+    fn entry(&self) -> Result<AuditEntry, SqlStoreError> {
+        let at = self.needed_instant(audit!("at"))?;
+        let mut entry = AuditEntry::new(at, self.parsed(audit!("action"))?);
+        entry.key = self.optional(audit!("key_id"))?;
+        entry.owner = self.optional(audit!("owner"))?;
+        entry.kind = self.optional(audit!("kind"))?;
+        entry.actor = self.optional(audit!("actor"))?;
+        entry.request_id = self.optional(audit!("request_id"))?;
+        entry.detail = self.text(audit!("detail"))?.map(AuditDetail::from);
+        Ok(entry)
     }
 
     fn state(&self) -> Result<KeyState, SqlStoreError> {

@@ -107,7 +107,7 @@ on_one_store!(
     checks: pages_are_stable,
     usage_is_monotonic,
     purging_removes_keys_and_usage,
-    corrupt_entries_return_errors,
+    corrupt_entries_hide_no_others,
     corrupt_rows_return_errors_with_key_and_column,
     contradictory_rows_are_rejected,
     adversarial_text_round_trips,

@@ -9,7 +9,7 @@ use std::{
 
 use keyward::{
     KeyStore, Outcome,
-    gate::{PendingRecheck, Refusal, Step},
+    gate::{CheckedRoute, PendingRecheck, Refusal, Step},
     store::StoreFuture,
 };
 
@@ -32,20 +32,43 @@ impl Deciding {
         Self::Done(Some(outcome))
     }
 
-    pub(crate) fn new<K: KeyStore + 'static>(shared: &Arc<Shared<K>>, step: Step) -> Self {
+    pub(crate) fn new<K: KeyStore + 'static>(
+        shared: &Arc<Shared<K>>,
+        route: &CheckedRoute,
+        step: Step,
+    ) -> Self {
         match step {
             Step::Done(outcome) if shared.due_rehash(&outcome).is_none() => Self::done(outcome),
             step => {
-                let shared = Arc::clone(shared);
+                let (shared, route) = (Arc::clone(shared), route.clone());
                 Self::Waiting(StoreFuture::new(async move {
                     let outcome = shared.driver().drive(step).await;
-                    if let Some((rehasher, caller)) = shared.due_rehash(&outcome) {
-                        rehasher.save(caller, &*shared.clock, shared.deadline.as_ref()).await;
-                    }
-                    outcome
+                    rehashed(&shared, &route, outcome).await
                 }))
             }
         }
+    }
+}
+
+/// Saves the hash of an admitted key, if that is due. If the key may have changed during the wait, it is
+/// found again: the outcome of a request is that of the record when its last long wait ends.
+async fn rehashed<K: KeyStore + 'static>(
+    shared: &Shared<K>,
+    route: &CheckedRoute,
+    outcome: Outcome,
+) -> Outcome {
+    let Some((rehasher, caller)) = shared.due_rehash(&outcome) else { return outcome };
+    let (driver, asked) = (shared.driver(), shared.clock.now());
+    let pending = shared.gate.recheck(&caller, route);
+    let expires_at = caller.record().expires_at();
+    let saved = rehasher.save(caller, &*shared.clock, shared.deadline.as_ref()).await;
+    let expired = expires_at.is_some_and(|at| at <= shared.clock.now());
+    if saved && !expired && !driver.waited_long(asked) {
+        return outcome;
+    }
+    match driver.recheck(pending).await {
+        Ok(()) => outcome,
+        Err(refusal) => Outcome::Refused(*refusal),
     }
 }
 

@@ -57,8 +57,9 @@ impl<K: KeyRegistry + 'static> ApiKeys<K> {
     /// table that was imported, or an older pepper, is left behind as its keys are used.
     ///
     /// The first request of each such key waits for one write, at most as long as the
-    /// [deadline](ApiKeys::with_deadline). It goes on whether the write succeeds or not. A later
-    /// request tries again: after a failure when a minute has passed, and when another change of the
+    /// [deadline](ApiKeys::with_deadline). It goes on whether the write succeeds or not, if the key is
+    /// still in force: after a write that did not succeed, or that took longer than
+    /// [`ApiKeys::with_recheck_after`] allows, the key is looked up again, by its id. A later request tries again: after a failure when a minute has passed, and when another change of the
     /// key came first, after a second. The feature `tracing` warns about each failure.
     ///
     /// ```

@@ -123,7 +123,8 @@ impl<K> ApiKeys<K> {
         self.with(|shared| Shared { limiter, ..shared })
     }
 
-    /// Sets the wait for the limiter elsewhere after which the key is looked up again, by its id: see
+    /// Sets the wait for the limiter elsewhere, or for the write of
+    /// [`rehash_on_use`](ApiKeys::rehash_on_use), after which the key is looked up again, by its id: see
     /// [`Driver::with_recheck_after`](keyward::gate::Driver::with_recheck_after). The default is 100
     /// milliseconds.
     pub fn with_recheck_after(self, recheck_after: Duration) -> Self {

@@ -52,20 +52,21 @@ impl Rehasher {
         (!is_paused).then(|| caller.clone())
     }
 
-    /// Saves the hash of a caller.
+    /// Saves the hash of a caller. Returns whether it was saved, so that nothing else has changed the
+    /// record before.
     pub(crate) async fn save(
         &self,
         caller: KeyCaller,
         clock: &dyn Clock,
         deadline: Option<&(Duration, Timer)>,
-    ) {
+    ) -> bool {
         let saving = (self.save)(caller, clock.now());
         let saved = match deadline {
             Some((after, timer)) => timer.race(*after, saving).await,
             None => Some(saving.await),
         };
         let pause = match saved {
-            Some(Ok(true)) => return,
+            Some(Ok(true)) => return true,
             Some(Ok(false)) => PAUSE_AFTER_CONFLICT,
             Some(Err(error)) => {
                 trace::not_rehashed(Some(&error));
@@ -78,6 +79,7 @@ impl Rehasher {
         };
         let end = clock.now() + pause;
         self.paused_until.fetch_max(end.as_unix_millis(), Ordering::Relaxed);
+        false
     }
 }
 

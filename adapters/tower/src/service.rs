@@ -81,7 +81,7 @@ where
             Some(Preflights::PassOn) => Deciding::Preflight,
             Some(Preflights::Authenticate) | None => {
                 let step = shared.gate.begin(&shared.head(&parts), &route, shared.clock.now());
-                Deciding::new(&shared, step)
+                Deciding::new(&shared, &route, step)
             }
         };
         let cache_control = shared.cache_control(&parts);

@@ -117,8 +117,7 @@ fn a_store_that_cannot_be_written_is_tried_once_a_minute() {
     let memory = Arc::new(MemoryStore::new());
     let clock = Arc::new(ManualClock::new(NOON));
     let (id, [current, _]) = old_key(&memory);
-    let store =
-        ReadOnly { memory: Arc::clone(&memory), write: Write::Fails, tries: Arc::default() };
+    let store = ReadOnly::new(Arc::clone(&memory), Write::Fails);
     let tries = Arc::clone(&store.tries);
     let keys = keys(store, &clock).rehash_on_use();
     for (after, expected) in [(0, 1), (0, 1), (59, 1), (1, 2), (30, 2), (30, 3)] {
@@ -134,7 +133,7 @@ fn a_record_that_a_cache_holds_too_long_is_tried_once_a_second() {
     let memory = Arc::new(MemoryStore::new());
     let clock = Arc::new(ManualClock::new(NOON));
     let (_, [current, _]) = old_key(&memory);
-    let store = ReadOnly { memory, write: Write::ComesLate, tries: Arc::default() };
+    let store = ReadOnly::new(memory, Write::ComesLate);
     let tries = Arc::clone(&store.tries);
     let keys = keys(store, &clock).rehash_on_use();
     for (after, expected) in [(0, 1), (0, 1), (999, 1), (1, 2), (0, 2)] {
@@ -149,7 +148,7 @@ fn a_write_that_hangs_delays_one_request_until_the_deadline() {
     let memory = Arc::new(MemoryStore::new());
     let clock = Arc::new(ManualClock::new(NOON));
     let (_, [current, _]) = old_key(&memory);
-    let store = ReadOnly { memory, write: Write::Hangs, tries: Arc::default() };
+    let store = ReadOnly::new(memory, Write::Hangs);
     let tries = Arc::clone(&store.tries);
     // A timer that is over at its first poll, which comes after that of the write.
     let over = keys(store.clone(), &clock)
@@ -164,8 +163,63 @@ fn a_write_that_hangs_delays_one_request_until_the_deadline() {
     assert_eq!(poll(&waiting, &current), Poll::Pending);
 }
 
+/// Whatever the write does, the key is looked up again if it may have changed meanwhile.
+#[test]
+fn a_key_that_ends_while_its_hash_is_saved_is_refused() {
+    let second = Duration::from_secs(1);
+    let short = Duration::from_millis(100);
+    for (write, takes, ends, status) in [
+        (Write::Fails, short, true, 401),
+        (Write::Fails, short, false, 200),
+        (Write::ComesLate, short, true, 401),
+        (Write::ComesLate, short, false, 200),
+        (Write::Hangs, second, true, 401),
+        (Write::Hangs, second, false, 200),
+        (Write::Succeeds, second, true, 401),
+        (Write::Succeeds, second, false, 200),
+        // Within the bound no second lookup is made.
+        (Write::Succeeds, short, true, 200),
+    ] {
+        for suspended in [false, true] {
+            let (memory, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(NOON)));
+            let (id, [current, _]) = old_key(&memory);
+            let (at_write, on_clock) = (Arc::clone(&memory), Arc::clone(&clock));
+            let during: During = Arc::new(move || {
+                on_clock.advance(takes);
+                if ends {
+                    let record = at_write.find_by_id_sync(id).unwrap().record().clone();
+                    let ended = if suspended { record.suspend(NOON) } else { record.revoke(NOON) };
+                    at_write.replace_sync(ended.unwrap()).unwrap();
+                }
+            });
+            let store = ReadOnly { during, ..ReadOnly::new(memory, write) };
+            let keys = keys(store, &clock).with_deadline(second, |_| ready(())).rehash_on_use();
+            assert_eq!(poll(&keys, &current), Poll::Ready(status), "{write:?}, {takes:?}, {ends}");
+        }
+    }
+}
+
+/// Expiry needs no long wait.
+#[test]
+fn a_key_that_expires_while_its_hash_is_saved_is_refused() {
+    let (memory, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(NOON)));
+    let (id, [current, _]) = old_key(&memory);
+    let millisecond = Duration::from_millis(1);
+    let record = memory.find_by_id_sync(id).unwrap().record().clone();
+    memory.replace_sync(record.expire_at(Some(NOON + millisecond), NOON).unwrap()).unwrap();
+    let on_clock = Arc::clone(&clock);
+    let during: During = Arc::new(move || on_clock.advance(millisecond));
+    let store = ReadOnly { during, ..ReadOnly::new(memory, Write::Succeeds) };
+    assert_eq!(poll(&keys(store, &clock).rehash_on_use(), &current), Poll::Ready(401));
+}
+
+/// What happens while a record is written.
+type During = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Clone, Copy, Debug)]
 enum Write {
+    /// The change is reported as saved.
+    Succeeds,
     Fails,
     Hangs,
     /// Another change came first, and a cache still returns the record from before it.
@@ -177,7 +231,14 @@ enum Write {
 struct ReadOnly {
     memory: Arc<MemoryStore>,
     write: Write,
+    during: During,
     tries: Arc<AtomicUsize>,
+}
+
+impl ReadOnly {
+    fn new(memory: Arc<MemoryStore>, write: Write) -> Self {
+        Self { memory, write, during: Arc::new(|| ()), tries: Arc::default() }
+    }
 }
 
 impl KeyStore for ReadOnly {
@@ -195,7 +256,9 @@ impl KeyStore for ReadOnly {
 impl KeyRegistry for ReadOnly {
     async fn replace(&self, _: KeyRecord) -> Result<(), ReplaceError<Down>> {
         self.tries.fetch_add(1, Ordering::SeqCst);
+        (self.during)();
         match self.write {
+            Write::Succeeds => Ok(()),
             Write::Fails => Err(ReplaceError::Store(Down)),
             Write::Hangs => pending().await,
             Write::ComesLate => Err(ReplaceError::Conflict),

@@ -7,7 +7,7 @@ use std::{
 
 use keyward::{
     Issuer, KeyHasher, KeyStore as _, ManualClock, SysRng, Timestamp,
-    audit::{AuditEntry, AuditFilter, AuditStore},
+    audit::{ActionName, AuditEntry, AuditFilter, AuditStore},
     key::{HashScheme, KeyFormats, KeyHash, KeyId, KeyName, KeyRecord, Owner, OwnerId},
     store::{DamagedKey, KeyRegistry, PageRequest, ReplaceError, Withdrawn},
     usage::{Usage, UsageBatch, UsageBucket, UsageHistory, UsageLedger, UsageSpan},
@@ -261,24 +261,57 @@ pub(crate) async fn concurrent_savers_of_buckets_add_up(store: impl SqlStore) {
     }
 }
 
-/// A row of the audit log that makes no entry is an error that names the column.
-pub(crate) async fn corrupt_entries_return_errors(store: impl SqlStore) {
-    for (column, value) in
-        [("at", "-1"), ("key_id", "'beef'"), ("owner", "''"), ("kind", "'two words'")]
-    {
-        store.append(&[AuditEntry::new(NOW, "revoked")]).await.unwrap();
-        let sql = format!("UPDATE keyward_audit SET {column} = {value}");
-        assert_eq!(store.tamper(&sql).await.unwrap(), 1, "{sql}");
-        let filter = AuditFilter::all();
-        let page = store.page(&filter, None, 9).await;
-        if column == "at" {
-            // No page begins before the first instant.
-            assert_eq!(page.unwrap().entries, []);
-        } else {
-            let expected = format!("corrupt column keyward_audit.{column} of an entry");
-            assert!(page.unwrap_err().to_string().starts_with(&expected));
+/// A row of the audit log that makes no entry is reported with its place and its column, and hides no
+/// other.
+pub(crate) async fn corrupt_entries_hide_no_others(store: impl SqlStore) {
+    let minute = Duration::from_secs(60);
+    let entry = |action: &str, at| AuditEntry::new(at, ActionName::new(action).unwrap());
+    let too_late = (Timestamp::MAX.as_unix_millis() + 1).to_string();
+    let long = format!("'{}'", "x".repeat(ActionName::MAX_LEN + 1));
+    for (column, value) in [
+        ("at", "-1"),
+        ("at", &too_late),
+        ("action", "''"),
+        ("action", &long),
+        ("key_id", "'beef'"),
+        ("owner", "''"),
+        ("kind", "'two words'"),
+        ("actor", "''"),
+        ("request_id", "'two' || char10 || 'lines'"),
+    ] {
+        let appended = ["first", "bad", "worse", "last"].into_iter().zip(0..);
+        let appended: Vec<_> =
+            appended.map(|(action, minutes)| entry(action, NOW + minute * minutes)).collect();
+        store.append(&appended).await.unwrap();
+        let bad = "action IN ('bad', 'worse')";
+        let sql = format!("UPDATE keyward_audit SET {column} = {value} WHERE {bad}");
+        assert_eq!(store.tamper(&sql).await.unwrap(), 2, "{sql}");
+        for size in [1, 2, 3, 4, 9] {
+            let (mut entries, mut damaged, mut after) = (Vec::new(), Vec::new(), None);
+            for pages in 0.. {
+                assert!(pages < 9, "paging does not end: {column} = {value}");
+                let page = store.page(&AuditFilter::all(), after, size).await.unwrap();
+                entries.extend(page.entries);
+                damaged.extend(page.damaged);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(entries, [appended[3].clone(), appended[0].clone()], "{column} = {value}");
+            let places: Vec<_> =
+                damaged.iter().map(|bad| bad.position.map(|position| position.at)).collect();
+            // No page begins before the first instant, and no cursor is after the last one.
+            match (column, value) {
+                ("at", "-1") => assert_eq!(places, []),
+                ("at", _) => assert_eq!(places, [None, None]),
+                _ => assert_eq!(places, [2, 1].map(|minutes| Some(NOW + minute * minutes))),
+            }
+            for bad in damaged {
+                assert_eq!(bad.column, format!("keyward_audit.{column}"), "{value}");
+            }
         }
-        assert_eq!(store.remove_before(Timestamp::MAX, 9).await.unwrap(), 1);
+        assert_eq!(store.tamper("DELETE FROM keyward_audit").await.unwrap(), 4);
     }
 }
 

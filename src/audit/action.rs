@@ -1,121 +1,17 @@
-//! Typed events for the log of the host, and stores that keep them.
-
-pub(crate) mod entry;
-pub(crate) mod memory;
-mod recorder;
-pub(crate) mod store;
-
-pub use self::{
-    entry::AuditEntry,
-    memory::MemoryAuditStore,
-    recorder::AuditRecorder,
-    store::{AuditCursor, AuditFilter, AuditPage, AuditStore},
-};
-
-use std::{fmt, sync::Arc};
+//! What an event reports.
 
 use crate::{
+    audit::action_name::ActionName,
     clock::timestamp::Timestamp,
     key::{
-        actor::Actor,
-        allowlist::Allowlist,
-        id::KeyId,
-        kind::KeyKind,
-        network::IpNetwork,
-        origin::Origin,
-        owner::{OwnerId, Tier},
-        scope::ScopeSet,
+        allowlist::Allowlist, network::IpNetwork, origin::Origin, owner::Tier, scope::ScopeSet,
         state::RevocationReason,
     },
     limit::decision::Decision,
     quota::{overrides::Overrides, policy_name::PolicyName},
-    request::{reason::RefusalReason, request_id::RequestId},
+    request::reason::RefusalReason,
     verify::verified::MatchedSecret,
 };
-
-/// A callback that receives every event, shared by gates and issuers.
-///
-/// It is called on the thread that decides, once for each outcome and for each change that was saved,
-/// so it should pass the event on and not wait. The use of a secret after its grace is reported before
-/// its refusal. Clones call the same callback.
-///
-/// ```
-/// use std::sync::{Arc, Mutex};
-/// use keyward::{audit::Audit, Issuer, KeyFormat, KeyHasher, MemoryStore};
-///
-/// let log = Arc::new(Mutex::new(Vec::new()));
-/// let audit = Audit::new({
-///     let log = Arc::clone(&log);
-///     move |event| log.lock().unwrap().push(event.clone())
-/// });
-/// let issuer = Issuer::new(MemoryStore::new(), KeyFormat::hex("lqt_"), KeyHasher::sha256())
-///     .with_audit(audit);
-/// # let _ = issuer;
-/// ```
-#[derive(Clone, Default)]
-#[expect(clippy::type_complexity, reason = "an alias would only be another name to learn")]
-pub struct Audit(Option<Arc<dyn Fn(&AuditEvent) + Send + Sync>>);
-
-impl Audit {
-    /// Reports every event to `callback`.
-    pub fn new(callback: impl Fn(&AuditEvent) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(callback)))
-    }
-
-    /// Reports nothing.
-    pub const fn off() -> Self {
-        Self(None)
-    }
-
-    /// Returns whether events are reported.
-    #[inline]
-    pub const fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Builds the event only if events are reported.
-    #[inline]
-    pub(crate) fn report(&self, event: impl FnOnce() -> AuditEvent) {
-        if let Some(callback) = &self.0 {
-            callback(&event());
-        }
-    }
-}
-
-impl fmt::Debug for Audit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_on() { "Audit(on)" } else { "Audit(off)" })
-    }
-}
-
-/// An event: an outcome of a request or a change of a key. It has ids and reasons, and never a secret.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AuditEvent {
-    /// The time of the event: the `now` of the decision.
-    pub at: Timestamp,
-    /// What happened.
-    pub action: AuditAction,
-    /// The key, if it is proved. A request with an unknown secret has none.
-    pub key: Option<KeyId>,
-    /// The owner of the key.
-    pub owner: Option<OwnerId>,
-    /// The kind of the key. For a presented key it is the kind that it claims to be of.
-    pub kind: Option<KeyKind>,
-    /// Who made the change, if the issuer [acts as](crate::issue::Issuer::acting_as) somebody.
-    pub actor: Option<Actor>,
-    /// The request in which it happened: that of the head
-    /// ([`RequestHead::request_id`](crate::request::RequestHead::request_id)), or that for which the
-    /// issuer [works](crate::issue::Issuer::for_request).
-    pub request_id: Option<RequestId>,
-}
-
-impl AuditEvent {
-    pub(crate) const fn new(at: Timestamp, action: AuditAction) -> Self {
-        let (actor, request_id) = (None, None);
-        Self { at, action, key: None, owner: None, kind: None, actor, request_id }
-    }
-}
 
 /// What an event reports.
 #[derive(Clone, Debug)]
@@ -229,6 +125,23 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
+    /// Returns the name of the action as an entry has it.
+    pub const fn name(&self) -> ActionName {
+        ActionName::known(self.as_str())
+    }
+
+    /// Whether a request causes it, and not a change. A client can repeat it as often as it likes.
+    pub(super) const fn is_of_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Admitted { .. }
+                | Self::Refused { .. }
+                | Self::RetiredSecretUsed
+                | Self::ForeignCredential
+                | Self::Anonymous
+        )
+    }
+
     /// Returns the name of the action in snake case, for logs and tables.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -259,5 +172,24 @@ impl AuditAction {
             Self::OwnerOverridesChanged { .. } => "owner_overrides_changed",
             Self::KeyCapChanged { .. } => "key_cap_changed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_that_an_entry_can_have() {
+        let text = include_str!("action.rs");
+        let (_, names) = text.split_once("pub const fn as_str").unwrap();
+        let (names, _) = names.split_once("#[cfg(test)]").unwrap();
+        let names: Vec<_> =
+            names.split("=> \"").skip(1).filter_map(|at| at.split('"').next()).collect();
+        assert_eq!(names.len(), 26);
+        for name in names {
+            assert_eq!(ActionName::new(name).unwrap(), ActionName::known(name));
+        }
+        assert_eq!(AuditAction::Suspended.name().as_str(), "suspended");
     }
 }

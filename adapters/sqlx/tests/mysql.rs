@@ -363,6 +363,34 @@ fn connecting_makes_the_tables() {
     });
 }
 
+/// Without autocommit a lookup would not see later revocations, and a change would not be committed.
+#[test]
+fn a_pool_without_autocommit_is_refused() {
+    OnTokio.block_on(async {
+        let Some(options) = fresh_database("a_pool_without_autocommit").await else { return };
+        let pool = |set: &'static str| {
+            let pool =
+                MySqlPoolOptions::new().max_connections(2).after_connect(move |connection, _| {
+                    Box::pin(async move { sqlx::raw_sql(set).execute(connection).await.map(drop) })
+                });
+            MySqlStore::new(pool.connect_lazy_with(options.clone()))
+        };
+        let error = pool("SET SESSION autocommit = 0").migrate().await.unwrap_err();
+        assert!(matches!(error, MigrateError::NoAutocommit), "{error:?}");
+        assert!(error.to_string().contains("after_connect"), "{error}");
+        let whole = connect(&options).await;
+        let tables: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()",
+        )
+        .fetch_one(whole.pool())
+        .await
+        .unwrap();
+        assert_eq!(tables, 0, "the refusal made tables");
+        // The remedy of the error.
+        pool("SET SESSION autocommit = 0; SET SESSION autocommit = 1").migrate().await.unwrap();
+    });
+}
+
 /// Runs several futures at the same time.
 async fn futures<T, F>(count: usize, make: impl Fn() -> F) -> Vec<T>
 where

@@ -272,8 +272,12 @@ impl KeyRegistry for TableStore {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, RecordError> {
         let mut tables = self.tables();
-        if !tables.owners.contains_key(id) {
+        let Some(owner) = tables.owners.get(id) else {
             return Ok(OwnerRemoval::NotFound);
+        };
+        // Its removal would resume it.
+        if owner.state.is_suspended() {
+            return Ok(OwnerRemoval::Suspended);
         }
         let is_revoked = |it: &KeyRecord| matches!(it.state(), KeyState::Revoked { .. });
         if tables.keys.values().any(|it| it.owner() == id && !is_revoked(it)) {

@@ -302,7 +302,11 @@ pub trait KeyRegistry: KeyStore {
         page: OwnerPageRequest,
     ) -> impl Future<Output = Result<OwnerListing, Self::Error>> + Send;
 
-    /// Removes an owner that was put, unless it has a key that is not revoked.
+    /// Removes an owner that was put, unless it is suspended or has a key that is not revoked.
+    ///
+    /// A removed owner is as one that was never put: active and without a cap. So a suspended owner
+    /// is not removed: a removal would resume it for keys that are issued afterwards. The state is
+    /// tested in the same atomic change.
     ///
     /// [`KeyRegistry::revoke_all`] before it revokes the keys. Expired keys count as keys too until
     /// they are revoked or purged: a late change could extend one. Revoked keys remain until they

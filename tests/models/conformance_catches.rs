@@ -73,6 +73,7 @@ enum Fault {
     RemovesOwnersWithKeys,
     RemovesOwnersOfSuspendedKeys,
     RemovesOwnersOfExpiredKeys,
+    RemovesSuspendedOwners,
     RemovesWhatIsNotThere,
     RevokeForgetsTheReason,
     RevokeAllForgetsTheReason,
@@ -569,6 +570,12 @@ impl KeyRegistry for Broken {
     }
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        if self.fault == Fault::RemovesSuspendedOwners {
+            let suspended = self.store.owner_sync(id).filter(|owner| owner.state.is_suspended());
+            if suspended.is_some() {
+                self.store.change_owner_sync(id, OwnerChange::Resume);
+            }
+        }
         let removed = self.store.remove_owner_sync(id);
         if removed != OwnerRemoval::HasKeys {
             return Ok(match self.fault {
@@ -661,6 +668,7 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::RemovesOwnersWithKeys, "owners_are_removed"),
         (Fault::RemovesOwnersOfSuspendedKeys, "owners_are_removed"),
         (Fault::RemovesOwnersOfExpiredKeys, "owners_are_removed"),
+        (Fault::RemovesSuspendedOwners, "owners_are_removed"),
         (Fault::RemovesWhatIsNotThere, "owners_are_removed"),
         (Fault::RevokeForgetsTheReason, "revoking_needs_no_revision"),
         (Fault::RevokeAllForgetsTheReason, "all_keys_of_an_owner_are_revoked"),

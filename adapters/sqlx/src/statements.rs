@@ -48,8 +48,10 @@ pub(crate) struct Statements {
     /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
     /// largest number of owners.
     pub(crate) list_owners: &'static str,
-    /// Deletes an owner. Parameter: the id.
+    /// Deletes an owner that is not suspended. Parameter: the id.
     pub(crate) delete_owner: &'static str,
+    /// Returns the state of an owner, if it was put. Parameter: the id.
+    pub(crate) state_of_owner: &'static str,
     /// Returns a row if an owner has a key that is not revoked. Parameter: the owner.
     pub(crate) has_live_key: &'static str,
     /// Returns the ids of keys that secrets refer to and that do not exist, each with the hash of one
@@ -168,7 +170,8 @@ impl Statements {
             " FROM keyward_owners o WHERE o.id >= $1 AND ($2 = 0 OR o.id <> $1)
               ORDER BY o.id LIMIT $3"
         ),
-        delete_owner: "DELETE FROM keyward_owners WHERE id = $1",
+        delete_owner: "DELETE FROM keyward_owners WHERE id = $1 AND state = 'active'",
+        state_of_owner: "SELECT state FROM keyward_owners WHERE id = $1",
         has_live_key: "SELECT 1 FROM keyward_keys WHERE owner = $1 AND state <> 'revoked' LIMIT 1",
         orphaned_secrets: "SELECT s.hash AS hash, s.key_id AS id FROM keyward_secrets s
              LEFT JOIN keyward_keys k ON k.id = s.key_id

@@ -75,13 +75,22 @@ impl<D: Dialect> Tables<'_, D> {
 
     async fn try_remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
         let of = |sql: &'static str| D::text(Statement::new(sql), Some(id.as_str().to_owned()));
-        let mut transaction = D::begin(self.0).await?;
-        // Revoked keys never change back, and no key is inserted while the lock is held.
-        D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
-        if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? == 0 {
+        let mut transaction = loop {
+            let mut transaction = D::begin(self.0).await?;
+            // Revoked keys never change back, and no key is inserted while the lock is held.
+            D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
+            if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? > 0 {
+                break transaction;
+            }
+            let look = of(D::STATEMENTS.state_of_owner);
+            let state = D::fetch(transaction.connection(), look).await?;
             transaction.rollback().await?;
-            return Ok(OwnerRemoval::NotFound);
-        }
+            let Some(state) = state.first() else { return Ok(OwnerRemoval::NotFound) };
+            if state.text("state")? != Some("active") {
+                return Ok(OwnerRemoval::Suspended);
+            }
+            // Between the two statements it was put or resumed.
+        };
         let live = D::fetch(transaction.connection(), of(D::STATEMENTS.has_live_key)).await?;
         if !live.is_empty() {
             transaction.rollback().await?;

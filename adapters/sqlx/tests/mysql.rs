@@ -20,6 +20,7 @@ use std::{
 use checks::SqlStore;
 use keyward::{
     KeyHasher, KeyStore as _, Timestamp,
+    audit::{AuditEntry, AuditStore as _},
     key::{KeyId, KeyKind, Owner, OwnerId, PresentedKey, Tier},
     store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
@@ -285,7 +286,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 1;
+const KNOWN: usize = 2;
 
 /// Each statement commits by itself, so a process can die between two of them. The next migration does
 /// the rest.
@@ -360,6 +361,65 @@ fn connecting_makes_the_tables() {
         }
         let error = MySqlStore::connect("no url").await.unwrap_err();
         assert!(matches!(error, MigrateError::Store(SqlStoreError::NoConnection(_))), "{error:?}");
+    });
+}
+
+/// Pages of events and the count for a cap read a bounded number of rows, whatever the tables hold.
+#[test]
+fn pages_of_events_and_caps_read_few_rows() {
+    OnTokio.block_on(async {
+        let Some(store) = mysql_store("pages_of_events_and_caps").await else { return };
+        sqlx::raw_sql(
+            "INSERT INTO keyward_audit (at, action, owner, key_id)
+             WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             SELECT i, 'key.issued', 'owner', LPAD('1', 32, '0') FROM n;
+             INSERT INTO keyward_keys (id, owner, name, created_at, expires_at)
+             WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             SELECT MD5(i), 'owner', 'key', 0, CASE WHEN i > 50 THEN i END FROM n;
+             ANALYZE TABLE keyward_audit, keyward_keys",
+        )
+        .execute(store.pool())
+        .await
+        .unwrap();
+        let mut connection = store.pool().acquire().await.unwrap();
+        let mut reads = async |sql: String| {
+            sqlx::raw_sql("FLUSH STATUS").execute(&mut *connection).await.unwrap();
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.unwrap();
+            let reads = "SHOW SESSION STATUS WHERE variable_name IN
+                 ('Handler_read_next', 'Handler_read_prev', 'Handler_read_rnd_next')";
+            let reads = sqlx::raw_sql(reads).fetch_all(&mut *connection).await.unwrap();
+            let count =
+                |row: &sqlx::mysql::MySqlRow| row.get::<String, _>(1).parse::<u64>().unwrap();
+            (rows, reads.iter().map(count).sum::<u64>())
+        };
+        let page = MySqlStore::AUDIT_SQL[0].replace("$1", "100").replace("$2", "0");
+        let (rows, read) = reads(page.replace("$3", "0").replace("$4", "11")).await;
+        assert_eq!(rows.len(), 11);
+        assert!(read < 50, "{read} rows were read for a page of events");
+        for (cap, now, live) in [(3, 0, 6), (3, 999, 4), (3, 2_000, 3), (60, 2_000, 50)] {
+            let sql = MySqlStore::CAP_SQL.replace("$1", "'owner'").replace("$2", &now.to_string());
+            let sql = sql.replace("$3", &cap.to_string()).replace("$4", "'a'");
+            let (rows, reads) = reads(sql).await;
+            assert_eq!(rows[0].get::<i64, _>("live"), live, "a cap of {cap} at {now}");
+            assert!(reads <= 4 * cap + 10, "{reads} rows were read for a cap of {cap}");
+        }
+        // As a control, a count without a bound.
+        let all = "SELECT count(*) FROM keyward_keys WHERE name = 'key'".to_owned();
+        assert!(reads(all).await.1 >= 1_000);
+    });
+}
+
+/// An event whose number is taken is an error, and not lost.
+#[test]
+fn an_event_that_was_not_inserted_is_an_error() {
+    OnTokio.block_on(async {
+        let Some(store) = mysql_store("an_event_that_was_not_inserted").await else { return };
+        store.by_hand("CREATE UNIQUE INDEX once ON keyward_audit (action)").await;
+        let entry = || AuditEntry::new(NOW, "key.issued");
+        store.append(&[entry()]).await.unwrap();
+        let error = store.append(&[entry()]).await.unwrap_err();
+        let SqlStoreError::Refused(message) = error else { panic!("{error:?}") };
+        assert_eq!(message.code, "1062");
     });
 }
 

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, MySqlPool, Row as _}
 use crate::{MigrateError, SqlStoreError, mysql::error::number};
 
 /// Each brings the tables from the version before it to its own, counted from 1.
-const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql"), include_str!("0002_cap.sql")];
 
 /// Makes the table of migrations.
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (

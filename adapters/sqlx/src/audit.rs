@@ -21,8 +21,10 @@ const APPEND: &str =
 
 /// The statement that returns a page. The columns of the condition differ, and not its parameters,
 /// so that each statement has an index. `at <= $1` bounds the range in it: MySQL and MariaDB compare a row
-/// of values without an index, and read all later entries first. Parameters: the instant and the number of the position before
-/// which the entries are, the earliest instant, the largest number, then the owner, the key.
+/// of values without an index, and read all later entries first. With an owner or a key in the
+/// condition, MariaDB still reads the later entries of that owner or key. Parameters: the instant and the
+/// number of the position before which the entries are, the earliest instant, the largest number, then
+/// the owner, the key.
 macro_rules! page_statement {
     ($condition:literal) => {
         concat!(

@@ -31,6 +31,7 @@ use keyward_sqlx::{MigrateError, MySqlStore, RowReport, SqlStoreError};
 use mysql::{Cluster, connect, fresh_database, mysql_store, not_run};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, migrate::Migrator, mysql::MySqlPoolOptions};
 use support::{FORMAT, NOW, OnTokio, TempDir, gate_status, issue, lookup};
+use tokio::task::JoinHandle;
 
 impl SqlStore for MySqlStore {
     /// A `VARCHAR` holds no more.
@@ -173,14 +174,16 @@ async fn store_alone(test: &str) -> Option<(Cluster, MySqlStore)> {
     Some((cluster, store))
 }
 
-/// Waits until as many transactions of the server wait for a lock.
-async fn until_blocked(store: &MySqlStore, transactions: u64) {
+/// Waits until as many transactions of the server wait for a lock. Fails if the task that should wait
+/// ends before.
+async fn until_blocked<T>(store: &MySqlStore, transactions: u64, waiting: &JoinHandle<T>) {
     let blocked = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
     loop {
         let row = sqlx::raw_sql(blocked).fetch_one(store.pool()).await.unwrap();
         if row.get::<String, _>(1).parse::<u64>().unwrap() >= transactions {
             return;
         }
+        assert!(!waiting.is_finished(), "the task did not wait for a lock");
         tokio::task::yield_now().await;
     }
 }
@@ -205,7 +208,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                     false => withdrawing.revoke(id, None, NOW.into()).await,
                 }
             });
-            until_blocked(&store, 1).await;
+            until_blocked(&store, 1, &withdrawing).await;
             writer.commit().await.unwrap();
             assert_eq!(withdrawing.await.unwrap().unwrap(), Some(Withdrawn::Now));
             let found = store.find_by_id(id).await.unwrap().unwrap();
@@ -248,18 +251,11 @@ fn an_insert_waits_for_a_change_of_all_keys() {
                     }
                 }
             });
-            until_blocked(&store, 1).await;
+            until_blocked(&store, 1, &changing).await;
             let (second, second_key) = issue("owner", NOW);
             let (inserting, late) = (store.clone(), second.clone());
             let inserting = tokio::spawn(async move { inserting.insert(late).await });
-            tokio::select! {
-                biased;
-                () = until_blocked(&store, 2) => {}
-                // It must not end before the change does.
-                () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
-                    panic!("the insert did not wait")
-                }
-            }
+            until_blocked(&store, 2, &inserting).await;
             holder.rollback().await.unwrap();
             assert_eq!(changing.await.unwrap(), usize::from(!remove));
             inserting.await.unwrap().unwrap();
@@ -659,7 +655,7 @@ fn a_deadlock_is_no_error() {
             let revoking = tokio::spawn(async move {
                 revoking.revoke_all(&OwnerId::from_static("owner"), NOW.into()).await
             });
-            until_blocked(&others, 1).await;
+            until_blocked(&others, 1, &revoking).await;
             let locked = lock(&mut holder, low).await;
             let held = locked.is_ok();
             // Whichever of the two was undone, the store's call succeeds.

@@ -117,11 +117,10 @@ impl Tables {
     }
 
     /// Returns whether the owner has a cap and as many keys. Keys that have ended do not count.
-    fn is_full_for(&self, record: &KeyRecord) -> bool {
+    fn is_full_for(&self, record: &KeyRecord, now: Timestamp) -> bool {
         let owner = self.owners.get(record.owner());
         let counts = |key: &&KeyRecord| {
-            key.owner() == record.owner()
-                && key.ends_at().is_none_or(|end| end > record.created_at())
+            key.owner() == record.owner() && key.ends_at().is_none_or(|end| end > now)
         };
         let keys = self.keys.values().filter(counts).count();
         owner.and_then(|owner| owner.key_cap).is_some_and(|cap| keys >= cap as usize)
@@ -157,7 +156,11 @@ impl KeyStore for TableStore {
 }
 
 impl KeyRegistry for TableStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<RecordError>> {
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<RecordError>> {
         let mut tables = self.tables();
         if tables.keys.contains_key(&record.id()) {
             return Err(InsertError::DuplicateId);
@@ -165,7 +168,7 @@ impl KeyRegistry for TableStore {
         if tables.has_secret_of_another(&record) {
             return Err(InsertError::DuplicateSecret);
         }
-        if tables.is_full_for(&record) {
+        if tables.is_full_for(&record, now) {
             return Err(InsertError::TooManyKeys);
         }
         tables.put(record);
@@ -272,8 +275,12 @@ impl KeyRegistry for TableStore {
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, RecordError> {
         let mut tables = self.tables();
-        if !tables.owners.contains_key(id) {
+        let Some(owner) = tables.owners.get(id) else {
             return Ok(OwnerRemoval::NotFound);
+        };
+        // Its removal would resume it.
+        if owner.state.is_suspended() {
+            return Ok(OwnerRemoval::Suspended);
         }
         let is_revoked = |it: &KeyRecord| matches!(it.state(), KeyState::Revoked { .. });
         if tables.keys.values().any(|it| it.owner() == id && !is_revoked(it)) {

@@ -217,7 +217,7 @@ impl<R: KeyRegistry> Issuer<R> {
         let key = format.mint(rng)?;
         let secret = StoredSecret::of(&key, &self.rules.hasher, now);
         let record = KeyRecord::issue(id, draft, secret, now)?;
-        self.registry.insert(record.clone()).await?;
+        self.registry.insert_at(record.clone(), now).await?;
         self.report(&record, AuditAction::Issued { expires_at: record.expires_at() }, now);
         Ok(Issued { record, key, previous_valid_until: None })
     }
@@ -235,7 +235,8 @@ impl<R: KeyRegistry> Issuer<R> {
     /// [`IssuerError::UnknownKind`], [`IssuerError::UnacceptedScheme`] for a hash that the
     /// hasher can never match, [`IssuerError::Grant`],
     /// [`IssuerError::ForeignOwner`], [`IssuerError::Transition`], [`IssuerError::DuplicateId`],
-    /// [`IssuerError::DuplicateSecret`], [`IssuerError::Store`].
+    /// [`IssuerError::DuplicateSecret`], [`IssuerError::TooManyKeys`] if the owner has as many keys at
+    /// `now` as its cap allows, [`IssuerError::Store`].
     pub async fn import(
         &self,
         id: KeyId,
@@ -251,7 +252,7 @@ impl<R: KeyRegistry> Issuer<R> {
         }
         let draft = self.admitted(secret.kind, draft)?;
         let record = KeyRecord::import(id, draft, secret, now)?;
-        self.registry.insert(record.clone()).await?;
+        self.registry.insert_at(record.clone(), now).await?;
         self.report(&record, AuditAction::Imported { expires_at: record.expires_at() }, now);
         Ok(record)
     }

@@ -157,10 +157,11 @@ boxed_store!(dyn DynKeyStore + '_, dyn DynKeyRegistry + '_);
 
 /// A [`KeyRegistry`] that can be chosen at run time, see [`DynKeyStore`].
 pub trait DynKeyRegistry: DynKeyStore {
-    /// [`KeyRegistry::insert`] as a boxed future.
-    fn insert_boxed(
+    /// [`KeyRegistry::insert_at`] as a boxed future.
+    fn insert_at_boxed(
         &self,
         record: KeyRecord,
+        now: Timestamp,
     ) -> StoreFuture<'_, Result<(), InsertError<StoreError>>>;
 
     /// [`KeyRegistry::replace`] as a boxed future.
@@ -239,12 +240,13 @@ pub trait DynKeyRegistry: DynKeyStore {
 }
 
 impl<S: KeyRegistry> DynKeyRegistry for S {
-    fn insert_boxed(
+    fn insert_at_boxed(
         &self,
         record: KeyRecord,
+        now: Timestamp,
     ) -> StoreFuture<'_, Result<(), InsertError<StoreError>>> {
         StoreFuture::new(async move {
-            self.insert(record).await.map_err(|error| error.map_store(StoreError::new))
+            self.insert_at(record, now).await.map_err(|error| error.map_store(StoreError::new))
         })
     }
 
@@ -348,8 +350,12 @@ impl<S: KeyRegistry> DynKeyRegistry for S {
 }
 
 impl KeyRegistry for dyn DynKeyRegistry + '_ {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<StoreError>> {
-        self.insert_boxed(record).await
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<StoreError>> {
+        self.insert_at_boxed(record, now).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<StoreError>> {

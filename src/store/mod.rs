@@ -117,19 +117,31 @@ pub trait KeyStore: Send + Sync {
             `keyward::guide::your_own_database`"
 )]
 pub trait KeyRegistry: KeyStore {
-    /// Adds a new record. It never replaces one.
+    /// Adds a new record at `now`. It never replaces one.
     ///
     /// # Errors
     ///
     /// [`InsertError::DuplicateId`] if the store holds a record with this id,
     /// [`InsertError::DuplicateSecret`] if it holds one with one of these hashes,
     /// [`InsertError::TooManyKeys`] if the owner has a cap and as many keys. A key counts unless it
-    /// ended before the creation of the new one. Of concurrent insertions no more succeed than the
+    /// ended by `now`. Of concurrent insertions no more succeed than the
     /// cap allows. Nothing has changed then.
+    fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), InsertError<Self::Error>>> + Send;
+
+    /// Adds a new record at the time of its creation, see [`KeyRegistry::insert_at`]. For an imported
+    /// record, which was created earlier, call that method: at the old time, keys that have ended since
+    /// would count.
     fn insert(
         &self,
         record: KeyRecord,
-    ) -> impl Future<Output = Result<(), InsertError<Self::Error>>> + Send;
+    ) -> impl Future<Output = Result<(), InsertError<Self::Error>>> + Send {
+        let now = record.created_at();
+        self.insert_at(record, now)
+    }
 
     /// Replaces the record with the same id, the same creation nonce and a revision that is one
     /// lower.
@@ -166,7 +178,7 @@ pub trait KeyRegistry: KeyStore {
 
     /// Revokes all keys of an owner that are not revoked, as one change, and returns their ids.
     ///
-    /// It and [`KeyRegistry::insert`] exclude each other for keys of this owner: a key is inserted
+    /// It and [`KeyRegistry::insert_at`] exclude each other for keys of this owner: a key is inserted
     /// before it and revoked, or after it.
     fn revoke_all(
         &self,
@@ -302,7 +314,11 @@ pub trait KeyRegistry: KeyStore {
         page: OwnerPageRequest,
     ) -> impl Future<Output = Result<OwnerListing, Self::Error>> + Send;
 
-    /// Removes an owner that was put, unless it has a key that is not revoked.
+    /// Removes an owner that was put, unless it is suspended or has a key that is not revoked.
+    ///
+    /// A removed owner is as one that was never put: active and without a cap. So a suspended owner
+    /// is not removed: a removal would resume it for keys that are issued afterwards. The state is
+    /// tested in the same atomic change.
     ///
     /// [`KeyRegistry::revoke_all`] before it revokes the keys. Expired keys count as keys too until
     /// they are revoked or purged: a late change could extend one. Revoked keys remain until they

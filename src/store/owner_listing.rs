@@ -93,7 +93,7 @@ impl DamagedOwner {
 
 /// The outcome of [`KeyRegistry::remove_owner`](crate::store::KeyRegistry::remove_owner).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "an owner with live keys is not removed"]
+#[must_use = "an owner that is suspended or has live keys is not removed"]
 pub enum OwnerRemoval {
     /// The owner was removed.
     Removed,
@@ -101,4 +101,6 @@ pub enum OwnerRemoval {
     NotFound,
     /// The owner has a key that is not revoked. Nothing has changed.
     HasKeys,
+    /// The owner is suspended, whatever keys it has. Nothing has changed.
+    Suspended,
 }

@@ -47,11 +47,12 @@ macro_rules! through_pointer {
         }
 
         impl<S: KeyRegistry + ?Sized> KeyRegistry for $pointer {
-            fn insert(
+            fn insert_at(
                 &self,
                 record: KeyRecord,
+                now: Timestamp,
             ) -> impl Future<Output = Result<(), InsertError<Self::Error>>> + Send {
-                (**self).insert(record)
+                (**self).insert_at(record, now)
             }
 
             fn replace(

@@ -206,6 +206,22 @@ pub fn a_cap_on_keys_is_kept(executor: &impl BlockOn, store: &impl KeyRegistry) 
     executor.block_on(store.replace(fourth)).unwrap();
     executor.block_on(store.set_key_cap(&id, None)).unwrap();
     insert(&sixth).unwrap();
+    // An imported key was created before others ended. They do not count, since they have ended now.
+    let importing = OwnerId::from_static("importing");
+    let (revoked, mut expired) = (world.issue("importing").0, world.issue("importing").0);
+    for record in [&revoked, &expired] {
+        insert(record).unwrap();
+    }
+    executor.block_on(store.set_key_cap(&importing, Some(1))).unwrap();
+    let now = world.now + Duration::from_millis(10);
+    executor.block_on(store.revoke(revoked.id(), None, now.into())).unwrap();
+    expired = expired.expire_at(now, world.now).unwrap();
+    executor.block_on(store.replace(expired)).unwrap();
+    let import = |record: &KeyRecord, now| executor.block_on(store.insert_at(record.clone(), now));
+    let (first, second) = (world.issue("importing").0, world.issue("importing").0);
+    assert!(refused(import(&first, world.now)), "the keys have not ended yet");
+    import(&first, now).expect("keys that have ended by now block an import");
+    assert!(refused(import(&second, now)), "an import past the cap");
     for round in 0..10 {
         let name = format!("owner {round}");
         let id = OwnerId::new(&name).unwrap();

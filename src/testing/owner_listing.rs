@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     key::{
-        owner::{Owner, OwnerId, Tier},
+        owner::{Owner, OwnerChange, OwnerId, Tier},
         plaintext::PlaintextKey,
     },
     store::{
@@ -73,8 +73,8 @@ pub fn owners_are_listed(executor: &impl BlockOn, store: &impl KeyRegistry) {
     });
 }
 
-/// An owner with a key that is not revoked is not removed. A removed owner is as one that was never
-/// put, also for its keys.
+/// An owner that is suspended or has a key that is not revoked is not removed. A removed owner is as
+/// one that was never put, also for its keys.
 pub fn owners_are_removed(executor: &impl BlockOn, store: &impl KeyRegistry) {
     executor.block_on(async {
         let mut world = World::new(31);
@@ -137,5 +137,21 @@ pub fn owners_are_removed(executor: &impl BlockOn, store: &impl KeyRegistry) {
         assert_eq!(removed(&late).await, OwnerRemoval::HasKeys, "an expired key");
         store.revoke(id, None, now.into()).await.unwrap();
         assert_eq!(removed(&late).await, OwnerRemoval::Removed);
+
+        // A removal would resume a suspended owner and lift its cap.
+        let held = Owner::new(OwnerId::from_static("held")).with_key_cap(1);
+        store.put_owner(held.clone()).await.unwrap();
+        store.suspend_owner(&held.id, now).await.unwrap();
+        let suspended = held.clone().changed(OwnerChange::Suspend { now });
+        assert_eq!(removed(&held.id).await, OwnerRemoval::Suspended, "it has no key");
+        let (record, key) = world.issue("held");
+        store.insert(record.clone()).await.unwrap();
+        assert_eq!(removed(&held.id).await, OwnerRemoval::Suspended, "it has a key");
+        store.revoke_all(&held.id, now.into()).await.unwrap();
+        assert_eq!(removed(&held.id).await, OwnerRemoval::Suspended, "its key is revoked");
+        assert_eq!(joined(&key, &world).await, suspended);
+        assert_eq!(store.owner(&held.id).await.unwrap().as_deref(), Some(&suspended));
+        store.resume_owner(&held.id).await.unwrap();
+        assert_eq!(removed(&held.id).await, OwnerRemoval::Removed, "it was resumed");
     });
 }

@@ -88,8 +88,12 @@ impl KeyStore for Together {
 }
 
 impl KeyRegistry for Together {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        self.store.insert(record).await
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
+        self.store.insert_at(record, now).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {

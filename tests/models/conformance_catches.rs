@@ -73,6 +73,7 @@ enum Fault {
     RemovesOwnersWithKeys,
     RemovesOwnersOfSuspendedKeys,
     RemovesOwnersOfExpiredKeys,
+    RemovesSuspendedOwners,
     RemovesWhatIsNotThere,
     RevokeForgetsTheReason,
     RevokeAllForgetsTheReason,
@@ -84,6 +85,7 @@ enum Fault {
     CapIsCheckedBefore,
     CapCountsTheEnded,
     CapCountsNotTheSuspended,
+    CapCountsAtTheCreation,
 }
 
 struct Broken {
@@ -156,10 +158,18 @@ impl Broken {
     }
 
     /// Inserts a key, with a cap that is kept wrongly.
-    fn insert_up_to_the_cap(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
+    fn insert_up_to_the_cap(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
         let owner = record.owner().clone();
         let cap = self.store.owner_sync(&owner).and_then(|owner| owner.key_cap);
-        let ended = |it: &KeyRecord| it.ends_at().is_some_and(|end| end <= record.created_at());
+        let counted_at = match self.fault {
+            Fault::CapCountsAtTheCreation => record.created_at(),
+            _ => now,
+        };
+        let ended = |it: &KeyRecord| it.ends_at().is_some_and(|end| end <= counted_at);
         let suspended = |it: &KeyRecord| matches!(it.state(), KeyState::Suspended { .. });
         let counts = |it: &&StoredKey| match self.fault {
             Fault::CapIsIgnored => false,
@@ -175,9 +185,10 @@ impl Broken {
             Fault::CapCountsTheEnded,
             Fault::CapIsCheckedBefore,
             Fault::CapCountsNotTheSuspended,
+            Fault::CapCountsAtTheCreation,
         ];
         let Some(cap) = cap.filter(|_| uncapped.contains(&self.fault)) else {
-            return self.store.insert_sync(record);
+            return self.store.insert_at_sync(record, now);
         };
         if self.store.find_by_id_sync(record.id()).is_some() {
             return Err(InsertError::DuplicateId);
@@ -191,7 +202,7 @@ impl Broken {
             self.counted.wait();
         }
         self.store.change_owner_sync(&owner, OwnerChange::KeyCap(None));
-        let inserted = self.store.insert_sync(record);
+        let inserted = self.store.insert_at_sync(record, now);
         self.store.change_owner_sync(&owner, OwnerChange::KeyCap(Some(cap)));
         inserted
     }
@@ -284,7 +295,11 @@ impl KeyStore for Broken {
 }
 
 impl KeyRegistry for Broken {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
         let is_purged = |it: &StoredKey| it.record().id() == record.id();
         if self.fault == Fault::PurgeLeavesIds && self.purged.lock().unwrap().iter().any(is_purged)
         {
@@ -301,7 +316,7 @@ impl KeyRegistry for Broken {
             let mut refused = self.refused.lock().unwrap();
             let inserted = match hashes.iter().any(|hash| refused.contains(hash)) {
                 true => Err(InsertError::DuplicateSecret),
-                false => self.store.insert_sync(record),
+                false => self.store.insert_at_sync(record, now),
             };
             if inserted.is_err() {
                 refused.extend(hashes);
@@ -316,7 +331,7 @@ impl KeyRegistry for Broken {
             self.store.replace_sync(parts.build().unwrap()).unwrap();
             return Ok(());
         }
-        self.insert_up_to_the_cap(record)
+        self.insert_up_to_the_cap(record, now)
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {
@@ -569,6 +584,12 @@ impl KeyRegistry for Broken {
     }
 
     async fn remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, Infallible> {
+        if self.fault == Fault::RemovesSuspendedOwners {
+            let suspended = self.store.owner_sync(id).filter(|owner| owner.state.is_suspended());
+            if suspended.is_some() {
+                self.store.change_owner_sync(id, OwnerChange::Resume);
+            }
+        }
         let removed = self.store.remove_owner_sync(id);
         if removed != OwnerRemoval::HasKeys {
             return Ok(match self.fault {
@@ -661,6 +682,7 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::RemovesOwnersWithKeys, "owners_are_removed"),
         (Fault::RemovesOwnersOfSuspendedKeys, "owners_are_removed"),
         (Fault::RemovesOwnersOfExpiredKeys, "owners_are_removed"),
+        (Fault::RemovesSuspendedOwners, "owners_are_removed"),
         (Fault::RemovesWhatIsNotThere, "owners_are_removed"),
         (Fault::RevokeForgetsTheReason, "revoking_needs_no_revision"),
         (Fault::RevokeAllForgetsTheReason, "all_keys_of_an_owner_are_revoked"),
@@ -673,6 +695,7 @@ fn each_fault_is_detected_by_its_check() {
         (Fault::CapIsCheckedBefore, "a_cap_on_keys_is_kept"),
         (Fault::CapCountsTheEnded, "a_cap_on_keys_is_kept"),
         (Fault::CapCountsNotTheSuspended, "a_cap_on_keys_is_kept"),
+        (Fault::CapCountsAtTheCreation, "a_cap_on_keys_is_kept"),
     ] {
         assert!(caught(fault).contains(&check), "{fault:?} passes {check}: {:?}", caught(fault));
     }

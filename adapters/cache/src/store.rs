@@ -131,9 +131,13 @@ impl<S: KeyStore + 'static, C: Clock + 'static> KeyStore for CachedStore<S, C> {
 }
 
 impl<S: KeyRegistry + 'static, C: Clock + 'static> KeyRegistry for CachedStore<S, C> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Self::Error>> {
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Self::Error>> {
         let _when_done = self.0.when_done(Change::record(&record));
-        self.0.store.insert(record).await.map_err(|error| error.map_store(CachedError::new))
+        self.0.store.insert_at(record, now).await.map_err(|error| error.map_store(CachedError::new))
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Self::Error>> {

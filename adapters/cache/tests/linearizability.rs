@@ -140,8 +140,12 @@ impl KeyStore for Registry {
 }
 
 impl KeyRegistry for Registry {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        self.store.insert_sync(record)
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
+        self.store.insert_at_sync(record, now)
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {

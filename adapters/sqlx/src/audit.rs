@@ -9,7 +9,7 @@ use sqlx::Pool;
 use crate::{
     SqlStoreError,
     columns::millis,
-    dialect::{Dialect, Statement, Transaction},
+    dialect::{Dialect, Statement, Transaction, retrying},
     listing::{Entry, Next, cut},
     rows::{ReadRow, read_entry, read_entry_cursor},
 };
@@ -21,14 +21,17 @@ const APPEND: &str =
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// The statement that returns a page. The columns of the condition differ, and not its parameters,
-/// so that each statement has an index. Parameters: the instant and the number of the position before
-/// which the entries are, the earliest instant, the largest number, then the owner, the key.
+/// so that each statement has an index. `at <= $1` bounds the range in it: MySQL and MariaDB compare a row
+/// of values without an index, and read all later entries first. With an owner or a key in the
+/// condition, MariaDB still reads the later entries of that owner or key. Parameters: the instant and the
+/// number of the position before which the entries are, the earliest instant, the largest number, then
+/// the owner, the key.
 macro_rules! page_statement {
     ($condition:literal) => {
         concat!(
             "SELECT at, number, action, key_id, owner, kind, actor, request_id, detail
              FROM keyward_audit
-             WHERE (at, number) < ($1, $2) AND at >= $3",
+             WHERE at <= $1 AND (at < $1 OR number < $2) AND at >= $3",
             $condition,
             " ORDER BY at DESC, number DESC LIMIT $4"
         )
@@ -47,12 +50,15 @@ pub(crate) async fn append<D: Dialect>(
     if entries.is_empty() {
         return Ok(());
     }
-    let mut transaction = D::begin(pool).await?;
-    for entry in entries {
-        D::execute(transaction.connection(), bind_entry(entry)).await?;
-    }
-    transaction.commit().await?;
-    Ok(())
+    retrying::<D, _, _, _>(|| async {
+        let mut transaction = D::begin(pool).await?;
+        for entry in entries {
+            D::execute(transaction.connection(), bind_entry(entry)).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    })
+    .await
 }
 
 fn bind_entry<D: Dialect>(entry: &AuditEntry) -> Statement<D> {
@@ -128,15 +134,31 @@ pub(crate) async fn remove_before<D: Dialect>(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, SqlStoreError> {
-    let remove = D::integer(Statement::new(D::STATEMENTS.remove_audit), Some(millis(before)));
-    let remove = D::integer(remove, Some(limit.into()));
-    let mut connection = pool.acquire().await?;
-    Ok(D::execute(&mut connection, remove).await?)
+    retrying::<D, _, _, _>(|| async {
+        let remove = D::integer(Statement::new(D::STATEMENTS.remove_audit), Some(millis(before)));
+        let remove = D::integer(remove, Some(limit.into()));
+        let mut connection = pool.acquire().await?;
+        Ok(D::execute(&mut connection, remove).await?)
+    })
+    .await
 }
 
 /// Implements [`AuditStore`](keyward::audit::AuditStore) for a store with a `pool`.
 macro_rules! audit_store {
     ($store:ty) => {
+        impl $store {
+            /// The statements of [`AuditStore::page`](keyward::audit::AuditStore::page), for `EXPLAIN`:
+            /// of all entries, those of an owner, of a key and of both. Their parameters are written `$1`
+            /// to `$6`: the instant and the number of the position before which the entries are, the
+            /// earliest instant, the size of the page plus one, then the owner, the key.
+            pub const AUDIT_SQL: [&'static str; 4] = [
+                $crate::audit::PAGE,
+                $crate::audit::PAGE_OF_OWNER,
+                $crate::audit::PAGE_OF_KEY,
+                $crate::audit::PAGE_OF_BOTH,
+            ];
+        }
+
         impl keyward::audit::AuditStore for $store {
             type Error = $crate::SqlStoreError;
 

@@ -139,8 +139,15 @@ pub(crate) trait Dialect: Bind<Row: ReadRow> {
         record: &KeyRecord,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// Executes a statement and returns the number of affected rows, 0 for an insert of a row that is
-    /// there.
+    /// Inserts a row. Returns `false` if one with the same key is there.
+    fn insert(
+        connection: &mut Self::Connection,
+        statement: Statement<Self>,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send {
+        async move { Ok(Self::execute(connection, statement).await? > 0) }
+    }
+
+    /// Executes a statement and returns the number of affected rows.
     fn execute(
         connection: &mut Self::Connection,
         statement: Statement<Self>,

@@ -75,7 +75,10 @@ pub struct DatabaseMessage {
     pub message: String,
 }
 
-/// The reason why the tables were not brought up to date. Nothing has changed.
+/// The reason why the tables were not brought up to date.
+///
+/// On SQLite and PostgreSQL nothing has changed then. On MySQL and MariaDB each statement commits by
+/// itself, so some can be done; the next call does the others.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MigrateError {
@@ -87,6 +90,13 @@ pub enum MigrateError {
         /// The newest version that this crate supports.
         known: i64,
     },
+    /// The connections of a pool of MySQL or MariaDB have `autocommit = 0`, so that a statement
+    /// outside of a transaction begins one, which nobody ends. Nothing has changed.
+    #[error(
+        "the connections of the pool have autocommit = 0: execute \
+         `SET SESSION autocommit = 1` in MySqlPoolOptions::after_connect"
+    )]
+    NoAutocommit,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] SqlStoreError),

@@ -4,6 +4,13 @@
 /// a store with a `pool` and a method `purge_ended`.
 macro_rules! registry {
     ($store:ty) => {
+        impl $store {
+            /// The statement that counts the keys of an owner with a cap, for `EXPLAIN`. Its parameters
+            /// are written `$1` to `$4`: the owner, the instant, the cap, the id of the new key.
+            pub const CAP_SQL: &'static str =
+                $crate::statements::Statements::STANDARD.count_live_keys;
+        }
+
         impl keyward::KeyStore for $store {
             type Error = $crate::SqlStoreError;
 
@@ -23,11 +30,12 @@ macro_rules! registry {
         }
 
         impl keyward::store::KeyRegistry for $store {
-            async fn insert(
+            async fn insert_at(
                 &self,
                 record: keyward::key::KeyRecord,
+                now: keyward::Timestamp,
             ) -> Result<(), keyward::store::InsertError<$crate::SqlStoreError>> {
-                $crate::tables::Tables(&self.pool).insert(&record).await
+                $crate::tables::Tables(&self.pool).insert(&record, now).await
             }
 
             async fn replace(

@@ -16,9 +16,12 @@ pub(crate) struct Statements {
     ///
     /// [`KeyColumns`]: crate::columns::KeyColumns
     pub(crate) insert_key: &'static str,
-    /// Returns a row if an owner has more keys than its cap allows, without those that ended before
-    /// an instant. Parameters: the owner, the instant.
-    pub(crate) has_too_many_keys: &'static str,
+    /// Returns the cap on the keys of an owner, if it has one. Parameter: the owner.
+    pub(crate) key_cap: &'static str,
+    /// Counts the keys of an owner that end after an instant or never, except one. It reads at most
+    /// twice a largest number. Parameters: the owner, the instant, the largest number, the id of the
+    /// key that does not count.
+    pub(crate) count_live_keys: &'static str,
     /// Updates the key whose nonce is the same and whose revision is one lower. Parameters: those of
     /// `insert_key`.
     pub(crate) update_key: &'static str,
@@ -48,8 +51,10 @@ pub(crate) struct Statements {
     /// Lists owners. Parameters: the id of the cursor, 0 to include it and 1 to exclude it, the
     /// largest number of owners.
     pub(crate) list_owners: &'static str,
-    /// Deletes an owner. Parameter: the id.
+    /// Deletes an owner that is not suspended. Parameter: the id.
     pub(crate) delete_owner: &'static str,
+    /// Returns the state of an owner, if it was put. Parameter: the id.
+    pub(crate) state_of_owner: &'static str,
     /// Returns a row if an owner has a key that is not revoked. Parameter: the owner.
     pub(crate) has_live_key: &'static str,
     /// Returns the ids of keys that secrets refer to and that do not exist, each with the hash of one
@@ -112,9 +117,12 @@ impl Statements {
             key_values!(),
             ") ON CONFLICT (id) DO NOTHING"
         ),
-        has_too_many_keys: "SELECT 1 FROM keyward_owners o
-             WHERE o.id = $1 AND o.key_cap < (SELECT count(*) FROM keyward_keys k
-               WHERE k.owner = o.id AND (k.ends_at IS NULL OR k.ends_at > $2))",
+        key_cap: "SELECT key_cap FROM keyward_owners WHERE id = $1 AND key_cap IS NOT NULL",
+        count_live_keys: "SELECT
+               (SELECT count(*) FROM (SELECT 1 FROM keyward_keys
+                  WHERE owner = $1 AND ends_at IS NULL AND id <> $4 LIMIT $3) endless)
+               + (SELECT count(*) FROM (SELECT 1 FROM keyward_keys
+                  WHERE owner = $1 AND ends_at > $2 AND id <> $4 LIMIT $3) ending) AS live",
         update_key: concat!(
             "UPDATE keyward_keys SET revision = $2, (",
             key_fields!(),
@@ -168,7 +176,8 @@ impl Statements {
             " FROM keyward_owners o WHERE o.id >= $1 AND ($2 = 0 OR o.id <> $1)
               ORDER BY o.id LIMIT $3"
         ),
-        delete_owner: "DELETE FROM keyward_owners WHERE id = $1",
+        delete_owner: "DELETE FROM keyward_owners WHERE id = $1 AND state = 'active'",
+        state_of_owner: "SELECT state FROM keyward_owners WHERE id = $1",
         has_live_key: "SELECT 1 FROM keyward_keys WHERE owner = $1 AND state <> 'revoked' LIMIT 1",
         orphaned_secrets: "SELECT s.hash AS hash, s.key_id AS id FROM keyward_secrets s
              LEFT JOIN keyward_keys k ON k.id = s.key_id

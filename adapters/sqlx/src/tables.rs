@@ -3,6 +3,7 @@
 use std::{iter, sync::Arc};
 
 use keyward::{
+    Timestamp,
     key::{KeyId, KeyRecord, Owner, OwnerChange, OwnerId},
     store::{InsertError, Lookup, OwnerRemoval, ReplaceError, StoredKey},
 };
@@ -75,13 +76,22 @@ impl<D: Dialect> Tables<'_, D> {
 
     async fn try_remove_owner(&self, id: &OwnerId) -> Result<OwnerRemoval, SqlStoreError> {
         let of = |sql: &'static str| D::text(Statement::new(sql), Some(id.as_str().to_owned()));
-        let mut transaction = D::begin(self.0).await?;
-        // Revoked keys never change back, and no key is inserted while the lock is held.
-        D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
-        if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? == 0 {
+        let mut transaction = loop {
+            let mut transaction = D::begin(self.0).await?;
+            // Revoked keys never change back, and no key is inserted while the lock is held.
+            D::lock_owner(transaction.connection(), id, OwnerLock::ChangeAll).await?;
+            if D::execute(transaction.connection(), of(D::STATEMENTS.delete_owner)).await? > 0 {
+                break transaction;
+            }
+            let look = of(D::STATEMENTS.state_of_owner);
+            let state = D::fetch(transaction.connection(), look).await?;
             transaction.rollback().await?;
-            return Ok(OwnerRemoval::NotFound);
-        }
+            let Some(state) = state.first() else { return Ok(OwnerRemoval::NotFound) };
+            if state.text("state")? != Some("active") {
+                return Ok(OwnerRemoval::Suspended);
+            }
+            // Between the two statements it was put or resumed.
+        };
         let live = D::fetch(transaction.connection(), of(D::STATEMENTS.has_live_key)).await?;
         if !live.is_empty() {
             transaction.rollback().await?;
@@ -94,26 +104,25 @@ impl<D: Dialect> Tables<'_, D> {
     pub(crate) async fn insert(
         &self,
         record: &KeyRecord,
+        now: Timestamp,
     ) -> Result<(), InsertError<SqlStoreError>> {
-        let inserted = retrying::<D, _, _, _>(|| self.try_insert(record)).await;
+        let inserted = retrying::<D, _, _, _>(|| self.try_insert(record, now)).await;
         inserted.unwrap_or_else(|error| Err(InsertError::Store(error)))
     }
 
     async fn try_insert(
         &self,
         record: &KeyRecord,
+        now: Timestamp,
     ) -> Result<Result<(), InsertError<SqlStoreError>>, SqlStoreError> {
         let insert = KeyColumns::of(record)?.bind(Statement::new(D::STATEMENTS.insert_key));
         let mut transaction = D::begin(self.0).await?;
         D::lock_owner(transaction.connection(), record.owner(), OwnerLock::Insert).await?;
-        if D::execute(transaction.connection(), insert).await? == 0 {
+        if !D::insert(transaction.connection(), insert).await? {
             transaction.rollback().await?;
             return Ok(Err(InsertError::DuplicateId));
         }
-        let full = Statement::new(D::STATEMENTS.has_too_many_keys);
-        let full = D::text(full, Some(record.owner().as_str().to_owned()));
-        let full = D::integer(full, Some(millis(record.created_at())));
-        if !D::fetch(transaction.connection(), full).await?.is_empty() {
+        if is_full::<D>(transaction.connection(), record, now).await? {
             transaction.rollback().await?;
             return Ok(Err(InsertError::TooManyKeys));
         }
@@ -174,6 +183,24 @@ impl<D: Dialect> Tables<'_, D> {
         let mut connection = self.0.acquire().await?;
         Ok(D::fetch(&mut connection, query).await?)
     }
+}
+
+/// Returns whether the owner of a record has as many other keys as its cap allows.
+async fn is_full<D: Dialect>(
+    connection: &mut D::Connection,
+    record: &KeyRecord,
+    now: Timestamp,
+) -> Result<bool, SqlStoreError> {
+    let of = |sql| D::text(Statement::new(sql), Some(record.owner().as_str().to_owned()));
+    let cap = D::fetch(&mut *connection, of(D::STATEMENTS.key_cap)).await?;
+    let Some(cap) = cap.first() else { return Ok(false) };
+    // A damaged cap below 0 allows no key.
+    let cap = cap.integer("key_cap")?.map_or(0, |cap| cap.max(0));
+    let live = D::integer(of(D::STATEMENTS.count_live_keys), Some(millis(now)));
+    let live = D::text(D::integer(live, Some(cap)), Some(record.id().to_string()));
+    let live = D::fetch(connection, live).await?;
+    let live = live.first().map(|row| row.integer("live")).transpose()?.flatten();
+    Ok(live.is_none_or(|live| live >= cap))
 }
 
 /// Binds an id to a statement.

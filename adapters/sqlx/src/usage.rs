@@ -12,7 +12,7 @@ use sqlx::Pool;
 use crate::{
     SqlStoreError,
     columns::millis,
-    dialect::{Dialect, Statement},
+    dialect::{Dialect, Statement, retrying},
     rows::read_bucket,
 };
 
@@ -130,11 +130,14 @@ pub(crate) async fn remove_usage_before<D: Dialect>(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, SqlStoreError> {
-    let remove =
-        D::text(Statement::new(D::STATEMENTS.remove_usage), Some(span.as_str().to_owned()));
-    let remove = D::integer(D::integer(remove, Some(millis(before))), Some(limit.into()));
-    let mut connection = pool.acquire().await?;
-    Ok(D::execute(&mut connection, remove).await?)
+    retrying::<D, _, _, _>(|| async {
+        let remove =
+            D::text(Statement::new(D::STATEMENTS.remove_usage), Some(span.as_str().to_owned()));
+        let remove = D::integer(D::integer(remove, Some(millis(before))), Some(limit.into()));
+        let mut connection = pool.acquire().await?;
+        Ok(D::execute(&mut connection, remove).await?)
+    })
+    .await
 }
 
 /// Implements [`UsageStore`](keyward::usage::UsageStore) and

@@ -20,6 +20,7 @@ use std::{
 use checks::SqlStore;
 use keyward::{
     KeyStore as _, Timestamp,
+    audit::{ActionName, AuditEntry, AuditStore as _},
     key::{KeyId, Owner, OwnerId, Tier},
     store::{KeyRegistry as _, OwnerRemoval, ReplaceError, Withdrawn},
     testing::BlockOn as _,
@@ -29,6 +30,7 @@ use keyward_sqlx::{MigrateError, MySqlStore, RowReport, SqlStoreError};
 use mysql::{Cluster, connect, fresh_database, mysql_store, not_run};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, migrate::Migrator, mysql::MySqlPoolOptions};
 use support::{NOW, OnTokio, TempDir, gate_status, issue, lookup};
+use tokio::task::JoinHandle;
 
 impl SqlStore for MySqlStore {
     /// A `VARCHAR` holds no more.
@@ -171,14 +173,16 @@ async fn store_alone(test: &str) -> Option<(Cluster, MySqlStore)> {
     Some((cluster, store))
 }
 
-/// Waits until as many transactions of the server wait for a lock.
-async fn until_blocked(store: &MySqlStore, transactions: u64) {
+/// Waits until as many transactions of the server wait for a lock. Fails if the task that should wait
+/// ends before.
+async fn until_blocked<T>(store: &MySqlStore, transactions: u64, waiting: &JoinHandle<T>) {
     let blocked = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
     loop {
         let row = sqlx::raw_sql(blocked).fetch_one(store.pool()).await.unwrap();
         if row.get::<String, _>(1).parse::<u64>().unwrap() >= transactions {
             return;
         }
+        assert!(!waiting.is_finished(), "the task did not wait for a lock");
         tokio::task::yield_now().await;
     }
 }
@@ -203,7 +207,7 @@ fn a_withdrawal_waits_for_a_writer_and_wins() {
                     false => withdrawing.revoke(id, None, NOW.into()).await,
                 }
             });
-            until_blocked(&store, 1).await;
+            until_blocked(&store, 1, &withdrawing).await;
             writer.commit().await.unwrap();
             assert_eq!(withdrawing.await.unwrap().unwrap(), Some(Withdrawn::Now));
             let found = store.find_by_id(id).await.unwrap().unwrap();
@@ -246,18 +250,11 @@ fn an_insert_waits_for_a_change_of_all_keys() {
                     }
                 }
             });
-            until_blocked(&store, 1).await;
+            until_blocked(&store, 1, &changing).await;
             let (second, second_key) = issue("owner", NOW);
             let (inserting, late) = (store.clone(), second.clone());
             let inserting = tokio::spawn(async move { inserting.insert(late).await });
-            tokio::select! {
-                biased;
-                () = until_blocked(&store, 2) => {}
-                // It must not end before the change does.
-                () = async { while !inserting.is_finished() { tokio::task::yield_now().await } } => {
-                    panic!("the insert did not wait")
-                }
-            }
+            until_blocked(&store, 2, &inserting).await;
             holder.rollback().await.unwrap();
             assert_eq!(changing.await.unwrap(), usize::from(!remove));
             inserting.await.unwrap().unwrap();
@@ -284,7 +281,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 1;
+const KNOWN: usize = 2;
 
 /// Each statement commits by itself, so a process can die between two of them. The next migration does
 /// the rest.
@@ -359,6 +356,93 @@ fn connecting_makes_the_tables() {
         }
         let error = MySqlStore::connect("no url").await.unwrap_err();
         assert!(matches!(error, MigrateError::Store(SqlStoreError::NoConnection(_))), "{error:?}");
+    });
+}
+
+/// Pages of events and the count for a cap read a bounded number of rows, whatever the tables hold.
+#[test]
+fn pages_of_events_and_caps_read_few_rows() {
+    OnTokio.block_on(async {
+        let Some(store) = mysql_store("pages_of_events_and_caps").await else { return };
+        sqlx::raw_sql(
+            "INSERT INTO keyward_audit (at, action, owner, key_id)
+             WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             SELECT i, 'key.issued', 'owner', LPAD('1', 32, '0') FROM n;
+             INSERT INTO keyward_keys (id, owner, name, created_at, expires_at)
+             WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             SELECT MD5(i), 'owner', 'key', 0, CASE WHEN i > 50 THEN i END FROM n;
+             ANALYZE TABLE keyward_audit, keyward_keys",
+        )
+        .execute(store.pool())
+        .await
+        .unwrap();
+        let mut connection = store.pool().acquire().await.unwrap();
+        let mut reads = async |sql: String| {
+            sqlx::raw_sql("FLUSH STATUS").execute(&mut *connection).await.unwrap();
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.unwrap();
+            let reads = "SHOW SESSION STATUS WHERE variable_name IN
+                 ('Handler_read_next', 'Handler_read_prev', 'Handler_read_rnd_next')";
+            let reads = sqlx::raw_sql(reads).fetch_all(&mut *connection).await.unwrap();
+            let count =
+                |row: &sqlx::mysql::MySqlRow| row.get::<String, _>(1).parse::<u64>().unwrap();
+            (rows, reads.iter().map(count).sum::<u64>())
+        };
+        let page = MySqlStore::AUDIT_SQL[0].replace("$1", "100").replace("$2", "0");
+        let (rows, read) = reads(page.replace("$3", "0").replace("$4", "11")).await;
+        assert_eq!(rows.len(), 11);
+        assert!(read < 50, "{read} rows were read for a page of events");
+        for (cap, now, live) in [(3, 0, 6), (3, 999, 4), (3, 2_000, 3), (60, 2_000, 50)] {
+            let sql = MySqlStore::CAP_SQL.replace("$1", "'owner'").replace("$2", &now.to_string());
+            let sql = sql.replace("$3", &cap.to_string()).replace("$4", "'a'");
+            let (rows, reads) = reads(sql).await;
+            assert_eq!(rows[0].get::<i64, _>("live"), live, "a cap of {cap} at {now}");
+            assert!(reads <= 4 * cap + 10, "{reads} rows were read for a cap of {cap}");
+        }
+        // As a control, a count without a bound.
+        let all = "SELECT count(*) FROM keyward_keys WHERE name = 'key'".to_owned();
+        assert!(reads(all).await.1 >= 1_000);
+    });
+}
+
+/// An event whose number is taken is an error, and not lost.
+#[test]
+fn an_event_that_was_not_inserted_is_an_error() {
+    OnTokio.block_on(async {
+        let Some(store) = mysql_store("an_event_that_was_not_inserted").await else { return };
+        store.by_hand("CREATE UNIQUE INDEX once ON keyward_audit (action)").await;
+        let entry = || AuditEntry::new(NOW, ActionName::from_static("key.issued"));
+        store.append(&[entry()]).await.unwrap();
+        let error = store.append(&[entry()]).await.unwrap_err();
+        let SqlStoreError::Refused(message) = error else { panic!("{error:?}") };
+        assert_eq!(message.code, "1062");
+    });
+}
+
+/// Without autocommit a lookup would not see later revocations, and a change would not be committed.
+#[test]
+fn a_pool_without_autocommit_is_refused() {
+    OnTokio.block_on(async {
+        let Some(options) = fresh_database("a_pool_without_autocommit").await else { return };
+        let pool = |set: &'static str| {
+            let pool =
+                MySqlPoolOptions::new().max_connections(2).after_connect(move |connection, _| {
+                    Box::pin(async move { sqlx::raw_sql(set).execute(connection).await.map(drop) })
+                });
+            MySqlStore::new(pool.connect_lazy_with(options.clone()))
+        };
+        let error = pool("SET SESSION autocommit = 0").migrate().await.unwrap_err();
+        assert!(matches!(error, MigrateError::NoAutocommit), "{error:?}");
+        assert!(error.to_string().contains("after_connect"), "{error}");
+        let whole = connect(&options).await;
+        let tables: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()",
+        )
+        .fetch_one(whole.pool())
+        .await
+        .unwrap();
+        assert_eq!(tables, 0, "the refusal made tables");
+        // The remedy of the error.
+        pool("SET SESSION autocommit = 0; SET SESSION autocommit = 1").migrate().await.unwrap();
     });
 }
 
@@ -527,7 +611,7 @@ fn a_deadlock_is_no_error() {
             let revoking = tokio::spawn(async move {
                 revoking.revoke_all(&OwnerId::from_static("owner"), NOW.into()).await
             });
-            until_blocked(&others, 1).await;
+            until_blocked(&others, 1, &revoking).await;
             let locked = lock(&mut holder, low).await;
             let held = locked.is_ok();
             // Whichever of the two was undone, the store's call succeeds.

@@ -281,7 +281,7 @@ fn migrations_are_repeatable_and_concurrent() {
 }
 
 /// The number of migrations.
-const KNOWN: usize = 4;
+const KNOWN: usize = 5;
 
 #[test]
 fn migrations_of_the_host_are_untouched() {
@@ -312,7 +312,10 @@ fn lookups_and_listings_use_their_indexes() {
              SELECT 'sha256:' || md5(i::text) || md5('-' || i), md5(i::text), 'lqt_', i
              FROM generate_series(1, 20000) i;
              INSERT INTO keyward_owners (id) SELECT 'owner ' || i FROM generate_series(0, 99) i;
-             ANALYZE keyward_keys; ANALYZE keyward_secrets; ANALYZE keyward_owners",
+             ANALYZE keyward_keys; ANALYZE keyward_secrets; ANALYZE keyward_owners;
+             INSERT INTO keyward_audit (at, action, key_id, owner)
+             SELECT i, 'key.issued', md5(i::text), 'owner ' || i % 100 FROM generate_series(1, 20000) i;
+             ANALYZE keyward_audit",
         )
         .execute(store.pool())
         .await
@@ -348,6 +351,13 @@ fn lookups_and_listings_use_their_indexes() {
             plan("text, bigint, text, bigint", PostgresStore::LIST_SQL, "'a', 1, '', 10").await;
         assert!(list.contains("keyward_keys_by_owner"), "{list}");
         assert!(!list.contains("Seq Scan on keyward_keys"), "{list}");
+        let cap = plan("text, bigint, bigint, text", PostgresStore::CAP_SQL, "'a', 1, 3, 'b'").await;
+        assert!(!cap.contains("Seq Scan"), "{cap}");
+        for (sql, texts) in PostgresStore::AUDIT_SQL.into_iter().zip([0, 1, 1, 2]) {
+            let types = format!("bigint, bigint, bigint, bigint{}", ", text".repeat(texts));
+            let page = plan(&types, sql, &format!("10000, 5, 0, 11{}", ", 'a'".repeat(texts))).await;
+            assert!(page.contains("keyward_audit_by_") && !page.contains("Seq Scan"), "{page}");
+        }
         // The plan of a lookup without an index, as a control.
         let control = plan("text", "SELECT 1 FROM keyward_secrets WHERE hint = $1", "'a'").await;
         assert!(control.contains("Seq Scan"), "{control}");

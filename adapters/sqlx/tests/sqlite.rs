@@ -126,7 +126,7 @@ fn migrations_of_the_host_are_untouched() {
         assert_eq!(store.dump("_sqlx_migrations").await, before);
         // The host's own check of its migrations finds no unknown migration.
         host.run(store.pool()).await.unwrap();
-        assert_eq!(store.dump("keyward_migrations").await.len(), 3);
+        assert_eq!(store.dump("keyward_migrations").await.len(), 4);
     });
 }
 
@@ -147,6 +147,16 @@ fn lookups_and_listings_use_their_indexes() {
         let by = "SEARCH keyward_keys USING INDEX keyward_keys_by_owner (owner=? AND (created_at,id)>(?,?))";
         assert!(list.iter().any(|step| step == by), "{list:?}");
         assert!(!list.iter().any(|step| step.contains("SCAN keyward")), "{list:?}");
+        let cap = plan(SqliteStore::CAP_SQL).await;
+        for range in ["(owner=? AND ends_at=?)", "(owner=? AND ends_at>?)"] {
+            let by = format!("INDEX keyward_keys_by_owner_and_end {range}");
+            assert!(cap.iter().any(|step| step.ends_with(&by)), "{cap:?}");
+        }
+        for sql in SqliteStore::AUDIT_SQL {
+            let page = plan(sql).await;
+            assert!(page.iter().all(|step| step.starts_with("SEARCH keyward_audit")), "{page:?}");
+            assert!(page.iter().all(|step| step.ends_with("at>? AND at<?)")), "{page:?}");
+        }
         // The plan of a lookup without an index, as a control.
         let control = plan("SELECT 1 FROM keyward_secrets WHERE hint = ?1").await;
         assert!(control.iter().any(|step| step.starts_with("SCAN")), "{control:?}");

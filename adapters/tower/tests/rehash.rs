@@ -265,7 +265,7 @@ impl KeyRegistry for ReadOnly {
         }
     }
 
-    async fn insert(&self, _: KeyRecord) -> Result<(), InsertError<Down>> {
+    async fn insert_at(&self, _: KeyRecord, _: Timestamp) -> Result<(), InsertError<Down>> {
         Err(InsertError::Store(Down))
     }
 

@@ -337,9 +337,13 @@ impl KeyStore for Faulty {
 }
 
 impl KeyRegistry for Faulty {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<io::Error>> {
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<io::Error>> {
         let store = self.up().await.map_err(InsertError::Store)?;
-        store.insert_sync(record).map_err(|error| error.map_store(|never| match never {}))
+        store.insert_at_sync(record, now).map_err(|error| error.map_store(|never| match never {}))
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<io::Error>> {

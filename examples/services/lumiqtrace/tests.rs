@@ -377,9 +377,13 @@ impl KeyStore for Switchable {
 }
 
 impl KeyRegistry for Switchable {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<io::Error>> {
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<io::Error>> {
         let store = self.up().map_err(InsertError::Store)?;
-        store.insert_sync(record).map_err(|error| error.map_store(|never| match never {}))
+        store.insert_at_sync(record, now).map_err(|error| error.map_store(|never| match never {}))
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<io::Error>> {

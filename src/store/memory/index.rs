@@ -35,6 +35,19 @@ pub(super) struct OwnerEntry {
     /// was never put.
     pub(super) put: bool,
     pub(super) order: BTreeSet<Cursor>,
+    /// Its keys with an end, past or future, by that end.
+    pub(super) ends: BTreeSet<(Timestamp, KeyId)>,
+}
+
+impl OwnerEntry {
+    /// Returns whether at least `cap` keys have not ended by an instant. It looks at no more than
+    /// `cap` keys.
+    fn has_live(&self, cap: usize, now: Timestamp) -> bool {
+        let endless = self.order.len().saturating_sub(self.ends.len());
+        let Some(missing) = cap.checked_sub(endless) else { return true };
+        let later = (Bound::Excluded((now, KeyId::from_bytes([u8::MAX; 16]))), Bound::Unbounded);
+        self.ends.range(later).take(missing).count() >= missing
+    }
 }
 
 impl Index {
@@ -52,16 +65,10 @@ impl Index {
         self.ends.range(..end).take(limit).map(|(_, id)| *id).collect()
     }
 
-    /// Returns whether the owner of a new record has as many keys as its cap allows.
-    pub(super) fn is_full_for(&self, record: &KeyRecord) -> bool {
+    /// Returns whether the owner of a new record has as many keys at `now` as its cap allows.
+    pub(super) fn is_full_for(&self, record: &KeyRecord, now: Timestamp) -> bool {
         let Some(entry) = self.owners.get(record.owner()) else { return false };
-        let Some(cap) = entry.owner.key_cap else { return false };
-        let counts = |cursor: &&Cursor| {
-            let stored = self.keys.get(&cursor.id);
-            let end = stored.and_then(|stored| stored.record().ends_at());
-            end.is_none_or(|end| end > record.created_at())
-        };
-        entry.order.iter().filter(counts).count() >= cap as usize
+        entry.owner.key_cap.is_some_and(|cap| entry.has_live(cap as usize, now))
     }
 
     /// Joins a record with its owner, a bare one if none was put.
@@ -75,15 +82,15 @@ impl Index {
 
     pub(super) fn add(&mut self, found: StoredKey) {
         let cursor = Cursor::of(found.record());
-        self.owners
-            .entry(found.record().owner().clone())
-            .or_insert_with(|| OwnerEntry {
+        let entry =
+            self.owners.entry(found.record().owner().clone()).or_insert_with(|| OwnerEntry {
                 owner: Arc::clone(found.owner()),
                 put: false,
                 order: BTreeSet::new(),
-            })
-            .order
-            .insert(cursor);
+                ends: BTreeSet::new(),
+            });
+        entry.order.insert(cursor);
+        entry.ends.extend(found.record().ends_at().map(|at| (at, cursor.id)));
         self.order.insert(cursor);
         self.ends.extend(found.record().ends_at().map(|at| (at, cursor.id)));
         self.keys.insert(cursor.id, found);
@@ -93,6 +100,9 @@ impl Index {
         let cursor = Cursor::of(record);
         if let Some(entry) = self.owners.get_mut(record.owner()) {
             entry.order.remove(&cursor);
+            if let Some(at) = record.ends_at() {
+                entry.ends.remove(&(at, cursor.id));
+            }
         }
         self.order.remove(&cursor);
         if let Some(at) = record.ends_at() {

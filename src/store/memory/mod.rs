@@ -99,13 +99,27 @@ impl MemoryStore {
     ///
     /// # Errors
     ///
-    /// As [`KeyRegistry::insert`].
+    /// As [`KeyRegistry::insert_at`].
     pub fn insert_sync(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
+        let now = record.created_at();
+        self.insert_at_sync(record, now)
+    }
+
+    /// [`KeyRegistry::insert_at`] without a future.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRegistry::insert_at`].
+    pub fn insert_at_sync(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
         let mut index = self.index.write();
         if index.get(record.id()).is_some() {
             return Err(InsertError::DuplicateId);
         }
-        if index.is_full_for(&record) {
+        if index.is_full_for(&record, now) {
             return Err(InsertError::TooManyKeys);
         }
         let found = index.joined(record);
@@ -207,6 +221,7 @@ impl MemoryStore {
             owner: Arc::clone(&owner),
             put: true,
             order: BTreeSet::new(),
+            ends: BTreeSet::new(),
         });
         entry.owner = Arc::clone(&owner);
         entry.put = true;
@@ -239,8 +254,12 @@ impl KeyStore for MemoryStore {
 }
 
 impl KeyRegistry for MemoryStore {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Infallible>> {
-        self.insert_sync(record)
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<Infallible>> {
+        self.insert_at_sync(record, now)
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<Infallible>> {

@@ -38,6 +38,9 @@ impl MemoryStore {
         let Some(entry) = index.owners.get_mut(id).filter(|entry| entry.put) else {
             return OwnerRemoval::NotFound;
         };
+        if entry.owner.state.is_suspended() {
+            return OwnerRemoval::Suspended;
+        }
         let ids: Vec<KeyId> = entry.order.iter().map(|cursor| cursor.id).collect();
         let is_revoked = |id: &KeyId| {
             let state = index.keys.get(id).map(|stored| stored.record().state());

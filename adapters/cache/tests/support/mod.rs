@@ -147,9 +147,11 @@ impl KeyStore for Gated {
 }
 
 impl KeyRegistry for Gated {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<Gone>> {
+    async fn insert_at(&self, record: KeyRecord, now: Timestamp) -> Result<(), InsertError<Gone>> {
         self.pass(Point::BeforeWrite).await;
-        self.store.insert_sync(record).map_err(|error| error.map_store(|never| match never {}))?;
+        self.store
+            .insert_at_sync(record, now)
+            .map_err(|error| error.map_store(|never| match never {}))?;
         self.pass(Point::AfterWrite).await;
         self.check().map_err(InsertError::Store)
     }

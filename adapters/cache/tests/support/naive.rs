@@ -132,8 +132,12 @@ impl<S: KeyStore, C: Clock> KeyStore for Naive<S, C> {
 }
 
 impl<S: KeyRegistry, C: Clock> KeyRegistry for Naive<S, C> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<S::Error>> {
-        self.write(Change::record(&record), self.store.insert(record)).await
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<S::Error>> {
+        self.write(Change::record(&record), self.store.insert_at(record, now)).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<S::Error>> {

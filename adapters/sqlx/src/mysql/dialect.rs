@@ -81,7 +81,7 @@ impl Dialect for MySql {
                 .bind(secret.created_at)
                 .bind(secret.valid_until)
                 .bind(revision);
-            if affected(insert, &mut *connection).await? == 0 {
+            if !inserted(insert, &mut *connection).await? {
                 return Ok(false);
             }
         }
@@ -92,11 +92,19 @@ impl Dialect for MySql {
         is_transient(error)
     }
 
+    async fn insert(
+        connection: &mut MySqlConnection,
+        statement: Statement<MySql>,
+    ) -> Result<bool, sqlx::Error> {
+        inserted(query(statement), connection).await
+    }
+
+    /// The rows that it found count, changed or not: sqlx asks the server to count so.
     async fn execute(
         connection: &mut MySqlConnection,
         statement: Statement<MySql>,
     ) -> Result<u64, sqlx::Error> {
-        affected(query(statement), connection).await
+        Ok(query(statement).execute(connection).await?.rows_affected())
     }
 
     async fn fetch(
@@ -128,16 +136,14 @@ fn query(statement: Statement<MySql>) -> SqlxQuery<MySql> {
     })
 }
 
-/// Executes a statement and returns the number of rows that it found, changed or not: sqlx asks the
-/// server to count so. An insert that meets a row with the same key affects none; only that statement is
-/// undone then.
-async fn affected(
+/// Inserts a row. Returns `false` if one with the same key is there; only that statement is undone then.
+async fn inserted(
     query: SqlxQuery<MySql>,
     connection: &mut MySqlConnection,
-) -> Result<u64, sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     match query.execute(connection).await {
-        Ok(done) => Ok(done.rows_affected()),
-        Err(error) if number(&error) == Some(DUPLICATE) => Ok(0),
+        Ok(done) => Ok(done.rows_affected() > 0),
+        Err(error) if number(&error) == Some(DUPLICATE) => Ok(false),
         Err(error) => Err(error),
     }
 }

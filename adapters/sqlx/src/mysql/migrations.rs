@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, MySqlPool, Row as _}
 use crate::{MigrateError, SqlStoreError, mysql::error::number};
 
 /// Each brings the tables from the version before it to its own, counted from 1.
-const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001_tables.sql"), include_str!("0002_cap.sql")];
 
 /// Makes the table of migrations.
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
@@ -19,6 +19,9 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS keyward_migrations (
 
 /// Locks out other migrations of this database until the connection closes.
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('keyward ', MD5(DATABASE())), 60) AS SIGNED)";
+
+/// Returns whether a statement outside of a transaction commits by itself.
+const AUTOCOMMIT: &str = "SELECT CAST(@@SESSION.autocommit AS SIGNED)";
 
 /// The meaning of the statements depends on the mode of the session.
 const MODE: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
@@ -40,6 +43,10 @@ pub(super) async fn migrate(pool: &MySqlPool) -> Result<(), MigrateError> {
 }
 
 async fn migrate_by(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
+    let commits: i64 = sqlx::query(AUTOCOMMIT).fetch_one(&mut *connection).await?.try_get(0)?;
+    if commits == 0 {
+        return Err(MigrateError::NoAutocommit);
+    }
     sqlx::raw_sql(MODE).execute(&mut *connection).await?;
     let locked: Option<i64> = sqlx::query(LOCK).fetch_one(&mut *connection).await?.try_get(0)?;
     if locked != Some(1) {

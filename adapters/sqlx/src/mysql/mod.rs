@@ -27,7 +27,11 @@ use crate::{
 };
 
 /// A store in a database of MySQL (8.0.17 or newer) or MariaDB (10.6 or newer), which any number of
-/// processes can share.
+/// processes can share, if all of them write to one primary. On a cluster with several primaries, such
+/// as Galera or group replication in multi-primary mode, a lock excludes no writer of another node, so
+/// a cap on keys and the revocation of all keys of an owner would not hold.
+///
+/// The tests of this crate run on MariaDB. They have not been run on MySQL.
 ///
 /// Clones share the pool. The tables are those of the connection's database. The server needs
 /// `binlog_format` `ROW` or `MIXED` if it writes a binary log.
@@ -70,6 +74,12 @@ impl MySqlStore {
     }
 
     /// Creates a store over a pool of the host. [`MySqlStore::migrate`] makes its tables.
+    ///
+    /// The connections of the pool need `autocommit = 1`, the default of the server. With 0, a lookup
+    /// opens a transaction that stays on its connection and does not see later revocations, and a
+    /// change is not committed. `migrate` refuses such a pool. Where the server's default is 0, execute
+    /// `SET SESSION autocommit = 1` in
+    /// [`after_connect`](sqlx::pool::PoolOptions::after_connect).
     pub const fn new(pool: MySqlPool) -> Self {
         Self { pool, spans: Spans::NONE }
     }
@@ -88,8 +98,8 @@ impl MySqlStore {
     ///
     /// # Errors
     ///
-    /// [`MigrateError::Newer`] if a newer version of this crate has changed the tables, and
-    /// [`MigrateError::Store`]. Each statement commits by itself, so some can be done then. The next
+    /// [`MigrateError::NoAutocommit`], [`MigrateError::Newer`] if a newer version of this crate has
+    /// changed the tables, and [`MigrateError::Store`]. Each statement commits by itself, so some can be done then. The next
     /// call does the others.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         migrations::migrate(&self.pool).await

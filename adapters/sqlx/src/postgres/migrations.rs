@@ -16,4 +16,5 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0002_notify.sql"),
     include_str!("0003_records.sql"),
     include_str!("0004_history.sql"),
+    include_str!("0005_cap.sql"),
 ];

@@ -11,4 +11,5 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0001_tables.sql"),
     include_str!("0002_records.sql"),
     include_str!("0003_history.sql"),
+    include_str!("0004_cap.sql"),
 ];

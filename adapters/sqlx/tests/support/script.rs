@@ -99,8 +99,12 @@ impl<S: Database> KeyStore for Staged<S> {
 }
 
 impl<S: Database> KeyRegistry for Staged<S> {
-    async fn insert(&self, record: KeyRecord) -> Result<(), InsertError<SqlStoreError>> {
-        self.store.insert(record).await
+    async fn insert_at(
+        &self,
+        record: KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), InsertError<SqlStoreError>> {
+        self.store.insert_at(record, now).await
     }
 
     async fn replace(&self, record: KeyRecord) -> Result<(), ReplaceError<SqlStoreError>> {

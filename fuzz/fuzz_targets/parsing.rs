@@ -12,8 +12,8 @@ use keyward::{
     KeyFormat, Quotas, Scope, Timestamp,
     error::InvalidText,
     key::{
-        KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName, KeyRecord, Owner, OwnerId,
-        ParseError, ScopeSet, Tier,
+        KeyFormats, KeyHash, KeyHint, KeyId, KeyKind, KeyName, Owner, OwnerId, ParseError,
+        ScopeSet, StoredRecord, Tier,
     },
     quota::{Allowance, Overrides},
     store::Cursor,
@@ -271,7 +271,7 @@ fn structures(text: &str) {
     read::<Quotas>(text);
     read::<Overrides>(text);
     read::<Owner>(text);
-    read::<KeyRecord>(text);
+    read::<StoredRecord>(text);
     read::<ScopeSet>(text);
 }
 

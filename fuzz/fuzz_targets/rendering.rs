@@ -353,7 +353,7 @@ impl Served<'_> {
                 self.check_refusal(&failed);
             }
         }
-        let host = self.gate.refuse(self.route, reason(self.request.host_reason), self.now);
+        let host = self.gate.refuse(self.route, reason(self.request.host_reason), None, self.now);
         self.check_refusal(&host);
     }
 
